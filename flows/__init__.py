@@ -1,0 +1,1 @@
+"""The flow, its deployments and the command line."""

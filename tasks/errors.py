@@ -1,0 +1,123 @@
+"""Every exception that Wenti raises on purpose.
+
+    WentiError
+    ├── UnusableError          exit code 2: the config, the input or the machine must change first
+    │   ├── ConfigError        the YAML file or an override is wrong; lists every fault at once
+    │   ├── CheckpointError    `model.model_name_or_path` is not a usable UNIMO checkpoint
+    │   ├── InputError         the passages cannot be read, or none of them is usable
+    │   ├── ExportError        no engine can export this model with these settings
+    │   ├── DeviceError        a device of `predict.devices` is not there
+    │   └── StorageError       the store cannot be written: disk full, read-only, no permission
+    ├── StoreCorruptionError   a committed file is not what its manifest says
+    ├── WorkerError            a worker process died or answered with nonsense; a retry may cure it
+    └── ShardsFailedError      exit code 3: some shards failed; run again to finish
+
+A message says what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class WentiError(Exception):
+    """Anything that Wenti raises on purpose; `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UnusableError(WentiError):
+    """The run cannot start, or cannot go on, until somebody changes something."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: where it is, what it is, and what would be right."""
+
+    where: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Give the fault as one line."""
+        return f"{self.where}: {self.problem}; {self.remedy}"
+
+
+class ConfigError(UnusableError):
+    """The config is wrong; `faults` holds every fault that was found."""
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.source = source
+        self.faults = tuple(faults)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        lines = [f"{source} cannot be used ({count}):", *(f"  - {fault}" for fault in self.faults)]
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, tuple[Fault, ...]]]:
+        """Let the error cross from a child process with its faults."""
+        return type(self), (self.source, self.faults)
+
+
+class CheckpointError(UnusableError):
+    """`model.model_name_or_path` is not a usable UNIMO checkpoint."""
+
+
+class InputError(UnusableError):
+    """The passages cannot be read, or none of them is usable."""
+
+
+class ExportError(UnusableError):
+    """No engine can export this model with these settings."""
+
+
+class DeviceError(UnusableError):
+    """A device that the config asks for is not there."""
+
+
+class StorageError(UnusableError):
+    """A file cannot be written: the disk is full, read-only, or closed to this user."""
+
+
+class StoreCorruptionError(WentiError):
+    """A committed file is missing or is not what its manifest says."""
+
+
+class WorkerError(WentiError):
+    """A worker process died or answered with nonsense."""
+
+
+class ShardsFailedError(WentiError):
+    """Some shards failed; what succeeded is kept, and running again makes the rest."""
+
+    exit_code = 3
+
+
+_STORAGE_REMEDIES = {
+    errno.ENOSPC: "the disk is full; free some space or choose another place",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.EACCES: "permission denied; choose another place or change its owner",
+    errno.EPERM: "permission denied; choose another place or change its owner",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another place",
+}
+
+
+@contextmanager
+def storage_faults(path: Path, setting: str) -> Iterator[None]:
+    """Turn the operating system's refusals to write under `path` into a `StorageError`.
+
+    `setting` is the config key that moves `path` elsewhere. Other errors pass unchanged.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _STORAGE_REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        raise StorageError(f"cannot write {path}: {remedy} with `{setting}`") from error

@@ -1,0 +1,200 @@
+"""The config as pydantic models: one class a section, every default, every limit.
+
+Keys keep the names and meanings of the flags of PaddleNLP's question-generation scripts. The
+models are frozen, forbid unknown keys and do not convert types: a wrong value is a fault, never a
+guess. Reading a file and reporting its faults is `tasks.config`'s work.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+)
+
+DecodingStrategy = Literal["beam_search", "greedy_search", "sampling"]
+DeviceKind = Literal["gpu", "cpu"]
+DeviceName = Annotated[str, StringConstraints(pattern=r"^(gpu|cpu)(:\d+)?$")]
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Section(BaseModel):
+    """What all sections have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
+
+
+class StoreSettings(Section):
+    """Where the checkpoints are."""
+
+    path: Text = Field("wenti-store", description="Folder of the store.")
+
+
+class ModelSettings(Section):
+    """Which checkpoint generates the questions."""
+
+    model_name_or_path: Text = Field(
+        "unimo-text-1.0",
+        description="Folder of a UNIMO checkpoint, or the name of one that PaddleNLP downloads.",
+    )
+
+
+class DatasetSettings(Section):
+    """Which passages, and how they become tokens."""
+
+    dataset_name: Text = Field(
+        "dureader_qg", description="Data set of PaddleNLP whose dev split is used without a file."
+    )
+    predict_file: Text | None = Field(
+        None, description="Passages: .jsonl, .json, .csv or .parquet. null: the named data set."
+    )
+    template: Literal[0, 1, 2, 3, 4] = Field(
+        1, description="How passage and answer are put together, as in PaddleNLP's example."
+    )
+    max_seq_len: int = Field(512, ge=8, description="Most tokens of a row, start token included.")
+    max_title_len: int = Field(30, ge=1, description="Most tokens of the title (template 0).")
+    on_bad_row: Literal["reject", "fail"] = Field(
+        "reject", description="reject: note an unusable row and go on. fail: end the run."
+    )
+
+    @field_validator("max_title_len")
+    @classmethod
+    def _title_leaves_room(cls, value: int, info: ValidationInfo) -> int:
+        longest = info.data.get("max_seq_len")
+        if longest is not None and value > longest - 4:
+            raise ValueError(f"allowed here: at most max_seq_len - 4 = {longest - 4}")
+        return value
+
+
+class ExportSettings(Section):
+    """How the checkpoint becomes a static graph."""
+
+    engine: Literal["auto", "native", "faster_transformer"] = Field(
+        "auto", description="auto: the best engine that this machine can use."
+    )
+    inference_model_dir: Text | None = Field(
+        None, description="A second copy of the exported model goes here. null: only in the store."
+    )
+    use_fp16_decoding: bool = Field(False, description="Decode in half precision (GPU only).")
+
+
+class DecodeSettings(Section):
+    """How tokens are searched for; baked into the exported graph."""
+
+    decoding_strategy: DecodingStrategy = Field(
+        "beam_search", description="Search. One beam in beam_search is greedy_search."
+    )
+    max_dec_len: int = Field(20, ge=1, le=512, description="Most tokens of a question.")
+    min_dec_len: int = Field(3, ge=0, le=512, description="Fewest tokens of a question.")
+    num_beams: int = Field(6, ge=1, le=64, description="Beams of beam_search.")
+    length_penalty: float = Field(
+        1.2, allow_inf_nan=False, description="Exponent of the length in a beam's score."
+    )
+    topk: int = Field(4, ge=0, description="Tokens to sample from; 0: all (sampling).")
+    topp: float = Field(1.0, gt=0, le=1, description="Probability mass to sample from (sampling).")
+    temperature: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="Divides the logits (sampling)."
+    )
+    num_return_sequences: int = Field(1, ge=1, le=64, description="Questions for each row.")
+    diversity_rate: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="Penalty of a beam's later children."
+    )
+
+    @field_validator("min_dec_len")
+    @classmethod
+    def _fewest_is_not_above_most(cls, value: int, info: ValidationInfo) -> int:
+        most = info.data.get("max_dec_len")
+        if most is not None and value > most:
+            raise ValueError(f"allowed here: at most max_dec_len = {most}")
+        return value
+
+    @field_validator("num_return_sequences")
+    @classmethod
+    def _sequences_exist(cls, value: int, info: ValidationInfo) -> int:
+        strategy, beams = info.data.get("decoding_strategy"), info.data.get("num_beams")
+        if strategy == "greedy_search" and value > 1:
+            raise ValueError("allowed here: 1, because greedy_search finds one sequence")
+        if strategy == "beam_search" and beams is not None and value > beams:
+            raise ValueError(f"allowed here: at most num_beams = {beams}")
+        return value
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether the search is greedy: by name, or as beam search with one beam."""
+        return self.decoding_strategy == "greedy_search" or (
+            self.decoding_strategy == "beam_search" and self.num_beams == 1
+        )
+
+
+class ShardSettings(Section):
+    """How the predict stage is cut."""
+
+    rows_per_shard: int = Field(
+        4096, ge=1, description="Rows of a shard: what is lost at most when a worker dies."
+    )
+
+
+class PredictSettings(Section):
+    """Where and in what batches the graph runs."""
+
+    device: DeviceKind = Field("gpu", description="Kind of device; used when devices is null.")
+    devices: Annotated[tuple[DeviceName, ...], Field(strict=False, min_length=1)] | None = Field(
+        None, description="One worker for each, such as [gpu:0, gpu:1]; all of one kind."
+    )
+    batch_size: int = Field(16, ge=1, description="Most rows of a batch.")
+    max_tokens_per_batch: int = Field(
+        8192, ge=1, description="Most tokens of a batch, padding included; one row always fits."
+    )
+    precision: Literal["fp32", "fp16"] = Field("fp32", description="Precision of the predictor.")
+    use_tensorrt: bool = Field(False, description="Use TensorRT (GPU only).")
+    enable_mkldnn: bool = Field(False, description="Use oneDNN (CPU only).")
+    cpu_threads: int = Field(10, ge=1, description="Threads of a worker on the CPU.")
+    logging_steps: int = Field(100, ge=1, description="Batches between two log lines.")
+
+    @field_validator("devices")
+    @classmethod
+    def _devices_are_of_one_kind(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value is not None and len({name.partition(":")[0] for name in value}) > 1:
+            raise ValueError("allowed here: devices of one kind, all gpu or all cpu")
+        return value
+
+    @property
+    def device_names(self) -> tuple[str, ...]:
+        """The devices to start a worker on, in order."""
+        return self.devices or (self.device,)
+
+    @property
+    def device_kind(self) -> str:
+        """`gpu` or `cpu`."""
+        return self.device_names[0].partition(":")[0]
+
+
+class AggregateSettings(Section):
+    """What a run leaves beside its own folder."""
+
+    output_path: Text | None = Field(
+        None, description="A copy of the questions as text, one a line. null: only in the run."
+    )
+
+
+class Settings(Section):
+    """A whole config."""
+
+    store: StoreSettings = StoreSettings()
+    model: ModelSettings = ModelSettings()
+    dataset: DatasetSettings = DatasetSettings()
+    export: ExportSettings = ExportSettings()
+    decode: DecodeSettings = DecodeSettings()
+    shards: ShardSettings = ShardSettings()
+    predict: PredictSettings = PredictSettings()
+    aggregate: AggregateSettings = AggregateSettings()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give every key and value as plain JSON types."""
+        return self.model_dump(mode="json")
