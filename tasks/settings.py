@@ -144,8 +144,11 @@ class PredictSettings(Section):
     """Where and in what batches the graph runs."""
 
     device: DeviceKind = Field("gpu", description="Kind of device; used when devices is null.")
-    devices: Annotated[tuple[DeviceName, ...], Field(strict=False, min_length=1)] | None = Field(
-        None, description="One worker for each, such as [gpu:0, gpu:1]; all of one kind."
+    devices: tuple[DeviceName, ...] | None = Field(
+        None,
+        strict=False,  # YAML has lists, not tuples
+        min_length=1,
+        description="One worker for each, such as [gpu:0, gpu:1]; all of one kind.",
     )
     batch_size: int = Field(16, ge=1, description="Most rows of a batch.")
     max_tokens_per_batch: int = Field(

@@ -1,0 +1,215 @@
+"""The store: checkpoints that are either whole and verified, or not there.
+
+A *checkpoint* is a set of files with a manifest that is written last and names each file with its
+size and sha256. A *fingerprint* is a sha256 over everything that decides a checkpoint's content
+and nothing else, so a checkpoint with the right fingerprint can be reused and no other can.
+
+A commit is: temporary file in the same folder, write, fsync, reopen and check, rename, fsync the
+folder. A reader never sees a part of a file, and two processes that make the same checkpoint
+rename the same bytes over each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.errors import StoreCorruptionError, storage_faults
+
+MANIFEST = "manifest.json"
+_READ_BYTES = 1 << 20
+
+
+def canonical_json(value: object) -> bytes:
+    """Give the one JSON text of `value`: keys sorted, no spaces, UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode()
+
+
+def fingerprint(decided_by: Mapping[str, object]) -> str:
+    """Give the sha256 (64 hex digits) of everything that decides a checkpoint's content."""
+    return hashlib.sha256(canonical_json(decided_by)).hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """Give the sha256 (64 hex digits) of a file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Record):
+    """One file of a checkpoint: its name in the folder, size in bytes and sha256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+class Manifest(_Record):
+    """What a checkpoint consists of, and what decided its content."""
+
+    kind: str
+    fingerprint: str
+    decided_by: dict[str, Any]
+    files: tuple[FileEntry, ...]
+    details: dict[str, Any] = {}
+
+    def to_bytes(self) -> bytes:
+        """Give the manifest as JSON text that carries its own sha256."""
+        body = self.model_dump(mode="json")
+        sealed = {**body, "seal": hashlib.sha256(canonical_json(body)).hexdigest()}
+        return json.dumps(sealed, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Read a manifest back; raises `ValueError` when a single byte of its content changed."""
+        body = json.loads(data)
+        if not isinstance(body, dict):
+            raise ValueError("not a manifest")  # noqa: TRY004 one error for all that is wrong
+        seal = body.pop("seal", None)
+        if seal != hashlib.sha256(canonical_json(body)).hexdigest():
+            raise ValueError("the seal does not match")
+        return cls.model_validate(body)
+
+
+def commit_file(
+    path: Path,
+    write: Callable[[Path], None],
+    check: Callable[[Path], None] | None = None,
+) -> FileEntry:
+    """Make `path` whole or not at all: `write` fills a temporary file, `check` reads it back.
+
+    Raises:
+        StorageError: the disk is full, read-only or closed to this user; no part is left behind.
+    """
+    with storage_faults(path, "store.path"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+        try:
+            write(temporary)
+            _fsync(temporary)
+            if check is not None:
+                check(temporary)
+            entry = FileEntry(
+                name=path.name, size=temporary.stat().st_size, sha256=file_sha256(temporary)
+            )
+            temporary.replace(path)
+            _fsync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return entry
+
+
+def commit_bytes(path: Path, data: bytes) -> FileEntry:
+    """Commit a small file whose content is at hand."""
+
+    def check(temporary: Path) -> None:
+        if temporary.read_bytes() != data:
+            raise StoreCorruptionError(f"{path} did not read back as it was written")
+
+    return commit_file(path, lambda temporary: _write_bytes(temporary, data), check)
+
+
+def commit_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest, which makes its checkpoint exist."""
+    commit_bytes(path, manifest.to_bytes())
+
+
+def read_manifest(path: Path, expected_fingerprint: str) -> Manifest | None:
+    """Give the manifest at `path`, or None when there is none.
+
+    Raises:
+        StoreCorruptionError: it cannot be read, was changed, or belongs to another fingerprint.
+    """
+    try:
+        manifest = Manifest.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, ValidationError) as error:
+        raise StoreCorruptionError(f"{path} is damaged: {error}") from error
+    if manifest.fingerprint != expected_fingerprint:
+        raise StoreCorruptionError(f"{path} belongs to another fingerprint")
+    return manifest
+
+
+def verify_files(folder: Path, files: Sequence[FileEntry]) -> None:
+    """Read every file of a checkpoint back.
+
+    Raises:
+        StoreCorruptionError: one is missing, or its size or sha256 is not the manifest's.
+    """
+    for entry in files:
+        path = folder / entry.name
+        if not path.is_file():
+            raise StoreCorruptionError(f"{path} is missing")
+        if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+            raise StoreCorruptionError(f"{path} is not what was committed")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look into the store gave: the verified manifest, or why there is none to use."""
+
+    manifest: Manifest | None
+    damage: str | None = None
+
+
+def find_checkpoint(manifest_path: Path, expected_fingerprint: str) -> Found:
+    """Look a checkpoint up and read all of it back; damage counts as missing, with the reason."""
+    try:
+        manifest = read_manifest(manifest_path, expected_fingerprint)
+        if manifest is not None:
+            verify_files(manifest_path.parent, manifest.files)
+    except StoreCorruptionError as error:
+        return Found(None, str(error))
+    return Found(manifest)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folders of a store; making the object touches nothing."""
+
+    root: Path
+
+    def export_folder(self, export_fingerprint: str) -> Path:
+        """Folder of an exported model."""
+        return self.root / "exports" / export_fingerprint
+
+    def dataset_folder(self, dataset_fingerprint: str) -> Path:
+        """Folder of the tokenised parts."""
+        return self.root / "datasets" / dataset_fingerprint
+
+    def predictions_folder(self, predictions_fingerprint: str) -> Path:
+        """Folder of the shards."""
+        return self.root / "predictions" / predictions_fingerprint
+
+    def run_folder(self, run_id: str) -> Path:
+        """Folder of what a run leaves for its reader."""
+        return self.root / "runs" / run_id
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
