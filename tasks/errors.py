@@ -2,7 +2,9 @@
 
     WentiError
     ├── UnusableError          exit code 2: the config, the input or the machine must change first
-    │   ├── ConfigError        the YAML file or an override is wrong; lists every fault at once
+    │   ├── FaultsError        several things are wrong; lists every fault at once
+    │   │   ├── ConfigError    the YAML file or an override
+    │   │   └── PreflightError what the config names is not there or does not go together
     │   ├── CheckpointError    `model.model_name_or_path` is not a usable UNIMO checkpoint
     │   ├── InputError         the passages cannot be read, or none of them is usable
     │   ├── ExportError        no engine can export this model with these settings
@@ -49,8 +51,8 @@ class Fault:
         return f"{self.where}: {self.problem}; {self.remedy}"
 
 
-class ConfigError(UnusableError):
-    """The config is wrong; `faults` holds every fault that was found."""
+class FaultsError(UnusableError):
+    """Several things are wrong; `faults` holds every one that was found."""
 
     def __init__(self, source: str, faults: Sequence[Fault]) -> None:
         self.source = source
@@ -59,9 +61,17 @@ class ConfigError(UnusableError):
         lines = [f"{source} cannot be used ({count}):", *(f"  - {fault}" for fault in self.faults)]
         super().__init__("\n".join(lines))
 
-    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, tuple[Fault, ...]]]:
+    def __reduce__(self) -> tuple[type[FaultsError], tuple[str, tuple[Fault, ...]]]:
         """Let the error cross from a child process with its faults."""
         return type(self), (self.source, self.faults)
+
+
+class ConfigError(FaultsError):
+    """The YAML file or an override is wrong."""
+
+
+class PreflightError(FaultsError):
+    """What the config names is not there, or does not go together."""
 
 
 class CheckpointError(UnusableError):

@@ -15,7 +15,10 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,13 +94,17 @@ def commit_file(
     path: Path,
     write: Callable[[Path], None],
     check: Callable[[Path], None] | None = None,
+    setting: str = "store.path",
 ) -> FileEntry:
     """Make `path` whole or not at all: `write` fills a temporary file, `check` reads it back.
+
+    `setting` is the config key that moves the file elsewhere, for the message when it cannot be
+    written.
 
     Raises:
         StorageError: the disk is full, read-only or closed to this user; no part is left behind.
     """
-    with storage_faults(path, "store.path"):
+    with storage_faults(path, setting):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         try:
@@ -123,6 +130,36 @@ def commit_bytes(path: Path, data: bytes) -> FileEntry:
             raise StoreCorruptionError(f"{path} did not read back as it was written")
 
     return commit_file(path, lambda temporary: _write_bytes(temporary, data), check)
+
+
+@contextmanager
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """Give a private folder inside `folder` for files whose names or number are not final yet.
+
+    At the end it is gone, and so are the folders made for it that nothing was adopted into.
+    """
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    with storage_faults(folder, "store.path"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
+            try:
+                yield staging
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+        finally:
+            for one in missing:
+                with suppress(OSError):  # not empty, or never made
+                    one.rmdir()
+
+
+def adopt_file(staged: Path, path: Path) -> FileEntry:
+    """Commit a file that stands ready in a staging folder under its final name."""
+    _fsync(staged)
+    entry = FileEntry(name=path.name, size=staged.stat().st_size, sha256=file_sha256(staged))
+    staged.replace(path)
+    _fsync(path.parent)
+    return entry
 
 
 def commit_manifest(path: Path, manifest: Manifest) -> None:
@@ -197,6 +234,10 @@ class Store:
     def predictions_folder(self, predictions_fingerprint: str) -> Path:
         """Folder of the shards."""
         return self.root / "predictions" / predictions_fingerprint
+
+    def model_folder(self, model_fingerprint: str) -> Path:
+        """Folder of a model that was downloaded by name."""
+        return self.root / "models" / model_fingerprint
 
     def run_folder(self, run_id: str) -> Path:
         """Folder of what a run leaves for its reader."""

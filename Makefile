@@ -1,0 +1,53 @@
+# `make demo` and `make test` install by themselves what they need, into .venv.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test lint check install constraints data clean
+
+help:
+	@echo 'make demo         install, then generate questions for the sample passages'
+	@echo 'make test         install, then run the tests'
+	@echo 'make check        ruff, mypy and the tests: what CI runs'
+	@echo 'make data         make the sample passages and train the sample model again'
+	@echo 'make constraints  resolve the versions in constraints.txt anew'
+
+demo: $(INSTALLED)
+	$(BIN)/wenti run configs/demo.yaml
+	@echo
+	@echo 'The first rows (wenti show latest -n 5):'
+	@echo
+	@$(BIN)/wenti show latest -n 5
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+install: $(INSTALLED)
+
+# A finished install leaves this mark; a changed pyproject.toml or constraints.txt renews it.
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Wenti needs Python 3.11: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo 'Installing Wenti and Paddle into $(VENV); this takes some minutes the first time …'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+constraints:
+	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet --editable '.[dev]'
+	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints.txt
+
+data: $(INSTALLED)
+	$(BIN)/python data/make_passages.py
+	$(BIN)/python data/train_checkpoint.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,112 @@
+"""The command line: `wenti run`, `export`, `status`, `show`.
+
+Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tasks.errors import WentiError
+
+app = typer.Typer(
+    help="Generate questions for passages with a PaddleNLP checkpoint, in restartable steps.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+INTERRUPTED = 130
+
+Config = Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Export, load, predict what is missing, aggregate; end with a summary."""
+    from flows.console import follow, print_summary
+    from tasks.config import load_settings
+    from tasks.preparation import check_settings
+
+    check_settings(load_settings(config, overrides or []))
+    with follow():
+        from flows.question_generation import question_generation
+
+        result = question_generation(str(config), overrides or [])
+    if as_json:
+        typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        print_summary(Path(result["folder"]), result["metrics"])
+
+
+@app.command()
+def export(config: Config, overrides: Overrides = None) -> None:
+    """Export the model only, as a static graph with the search inside."""
+    from flows.console import follow
+    from tasks.config import load_settings
+    from tasks.preparation import prepare
+
+    with follow():
+        from tasks.export import export_model
+
+        plan = prepare(load_settings(config, overrides or []))
+        result = export_model(plan)
+    typer.echo(f"{result}\n{plan.export.folder}")
+
+
+@app.command()
+def status(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show which stages and shards of a config the store has; nothing is computed."""
+    from flows.console import print_status
+    from tasks.config import load_settings
+    from tasks.status import look_at
+
+    found = look_at(load_settings(config, overrides or []))
+    if as_json:
+        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+    else:
+        print_status(found)
+
+
+@app.command()
+def show(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Run id, folder, or latest.")],
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
+    store: Annotated[Path, typer.Option(help="Folder of the store.")] = Path("wenti-store"),
+    as_json: AsJson = False,
+) -> None:
+    """Show rows of a run: passage, answer, generated question, reference."""
+    from itertools import islice
+
+    from flows.console import print_rows
+    from tasks.outputs import PREDICTIONS_FILE, read_rows_of
+    from tasks.runs import find_run
+    from tasks.store import Store
+
+    folder = find_run(run_name, Store(store))
+    shown = list(islice(read_rows_of(folder / PREDICTIONS_FILE), rows))
+    if as_json:
+        typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+    else:
+        print_rows(shown)
+
+
+def main() -> None:
+    """Run the command line; an error that Wenti knows is one message and its exit code."""
+    try:
+        app(standalone_mode=True)
+    except WentiError as error:
+        typer.echo(f"wenti: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("wenti: interrupted; the same command goes on from here", err=True)
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,143 @@
+"""What people see: a progress bar on a terminal and log lines elsewhere, tables, a summary."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from tasks.progress import listen
+from tasks.status import Status
+
+logger = logging.getLogger("wenti")
+
+# Prefect reads these when it is imported; what the user has set stays.
+PREFECT_DEFAULTS = {
+    # The temporary server migrates its database first; its own 20 s are few on a busy machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # No usage data goes out from somebody's nightly job unasked.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Our log lines go to Prefect's UI; its own do not repeat them on the console.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "wenti",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+
+
+class Bar:
+    """A progress bar over the rows of the predict stage."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def start(self, rows: int) -> None:
+        """Show the bar for a number of rows."""
+        self._task = self._progress.add_task("predict", total=rows)
+
+    def advance(self, rows: int) -> None:
+        """Move the bar on by a number of rows."""
+        if self._task is not None:
+            self._progress.advance(self._task, rows)
+
+
+@contextmanager
+def follow() -> Iterator[None]:
+    """Show on standard error what a flow does in this block; prepares Prefect's settings."""
+    for name, value in PREFECT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    console = Console(stderr=True)
+    _log_to(console)
+    if "PREFECT_API_URL" not in os.environ:
+        logger.info("starting Prefect's temporary server; that takes some seconds")
+    if not console.is_terminal:
+        yield
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+    with progress, listen(Bar(progress)):
+        yield
+
+
+def _log_to(console: Console) -> None:
+    handler: logging.Handler
+    if console.is_terminal:
+        handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+
+
+def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Print how a run ended: rows, rejects, shards, scores, and where the results are."""
+    shards = f"{metrics['shards_reused']} reused, {metrics['shards_made']} made, "
+    lines = {
+        "rows": f"{metrics['rows_in']} in, {metrics['predictions']} questions, "
+        f"{metrics['rejects']} rejected",
+        "shards": f"{shards}{metrics['shards_failed']} failed",
+        "scores": _scores(metrics),
+        "results": str(folder),
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, text in lines.items():
+        table.add_row(name, escape(text))
+    Console(soft_wrap=True).print(table)
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    if not metrics["references"]:
+        return "none: the passages have no reference questions"
+    named = {"BLEU-4": "bleu_4", "ROUGE-L": "rouge_l", "sacreBLEU-zh": "sacrebleu_zh"}
+    return ", ".join(f"{name} {metrics[key]:.2f}" for name, key in named.items())
+
+
+def print_status(status: Status) -> None:
+    """Print a table of the stages and one of the shards."""
+    stages = Table("stage", "state", "rows", "fingerprint", box=None, pad_edge=False)
+    for stage in status.stages:
+        rows = "" if stage.rows is None else str(stage.rows)
+        stages.add_row(stage.name, stage.state, rows, stage.fingerprint[:12])
+    console = Console()
+    console.print(stages)
+    if status.shards:
+        shards = Table("shard", "state", "rows", "file", box=None, pad_edge=False)
+        for shard in status.shards:
+            shards.add_row(str(shard.index), shard.state, str(shard.rows), shard.file)
+        console.print()
+        console.print(shards)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of a run, each as a small block."""
+    console = Console()
+    names = {
+        "passage": "context",
+        "answer": "answer",
+        "question": "question",
+        "reference": "reference",
+    }
+    for row in rows:
+        grid = Table.grid(padding=(0, 2))
+        for label, key in names.items():
+            if row[key] is not None:
+                grid.add_row(label, escape(row[key]), style="bold" if key == "question" else None)
+        console.print(grid)
+        console.print()

@@ -1,0 +1,71 @@
+"""Export: from a checkpoint of PaddleNLP to a static graph in the store."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from functools import partial
+from pathlib import Path
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.child import call_in_child
+from tasks.engine.contract import CONTRACT_FILE, MODEL_FILE, PARAMS_FILE
+from tasks.engine.export import export_native
+from tasks.plan import Plan, effective_decode
+from tasks.stage import StageResult
+from tasks.store import (
+    MANIFEST,
+    Manifest,
+    adopt_file,
+    commit_file,
+    commit_manifest,
+    staging_folder,
+)
+
+FILES = (MODEL_FILE, PARAMS_FILE, CONTRACT_FILE)
+
+
+def export_model(plan: Plan) -> StageResult:
+    """Give the exported model's checkpoint, made now unless the store has it.
+
+    Raises:
+        CheckpointError: PaddleNLP cannot load the model.
+        ExportError: the engine cannot export it with these settings; every reason is listed.
+        StorageError: the store cannot be written.
+    """
+    started = time.monotonic()
+    found = plan.export.find()
+    manifest = found.manifest or _make(plan)
+    if plan.settings.export.inference_model_dir is not None:
+        target = Path(plan.settings.export.inference_model_dir).expanduser()
+        _copy(plan.export.folder, target)
+    return StageResult("export", manifest, found, time.monotonic() - started)
+
+
+def _make(plan: Plan) -> Manifest:
+    export = plan.export
+    with staging_folder(export.folder) as staging:
+        call_in_child(
+            export_native, plan.model_folder, effective_decode(plan.settings.decode), staging
+        )
+        entries = [adopt_file(staging / name, export.folder / name) for name in FILES]
+        manifest = Manifest(
+            kind="export",
+            fingerprint=export.fingerprint,
+            decided_by=export.decided_by,
+            files=tuple(entries),
+        )
+        commit_manifest(export.manifest_path, manifest)
+    return manifest
+
+
+def _copy(folder: Path, target: Path) -> None:
+    """Commit a second copy of an export, for other programs that load it."""
+    for name in (*FILES, MANIFEST):
+        copy = partial(shutil.copyfile, folder / name)
+        commit_file(target / name, copy, setting="export.inference_model_dir")
+
+
+export_task = Task(export_model, name="export", cache_policy=NO_CACHE)

@@ -1,0 +1,44 @@
+"""What metrics.json says of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.predict import Prediction
+from tasks.store import Manifest
+
+
+def make_metrics(
+    dataset: Manifest,
+    prediction: Prediction,
+    scores: Mapping[str, Any],
+    stage_seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Count rows, shards and tokens of the whole result, and the speed of this run.
+
+    `padding_share` is the share of padding among the tokens that the batches were made of.
+    `rows_per_second` counts the rows that this run generated; null when it generated none.
+    """
+    manifests = [outcome.manifest for outcome in prediction.outcomes if outcome.manifest]
+    padded = _total(manifests, "padded_tokens")
+    rows_made = sum(outcome.job.shard.rows for outcome in prediction.made)
+    return {
+        "rows_in": dataset.details["rows_in"],
+        "predictions": _total(manifests, "rows"),
+        "rejects": dataset.details["rejects"],
+        "shards_planned": len(prediction.outcomes),
+        "shards_reused": len(prediction.reused),
+        "shards_made": len(prediction.made),
+        "shards_failed": len(prediction.failed),
+        **scores,
+        "input_tokens": _total(manifests, "input_tokens"),
+        "output_tokens": _total(manifests, "output_tokens"),
+        "padding_share": round(1 - _total(manifests, "input_tokens") / padded, 4) if padded else 0,
+        "rows_per_second": round(rows_made / prediction.seconds, 2) if rows_made else None,
+        "stage_seconds": {stage: round(value, 2) for stage, value in stage_seconds.items()},
+    }
+
+
+def _total(manifests: list[Manifest], detail: str) -> int:
+    return sum(manifest.details[detail] for manifest in manifests)

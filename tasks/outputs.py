@@ -1,0 +1,116 @@
+"""The files that a run leaves for its reader: the shards put together in input order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.errors import StoreCorruptionError
+from tasks.generation import ShardJob
+from tasks.loading import REJECTS_FILE
+from tasks.plan import Plan
+from tasks.store import commit_file
+from tasks.tables import PREDICTIONS, REJECTS, commit_table, read_batches
+
+PREDICTIONS_FILE = "predictions.parquet"
+LINES_FILE = "predictions.jsonl"
+TEXT_FILE = "predictions.txt"
+
+
+def write_predictions(plan: Plan, jobs: Sequence[ShardJob], folder: Path) -> None:
+    """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
+
+    Raises:
+        StoreCorruptionError: input rows are not predictions plus rejects, each row once.
+    """
+    predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
+    commit_table(predictions, PREDICTIONS, join_shards(jobs))
+    commit_table(rejects, REJECTS, read_batches(plan.dataset.folder / REJECTS_FILE))
+    check_rows(predictions, rejects)
+    commit_text(folder / LINES_FILE, lambda: map(as_line, read_rows_of(predictions)))
+    commit_text(folder / TEXT_FILE, lambda: (row["question"] for row in read_rows_of(predictions)))
+
+
+def join_shards(jobs: Sequence[ShardJob]) -> Iterator[pa.RecordBatch]:
+    """Give the columns of `tasks.tables.PREDICTIONS`, shard by shard.
+
+    Raises:
+        StoreCorruptionError: a shard's rows are not those of the dataset.
+    """
+    for job in jobs:
+        shard = pa.Table.from_batches(read_batches(job.folder / job.shard.file_name))
+        rows = job.read_rows()
+        for name in ("row", "id"):
+            if not shard[name].equals(rows[name]):
+                path = job.folder / job.shard.file_name
+                raise StoreCorruptionError(f"{path} holds other rows than the dataset ({name})")
+        columns = {name: rows[name] for name in ("context", "answer", "reference")}
+        joined = pa.table({**dict(zip(shard.column_names, shard.columns, strict=True)), **columns})
+        yield from joined.select(PREDICTIONS.names).cast(PREDICTIONS).to_batches()
+
+
+def check_rows(predictions: Path, rejects: Path) -> None:
+    """Check that the rows of both files together are 0, 1, 2 … with none missing or twice."""
+    numbers = sorted(row for path in (predictions, rejects) for row in _row_numbers(path))
+    if numbers != list(range(len(numbers))):
+        raise StoreCorruptionError(
+            f"{predictions} and {rejects} together do not hold every input row once; "
+            "delete the dataset and the shards of this run from the store and run again"
+        )
+
+
+def read_rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Give the rows of a Parquet file as dictionaries, one by one."""
+    for batch in read_batches(path):
+        yield from batch.to_pylist()
+
+
+def as_line(row: dict[str, Any]) -> str:
+    """Give a prediction as a JSON line in the fields of dureader_qg, `question` being ours."""
+    names = ("id", "context", "answer", "question", "reference")
+    line = {name: row[name] for name in names} | {"score": _rounded(row["score"])}
+    if row["alternatives"]:
+        others = row["alternatives"]
+        line["alternatives"] = [{**other, "score": _rounded(other["score"])} for other in others]
+    return json.dumps(line, ensure_ascii=False)
+
+
+def commit_text(
+    path: Path, lines: Callable[[], Iterator[str]], setting: str = "store.path"
+) -> None:
+    """Commit a text file, one line for each item of `lines()`."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines())
+
+    commit_file(path, write, setting=setting)
+
+
+def write_output(predictions: Path, output_path: Path) -> None:
+    """Write the questions to `aggregate.output_path`, and references beside them if there are any.
+
+    The two files of the example's inference.py: `output_path` and `output_path`.reference.txt.
+    """
+    key = "aggregate.output_path"
+    commit_text(output_path, lambda: (row["question"] for row in read_rows_of(predictions)), key)
+    if any(row["reference"] for row in read_rows_of(predictions)):
+        commit_text(
+            output_path.with_name(output_path.name + ".reference.txt"),
+            lambda: (row["reference"] or "" for row in read_rows_of(predictions)),
+            key,
+        )
+
+
+def _rounded(score: float) -> float:
+    """Leave out the digits that a float32 does not have."""
+    return round(score, 6)
+
+
+def _row_numbers(path: Path) -> Iterator[int]:
+    for batch in read_batches(path, ["row"]):
+        yield from batch["row"].to_pylist()

@@ -1,0 +1,96 @@
+"""What can be known to be wrong before anything is computed or written, all of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks import model_files
+from tasks.errors import Fault, PreflightError
+from tasks.settings import Settings
+
+PASSAGE_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
+DeviceCheck = Callable[[tuple[str, ...]], Sequence[Fault]]
+
+
+def check(settings: Settings, find_device_faults: DeviceCheck | None = None) -> None:
+    """Look at everything that the settings name; at the devices only if it is told how.
+
+    `find_device_faults` is asked for GPUs only, because asking means importing Paddle.
+
+    Raises:
+        PreflightError: with every fault that was found.
+    """
+    faults = [
+        *_model_faults(settings),
+        *_passages_faults(settings),
+        *_export_faults(settings),
+        *_predict_faults(settings),
+        *_store_faults(settings),
+    ]
+    if find_device_faults is not None and settings.predict.device_kind == "gpu":
+        faults += find_device_faults(settings.predict.device_names)
+    if faults:
+        raise PreflightError("the config", faults)
+
+
+def _model_faults(settings: Settings) -> list[Fault]:
+    name_or_path = settings.model.model_name_or_path
+    if not model_files.is_folder_path(name_or_path):
+        return []  # a name: PaddleNLP finds out when it downloads it
+    return model_files.find_faults(Path(name_or_path).expanduser())
+
+
+def _passages_faults(settings: Settings) -> list[Fault]:
+    key, name = "dataset.predict_file", settings.dataset.predict_file
+    if name is None:
+        return []
+    path = Path(name).expanduser()
+    if path.suffix.lower() not in PASSAGE_SUFFIXES:
+        return [Fault(key, f"{name} is of no known kind", f"known: {', '.join(PASSAGE_SUFFIXES)}")]
+    if not path.is_file():
+        what = "a folder, not a file" if path.is_dir() else "no such file"
+        return [Fault(key, f"{path.absolute()}: {what}", "give a file of passages")]
+    if path.stat().st_size == 0:
+        return [Fault(key, f"{path} is empty", "give a file with at least one passage")]
+    return []
+
+
+def _export_faults(settings: Settings) -> list[Fault]:
+    faults = []
+    if settings.export.engine == "faster_transformer":
+        problem = "faster_transformer cannot be used by this version of Wenti"
+        faults.append(Fault("export.engine", problem, "use native or auto"))
+    if settings.decode.decoding_strategy == "sampling":
+        problem = "the native engine cannot sample yet"
+        faults.append(
+            Fault("decode.decoding_strategy", problem, "use beam_search or greedy_search")
+        )
+    if settings.export.use_fp16_decoding:
+        problem = "the native engine cannot decode in half precision yet"
+        faults.append(Fault("export.use_fp16_decoding", problem, "set it to false"))
+    return faults
+
+
+def _predict_faults(settings: Settings) -> list[Fault]:
+    predict = settings.predict
+    wanted = {"use_tensorrt": predict.use_tensorrt, "precision": predict.precision == "fp16"}
+    if predict.device_kind == "gpu":
+        return []
+    return [
+        Fault(f"predict.{key}", "this needs a GPU", "leave it out, or set predict.device=gpu")
+        for key, is_wanted in wanted.items()
+        if is_wanted
+    ]
+
+
+def _store_faults(settings: Settings) -> list[Fault]:
+    places = {
+        "store.path": settings.store.path,
+        "export.inference_model_dir": settings.export.inference_model_dir,
+    }
+    return [
+        Fault(key, f"{place} is a file", "give a folder, or a path where one can be made")
+        for key, place in places.items()
+        if place is not None and Path(place).expanduser().is_file()
+    ]
