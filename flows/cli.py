@@ -89,10 +89,10 @@ def show(
 
     from flows.console import print_rows
     from tasks.outputs import PREDICTIONS_FILE, read_rows_of
-    from tasks.runs import find_run
+    from tasks.runs import find_results
     from tasks.store import Store
 
-    folder = find_run(run_name, Store(store))
+    folder = find_results(run_name, Store(store))
     shown = list(islice(read_rows_of(folder / PREDICTIONS_FILE), rows))
     if as_json:
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))

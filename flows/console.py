@@ -20,7 +20,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from tasks.progress import listen
 from tasks.status import Status
@@ -110,7 +110,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
 
 
 def print_status(status: Status) -> None:
-    """Print a table of the stages and one of the shards."""
+    """Print a table of the stages, one of the shards, and what is damaged."""
     stages = Table("stage", "state", "rows", "fingerprint", box=None, pad_edge=False)
     for stage in status.stages:
         rows = "" if stage.rows is None else str(stage.rows)
@@ -123,21 +123,24 @@ def print_status(status: Status) -> None:
             shards.add_row(str(shard.index), shard.state, str(shard.rows), shard.file)
         console.print()
         console.print(shards)
+    for damage in status.damages:
+        console.print(f"damaged: {damage}", soft_wrap=True, markup=False, highlight=False)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows of a run, each as a small block."""
     console = Console()
-    names = {
-        "passage": "context",
+    labels = {
+        "context": "passage",
         "answer": "answer",
         "question": "question",
         "reference": "reference",
     }
     for row in rows:
-        grid = Table.grid(padding=(0, 2))
-        for label, key in names.items():
-            if row[key] is not None:
-                grid.add_row(label, escape(row[key]), style="bold" if key == "question" else None)
+        grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
+        for name, label in labels.items():
+            if row[name] is not None:
+                style = "bold" if name == "question" else None
+                grid.add_row(label, escape(row[name]), style=style)
         console.print(grid)
         console.print()

@@ -43,7 +43,8 @@ def question_generation(config: str, overrides: list[str] | None = None) -> dict
     with recorded(plan) as run:
         exporting, loading = export_task.submit(plan), load_task.submit(plan)
         export, dataset = exporting.result(), loading.result()
-        logger.info("%s\n%s", export, dataset)
+        for result in (export, dataset):
+            logger.info("%s", result)
         prediction = predict_missing(plan, plan_jobs(plan, dataset.manifest))
         raise_if_failed(prediction)
         metrics = aggregate_task(plan, run, export, dataset, prediction)

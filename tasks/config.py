@@ -138,11 +138,10 @@ _PLAIN = {
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
-    "string": "a text",
+    "string": "a text, not empty",
     "null": "null",
 }
 _LIMITS = {
-    "minLength": "characters: at least",
     "minimum": "at least",
     "exclusiveMinimum": "above",
     "maximum": "at most",

@@ -80,7 +80,8 @@ def load_passages(request: LoadRequest) -> LoadReport:
         for row in encode_rows(_read(request), tokenizer, request.on_bad_row):
             writer.add(row)
         writer.flush()
-        _check_some_accepted(writer)
+        if not writer.parts:
+            raise _none_accepted(writer)
         _check_unchanged(request)
         manifest = Manifest(
             kind="dataset",
@@ -131,39 +132,34 @@ def read_rows(
         StoreCorruptionError: a part cannot be read or has another number of rows.
     """
     counts = manifest.details["part_rows"]
+    names = columns or DATASET.names
     if not 0 <= start <= stop <= sum(counts):
         raise ValueError(f"rows {start} to {stop} of {sum(counts)}")
-    tables = []
-    ends = accumulate(counts)
-    for entry, count, end in zip(_part_entries(manifest), counts, ends, strict=True):
+    tables = [pa.schema([DATASET.field(name) for name in names]).empty_table()]
+    for entry, count, end in zip(manifest.files, counts, accumulate(counts), strict=False):
         first = end - count
         if first < stop and start < end:
-            table = _read_part(folder / entry.name, count, columns)
+            table = _read_part(folder / entry.name, count, names)
             offset = max(start - first, 0)
             tables.append(table.slice(offset, min(stop, end) - first - offset))
-    names = columns or DATASET.names
-    empty = pa.schema([DATASET.field(name) for name in names]).empty_table()
-    return pa.concat_tables([empty, *tables])
+    return pa.concat_tables(tables)
 
 
 def iterate_rows(
     folder: Path, manifest: Manifest, columns: list[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Give all accepted rows in order, piece by piece; see `read_rows`."""
-    for entry, count in zip(_part_entries(manifest), manifest.details["part_rows"], strict=True):
-        yield from _read_part(folder / entry.name, count, columns).to_batches()
+    for entry, count in zip(manifest.files, manifest.details["part_rows"], strict=False):
+        part = _read_part(folder / entry.name, count, columns or DATASET.names)
+        yield from part.to_batches()
 
 
-def _part_entries(manifest: Manifest) -> list[FileEntry]:
-    return [entry for entry in manifest.files if entry.name != REJECTS_FILE]
-
-
-def _read_part(path: Path, rows: int, columns: list[str] | None) -> pa.Table:
+def _read_part(path: Path, rows: int, columns: list[str]) -> pa.Table:
     batches = list(read_batches(path, columns))
-    read = sum(batch.num_rows for batch in batches)
-    if read != rows:
-        raise StoreCorruptionError(f"{path} has {read} rows, its manifest says {rows}")
-    return pa.Table.from_batches(batches)
+    table = pa.Table.from_batches(batches, schema=None if batches else DATASET)
+    if table.num_rows != rows:
+        raise StoreCorruptionError(f"{path} has {table.num_rows} rows, its manifest says {rows}")
+    return table.select(columns)
 
 
 def _read(request: LoadRequest) -> Iterator[Passage | Reject]:
@@ -194,8 +190,8 @@ class _Writer:
     def __init__(self, staging: Path) -> None:
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, Reject] = {}  # the first of each reason
+        self.parts: list[FileEntry] = []
         self._staging = staging
-        self._parts: list[FileEntry] = []
         self._part_rows: list[int] = []
         self._reject_files: list[Path] = []
         self._rows: list[tuple[Passage, Encoded]] = []
@@ -224,16 +220,12 @@ class _Writer:
         if self._rejects:
             self._flush_rejects()
 
-    @property
-    def accepted(self) -> int:
-        return sum(self._part_rows)
-
     def details(self) -> dict[str, Any]:
         """Give the fields of `LoadReport` as JSON types."""
         rejects = self.reasons.total()
         return {
-            "rows_in": self.accepted + rejects,
-            "rows": self.accepted,
+            "rows_in": sum(self._part_rows) + rejects,
+            "rows": sum(self._part_rows),
             "rejects": rejects,
             "tokens": self._tokens,
             "longest": self._longest,
@@ -247,16 +239,16 @@ class _Writer:
         rejects = commit_table(folder / REJECTS_FILE, REJECTS, batches)
         entries = []
         with storage_faults(folder, "store.path"):
-            for number, entry in enumerate(self._parts):
-                name = f"part-{number:05d}-of-{len(self._parts):05d}.parquet"
+            for number, entry in enumerate(self.parts):
+                name = f"part-{number:05d}-of-{len(self.parts):05d}.parquet"
                 (self._staging / entry.name).replace(folder / name)
                 entries.append(entry.model_copy(update={"name": name}))
             _fsync_folder(folder)
         return (*entries, rejects)
 
     def _flush_rows(self) -> None:
-        path = self._staging / f"part-{len(self._parts):05d}.parquet"
-        self._parts.append(commit_table(path, DATASET, [_dataset_batch(self._rows)]))
+        path = self._staging / f"part-{len(self.parts):05d}.parquet"
+        self.parts.append(commit_table(path, DATASET, [_dataset_batch(self._rows)]))
         self._part_rows.append(len(self._rows))
         self._rows, self._characters = [], 0
 
@@ -276,28 +268,25 @@ def _dataset_batch(rows: Sequence[tuple[Passage, Encoded]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(records, schema=DATASET)
 
 
-def _check_some_accepted(writer: _Writer) -> None:
-    if writer.accepted:
-        return
+def _none_accepted(writer: _Writer) -> InputError:
     if not writer.reasons:
-        raise InputError("the data set has no rows; give a file in `dataset.predict_file`")
+        return InputError("the data set has no rows; give a file in `dataset.predict_file`")
     reason, count = writer.reasons.most_common(1)[0]
-    raise InputError(
+    return InputError(
         f"no row is usable: all {writer.reasons.total()} were rejected, {count} of them for"
         f" {reason}, such as {_describe(writer.examples[reason])}; repair the input"
     )
 
 
 def _check_unchanged(request: LoadRequest) -> None:
-    if request.predict_file is None or request.input_sha256 is None:
-        return
-    if file_sha256(request.predict_file) != request.input_sha256:
-        raise InputError(f"{request.predict_file} changed while it was read; run again")
+    path, known = request.predict_file, request.input_sha256
+    if path is not None and known is not None and file_sha256(path) != known:
+        raise InputError(f"{path} changed while it was read; run again")
 
 
 def _describe(reject: Reject) -> str:
-    where = f"row {reject.row}" + ("" if reject.line is None else f", line {reject.line}")
-    return f"{where}: {reject.reason.value}: {reject.detail}"
+    line = "" if reject.line is None else f", line {reject.line}"
+    return f"row {reject.row}{line}: {reject.reason.value}: {reject.detail}"
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.child import call_in_child
-from tasks.engine.devices import find_device_faults
+from tasks.engine.devices import missing_devices as find_device_faults
 from tasks.model import get_model
 from tasks.plan import Plan, make_plan, open_store
 from tasks.preflight import check

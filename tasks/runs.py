@@ -90,6 +90,20 @@ def point_latest(store: Store, run_id: str) -> None:
     temporary.replace(link)
 
 
+def find_results(name: str, store: Store) -> Path:
+    """Give the folder of a run that has its results; `name` as in `find_run`.
+
+    Raises:
+        InputError: there is no such run, or it did not succeed.
+    """
+    folder = find_run(name, store)
+    if not (folder / SUCCESS_FILE).is_file():
+        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        why = f": {record['error']}" if "error" in record else ""
+        raise InputError(f"run {folder.name} has no results, it is {record['state']}{why}")
+    return folder
+
+
 def find_run(name: str, store: Store) -> Path:
     """Give the folder of a run: a folder itself, a run id, or `latest`.
 

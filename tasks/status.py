@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tasks.generation import ShardJob
 from tasks.jobs import look_up, plan_jobs
 from tasks.model import find_model
 from tasks.plan import Plan, Planned, make_plan, open_store
@@ -15,22 +16,24 @@ from tasks.store import Found, Manifest
 
 @dataclass(frozen=True)
 class StageStatus:
-    """A stage: `made`, `missing`, `damaged: …`, or how many shards are made."""
+    """A stage: `made`, `missing`, `damaged`, or how many shards are made."""
 
     name: str
     state: str
     fingerprint: str
     rows: int | None = None
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """A shard of the predict stage: `made`, `missing` or `damaged: …`."""
+    """A shard of the predict stage: `made`, `missing` or `damaged`."""
 
     index: int
     state: str
     rows: int
     file: str
+    damage: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Status:
 
     stages: list[StageStatus]
     shards: list[ShardStatus] = field(default_factory=list)
+
+    @property
+    def damages(self) -> list[str]:
+        """What is damaged, a sentence each."""
+        found = [stage.damage for stage in self.stages] + [shard.damage for shard in self.shards]
+        return [damage for damage in found if damage]
 
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain JSON types."""
@@ -69,20 +78,22 @@ def look_at(settings: Settings) -> Status:
 
 
 def _look_at_shards(plan: Plan, dataset: Manifest) -> list[ShardStatus]:
-    return [
-        ShardStatus(job.shard.index, _state(look_up(job)), job.shard.rows, job.shard.file_name)
-        for job in plan_jobs(plan, dataset)
-    ]
+    return [_shard(job, look_up(job)) for job in plan_jobs(plan, dataset)]
 
 
 def _stage(name: str, planned: Planned, found: Found, rows: int | None = None) -> StageStatus:
-    return StageStatus(name, _state(found), planned.fingerprint, rows)
+    return StageStatus(name, _state(found), planned.fingerprint, rows, found.damage)
+
+
+def _shard(job: ShardJob, found: Found) -> ShardStatus:
+    shard = job.shard
+    return ShardStatus(shard.index, _state(found), shard.rows, shard.file_name, found.damage)
 
 
 def _state(found: Found) -> str:
     if found.manifest is not None:
         return "made"
-    return f"damaged: {found.damage}" if found.damage else "missing"
+    return "damaged" if found.damage else "missing"
 
 
 def _summary(shards: list[ShardStatus]) -> str:

@@ -1,0 +1,49 @@
+"""Fixtures: Prefect's test server, and one finished run of the demo that tests copy and disturb."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports Prefect or Paddle.
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+ROOT = Path(__file__).parent.parent
+RunFlow = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def run_demo(prefect_server: None) -> RunFlow:
+    """Runs the demo's config with a store and overrides of the test's own."""
+    from flows.question_generation import question_generation
+
+    def run(store: Path, *overrides: str) -> dict[str, Any]:
+        places = [
+            f"store.path={store}",
+            f"model.model_name_or_path={ROOT / 'data/checkpoint'}",
+            f"dataset.predict_file={ROOT / 'data/passages/heldout.jsonl'}",
+        ]
+        return question_generation(str(ROOT / "configs/demo.yaml"), [*places, *overrides])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def demo_store(run_demo: RunFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which one run of the demo has ended; copy it before disturbing it."""
+    store = tmp_path_factory.mktemp("demo") / "store"
+    run_demo(store)
+    return store
