@@ -20,7 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-INTERRUPTED = 130
 
 Config = Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")]
 Overrides = Annotated[
@@ -34,11 +33,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Export, load, predict what is missing, aggregate; end with a summary."""
     from flows.console import follow, print_summary
+    from flows.temporary_server import prepare_prefect
     from tasks.config import load_settings
     from tasks.preparation import check_settings
 
     check_settings(load_settings(config, overrides or []))
     with follow():
+        prepare_prefect()
         from flows.question_generation import question_generation
 
         result = question_generation(str(config), overrides or [])
@@ -107,6 +108,3 @@ def main() -> None:
     except WentiError as error:
         typer.echo(f"wenti: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("wenti: interrupted; the same command goes on from here", err=True)
-        sys.exit(INTERRUPTED)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -26,18 +24,6 @@ from tasks.progress import listen
 from tasks.status import Status
 
 logger = logging.getLogger("wenti")
-
-# Prefect reads these when it is imported; what the user has set stays.
-PREFECT_DEFAULTS = {
-    # The temporary server migrates its database first; its own 20 s are few on a busy machine.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    # No usage data goes out from somebody's nightly job unasked.
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    # Our log lines go to Prefect's UI; its own do not repeat them on the console.
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "wenti",
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-}
 
 
 class Bar:
@@ -59,29 +45,41 @@ class Bar:
 
 @contextmanager
 def follow() -> Iterator[None]:
-    """Show on standard error what a flow does in this block; prepares Prefect's settings."""
-    for name, value in PREFECT_DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    """Show on standard error what happens in this block."""
     console = Console(stderr=True)
     _log_to(console)
-    if "PREFECT_API_URL" not in os.environ:
-        logger.info("starting Prefect's temporary server; that takes some seconds")
-    if not console.is_terminal:
-        yield
-        return
+    try:
+        with _progress_bar(console) if console.is_terminal else nullcontext():
+            yield
+    except KeyboardInterrupt:
+        logger.warning("interrupted; what is made is kept, the same command goes on from there")
+        raise
+
+
+@contextmanager
+def _progress_bar(console: Console) -> Iterator[None]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
     with progress, listen(Bar(progress)):
         yield
 
 
+class _ConsoleHandler(logging.Handler):
+    """Prints messages above the progress bar, unwrapped, so that paths can be copied."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(self.format(record), soft_wrap=True, markup=False, highlight=False)
+
+
 def _log_to(console: Console) -> None:
-    handler: logging.Handler
+    handler: logging.Handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     if console.is_terminal:
-        handler = RichHandler(console=console, show_path=False, show_level=False, markup=False)
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler = _ConsoleHandler(console)
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
 

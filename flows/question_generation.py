@@ -11,6 +11,7 @@ from typing import Any
 from prefect import flow
 
 from tasks.aggregate import aggregate_task
+from tasks.child import stop_children
 from tasks.config import load_settings
 from tasks.dataset import load_task
 from tasks.errors import ShardsFailedError
@@ -61,7 +62,8 @@ def recorded(plan: Plan) -> Iterator[Run]:
     except Exception as error:
         run.end("failed", error=f"{type(error).__name__}: {error}")
         raise
-    except BaseException:
+    except BaseException:  # Ctrl-C, or Prefect cancels the flow
+        stop_children()
         run.end("interrupted")
         raise
 

@@ -1,35 +1,134 @@
-"""Calling a function in a fresh child process.
+"""Child processes: one for a single call, or one that goes on answering.
 
 Paddle is imported in children only: it takes seconds and hundreds of megabytes, brings its own
-zlib and signal handlers, and when it crashes it takes its process with it.
+zlib and signal handlers, and when it crashes it takes its process with it. Children are spawned,
+so that they inherit nothing of Prefect or of another child's Paddle.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import signal
+import threading
+import traceback
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import ParamSpec, TypeVar
+from multiprocessing.connection import Connection
+from typing import Any, ParamSpec, TypeVar
 
-from tasks.errors import WorkerError
+from tasks.errors import WentiError, WorkerError
+
+STOP_SECONDS = 5.0
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
+
+_lock = threading.Lock()
+_running: set[Child] = set()
+
+
+class Child:
+    """A process that runs `target(connection, *args)`, and our end of the connection."""
+
+    def __init__(self, name: str, target: Callable[..., None], *args: object) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.name = name
+        self._connection, theirs = spawn.Pipe()
+        self._process = spawn.Process(
+            target=_start, args=(target, theirs, *args), name=f"wenti {name}", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        with _lock:
+            _running.add(self)
+
+    def send(self, message: object) -> None:
+        """Send something that can be pickled; raises `WorkerError` when the process is dead."""
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise self._death() from error
+
+    def receive(self) -> Any:  # noqa: ANN401 the target decides what it sends
+        """Wait for the next answer; an answer that is an error of Wenti is raised.
+
+        Raises:
+            WorkerError: the process died, or what it did ended in an unexpected error.
+            WentiError: what the process sent.
+        """
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        if isinstance(answer, WentiError):
+            raise answer
+        return answer
+
+    def stop(self) -> None:
+        """End the process, at the latest by a kill."""
+        with _lock:
+            _running.discard(self)
+        self._process.terminate()
+        self._process.join(STOP_SECONDS)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._connection.close()
+
+    def _death(self) -> WorkerError:
+        self._process.join(STOP_SECONDS)
+        code = self._process.exitcode
+        ending = "its connection closed" if code is None else f"exit code {code}"
+        if code is not None and code < 0:
+            ending = f"signal {signal.Signals(-code).name}"
+        return WorkerError(f"the process {self.name} died ({ending})")
+
+
+def stop_children() -> None:
+    """End every child; whoever waits for one gets a `WorkerError`."""
+    with _lock:
+        children = list(_running)
+    for child in children:
+        child.stop()
 
 
 def call_in_child(
     function: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Answer:
-    """Give `function(*args, **kwargs)`, computed in a spawned process; its errors come back too.
+    """Give `function(*args, **kwargs)`, computed in a process of its own.
 
     Raises:
-        WorkerError: the process died.
+        WorkerError: the process died, or the function ended in an unexpected error.
+        WentiError: what the function raised.
     """
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=spawn) as executor:
-        try:
-            return executor.submit(function, *args, **kwargs).result()
-        except BrokenProcessPool as error:
-            name = getattr(function, "__name__", "function")
-            raise WorkerError(f"the child process of {name} died; see its output above") from error
+    child = Child(function.__name__, _answer_call, function, args, kwargs)
+    try:
+        result: tuple[Answer] = child.receive()
+    finally:
+        child.stop()
+    return result[0]
+
+
+def answer(connection: Connection, compute: Callable[[], object]) -> None:
+    """Send what `compute()` gives, or the error that ended it."""
+    try:
+        connection.send(compute())
+    except WentiError as error:
+        connection.send(error)
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(WorkerError(f"{type(error).__name__}: {error}"))
+
+
+def _start(target: Callable[..., None], connection: Connection, *args: object) -> None:
+    # Ctrl-C reaches the whole terminal group; the parent decides and stops us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    target(connection, *args)
+
+
+def _answer_call(
+    connection: Connection,
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> None:
+    answer(connection, lambda: (function(*args, **kwargs),))

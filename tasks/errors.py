@@ -11,6 +11,7 @@
     │   ├── DeviceError        a device of `predict.devices` is not there
     │   └── StorageError       the store cannot be written: disk full, read-only, no permission
     ├── StoreCorruptionError   a committed file is not what its manifest says
+    ├── StoppedError           the run was interrupted while this waited for its turn
     ├── WorkerError            a worker process died or answered with nonsense; a retry may cure it
     └── ShardsFailedError      exit code 3: some shards failed; run again to finish
 
@@ -96,6 +97,10 @@ class StorageError(UnusableError):
 
 class StoreCorruptionError(WentiError):
     """A committed file is missing or is not what its manifest says."""
+
+
+class StoppedError(WentiError):
+    """The run was interrupted while this waited for its turn."""
 
 
 class WorkerError(WentiError):

@@ -21,7 +21,8 @@ import pyarrow as pa
 
 from tasks.engine.tokenizer import Encoded, QuestionTokenizer, read_named_passages
 from tasks.errors import InputError, StoreCorruptionError, storage_faults
-from tasks.passages import Passage, Reject, parse_record, read_passages
+from tasks.passage_files import read_passages
+from tasks.passages import Passage, Reject, parse_record
 from tasks.store import MANIFEST, FileEntry, Manifest, commit_manifest, file_sha256
 from tasks.tables import DATASET, REJECTS, commit_table, read_batches
 
@@ -230,7 +231,7 @@ class _Writer:
             "tokens": self._tokens,
             "longest": self._longest,
             "part_rows": list(self._part_rows),
-            "reject_reasons": dict(sorted(self.reasons.items())),
+            "reject_reasons": dict(self.reasons),
         }
 
     def publish(self, folder: Path) -> tuple[FileEntry, ...]:

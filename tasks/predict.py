@@ -17,7 +17,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
-from tasks.errors import StorageError, StoreCorruptionError, WorkerError
+from tasks.errors import StoppedError, StorageError, StoreCorruptionError, WorkerError
 from tasks.generation import ShardJob
 from tasks.jobs import look_up
 from tasks.plan import Plan
@@ -91,7 +91,8 @@ class WorkerPool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End every worker."""
+        """End every worker; from now on there are none."""
+        self._orders.clear()
         for number in list(self._workers):
             self._workers.pop(number).stop()
 
@@ -104,15 +105,27 @@ class WorkerPool:
         """
         number = self._idle.get()
         try:
-            worker = self._workers.get(number) or Worker(self._orders[number])
-            self._workers[number] = worker
-            return worker.generate(job, self._progress.advance)
+            return self._worker(number).generate(job, self._progress.advance)
         except WorkerError as error:
+            if not self._orders:
+                raise StoppedError("the run was stopped") from error
             logger.warning("shard %d: %s", job.shard.index, error)
-            self._workers.pop(number).stop()
+            self._drop(number)
             raise
         finally:
             self._idle.put(number)
+
+    def _worker(self, number: int) -> Worker:
+        if number not in self._workers:
+            if number not in self._orders:
+                raise StoppedError("the run was stopped")
+            self._workers[number] = Worker(self._orders[number])
+        return self._workers[number]
+
+    def _drop(self, number: int) -> None:
+        worker = self._workers.pop(number, None)
+        if worker is not None:
+            worker.stop()
 
 
 def can_retry(task: Task[..., Manifest], run: TaskRun, state: State[Manifest]) -> bool:
@@ -155,7 +168,8 @@ def _generate(plan: Plan, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
     progress.start(sum(job.shard.rows for job in jobs))
     devices = len(plan.settings.predict.device_names)
     threads: ThreadPoolTaskRunner[Manifest] = ThreadPoolTaskRunner(max_workers=devices)
-    with WorkerPool(plan, progress) as pool, threads:
+    # The pool ends first: after an interruption no thread waits for a worker any more.
+    with threads, WorkerPool(plan, progress) as pool:
         futures = threads.map(predict_shard, {"job": jobs, "pool": unmapped(pool)})
         states = [_final_state(future) for future in futures]
     return [_outcome(job, state) for job, state in zip(jobs, states, strict=True)]

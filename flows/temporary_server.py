@@ -1,0 +1,48 @@
+"""Prefect's own temporary server, for runs with no server set up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+logger = logging.getLogger("wenti.server")
+
+# Prefect reads these when it is imported; what the user has set stays.
+PREFECT_DEFAULTS = {
+    # The temporary server migrates its database first; its own 20 s are few on a busy machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # No usage data goes out from somebody's nightly job unasked.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Our log lines go to Prefect's UI; its own do not repeat them on the console.
+    "PREFECT_LOGGING_EXTRA_LOGGERS": "wenti",
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+
+
+def prepare_prefect() -> None:
+    """Import Prefect with our defaults, and start its temporary server if it has no other."""
+    for name, value in PREFECT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from prefect.settings import get_current_settings
+
+    if get_current_settings().api.url is None:
+        logger.info("starting Prefect's temporary server; that takes some seconds")
+        thread = threading.Thread(target=_start_server, daemon=True)
+        thread.start()
+        thread.join()
+
+
+def _start_server() -> None:
+    """Start the server where Ctrl-C does not reach it.
+
+    It is in the terminal's process group. If it died of the same Ctrl-C as the flow, Prefect would
+    try for minutes to tell it that the flow has ended. A signal that is blocked in the thread that
+    starts a process is blocked in the process; Prefect ends its server by another one.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    SubprocessASGIServer().start()

@@ -1,0 +1,194 @@
+"""What the engine's tests compare with: PaddleNLP itself, on checkpoints made here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks.engine.batch import Generated, Row
+from tasks.engine.runtime import Untyped, import_paddle, import_paddlenlp
+from tasks.settings import DecodeSettings
+
+SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
+PAD, CLS, SEP, MASK, UNK = range(5)
+HIDDEN = -1e4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A small random model whose sequences are neither all alike nor all as long as allowed."""
+
+    seed: int
+    vocab_size: int = 400
+    hidden_size: int = 48
+    num_hidden_layers: int = 2
+    num_attention_heads: int = 4
+    hidden_act: str = "relu"
+    normalize_before: bool = False
+    max_position_embeddings: int = 320
+    gain: float = 2.0  # of all matrices: above 1, what is attended to matters
+    sharpness: float = 1.0  # of the word embeddings, which also make the logits
+    eos_bias: float = 20.0
+
+    def config(self) -> dict[str, Any]:
+        names = [
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "hidden_act",
+            "normalize_before",
+            "max_position_embeddings",
+        ]
+        return {name: getattr(self, name) for name in names}
+
+
+def make_checkpoint(folder: Path, recipe: Recipe) -> Path:
+    """Write a checkpoint as `save_pretrained` does, with the vocabulary beside it."""
+    paddle, transformers = import_paddle(), import_paddlenlp().transformers
+    paddle.seed(recipe.seed)
+    config = transformers.UNIMOConfig(
+        **recipe.config(),
+        intermediate_size=2 * recipe.hidden_size,
+        unk_token_id=UNK,
+        pad_token_id=PAD,
+        bos_token_id=CLS,
+        eos_token_id=MASK,
+        mask_token_id=MASK,
+    )
+    model = transformers.UNIMOLMHeadModel(config)
+    for name, parameter in model.named_parameters():
+        parameter.set_value(_random_weights(paddle, name, parameter, recipe))
+    model.save_pretrained(str(folder))
+    write_vocabulary(folder, recipe.vocab_size)
+    return folder
+
+
+def _random_weights(paddle: Untyped, name: str, parameter: Untyped, recipe: Recipe) -> Untyped:
+    values = paddle.randn(parameter.shape)
+    if name.endswith(("word_embeddings.weight", "decoder_weight")):
+        values[MASK] *= 0.3  # so that the bias decides how likely eos is
+        return values * recipe.sharpness
+    if "embeddings" in name:
+        return values
+    if len(parameter.shape) == 2:
+        return values * (recipe.gain / parameter.shape[0] ** 0.5)
+    if name.endswith("decoder_bias"):
+        values = values * 0.1
+        values[MASK] += recipe.eos_bias
+        return values
+    return parameter + values * 0.1
+
+
+def write_vocabulary(folder: Path, size: int) -> None:
+    words = [*SPECIAL, *(chr(0x4E00 + number) for number in range(size - len(SPECIAL)))]
+    lines = [f"{word}\t{index}\n" for index, word in enumerate(words)]
+    (folder / "vocab.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def load_reference(folder: Path) -> Untyped:
+    model = import_paddlenlp().transformers.UNIMOLMHeadModel.from_pretrained(str(folder))
+    model.eval()
+    return model
+
+
+def make_rows(seed: int, count: int, vocab_size: int, longest: int = 300) -> list[Row]:
+    """Make rows of 5 to `longest` tokens, short and long ones mixed."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(count):
+        length = int(rng.integers(5, 40 if number % 2 else longest + 1))
+        words = rng.integers(UNK, vocab_size, length - 3).tolist()
+        types = rng.integers(0, 2) if number % 3 == 0 else 0
+        rows.append(Row([CLS, *words, SEP, CLS], [int(types)] * (length - 1) + [1]))
+    return rows
+
+
+def left_padded(rows: Sequence[Row]) -> dict[str, Untyped]:
+    """Build what PaddleNLP's example gives to `generate`: padding on the left, a dense mask."""
+    width = max(len(row.input_ids) for row in rows)
+    ids, types, positions = (np.zeros((len(rows), width), np.int64) for _ in range(3))
+    ids[:] = PAD
+    mask = np.full((len(rows), 1, width, width), HIDDEN, np.float32)
+    for index, row in enumerate(rows):
+        start = width - len(row.input_ids)
+        ids[index, start:] = row.input_ids
+        types[index, start:] = row.token_type_ids
+        positions[index, start:-1] = np.arange(width - 1 - start)
+        mask[index, 0, start:, start:-1] = 0
+        mask[index, 0, -1, -1] = 0
+    to_tensor = import_paddle().to_tensor
+    return {
+        "input_ids": to_tensor(ids),
+        "token_type_ids": to_tensor(types),
+        "position_ids": to_tensor(positions),
+        "attention_mask": to_tensor(mask),
+    }
+
+
+def generate(model: Untyped, rows: Sequence[Row], decode: DecodeSettings) -> Generated:
+    """Give PaddleNLP's answer in the form of a session's."""
+    if decode.is_greedy:
+        options: dict[str, Any] = {"decode_strategy": "greedy_search"}
+    else:
+        names = ("num_beams", "length_penalty", "num_return_sequences", "diversity_rate")
+        options = {name: getattr(decode, name) for name in names}
+        options["decode_strategy"] = "beam_search"
+    found, scores = model.generate(
+        **left_padded(rows),
+        max_length=decode.max_dec_len,
+        min_length=decode.min_dec_len,
+        bos_token_id=CLS,
+        eos_token_id=MASK,
+        **options,
+    )
+    shape = (len(rows), decode.num_return_sequences)
+    tokens = np.full((shape[0] * shape[1], decode.max_dec_len), PAD, np.int32)
+    tokens[:, : found.shape[1]] = found.numpy()
+    return Generated(tokens.reshape(*shape, -1), scores.numpy().reshape(shape))
+
+
+def generate_in_batches(
+    model: Untyped, rows: Sequence[Row], decode: DecodeSettings, batch_size: int = 16
+) -> Generated:
+    starts = range(0, len(rows), batch_size)
+    parts = [generate(model, rows[start : start + batch_size], decode) for start in starts]
+    return joined(parts)
+
+
+def joined(parts: Sequence[Generated]) -> Generated:
+    return Generated(
+        np.concatenate([part.tokens for part in parts]),
+        np.concatenate([part.scores for part in parts]),
+    )
+
+
+def score_of(model: Untyped, row: Row, tokens: Sequence[int], decode: DecodeSettings) -> float:
+    """Give the score of a beam search's sequence by PaddleNLP's model, all tokens at once."""
+    paddle = import_paddle()
+    body = [token for token in tokens if token not in (MASK, PAD)]
+    ends = MASK in tokens
+    source, given = len(row.input_ids) - 1, [row.input_ids[-1], *body]
+    width = source + len(given)
+    mask = np.full((1, 1, width, width), HIDDEN, np.float32)
+    mask[..., :source] = 0
+    mask[..., source:, source:] = np.triu(np.full((len(given), len(given)), HIDDEN), 1)
+    types = [*row.token_type_ids, *[row.token_type_ids[-1]] * len(body)]
+    positions = [*range(source), *range(len(given))]
+    logits = model(
+        paddle.to_tensor([[*row.input_ids[:-1], *given]]),
+        paddle.to_tensor([types]),
+        paddle.to_tensor([positions]),
+        paddle.to_tensor(mask),
+    ).numpy()[0, source:]
+    logits[:, [UNK, PAD, CLS]] = -1e9
+    logits = logits.astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    wanted = [*body, MASK] if ends else body
+    total = sum(logs[place, token] for place, token in enumerate(wanted))
+    return float(total / ((len(body) + 5) / 6) ** decode.length_penalty)
