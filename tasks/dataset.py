@@ -9,11 +9,9 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.child import call_in_child
-from tasks.errors import StoreCorruptionError
 from tasks.loading import LoadRequest, load_passages
 from tasks.plan import Plan
 from tasks.stage import StageResult
-from tasks.store import Manifest, read_manifest
 
 
 def load_dataset(plan: Plan) -> StageResult:
@@ -26,7 +24,7 @@ def load_dataset(plan: Plan) -> StageResult:
     """
     started = time.monotonic()
     found = plan.dataset.find()
-    manifest = found.manifest or _make(plan)
+    manifest = found.manifest or call_in_child(load_passages, make_request(plan))
     return StageResult("load", manifest, found, time.monotonic() - started)
 
 
@@ -43,14 +41,6 @@ def make_request(plan: Plan) -> LoadRequest:
         input_sha256=plan.dataset.decided_by["passages"].get("sha256"),
         **settings.model_dump(exclude={"predict_file"}),
     )
-
-
-def _make(plan: Plan) -> Manifest:
-    call_in_child(load_passages, make_request(plan))
-    manifest = read_manifest(plan.dataset.manifest_path, plan.dataset.fingerprint)
-    if manifest is None:
-        raise StoreCorruptionError(f"{plan.dataset.manifest_path} vanished after it was written")
-    return manifest
 
 
 load_task = Task(load_dataset, name="load", cache_policy=NO_CACHE)

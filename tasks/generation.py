@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from tasks.engine.batch import Batch, Generated, Row, pad_rows
-from tasks.loading import read_rows
+from tasks.parts import read_rows
 from tasks.shards import Shard, plan_batches, restore_order
 from tasks.store import Manifest, commit_manifest
 from tasks.tables import SHARD, commit_table

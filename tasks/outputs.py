@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tasks.errors import StoreCorruptionError
 from tasks.generation import ShardJob
-from tasks.loading import REJECTS_FILE
+from tasks.parts import REJECTS_FILE
 from tasks.plan import Plan
 from tasks.store import commit_file
 from tasks.tables import PREDICTIONS, REJECTS, commit_table, read_batches

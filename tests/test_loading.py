@@ -13,18 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import loading
+from tasks import parts
 from tasks.engine.tokenizer import QuestionTokenizer
 from tasks.errors import CheckpointError, InputError, StorageError, StoreCorruptionError
-from tasks.loading import (
-    LoadReport,
-    LoadRequest,
-    encode_rows,
-    iterate_rows,
-    load_passages,
-    read_rows,
-    report_of,
-)
+from tasks.loading import LoadRequest, encode_rows, load_passages
+from tasks.parts import read_rows
 from tasks.passage_files import read_passages
 from tasks.passages import Passage, Reason, Reject
 from tasks.store import Manifest, file_sha256, find_checkpoint
@@ -76,7 +69,7 @@ def write_rows(path: Path, count: int, bad_every: int = 0) -> list[dict[str, str
 
 
 def small_parts(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
-    monkeypatch.setattr(loading, "ROWS_PER_PART", rows)
+    monkeypatch.setattr(parts, "ROWS_PER_PART", rows)
 
 
 def manifest_in(request: LoadRequest) -> Manifest:
@@ -101,7 +94,7 @@ def test_every_row_is_in_a_part_or_in_the_rejects(
     small_parts(monkeypatch, 10)
     assert request_for.predict_file is not None
     rows = write_rows(request_for.predict_file, 35, bad_every=4)
-    report = load_passages(request_for)
+    loaded = load_passages(request_for)
     manifest = manifest_in(request_for)
     assert [entry.name for entry in manifest.files] == [
         *(f"part-{number:05d}-of-00004.parquet" for number in range(4)),
@@ -119,7 +112,7 @@ def test_every_row_is_in_a_part_or_in_the_rejects(
     assert table["context"].to_pylist() == [row["context"] for row in rows]
     assert table["reference"].to_pylist() == ["哪条？"] * 35
     numbers = table["row"].to_pylist() + rejects["row"].to_pylist()
-    assert sorted(numbers) == list(range(report.rows_in)) == list(range(44))
+    assert sorted(numbers) == list(range(loaded.details["rows_in"])) == list(range(44))
     assert rejects["line"].to_pylist() == [row + 1 for row in rejects["row"].to_pylist()]
     assert rejects["reason"].to_pylist() == ["empty_field"] + ["not_json"] * 8
     assert rejects["id"].to_pylist() == ["x"] + [None] * 8
@@ -130,7 +123,7 @@ def test_tokens_and_counts_are_those_of_the_tokenizer(
 ) -> None:
     assert request_for.predict_file is not None
     write_rows(request_for.predict_file, 12, bad_every=5)
-    report = load_passages(request_for)
+    loaded = load_passages(request_for)
     tokenizer = QuestionTokenizer(model_folder, 1)
     rows = [row for row in read_passages(request_for.predict_file, 1) if isinstance(row, Passage)]
     encoded = [tokenizer.encode(row) for row in rows]
@@ -140,16 +133,16 @@ def test_tokens_and_counts_are_those_of_the_tokenizer(
     pairs = zip(table["input_ids"].to_pylist(), table["token_type_ids"].to_pylist(), strict=True)
     assert list(pairs) == encoded
     assert table["seq_len"].to_pylist() == lengths
-    assert report == LoadReport(
-        rows_in=15,
-        rows=12,
-        rejects=3,
-        tokens=sum(lengths),
-        longest=max(lengths),
-        part_rows=(12,),
-        reject_reasons={"empty_field": 1, "not_json": 2},
-    )
-    assert report_of(manifest_in(request_for)) == report
+    assert loaded.details == {
+        "rows_in": 15,
+        "rows": 12,
+        "rejects": 3,
+        "tokens": sum(lengths),
+        "longest": max(lengths),
+        "part_rows": [12],
+        "reject_reasons": {"empty_field": 1, "not_json": 2},
+    }
+    assert manifest_in(request_for) == loaded
 
 
 def test_rejects_are_written_even_when_there_are_none(request_for: LoadRequest) -> None:
@@ -178,8 +171,8 @@ def test_two_processes_make_the_same_checkpoint_at_the_same_time(request_for: Lo
     write_rows(request_for.predict_file, 300, bad_every=3)
     assert pickle.loads(pickle.dumps(request_for)) == request_for  # noqa: S301
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        reports = list(pool.map(load_passages, [request_for] * 2))
-    assert reports[0] == reports[1] == report_of(manifest_in(request_for))
+        manifests = list(pool.map(load_passages, [request_for] * 2))
+    assert manifests[0] == manifests[1] == manifest_in(request_for)
     assert len(files_in(request_for.folder)) == 3
 
 
@@ -270,11 +263,11 @@ def test_rows_are_encoded_one_at_a_time(request_for: LoadRequest, model_folder: 
 def test_long_passages_end_a_part_early(
     request_for: LoadRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "CHARACTERS_PER_PART", 100)
+    monkeypatch.setattr(parts, "CHARACTERS_PER_PART", 100)
     assert request_for.predict_file is not None
     lines = [json.dumps({"context": "长" * size, "answer": "江"}) for size in (40, 70, 200, 1)]
     request_for.predict_file.write_text("\n".join(lines))
-    assert load_passages(request_for).part_rows == (2, 1, 1)
+    assert load_passages(request_for).details["part_rows"] == [2, 1, 1]
 
 
 def test_template_that_does_not_fit_is_a_reject_of_its_row(request_for: LoadRequest) -> None:
@@ -285,8 +278,8 @@ def test_template_that_does_not_fit_is_a_reject_of_its_row(request_for: LoadRequ
         {**row, "prompt_domain": ["a", "b", "c"]},
     ]
     request_for.predict_file.write_text("\n".join(map(json.dumps, rows)))
-    report = load_passages(replace(request_for, template=4))
-    assert report.reject_reasons == {Reason.TEMPLATE_DOES_NOT_FIT: 1}
+    loaded = load_passages(replace(request_for, template=4))
+    assert loaded.details["reject_reasons"] == {Reason.TEMPLATE_DOES_NOT_FIT: 1}
     assert whole(request_for)["row"].to_pylist() == [1]
 
 
@@ -307,11 +300,6 @@ def test_range_of_rows_is_the_slice_of_all_rows(
             rows = read_rows(request_for.folder, manifest, start, stop)
             assert rows.to_pylist() == everything.slice(start, stop - start).to_pylist()
             assert rows.schema == DATASET
-    names = ["seq_len", "id"]
-    some = read_rows(request_for.folder, manifest, 2, 8, names)
-    assert some == everything.select(names).slice(2, 6)
-    batches = list(iterate_rows(request_for.folder, manifest, names))
-    assert pa.Table.from_batches(batches) == everything.select(names)
     for start, stop in ((-1, 2), (3, 2), (0, 11)):
         with pytest.raises(ValueError, match="of 10"):
             read_rows(request_for.folder, manifest, start, stop)
