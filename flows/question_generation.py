@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tasks.aggregate import aggregate_task
 from tasks.child import stop_children
 from tasks.config import load_settings
 from tasks.dataset import load_task
-from tasks.errors import ShardsFailedError
+from tasks.errors import ShardsFailedError, StorageError
 from tasks.export import export_task
 from tasks.jobs import plan_jobs
 from tasks.plan import Plan
@@ -59,13 +59,16 @@ def recorded(plan: Plan) -> Iterator[Run]:
     logger.info("run %s in %s", run.record["run_id"], run.folder)
     try:
         yield run
-    except Exception as error:
-        run.end("failed", error=f"{type(error).__name__}: {error}")
-        raise
-    except BaseException:  # Ctrl-C, or Prefect cancels the flow
+    except BaseException as error:
         stop_children()
-        run.end("interrupted")
+        is_fault = isinstance(error, Exception)  # else Ctrl-C, or Prefect cancels the flow
+        with suppress(StorageError):  # what ended the run may be a full disk
+            run.end("failed" if is_fault else "interrupted", error=_describe(error))
         raise
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def raise_if_failed(prediction: Prediction) -> None:

@@ -19,6 +19,7 @@ PREFECT_DEFAULTS = {
     # Our log lines go to Prefect's UI; its own do not repeat them on the console.
     "PREFECT_LOGGING_EXTRA_LOGGERS": "wenti",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
 }
 
 

@@ -49,17 +49,17 @@ class Child:
             raise self._death() from error
 
     def receive(self) -> Any:  # noqa: ANN401 the target decides what it sends
-        """Wait for the next answer; an answer that is an error of Wenti is raised.
+        """Wait for the next answer; an answer that is an error is raised.
 
         Raises:
             WorkerError: the process died, or what it did ended in an unexpected error.
-            WentiError: what the process sent.
+            WentiError, OSError: what the process sent.
         """
         try:
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._death() from error
-        if isinstance(answer, WentiError):
+        if isinstance(answer, WentiError | OSError):
             raise answer
         return answer
 
@@ -98,7 +98,7 @@ def call_in_child(
 
     Raises:
         WorkerError: the process died, or the function ended in an unexpected error.
-        WentiError: what the function raised.
+        WentiError, OSError: what the function raised.
     """
     child = Child(function.__name__, _answer_call, function, args, kwargs)
     try:
@@ -114,6 +114,8 @@ def answer(connection: Connection, compute: Callable[[], object]) -> None:
         connection.send(compute())
     except WentiError as error:
         connection.send(error)
+    except OSError as error:  # the parent knows what it was writing
+        connection.send(OSError(error.errno, error.strerror, error.filename))
     except Exception as error:
         traceback.print_exc()
         connection.send(WorkerError(f"{type(error).__name__}: {error}"))

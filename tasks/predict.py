@@ -105,7 +105,7 @@ class WorkerPool:
         """
         number = self._idle.get()
         try:
-            return self._worker(number).generate(job, self._progress.advance)
+            manifest = self._worker(number).generate(job, self._progress.advance)
         except WorkerError as error:
             if not self._orders:
                 raise StoppedError("the run was stopped") from error
@@ -114,6 +114,9 @@ class WorkerPool:
             raise
         finally:
             self._idle.put(number)
+        shard = job.shard
+        logger.info("shard %d of %d: made, %d rows", shard.index, shard.count, shard.rows)
+        return manifest
 
     def _worker(self, number: int) -> Worker:
         if number not in self._workers:

@@ -6,12 +6,13 @@ the model was trained on.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.engine.runtime import import_paddlenlp, quiet
+from tasks.engine.runtime import import_paddlenlp
 from tasks.errors import CheckpointError, InputError
 from tasks.passages import Passage, Reason, Reject, excerpt
 from tasks.templates import TEMPLATE_4_DOMAINS, fill_template, remove_target_prefix
@@ -157,11 +158,11 @@ def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
     is_name = dataset_name.replace("-", "_").isidentifier()
     if not is_name or find_spec(f"paddlenlp.datasets.{dataset_name}") is None:
         raise InputError(f"PaddleNLP has no data set `{dataset_name}`; {remedy}")
+    # It warns that what is read lazily can be read once only, which is what happens here.
+    warnings.filterwarnings("ignore", "Reciving generator", UserWarning)
     rows = 0
     try:
-        with quiet():  # it warns that what is read lazily can be read once only
-            records = load_dataset(dataset_name, splits="dev", lazy=True)
-        for record in records:
+        for record in load_dataset(dataset_name, splits="dev", lazy=True):
             rows += 1
             yield record
     except Exception as error:  # a failed download has no exception of its own
