@@ -5,7 +5,7 @@
     │   ├── FaultsError        several things are wrong; lists every fault at once
     │   │   ├── ConfigError    the YAML file or an override
     │   │   └── PreflightError what the config names is not there or does not go together
-    │   ├── CheckpointError    `model.model_name_or_path` is not a usable UNIMO checkpoint
+    │   ├── ModelError         `model.model_name_or_path` is not a usable UNIMO checkpoint
     │   ├── InputError         the passages cannot be read, or none of them is usable
     │   ├── ExportError        no engine can export this model with these settings
     │   ├── DeviceError        a device of `predict.devices` is not there
@@ -75,7 +75,7 @@ class PreflightError(FaultsError):
     """What the config names is not there, or does not go together."""
 
 
-class CheckpointError(UnusableError):
+class ModelError(UnusableError):
     """`model.model_name_or_path` is not a usable UNIMO checkpoint."""
 
 

@@ -31,7 +31,7 @@ def export_model(plan: Plan) -> StageResult:
     """Give the exported model's checkpoint, made now unless the store has it.
 
     Raises:
-        CheckpointError: PaddleNLP cannot load the model.
+        ModelError: PaddleNLP cannot load the model.
         ExportError: the engine cannot export it with these settings; every reason is listed.
         StorageError: the store cannot be written.
     """

@@ -45,7 +45,7 @@ def load_passages(request: LoadRequest) -> Manifest:
     Raises:
         InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
             is `fail`, or changed meanwhile. Nothing is left behind.
-        CheckpointError: the model folder has no usable vocabulary.
+        ModelError: the model folder has no usable vocabulary.
         StorageError: the folder cannot be written.
     """
     tokenizer = QuestionTokenizer(

@@ -36,7 +36,7 @@ def get_model(settings: Settings, store: Store) -> Path:
     """Give the model folder, downloading a named model once; later runs need no network.
 
     Raises:
-        CheckpointError: PaddleNLP cannot get it.
+        ModelError: PaddleNLP cannot get it.
     """
     found = find_model(settings, store)
     return found or _download(settings.model.model_name_or_path, store)

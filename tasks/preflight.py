@@ -38,7 +38,16 @@ def _model_faults(settings: Settings) -> list[Fault]:
     name_or_path = settings.model.model_name_or_path
     if not model_files.is_folder_path(name_or_path):
         return []  # a name: PaddleNLP finds out when it downloads it
-    return model_files.find_faults(Path(name_or_path).expanduser())
+    folder = Path(name_or_path).expanduser()
+    return model_files.find_faults(folder) or _length_faults(settings, folder)
+
+
+def _length_faults(settings: Settings, folder: Path) -> list[Fault]:
+    longest, wanted = model_files.longest_row(folder), settings.dataset.max_seq_len
+    if longest is None or wanted <= longest:
+        return []
+    problem = f"{wanted} is more than the model has positions for"
+    return [Fault("dataset.max_seq_len", problem, f"allowed here: at most {longest}")]
 
 
 def _passages_faults(settings: Settings) -> list[Fault]:
@@ -74,14 +83,15 @@ def _export_faults(settings: Settings) -> list[Fault]:
 
 def _predict_faults(settings: Settings) -> list[Fault]:
     predict = settings.predict
-    wanted = {"use_tensorrt": predict.use_tensorrt, "precision": predict.precision == "fp16"}
-    if predict.device_kind == "gpu":
-        return []
-    return [
-        Fault(f"predict.{key}", "this needs a GPU", "leave it out, or set predict.device=gpu")
-        for key, is_wanted in wanted.items()
-        if is_wanted
-    ]
+    faults = []
+    if predict.use_tensorrt and predict.device_kind == "cpu":
+        remedy = "leave it out, or set predict.device=gpu"
+        faults.append(Fault("predict.use_tensorrt", "TensorRT needs a GPU", remedy))
+    if predict.precision == "fp16" and not predict.use_tensorrt:
+        problem = "fp16 is a precision of TensorRT and does nothing without it"
+        remedy = "set predict.use_tensorrt=true, or leave it at fp32"
+        faults.append(Fault("predict.precision", problem, remedy))
+    return faults
 
 
 def _store_faults(settings: Settings) -> list[Fault]:

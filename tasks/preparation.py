@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tasks.child import call_in_child
-from tasks.engine.devices import missing_devices as find_device_faults
+from tasks.engine.devices import find_device_faults
 from tasks.model import get_model
 from tasks.plan import Plan, make_plan, open_store
 from tasks.preflight import check
@@ -20,7 +20,7 @@ def prepare(settings: Settings) -> Plan:
 
     Raises:
         PreflightError: what the settings name is not there or does not go together.
-        CheckpointError: PaddleNLP cannot get the model.
+        ModelError: PaddleNLP cannot get the model.
     """
     check_settings(settings)
     return make_plan(settings, get_model(settings, open_store(settings)))

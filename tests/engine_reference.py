@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,24 @@ def make_rows(seed: int, count: int, vocab_size: int, longest: int = 300) -> lis
         words = rng.integers(UNK, vocab_size, length - 3).tolist()
         types = rng.integers(0, 2) if number % 3 == 0 else 0
         rows.append(Row([CLS, *words, SEP, CLS], [int(types)] * (length - 1) + [1]))
+    return rows
+
+
+def read_passages(path: Path, count: int) -> list[dict[str, str]]:
+    lines = path.read_text(encoding="utf-8").splitlines()[:count]
+    return [json.loads(line) for line in lines]
+
+
+def tokenised(checkpoint: Path, passages: Sequence[dict[str, str]]) -> list[Row]:
+    """Tokenise as PaddleNLP's example does with its template 1."""
+    tokenizer = import_paddlenlp().transformers.UNIMOTokenizer.from_pretrained(str(checkpoint))
+    rows = []
+    for passage in passages:
+        source = f"答案：{passage['answer']}{tokenizer.sep_token}上下文：{passage['context']}"
+        encoded = tokenizer.gen_encode(
+            source, max_seq_len=512, max_target_len=30, add_start_token_for_decoding=True
+        )
+        rows.append(Row(encoded["input_ids"], encoded["token_type_ids"]))
     return rows
 
 

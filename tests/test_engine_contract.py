@@ -50,7 +50,7 @@ def test_a_contract_reads_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 def test_a_missing_contract_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(StoreCorruptionError, match="missing.*export it again"):
+    with pytest.raises(StoreCorruptionError, match=r"missing.*export it again"):
         read_contract(tmp_path)
 
 

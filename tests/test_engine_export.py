@@ -15,11 +15,11 @@ import pytest
 
 from tasks.engine.batch import Batch, Row, pad_rows
 from tasks.engine.contract import MODEL_FILE, PARAMS_FILE, Contract, read_contract
-from tasks.engine.devices import missing_devices, require_devices
+from tasks.engine.devices import find_device_faults, require_devices
 from tasks.engine.export import export_native, made_up_rows
 from tasks.engine.runtime import import_paddle
 from tasks.engine.session import Session
-from tasks.errors import CheckpointError, DeviceError, ExportError, InputError, StoreCorruptionError
+from tasks.errors import DeviceError, ExportError, InputError, ModelError, StoreCorruptionError
 from tasks.settings import DecodeSettings, PredictSettings
 from tests.engine_reference import Recipe, make_checkpoint
 
@@ -54,7 +54,7 @@ def refusal(checkpoint: Path, tmp_path: Path, decode: DecodeSettings = DECODE) -
     """Give the message of an export that must fail and leave nothing behind."""
     folder = tmp_path / "refused"
     folder.mkdir()
-    with pytest.raises((CheckpointError, ExportError)) as caught:
+    with pytest.raises((ModelError, ExportError)) as caught:
         export_native(checkpoint, decode, folder)
     assert not list(folder.iterdir())
     return str(caught.value)
@@ -117,18 +117,21 @@ def test_sampling_is_refused_with_what_to_choose_instead(tmp_path: Path) -> None
 
 
 def test_every_reason_is_given_at_once(broken: Path, tmp_path: Path) -> None:
-    config = json.loads((broken / "config.json").read_text())
-    config |= {"hidden_act": "tanh", "no_repeat_ngram_size": 2}
-    (broken / "config.json").write_text(json.dumps(config))
+    changes: dict[str, dict[str, object]] = {"config.json": {"hidden_act": "tanh"}}
+    changes["generation_config.json"] = {"no_repeat_ngram_size": 2, "early_stopping": True}
+    for name, change in changes.items():
+        settings = json.loads((broken / name).read_text()) | change
+        (broken / name).write_text(json.dumps(settings))
     decode = DecodeSettings(max_dec_len=400, num_beams=30, length_penalty=100000.0)
     message = refusal(broken, tmp_path, decode)
-    for part in ("tanh", "no_repeat_ngram_size", "max_dec_len", "num_beams", "length_penalty"):
+    parts = ("tanh", "no_repeat_ngram_size: 2", "early_stopping: True", "max_dec_len: 400")
+    for part in (*parts, "num_beams: 30", "length_penalty: 100000.0"):
         assert part in message, part
 
 
 def test_a_checkpoint_that_is_no_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nowhere", tmp_path)
-    with pytest.raises(CheckpointError, match="a file, not a folder"):
+    with pytest.raises(ModelError, match="a file, not a folder"):
         export_native(checkpoint / "config.json", DECODE, tmp_path)
 
 
@@ -176,8 +179,8 @@ def test_a_vocabulary_that_is_none(broken: Path, tmp_path: Path) -> None:
 
 
 def test_devices_that_are_not_there_are_all_named() -> None:
-    assert missing_devices(["cpu", "cpu:1"]) == ()
-    reasons = missing_devices(["gpu:98", "gpu:99"])
+    assert find_device_faults(["cpu", "cpu:1"]) == []
+    reasons = [str(fault) for fault in find_device_faults(["gpu:98", "gpu:99"])]
     assert [reason.partition(": ")[0] for reason in reasons] == ["gpu:98", "gpu:99"]
     assert all("predict.device: cpu" in reason for reason in reasons)
     with pytest.raises(DeviceError, match=r"gpu:98.*\n.*gpu:99"):

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.runtime import import_paddle, import_paddlenlp
-from tasks.engine.search import length_divisors
 
 BEAMS, STEPS = 3, 5
 SUMS = st.sampled_from([-4.0, -3.0, -2.0, -1.0])
@@ -28,6 +27,7 @@ def test_keeps_and_orders_what_paddlenlp_keeps(
     import_paddlenlp()
     from paddlenlp.generation.utils import BeamHypotheses
 
+    from tasks.engine.beam_search import length_divisors
     from tasks.engine.hypotheses import empty_hypotheses
 
     theirs = BeamHypotheses(BEAMS, penalty, early_stopping=False)

@@ -15,7 +15,7 @@ import pytest
 
 from tasks import parts
 from tasks.engine.tokenizer import QuestionTokenizer
-from tasks.errors import CheckpointError, InputError, StorageError, StoreCorruptionError
+from tasks.errors import InputError, ModelError, StorageError, StoreCorruptionError
 from tasks.loading import LoadRequest, encode_rows, load_passages
 from tasks.parts import read_rows
 from tasks.passage_files import read_passages
@@ -219,7 +219,7 @@ def test_unusable_model_or_missing_input_creates_no_folder(
 ) -> None:
     with pytest.raises(InputError, match="does not exist"):
         load_passages(request_for)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(ModelError):
         load_passages(replace(request_for, model_folder=tmp_path))
     assert list(tmp_path.iterdir()) == []
 

@@ -16,7 +16,7 @@ from tasks.engine.tokenizer import (
     load_tokenizer,
     read_named_passages,
 )
-from tasks.errors import CheckpointError, InputError
+from tasks.errors import InputError, ModelError
 from tasks.passage_files import read_passages
 from tasks.passages import Passage, Reason, Reject, parse_record
 from tasks.templates import fill_template, target_prefix
@@ -229,7 +229,7 @@ def test_decoding_joins_pieces_and_leaves_unknown_tokens_out(
 
 def test_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(CheckpointError, match=r"vocab.txt cannot be read"):
+        with pytest.raises(ModelError, match=r"vocab.txt cannot be read"):
             load_tokenizer(folder)
 
 
@@ -238,23 +238,23 @@ def test_malformed_vocabulary_is_refused_with_its_line(tmp_path: Path, line: byt
     write_vocabulary(tmp_path, SPECIAL)
     with (tmp_path / "vocab.txt").open("ab") as file:
         file.write(line)
-    with pytest.raises(CheckpointError, match=r"vocab.txt, line 6: not a token"):
+    with pytest.raises(ModelError, match=r"vocab.txt, line 6: not a token"):
         load_tokenizer(tmp_path)
 
 
 def test_vocabulary_that_is_not_utf8_or_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(b"\xff\t1\n")
-    with pytest.raises(CheckpointError, match="is not UTF-8"):
+    with pytest.raises(ModelError, match="is not UTF-8"):
         load_tokenizer(tmp_path)
     (tmp_path / "vocab.txt").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(ModelError, match="cannot be loaded"):
         load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("missing", SPECIAL[:4])
 def test_vocabulary_without_a_special_token_is_refused(tmp_path: Path, missing: str) -> None:
     write_vocabulary(tmp_path, [*(token for token in SPECIAL if token != missing), "的"])
-    with pytest.raises(CheckpointError, match="lacks"):
+    with pytest.raises(ModelError, match="lacks"):
         load_tokenizer(tmp_path)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.engine.runtime import import_paddlenlp
-from tasks.errors import CheckpointError, InputError
+from tasks.errors import InputError, ModelError
 from tasks.passages import Passage, Reason, Reject, excerpt
 from tasks.templates import TEMPLATE_4_DOMAINS, fill_template, remove_target_prefix
 
@@ -128,7 +128,7 @@ def load_tokenizer(model_folder: str | Path) -> Any:  # noqa: ANN401 PaddleNLP h
     """Give PaddleNLP's `UNIMOTokenizer` of a checkpoint folder.
 
     Raises:
-        CheckpointError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
     """
     folder = Path(model_folder).absolute()  # a relative name can be one that PaddleNLP downloads
     _check_vocabulary(folder / "vocab.txt")
@@ -136,7 +136,7 @@ def load_tokenizer(model_folder: str | Path) -> Any:  # noqa: ANN401 PaddleNLP h
     try:
         tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))
     except Exception as error:  # whatever the files beside vocab.txt make it raise
-        raise CheckpointError(
+        raise ModelError(
             f"{folder}: the tokenizer cannot be loaded: {type(error).__name__}: {error}; save it"
             " again with UNIMOTokenizer.save_pretrained"
         ) from error
@@ -178,16 +178,16 @@ def _check_vocabulary(path: Path) -> None:
         with path.open(encoding="utf-8") as file:
             wrong = next((at for at, text in enumerate(file, 1) if not _is_entry(text)), None)
     except OSError as error:
-        raise CheckpointError(
+        raise ModelError(
             f"{path} cannot be read ({error.strerror}); `model.model_name_or_path` needs the"
             " vocabulary of its checkpoint"
         ) from error
     except UnicodeDecodeError as error:
-        raise CheckpointError(
+        raise ModelError(
             f"{path} is not UTF-8 ({error}); copy it again from its checkpoint"
         ) from error
     if wrong is not None:
-        raise CheckpointError(
+        raise ModelError(
             f"{path}, line {wrong}: not a token, a tab and its id; copy it again from its"
             " checkpoint"
         )
@@ -203,6 +203,6 @@ def _check_special_tokens(folder: Path, tokenizer: Any) -> None:  # noqa: ANN401
     tokens = [getattr(tokenizer, name) for name in _SPECIAL_TOKENS]
     missing = [token for token in tokens if token not in tokenizer.vocab]
     if missing:
-        raise CheckpointError(
+        raise ModelError(
             f"{folder / 'vocab.txt'} lacks {', '.join(missing)}; copy it again from its checkpoint"
         )

@@ -1,0 +1,105 @@
+"""What goes into an exported model and what comes out, as NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Float32 = NDArray[np.float32]
+
+
+class TokenRow(Protocol):
+    """What a row needs to have to become part of a batch."""
+
+    @property
+    def input_ids(self) -> Sequence[int]:
+        """Give the tokens, final start token included."""
+
+    @property
+    def token_type_ids(self) -> Sequence[int]:
+        """Give as many token types."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tokenised row, final start token included; both lists are of equal length."""
+
+    input_ids: Sequence[int]
+    token_type_ids: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows padded on the right.
+
+    Attributes:
+        input_ids: int32 [batch, length].
+        token_type_ids: int32 [batch, length].
+        seq_len: int32 [batch], tokens of each row, final start token included.
+    """
+
+    input_ids: Int32
+    token_type_ids: Int32
+    seq_len: Int32
+
+    def __len__(self) -> int:
+        """Give the number of rows."""
+        return len(self.seq_len)
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The answer to a batch.
+
+    Attributes:
+        tokens: int32 [batch, num_return_sequences, max_dec_len]: each sequence with its eos token
+            if that fits, then the pad token.
+        scores: float32 [batch, num_return_sequences].
+    """
+
+    tokens: Int32
+    scores: Float32
+
+
+def pad_rows(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:
+    """Put rows of any length into one batch.
+
+    Raises:
+        ValueError: there is no row, or one is shorter than two tokens (a source token and the
+            start token), or its two lists differ in length.
+    """
+    if not rows:
+        raise ValueError("a batch needs at least one row")
+    for index, row in enumerate(rows):
+        if len(row.input_ids) < 2 or len(row.input_ids) != len(row.token_type_ids):
+            raise ValueError(
+                f"row {index} has {len(row.input_ids)} input_ids and {len(row.token_type_ids)} "
+                "token_type_ids; it needs as many of both, at least a source and a start token"
+            )
+    longest = max(len(row.input_ids) for row in rows)
+    return Batch(
+        input_ids=_padded([row.input_ids for row in rows], longest, pad_token_id),
+        token_type_ids=_padded([row.token_type_ids for row in rows], longest, 0),
+        seq_len=np.array([len(row.input_ids) for row in rows], dtype=np.int32),
+    )
+
+
+def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> Int32:
+    table = np.full((len(rows), width), filler, dtype=np.int32)
+    for line, row in zip(table, rows, strict=True):
+        line[: len(row)] = row
+    return table
+
+
+def symbolic_shape_matches(shape: Sequence[int | str], array: NDArray[Any], batch: int) -> bool:
+    """Tell whether an array has a contract's shape, `batch` being the number of rows."""
+    expected = [batch if size == "batch" else size for size in shape]
+    return len(expected) == array.ndim and all(
+        isinstance(size, str) or size == actual
+        for size, actual in zip(expected, array.shape, strict=True)
+    )

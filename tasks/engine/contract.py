@@ -1,0 +1,124 @@
+"""`contract.json`: what an exported model takes and gives, beside the model itself.
+
+Everything that runs a model reads it from here and nothing from the config, so that a model goes
+on meaning what it meant when it was exported.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.errors import StoreCorruptionError
+from tasks.settings import DecodeSettings
+
+CONTRACT_FILE = "contract.json"
+MODEL_FILE = "unimo_text.pdmodel"
+PARAMS_FILE = "unimo_text.pdiparams"
+NATIVE_VERSION = 1
+"""Raise it whenever the native engine's graph changes: old exports are then not reused."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class TensorSpec(_Frozen):
+    """One input or output.
+
+    Attributes:
+        name: what Wenti calls it.
+        variable: what the graph calls it.
+        dtype: NumPy's name of the type.
+        shape: sizes; a name where the size is the caller's to choose.
+    """
+
+    name: str
+    variable: str
+    dtype: Literal["int32", "float32"]
+    shape: tuple[int | str, ...]
+
+
+class SpecialTokens(_Frozen):
+    """The ids that a search treats specially."""
+
+    unk: int
+    pad: int
+    bos: int
+    eos: int
+
+
+class Contract(_Frozen):
+    """All that a reader of an exported model needs to know.
+
+    Attributes:
+        format_version: of this file.
+        engine: which engine made the graph.
+        engine_version: of that engine.
+        paddle_version: that made the model and must be able to read it.
+        model_file: the graph.
+        params_file: its weights.
+        inputs: int32 rows as tokenised, final start token included, padded on the right.
+        outputs: tokens and scores. Tokens include the eos token where it fits into
+            `max_dec_len`, then go on with the pad token.
+        decode: the search that is part of the graph.
+        special_tokens: the ids it treats specially.
+        vocab_size: number of tokens; ids are below it.
+        type_vocab_size: number of token types; ids are below it.
+        max_positions: most source tokens of a row, final start token not counted.
+        num_sequences: sequences for each row.
+        eos_included: whether `tokens` show the eos token that ended a sequence.
+    """
+
+    format_version: Literal[1] = 1
+    engine: Literal["native"]
+    engine_version: int
+    paddle_version: str
+    model_file: str = MODEL_FILE
+    params_file: str = PARAMS_FILE
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    decode: DecodeSettings
+    special_tokens: SpecialTokens
+    vocab_size: int
+    type_vocab_size: int
+    max_positions: int
+    num_sequences: int
+    eos_included: bool = True
+
+    def to_json(self) -> str:
+        """Give the file's text: the same for the same contract, everywhere and always."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @property
+    def longest_row(self) -> int:
+        """Most tokens of a row, final start token included."""
+        return self.max_positions + 1
+
+
+def write_contract(contract: Contract, folder: Path) -> None:
+    """Write `contract.json` into `folder`."""
+    (folder / CONTRACT_FILE).write_text(contract.to_json(), encoding="utf-8")
+
+
+def read_contract(folder: Path) -> Contract:
+    """Read `contract.json` from the folder of an exported model.
+
+    Raises:
+        StoreCorruptionError: it is missing or not a contract that this version understands.
+    """
+    path = folder / CONTRACT_FILE
+    try:
+        return Contract.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise StoreCorruptionError(
+            f"{path} is missing: this is not an exported model; export it again"
+        ) from None
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or "the file"
+        raise StoreCorruptionError(
+            f"{path} cannot be used ({where}: {fault['msg']}); export the model again"
+        ) from error
