@@ -7,11 +7,10 @@ BLEU-4 on ``passages/heldout.jsonl``.
 import zlib  # noqa: F401, I001  # Paddle can crash if it loads its own copy first
 
 import argparse
-import itertools
 import json
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,14 @@ from initial_weights import set_initial_weights
 from make_passages import DATA, MAX_LENGTH, MIN_LENGTH, Composer, Row, read_facts, split_facts
 from paddlenlp.metrics import BLEU
 from paddlenlp.transformers import UNIMOConfig, UNIMOLMHeadModel, UNIMOTokenizer
+from paddlenlp.utils.log import logger
 from vocabulary import gb2312_level_one
 
 CHECKPOINT = DATA / "checkpoint"
 SEED = 7
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 50
-STEPS = 1250
-TOKENS = 2_300_000  # padding counts; where the learning rate would reach nought
-COOL_DOWN_STEPS = 200
-COOL_DOWN_RATE = 1e-3
+TOKENS = 5_000_000  # to be read in training; padding counts
 LONGEST = MAX_LENGTH - 20  # characters; what is aimed at, a passage can come out a little longer
 SAVE_EVERY = 250
 HIDDEN = -1e4  # added to the attention scores of what must not be seen
@@ -160,34 +157,22 @@ def save(model: UNIMOLMHeadModel, tokenizer: UNIMOTokenizer) -> None:
     paddle.save(weights, str(CHECKPOINT / "model_state.pdparams"))
 
 
-def growing(sampler: Sampler) -> Iterator[tuple[float, list[Encoded]]]:
-    """Learning rate and batch for every step of the main part; the passages grow longer."""
+def plan(sampler: Sampler) -> Iterator[tuple[float, list[Encoded]]]:
+    """Learning rate and batch for every step; the passages grow longer, the rate goes to nought."""
     step = read = 0
     while True:
         progress = read / TOKENS
         longest = round(40 + (LONGEST - 40) * min(1.0, max(0.0, progress - 0.08) / 0.4))
         for batch in sampler.batches(longest, budget=round(1024 * (1 + progress / 2))):
+            if read >= TOKENS:
+                return
             step += 1
-            yield LEARNING_RATE * min(step / WARMUP_STEPS, max(0.01, 1 - read / TOKENS)), batch
+            yield LEARNING_RATE * min(step / WARMUP_STEPS, 1 - read / TOKENS), batch
             read += len(batch) * max(len(example["input_ids"]) for example in batch)
 
 
-def cooling(sampler: Sampler) -> Iterator[tuple[float, list[Encoded]]]:
-    """Learning rate and batch for every step of the end, where the rate goes down to nought."""
-    step = 0
-    while True:
-        for batch in sampler.batches(LONGEST, budget=1280):
-            step += 1
-            part = max(0.0, 1 - step / COOL_DOWN_STEPS)
-            yield COOL_DOWN_RATE * min(step / 10, part), batch
-
-
-def fit(
-    model: UNIMOLMHeadModel,
-    tokenizer: UNIMOTokenizer,
-    plan: Iterable[tuple[float, list[Encoded]]],
-) -> None:
-    """Train on all batches of ``plan`` with its learning rates, saving now and then."""
+def fit(model: UNIMOLMHeadModel, tokenizer: UNIMOTokenizer) -> None:
+    """Train on all batches of the plan with its learning rates, saving now and then."""
     optimizer = paddle.optimizer.AdamW(
         LEARNING_RATE,
         beta2=0.98,
@@ -196,7 +181,7 @@ def fit(
         grad_clip=paddle.nn.ClipGradByGlobalNorm(1.0),
     )
     began, sums = time.monotonic(), np.zeros(2)
-    for step, (rate, batch) in enumerate(plan, start=1):
+    for step, (rate, batch) in enumerate(plan(Sampler(tokenizer, SEED)), start=1):
         optimizer.set_lr(rate)
         loss, accuracy = loss_and_accuracy(model, batch)
         loss.backward()
@@ -217,9 +202,7 @@ def train() -> None:
     paddle.seed(SEED)
     tokenizer = UNIMOTokenizer(str(CHECKPOINT / "vocab.txt"))
     model = new_model(tokenizer)
-    fit(model, tokenizer, itertools.islice(growing(Sampler(tokenizer, SEED)), STEPS))
-    plan = itertools.islice(cooling(Sampler(tokenizer, SEED + 1)), COOL_DOWN_STEPS)
-    fit(model, tokenizer, plan)
+    fit(model, tokenizer)
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -286,6 +269,7 @@ def main() -> None:
     parser.add_argument("--evaluate", action="store_true", help="only measure the checkpoint")
     parser.add_argument("--examples", type=int, default=20, help="how many questions to print")
     options = parser.parse_args()
+    logger.set_level("ERROR")
     if not options.evaluate:
         train()
     evaluate(options.examples)

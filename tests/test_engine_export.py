@@ -181,7 +181,9 @@ def test_a_vocabulary_that_is_none(broken: Path, tmp_path: Path) -> None:
 def test_devices_that_are_not_there_are_all_named() -> None:
     assert find_device_faults(["cpu", "cpu:1"]) == []
     reasons = [str(fault) for fault in find_device_faults(["gpu:98", "gpu:99"])]
-    assert [reason.partition(": ")[0] for reason in reasons] == ["gpu:98", "gpu:99"]
+    assert len(reasons) == 2
+    assert "gpu:98" in reasons[0]
+    assert "gpu:99" in reasons[1]
     assert all("predict.device: cpu" in reason for reason in reasons)
     with pytest.raises(DeviceError, match=r"gpu:98.*\n.*gpu:99"):
         require_devices(["gpu:98", "gpu:99"])
