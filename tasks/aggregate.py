@@ -28,7 +28,8 @@ def aggregate(
         StorageError: the results cannot be written.
     """
     started = time.monotonic()
-    write_predictions(plan, [outcome.job for outcome in prediction.outcomes], run.folder)
+    jobs = [outcome.job for outcome in prediction.outcomes]
+    write_predictions(plan, dataset.manifest, jobs, run.folder)
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
     if plan.settings.aggregate.output_path is not None:
         output_path = Path(plan.settings.aggregate.output_path).expanduser()

@@ -13,7 +13,7 @@ from tasks.errors import StoreCorruptionError
 from tasks.generation import ShardJob
 from tasks.parts import REJECTS_FILE
 from tasks.plan import Plan
-from tasks.store import commit_file
+from tasks.store import Manifest, commit_file
 from tasks.tables import PREDICTIONS, REJECTS, commit_table, read_batches
 
 PREDICTIONS_FILE = "predictions.parquet"
@@ -21,7 +21,9 @@ LINES_FILE = "predictions.jsonl"
 TEXT_FILE = "predictions.txt"
 
 
-def write_predictions(plan: Plan, jobs: Sequence[ShardJob], folder: Path) -> None:
+def write_predictions(
+    plan: Plan, dataset: Manifest, jobs: Sequence[ShardJob], folder: Path
+) -> None:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
     Raises:
@@ -30,7 +32,7 @@ def write_predictions(plan: Plan, jobs: Sequence[ShardJob], folder: Path) -> Non
     predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
     commit_table(predictions, PREDICTIONS, join_shards(jobs))
     commit_table(rejects, REJECTS, read_batches(plan.dataset.folder / REJECTS_FILE))
-    check_rows(predictions, rejects)
+    check_rows(predictions, rejects, dataset.details["rows_in"])
     commit_text(folder / LINES_FILE, lambda: map(as_line, read_rows_of(predictions)))
     commit_text(folder / TEXT_FILE, lambda: (row["question"] for row in read_rows_of(predictions)))
 
@@ -53,10 +55,10 @@ def join_shards(jobs: Sequence[ShardJob]) -> Iterator[pa.RecordBatch]:
         yield from joined.select(PREDICTIONS.names).cast(PREDICTIONS).to_batches()
 
 
-def check_rows(predictions: Path, rejects: Path) -> None:
-    """Check that the rows of both files together are 0, 1, 2 … with none missing or twice."""
+def check_rows(predictions: Path, rejects: Path, rows_in: int) -> None:
+    """Check that the rows of both files together are those of the input, each of them once."""
     numbers = sorted(row for path in (predictions, rejects) for row in _row_numbers(path))
-    if numbers != list(range(len(numbers))):
+    if numbers != list(range(rows_in)):
         raise StoreCorruptionError(
             f"{predictions} and {rejects} together do not hold every input row once; "
             "delete the dataset and the shards of this run from the store and run again"
@@ -101,9 +103,14 @@ def write_output(predictions: Path, output_path: Path) -> None:
     if any(row["reference"] for row in read_rows_of(predictions)):
         commit_text(
             output_path.with_name(output_path.name + ".reference.txt"),
-            lambda: (row["reference"] or "" for row in read_rows_of(predictions)),
+            lambda: (_on_one_line(row["reference"]) for row in read_rows_of(predictions)),
             key,
         )
+
+
+def _on_one_line(reference: str | None) -> str:
+    """Keep line n of the references beside line n of the questions, whatever the text holds."""
+    return " ".join((reference or "").splitlines())
 
 
 def _rounded(score: float) -> float:

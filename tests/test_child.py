@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from multiprocessing.connection import Connection
+
+import psutil
+import pytest
+
+from tasks.child import Child, call_in_child, stop_children
+from tasks.errors import ConfigError, Fault, WorkerError
+
+
+def add(left: int, right: int) -> tuple[int, int]:
+    return left + right, os.getpid()
+
+
+def refuse() -> None:
+    raise ConfigError("it", [Fault("here", "wrong", "mend it")])
+
+
+def fail_to_write() -> None:
+    raise OSError(28, "No space left on device", "/somewhere")
+
+
+def divide_by_zero() -> float:
+    return 1 / 0
+
+
+def kill_oneself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(connection: Connection) -> None:
+    connection.send("asleep")
+    time.sleep(600)
+
+
+def test_a_call_is_answered_from_another_process() -> None:
+    total, process = call_in_child(add, 2, right=3)
+    assert total == 5
+    assert process != os.getpid()
+    assert not psutil.pid_exists(process)
+
+
+def test_an_error_of_ours_comes_back_whole() -> None:
+    with pytest.raises(ConfigError, match="mend it") as caught:
+        call_in_child(refuse)
+    assert caught.value.faults == (Fault("here", "wrong", "mend it"),)
+
+
+def test_an_error_of_the_operating_system_keeps_its_number() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        call_in_child(fail_to_write)
+    assert caught.value.errno == 28
+
+
+def test_an_unexpected_error_is_a_worker_error_that_names_it() -> None:
+    with pytest.raises(WorkerError, match="ZeroDivisionError"):
+        call_in_child(divide_by_zero)
+
+
+def test_a_death_is_a_worker_error_that_names_the_signal() -> None:
+    with pytest.raises(WorkerError, match="SIGKILL"):
+        call_in_child(kill_oneself)
+
+
+def test_stopping_all_children_frees_whoever_waits() -> None:
+    child = Child("sleeper", sleep)
+    assert child.receive() == "asleep"
+    failures: list[str] = []
+
+    def wait() -> None:
+        try:
+            child.receive()
+        except WorkerError as error:
+            failures.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    stop_children()
+    waiting.join(timeout=30)
+    assert not waiting.is_alive()
+    assert len(failures) == 1

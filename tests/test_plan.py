@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.config import load_settings
+from tasks.plan import Plan, effective_decode, make_plan
+from tasks.settings import DecodeSettings
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("model_state.pdparams", "config.json", "vocab.txt"):
+        (model / name).write_text(name)
+    (tmp_path / "passages.jsonl").write_text('{"context": "a", "answer": "b"}\n')
+    (tmp_path / "config.yaml").write_text("predict: {device: cpu}")
+    return tmp_path
+
+
+def plan_of(folder: Path, *overrides: str) -> Plan:
+    passages = f"dataset.predict_file={folder / 'passages.jsonl'}"
+    settings = load_settings(folder / "config.yaml", [passages, *overrides])
+    return make_plan(settings, folder / "model")
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    stages = ("export", "dataset", "predictions")
+    return {
+        stage
+        for stage in stages
+        if getattr(before, stage).fingerprint != getattr(after, stage).fingerprint
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("decode.num_beams=4", {"export", "predictions"}),
+        ("decode.length_penalty=1.0", {"export", "predictions"}),
+        ("decode.max_dec_len=21", {"export", "predictions"}),
+        ("decode.topk=9", set()),
+        ("decode.temperature=0.5", set()),
+        ("dataset.template=2", {"dataset", "predictions"}),
+        ("dataset.max_seq_len=100", {"dataset", "predictions"}),
+        ("dataset.on_bad_row=fail", set()),
+        ("shards.rows_per_shard=7", {"predictions"}),
+        ("predict.batch_size=4", {"predictions"}),
+        ("predict.cpu_threads=1", {"predictions"}),
+        ("predict.device=gpu", {"predictions"}),
+        ("predict.devices=[cpu, cpu]", set()),
+        ("predict.logging_steps=1", set()),
+        ("store.path=elsewhere", set()),
+        ("aggregate.output_path=out.txt", set()),
+    ],
+)
+def test_an_option_changes_the_fingerprints_that_it_decides_and_no_other(
+    folder: Path, override: str, stages: set[str]
+) -> None:
+    assert changed(plan_of(folder), plan_of(folder, override)) == stages
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("model/model_state.pdparams", {"export", "predictions"}),
+        ("model/vocab.txt", {"export", "dataset", "predictions"}),
+        ("passages.jsonl", {"dataset", "predictions"}),
+        ("model/README.md", set()),
+    ],
+)
+def test_one_more_byte_changes_what_is_made_from_the_file(
+    folder: Path, name: str, stages: set[str]
+) -> None:
+    before = plan_of(folder)
+    with (folder / name).open("a") as file:
+        file.write(" ")
+    assert changed(before, plan_of(folder)) == stages
+
+
+def test_the_name_of_the_passages_does_not_matter(folder: Path) -> None:
+    before = plan_of(folder)
+    (folder / "passages.jsonl").rename(folder / "other.jsonl")
+    after = plan_of(folder, f"dataset.predict_file={folder / 'other.jsonl'}")
+    assert changed(before, after) == set()
+
+
+def test_one_beam_is_planned_as_greedy_search() -> None:
+    one_beam = effective_decode(DecodeSettings(num_beams=1, length_penalty=0.3))
+    assert one_beam == effective_decode(DecodeSettings(decoding_strategy="greedy_search"))
+    assert one_beam.is_greedy
+
+
+def test_a_plan_writes_nothing(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    plan_of(folder, f"store.path={folder / 'store'}")
+    assert sorted(folder.rglob("*")) == before
