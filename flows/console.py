@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -48,12 +50,18 @@ def follow() -> Iterator[None]:
     """Show on standard error what happens in this block."""
     console = Console(stderr=True)
     _log_to(console)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with _progress_bar(console) if console.is_terminal else nullcontext():
             yield
     except KeyboardInterrupt:
         logger.warning("interrupted; what is made is kept, the same command goes on from there")
         raise
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Let SIGTERM, by which schedulers stop a job, end it as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def aggregate(
     """
     started = time.monotonic()
     jobs = [outcome.job for outcome in prediction.outcomes]
-    write_predictions(plan, dataset.manifest, jobs, run.folder)
+    write_predictions(plan, dataset.manifest, jobs, prediction.manifests, run.folder)
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
     if plan.settings.aggregate.output_path is not None:
         output_path = Path(plan.settings.aggregate.output_path).expanduser()

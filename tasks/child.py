@@ -8,16 +8,19 @@ so that they inherit nothing of Prefect or of another child's Paddle.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
-from tasks.errors import WentiError, WorkerError
+from tasks.errors import BatchTimeoutError, OutOfMemoryError, WentiError, WorkerError
 
 STOP_SECONDS = 5.0
+PARENT_SECONDS = 1.0
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -41,6 +44,11 @@ class Child:
         with _lock:
             _running.add(self)
 
+    @property
+    def process_id(self) -> int | None:
+        """The id of the process."""
+        return self._process.pid
+
     def send(self, message: object) -> None:
         """Send something that can be pickled; raises `WorkerError` when the process is dead."""
         try:
@@ -48,14 +56,17 @@ class Child:
         except OSError as error:
             raise self._death() from error
 
-    def receive(self) -> Any:  # noqa: ANN401 the target decides what it sends
-        """Wait for the next answer; an answer that is an error is raised.
+    def receive(self, seconds: float | None = None) -> Any:  # noqa: ANN401 the target decides
+        """Wait for the next answer, at most `seconds`; an answer that is an error is raised.
 
         Raises:
+            BatchTimeoutError: there was no answer in that time.
             WorkerError: the process died, or what it did ended in an unexpected error.
             WentiError, OSError: what the process sent.
         """
         try:
+            if not self._connection.poll(seconds):
+                raise BatchTimeoutError(f"the {self.name} gave no answer in {seconds:.0f} s")
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
             raise self._death() from error
@@ -80,7 +91,7 @@ class Child:
         ending = "its connection closed" if code is None else f"exit code {code}"
         if code is not None and code < 0:
             ending = f"signal {signal.Signals(-code).name}"
-        return WorkerError(f"the process {self.name} died ({ending})")
+        return WorkerError(f"the {self.name} died ({ending})")
 
 
 def stop_children() -> None:
@@ -100,7 +111,7 @@ def call_in_child(
         WorkerError: the process died, or the function ended in an unexpected error.
         WentiError, OSError: what the function raised.
     """
-    child = Child(function.__name__, _answer_call, function, args, kwargs)
+    child = Child(f"process of {function.__name__}", _answer_call, function, args, kwargs)
     try:
         result: tuple[Answer] = child.receive()
     finally:
@@ -114,6 +125,8 @@ def answer(connection: Connection, compute: Callable[[], object]) -> None:
         connection.send(compute())
     except WentiError as error:
         connection.send(error)
+    except MemoryError as error:
+        connection.send(OutOfMemoryError(f"out of memory: {error}"))
     except OSError as error:  # the parent knows what it was writing
         connection.send(OSError(error.errno, error.strerror, error.filename))
     except Exception as error:
@@ -124,7 +137,15 @@ def answer(connection: Connection, compute: Callable[[], object]) -> None:
 def _start(target: Callable[..., None], connection: Connection, *args: object) -> None:
     # Ctrl-C reaches the whole terminal group; the parent decides and stops us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     target(connection, *args)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is gone, even if it was killed without a word."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
 
 
 def _answer_call(

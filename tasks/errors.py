@@ -12,7 +12,10 @@
     │   └── StorageError       the store cannot be written: disk full, read-only, no permission
     ├── StoreCorruptionError   a committed file is not what its manifest says
     ├── StoppedError           the run was interrupted while this waited for its turn
-    ├── WorkerError            a worker process died or answered with nonsense; a retry may cure it
+    ├── WorkerError            a worker process died; a retry may cure it
+    │   ├── BatchTimeoutError  a batch was not done by its deadline
+    │   ├── OutOfMemoryError   a batch does not fit into the device's memory
+    │   └── BadOutputError     the model answered with nonsense
     └── ShardsFailedError      exit code 3: some shards failed; run again to finish
 
 A message says what is wrong, where, and what to do about it.
@@ -104,7 +107,27 @@ class StoppedError(WentiError):
 
 
 class WorkerError(WentiError):
-    """A worker process died or answered with nonsense."""
+    """A worker process died; `reason` is what a row is rejected for that does it every time."""
+
+    reason = "engine_crash"
+
+
+class BatchTimeoutError(WorkerError):
+    """A batch was not done by its deadline."""
+
+    reason = "timeout"
+
+
+class OutOfMemoryError(WorkerError):
+    """A batch does not fit into the device's memory."""
+
+    reason = "out_of_memory"
+
+
+class BadOutputError(WorkerError):
+    """The model answered with nonsense: a wrong shape, or scores that are not numbers."""
+
+    reason = "bad_output"
 
 
 class ShardsFailedError(WentiError):

@@ -1,19 +1,12 @@
-"""Generating the questions of one shard: what a worker does with an engine it has loaded."""
+"""Generating the questions of one batch: what a worker does with an engine it has loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-
-import pyarrow as pa
+from typing import Protocol
 
 from tasks.engine.batch import Batch, Generated, Row, pad_rows
-from tasks.parts import read_rows
-from tasks.shards import Shard, plan_batches, restore_order
-from tasks.store import Manifest, commit_manifest
-from tasks.tables import SHARD, commit_table
 
 UNFINISHED_PENALTY = 1e3
 """Taken off the score of a sequence that did not end, as in `select_sum` of PaddleNLP's example."""
@@ -41,29 +34,7 @@ class Generator:
     detokenizer: Detokenizer
     pad_token_id: int
     eos_token_id: int
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """What a worker is told to do: which rows, in what batches, and where the result goes."""
-
-    shard: Shard
-    dataset_folder: Path
-    dataset: Manifest
-    folder: Path
-    fingerprint: str
-    decided_by: dict[str, Any]
-    batch_size: int
-    max_tokens_per_batch: int
-
-    @property
-    def manifest_path(self) -> Path:
-        """Where the shard's manifest goes."""
-        return self.folder / self.shard.manifest_name
-
-    def read_rows(self) -> pa.Table:
-        """Read the shard's rows of the dataset (columns of `tasks.tables.DATASET`)."""
-        return read_rows(self.dataset_folder, self.dataset, self.shard.start, self.shard.stop)
+    good_rows: Sequence[Row] = ()  # to tell a broken engine from rows that break it
 
 
 @dataclass(frozen=True)
@@ -74,36 +45,6 @@ class Question:
     score: float
     output_ids: list[int]
     is_finished: bool
-
-
-def generate_shard(
-    job: ShardJob, generator: Generator, on_batch: Callable[[int], None] = lambda rows: None
-) -> Manifest:
-    """Generate the questions of a shard and commit them; `on_batch` hears of each batch's rows."""
-    table = job.read_rows()
-    lengths = table["seq_len"].to_pylist()
-    batches = plan_batches(lengths, job.batch_size, job.max_tokens_per_batch)
-    rows = [
-        Row(ids, types)
-        for ids, types in zip(
-            table["input_ids"].to_pylist(), table["token_type_ids"].to_pylist(), strict=True
-        )
-    ]
-    in_batch_order: list[list[Question]] = []
-    for positions in batches:
-        in_batch_order += generate_batch([rows[position] for position in positions], generator)
-        on_batch(len(positions))
-    questions = restore_order(batches, in_batch_order)
-    entry = commit_table(job.folder / job.shard.file_name, SHARD, [shard_batch(table, questions)])
-    manifest = Manifest(
-        kind="shard",
-        fingerprint=job.fingerprint,
-        decided_by=job.decided_by,
-        files=(entry,),
-        details=count_tokens(batches, lengths, questions),
-    )
-    commit_manifest(job.manifest_path, manifest)
-    return manifest
 
 
 def generate_batch(rows: Sequence[Row], generator: Generator) -> list[list[Question]]:
@@ -133,36 +74,3 @@ def rank(questions: Iterable[Question]) -> list[Question]:
         return question.score - (0.0 if question.is_finished else UNFINISHED_PENALTY)
 
     return sorted(questions, key=key, reverse=True)
-
-
-def shard_batch(table: pa.Table, questions: Sequence[Sequence[Question]]) -> pa.RecordBatch:
-    """Give the columns of `tasks.tables.SHARD` for the rows of `table`."""
-    best = [ranked[0] for ranked in questions]
-    columns = {
-        "row": table["row"].to_pylist(),
-        "id": table["id"].to_pylist(),
-        "question": [question.text for question in best],
-        "score": [question.score for question in best],
-        "output_ids": [question.output_ids for question in best],
-        "alternatives": [
-            [{"question": other.text, "score": other.score} for other in ranked[1:]]
-            for ranked in questions
-        ],
-    }
-    return pa.RecordBatch.from_pydict(columns, schema=SHARD)
-
-
-def count_tokens(
-    batches: Sequence[Sequence[int]],
-    lengths: Sequence[int],
-    questions: Sequence[Sequence[Question]],
-) -> dict[str, int]:
-    """Count a shard's rows, batches and tokens: of the input, of padded batches, generated."""
-    padded = sum(len(batch) * max(lengths[position] for position in batch) for batch in batches)
-    return {
-        "rows": len(lengths),
-        "batches": len(batches),
-        "input_tokens": sum(lengths),
-        "padded_tokens": padded,
-        "output_tokens": sum(len(ranked[0].output_ids) for ranked in questions),
-    }

@@ -2,10 +2,44 @@
 
 from __future__ import annotations
 
-from tasks.generation import ShardJob
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.parts import read_rows
 from tasks.plan import Plan
-from tasks.shards import plan_shards
+from tasks.shards import Shard, plan_shards
 from tasks.store import Found, Manifest, find_checkpoint
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard to be: which rows, in what batches, and where the result goes."""
+
+    shard: Shard
+    dataset_folder: Path
+    dataset: Manifest
+    folder: Path
+    fingerprint: str
+    decided_by: dict[str, Any]
+    batch_size: int
+    max_tokens_per_batch: int
+
+    @property
+    def path(self) -> Path:
+        """Where the shard's Parquet file goes."""
+        return self.folder / self.shard.file_name
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the shard's manifest goes."""
+        return self.folder / self.shard.manifest_name
+
+    def read_rows(self) -> pa.Table:
+        """Read the shard's rows of the dataset (columns of `tasks.tables.DATASET`)."""
+        return read_rows(self.dataset_folder, self.dataset, self.shard.start, self.shard.stop)
 
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:

@@ -20,13 +20,14 @@ def make_metrics(
     `padding_share` is the share of padding among the tokens that the batches were made of.
     `rows_per_second` counts the rows that this run generated; null when it generated none.
     """
-    manifests = [outcome.manifest for outcome in prediction.outcomes if outcome.manifest]
+    manifests = prediction.manifests
+    rejects = sum(len(manifest.details["rejects"]) for manifest in manifests)
     padded = _total(manifests, "padded_tokens")
     rows_made = sum(outcome.job.shard.rows for outcome in prediction.made)
     return {
         "rows_in": dataset.details["rows_in"],
         "predictions": _total(manifests, "rows"),
-        "rejects": dataset.details["rejects"],
+        "rejects": dataset.details["rejects"] + rejects,
         "shards_planned": len(prediction.outcomes),
         "shards_reused": len(prediction.reused),
         "shards_made": len(prediction.made),

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.errors import StoreCorruptionError
-from tasks.generation import ShardJob
+from tasks.jobs import ShardJob
 from tasks.parts import REJECTS_FILE
 from tasks.plan import Plan
 from tasks.store import Manifest, commit_file
-from tasks.tables import PREDICTIONS, REJECTS, commit_table, read_batches
+from tasks.tables import PREDICTIONS, REJECTS, SHARD, commit_table, read_batches
 
 PREDICTIONS_FILE = "predictions.parquet"
 LINES_FILE = "predictions.jsonl"
 TEXT_FILE = "predictions.txt"
+ROWS_AT_A_TIME = 8192
 
 
 def write_predictions(
-    plan: Plan, dataset: Manifest, jobs: Sequence[ShardJob], folder: Path
+    plan: Plan,
+    dataset: Manifest,
+    jobs: Sequence[ShardJob],
+    shards: Sequence[Manifest],
+    folder: Path,
 ) -> None:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
@@ -31,7 +40,7 @@ def write_predictions(
     """
     predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
     commit_table(predictions, PREDICTIONS, join_shards(jobs))
-    commit_table(rejects, REJECTS, read_batches(plan.dataset.folder / REJECTS_FILE))
+    commit_table(rejects, REJECTS, join_rejects(plan.dataset.folder / REJECTS_FILE, shards))
     check_rows(predictions, rejects, dataset.details["rows_in"])
     commit_text(folder / LINES_FILE, lambda: map(as_line, read_rows_of(predictions)))
     commit_text(folder / TEXT_FILE, lambda: (row["question"] for row in read_rows_of(predictions)))
@@ -44,15 +53,23 @@ def join_shards(jobs: Sequence[ShardJob]) -> Iterator[pa.RecordBatch]:
         StoreCorruptionError: a shard's rows are not those of the dataset.
     """
     for job in jobs:
-        shard = pa.Table.from_batches(read_batches(job.folder / job.shard.file_name))
+        shard = pa.Table.from_batches(read_batches(job.path), schema=SHARD)
         rows = job.read_rows()
+        rows = rows.filter(pc.is_in(rows["row"], value_set=shard["row"]))
         for name in ("row", "id"):
             if not shard[name].equals(rows[name]):
-                path = job.folder / job.shard.file_name
-                raise StoreCorruptionError(f"{path} holds other rows than the dataset ({name})")
+                raise StoreCorruptionError(f"{job.path} holds other rows than the dataset ({name})")
         columns = {name: rows[name] for name in ("context", "answer", "reference")}
         joined = pa.table({**dict(zip(shard.column_names, shard.columns, strict=True)), **columns})
         yield from joined.select(PREDICTIONS.names).cast(PREDICTIONS).to_batches()
+
+
+def join_rejects(of_dataset: Path, shards: Sequence[Manifest]) -> Iterator[pa.RecordBatch]:
+    """Give the rows that could not be loaded and those that broke the engine, in input order."""
+    of_shards = (reject for shard in shards for reject in shard.details["rejects"])
+    merged = heapq.merge(read_rows_of(of_dataset), of_shards, key=itemgetter("row"))
+    while piece := list(islice(merged, ROWS_AT_A_TIME)):
+        yield pa.RecordBatch.from_pylist(piece, schema=REJECTS)
 
 
 def check_rows(predictions: Path, rejects: Path, rows_in: int) -> None:

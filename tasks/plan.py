@@ -25,6 +25,7 @@ SHARD_FORMAT = 1
 # Options that a search or a device does not look at must not decide what is reused.
 _SAMPLING_ONLY = {"topk", "topp", "temperature"}
 _BEAMS_ONLY = {"num_beams", "length_penalty", "diversity_rate"}
+_NOT_IN_THE_RESULT = {"devices", "logging_steps", "batch_deadline_seconds"}
 _OTHER_DEVICES_OPTIONS = {"gpu": {"cpu_threads", "enable_mkldnn"}, "cpu": {"use_tensorrt"}}
 
 
@@ -123,7 +124,8 @@ def decide_predictions(
     Batches and threads are among it: they change the order of floating-point sums, and with it the
     last digits of a score.
     """
-    ignored = {"devices", "logging_steps", *_OTHER_DEVICES_OPTIONS[settings.predict.device_kind]}
+    kind = settings.predict.device_kind
+    ignored = _NOT_IN_THE_RESULT | _OTHER_DEVICES_OPTIONS[kind]
     return {
         "stage": "predict",
         "format": SHARD_FORMAT,
@@ -132,7 +134,7 @@ def decide_predictions(
         "dataset": dataset_fingerprint,
         "rows_per_shard": settings.shards.rows_per_shard,
         **settings.predict.model_dump(mode="json", exclude=ignored),
-        "device": settings.predict.device_kind,
+        "device": kind,
     }
 
 

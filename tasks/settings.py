@@ -158,6 +158,9 @@ class PredictSettings(Section):
     use_tensorrt: bool = Field(False, description="Use TensorRT (GPU only).")
     enable_mkldnn: bool = Field(False, description="Use oneDNN (CPU only).")
     cpu_threads: int = Field(10, ge=1, description="Threads of a worker on the CPU.")
+    batch_deadline_seconds: float | None = Field(
+        None, gt=0, description="A batch that takes longer counts as hanging. null: from its speed."
+    )
     logging_steps: int = Field(100, ge=1, description="Batches between two log lines.")
 
     @field_validator("devices")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tasks.generation import ShardJob
-from tasks.jobs import look_up, plan_jobs
+from tasks.jobs import ShardJob, look_up, plan_jobs
 from tasks.model import find_model
 from tasks.plan import Plan, Planned, make_plan, open_store
 from tasks.preflight import check

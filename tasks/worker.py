@@ -1,22 +1,26 @@
 """A worker: one process for one device that holds a loaded model and is told shards by path.
 
-Over one pipe it gets `ShardJob`s and answers each with any number of row counts (a batch is done)
-and then either the shard's manifest or the error that ended it.
+It is sent a `ShardJob`, which it answers with the lengths of the shard's rows, and then lists of
+positions in the shard, each of which it answers with those rows' questions. An empty list asks for
+the questions of rows that are known to be good.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from tasks.child import Child, answer
-from tasks.errors import WorkerError
-from tasks.generation import Generator, ShardJob, generate_shard
+from tasks.engine.batch import Row
+from tasks.errors import StoppedError, WorkerError
+from tasks.generation import Generator, Question, generate_batch
+from tasks.jobs import ShardJob
+from tasks.limits import FIRST_SECONDS
 from tasks.settings import DatasetSettings, PredictSettings
-from tasks.store import Manifest
 
 
 @dataclass(frozen=True)
@@ -31,50 +35,98 @@ class WorkerOrder:
 
 
 class Worker:
-    """The parent's side of a worker."""
+    """The parent's side of a worker; see `tasks.shard_run.BatchRunner`."""
 
     def __init__(self, order: WorkerOrder) -> None:
-        self._child = Child(f"worker on {order.device}", work, order)
+        self._order = order
+        self._child: Child | None = None
+        self._is_closed = False
 
-    def generate(self, job: ShardJob, on_batch: Callable[[int], None]) -> Manifest:
-        """Have a shard generated; `on_batch` hears of each batch's rows.
+    def open(self, job: ShardJob) -> list[int]:
+        """Have the shard's rows read, by a new process if there is none; gives their lengths.
 
         Raises:
-            WorkerError: the process died, or the shard ended in an unexpected error.
-            WentiError: what ended the shard in the worker.
+            WorkerError: the process died, or did not get ready in time.
+            WentiError: what kept it from loading the model or the rows.
         """
-        self._child.send(job)
-        while isinstance(reply := self._child.receive(), int):
-            on_batch(reply)
-        if not isinstance(reply, Manifest):
-            raise WorkerError(f"the {self._child.name} answered with {reply!r}")
-        return reply
+        if self._child is None and not self._is_closed:
+            self._child = Child(f"worker on {self._order.device}", work, self._order)
+        lengths: list[int] = self._ask(job, FIRST_SECONDS)
+        return lengths
 
-    def stop(self) -> None:
-        """End the process."""
-        self._child.stop()
+    def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
+        """See `tasks.shard_run.BatchRunner`."""
+        questions: list[list[Question]] = self._ask(list(positions), seconds)
+        return questions
+
+    def check(self) -> None:
+        """See `tasks.shard_run.BatchRunner`."""
+        self._ask([], FIRST_SECONDS)
+
+    def restart(self) -> None:
+        """End the process; the next `open` starts a new one."""
+        if self._child is not None:
+            self._child.stop()
+        self._child = None
+
+    def close(self) -> None:
+        """End the process for good; whoever waits for it, or asks it, gets a `StoppedError`."""
+        self._is_closed = True
+        self.restart()
+
+    def _ask(self, message: ShardJob | list[int], seconds: float) -> Any:  # noqa: ANN401
+        child = self._child
+        if child is None or self._is_closed:
+            raise StoppedError("the run was stopped")
+        try:
+            child.send(message)
+            return child.receive(seconds)
+        except WorkerError as error:
+            if self._is_closed:
+                raise StoppedError("the run was stopped") from error
+            raise
 
 
 def work(connection: Connection, order: WorkerOrder) -> None:
     """Be a worker until the pipe closes."""
-    generator: Generator | None = None
-
-    def generate(job: ShardJob) -> Manifest:
-        nonlocal generator
-        generator = generator or load_generator(order)
-        return generate_shard(job, generator, connection.send)
-
+    work_place = _WorkPlace(order)
     while True:
         try:
-            job: ShardJob = connection.recv()
+            message: ShardJob | list[int] = connection.recv()
         except EOFError:
             return
-        answer(connection, partial(generate, job))
+        if isinstance(message, ShardJob):
+            answer(connection, partial(work_place.open, message))
+        else:
+            answer(connection, partial(work_place.run, message))
+
+
+class _WorkPlace:
+    """What a worker has before it: the loaded model and the rows of the open shard."""
+
+    def __init__(self, order: WorkerOrder) -> None:
+        self._order = order
+        self._generator: Generator | None = None
+        self._rows: list[Row] = []
+
+    def open(self, job: ShardJob) -> list[int]:
+        self._generator = self._generator or load_generator(self._order)
+        table = job.read_rows()
+        columns = (table[name].to_pylist() for name in ("input_ids", "token_type_ids"))
+        self._rows = [Row(ids, types) for ids, types in zip(*columns, strict=True)]
+        return [len(row.input_ids) for row in self._rows]
+
+    def run(self, positions: list[int]) -> list[list[Question]]:
+        if self._generator is None:
+            raise RuntimeError("no shard is open")
+        rows = [self._rows[position] for position in positions]
+        return generate_batch(rows or self._generator.good_rows, self._generator)
 
 
 def load_generator(order: WorkerOrder) -> Generator:
     """Load the exported model on the device, and the vocabulary."""
     from tasks.engine.contract import read_contract
+    from tasks.engine.export import made_up_rows
     from tasks.engine.session import Session
     from tasks.engine.tokenizer import QuestionTokenizer
 
@@ -87,4 +139,5 @@ def load_generator(order: WorkerOrder) -> Generator:
         ),
         pad_token_id=contract.special_tokens.pad,
         eos_token_id=contract.special_tokens.eos,
+        good_rows=made_up_rows(contract),
     )

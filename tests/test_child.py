@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from tasks.child import Child, call_in_child, stop_children
-from tasks.errors import ConfigError, Fault, WorkerError
+from tasks.errors import BatchTimeoutError, ConfigError, Fault, WorkerError
 
 
 def add(left: int, right: int) -> tuple[int, int]:
@@ -65,6 +66,33 @@ def test_an_unexpected_error_is_a_worker_error_that_names_it() -> None:
 def test_a_death_is_a_worker_error_that_names_the_signal() -> None:
     with pytest.raises(WorkerError, match="SIGKILL"):
         call_in_child(kill_oneself)
+
+
+def test_an_answer_that_does_not_come_in_time_is_an_error_of_its_own() -> None:
+    child = Child("sleeper", sleep)
+    assert child.receive(60) == "asleep"
+    with pytest.raises(BatchTimeoutError, match="no answer in 0 s"):
+        child.receive(0.2)
+    child.stop()
+
+
+def start_sleeper_and_wait(report: Connection) -> None:
+    child = Child("sleeper", sleep)
+    child.receive()
+    report.send(child.process_id)
+    time.sleep(600)
+
+
+def test_a_child_does_not_outlive_a_killed_parent() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    parent = spawn.Process(target=start_sleeper_and_wait, args=(theirs,))
+    parent.start()
+    orphan = psutil.Process(ours.recv())
+    parent.kill()
+    parent.join()
+    psutil.wait_procs([orphan], timeout=60)
+    assert not orphan.is_running()
 
 
 def test_stopping_all_children_frees_whoever_waits() -> None:

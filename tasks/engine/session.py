@@ -14,7 +14,14 @@ from tasks.engine.batch import Batch, Generated, symbolic_shape_matches
 from tasks.engine.contract import Contract, TensorSpec
 from tasks.engine.devices import device_index, require_devices
 from tasks.engine.runtime import Untyped, import_paddle, quiet
-from tasks.errors import DeviceError, InputError, StoreCorruptionError, WorkerError
+from tasks.errors import (
+    BadOutputError,
+    DeviceError,
+    InputError,
+    OutOfMemoryError,
+    StoreCorruptionError,
+    WorkerError,
+)
 from tasks.settings import PredictSettings
 
 GPU_MEMORY_MB = 100
@@ -60,8 +67,9 @@ class Session:
 
         Raises:
             InputError: the batch is not one that the model can take.
-            MemoryError: the device has not enough memory for a batch of this size.
-            WorkerError: the predictor failed or answered with nonsense.
+            OutOfMemoryError: the device has not enough memory for a batch of this size.
+            BadOutputError: the predictor answered with nonsense.
+            WorkerError: the predictor failed.
         """
         self._check_batch(batch)
         arrays = {
@@ -75,7 +83,7 @@ class Session:
         self._run_predictor()
         tokens, scores = (self._output(spec, len(batch)) for spec in self.contract.outputs)
         if np.isnan(scores).any():
-            raise WorkerError(f"{self.device}: the model gave scores that are not numbers (NaN)")
+            raise BadOutputError(f"{self.device}: the model gave scores that are not numbers")
         return Generated(tokens, scores)
 
     def _run_predictor(self) -> None:
@@ -84,13 +92,13 @@ class Session:
         except RuntimeError as error:
             message = str(error)
             if "ResourceExhausted" in message or "out of memory" in message.lower():
-                raise MemoryError(f"{self.device}: {_last_line(error)}") from error
+                raise OutOfMemoryError(f"{self.device}: {_last_line(error)}") from error
             raise WorkerError(f"{self.device}: the model failed: {_last_line(error)}") from error
 
     def _output(self, spec: TensorSpec, rows: int) -> NDArray[Any]:
         array: NDArray[Any] = self._predictor.get_output_handle(spec.variable).copy_to_cpu()
         if array.dtype != spec.dtype or not symbolic_shape_matches(spec.shape, array, rows):
-            raise WorkerError(
+            raise BadOutputError(
                 f"{self.device}: the model gave {spec.name} as {array.dtype} {list(array.shape)}; "
                 f"its contract says {spec.dtype} {list(spec.shape)} for {rows} rows"
             )
