@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,18 +69,6 @@ def test_an_empty_input_file_is_refused(tmp_path: Path) -> None:
 def test_a_config_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = wenti("run", str(tmp_path / "nowhere.yaml"))
     assert (done.returncode, "no such file" in done.stderr) == (2, True)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MiB, too small for the exported model."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "wenti-test", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_one_message_with_exit_code_2_and_leaves_no_part(small_disk: Path) -> None:

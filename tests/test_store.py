@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -167,16 +166,6 @@ def test_a_page_of_a_table_that_changed_is_not_read(tmp_path: Path) -> None:
     path.write_bytes(damaged)
     with pytest.raises(StoreCorruptionError, match="cannot be read"):
         list(read_batches(path))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 256 KiB."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "wenti-test", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode != 0:
-        pytest.skip("a small file system can only be mounted by root")
-    yield tmp_path
-    subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_a_full_disk_is_one_readable_error_and_leaves_nothing(small_disk: Path) -> None:
