@@ -48,7 +48,11 @@ def _make(plan: Plan) -> Manifest:
     export = plan.export
     with staging_folder(export.folder) as staging:
         call_in_child(
-            export_native, plan.model_folder, effective_decode(plan.settings.decode), staging
+            export_native,
+            plan.model_folder,
+            effective_decode(plan.settings.decode),
+            staging,
+            plan.settings.model.trust_checkpoint,
         )
         entries = [adopt_file(staging / name, export.folder / name) for name in FILES]
         manifest = Manifest(

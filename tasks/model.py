@@ -8,7 +8,7 @@ from pathlib import Path
 from tasks.child import call_in_child
 from tasks.engine.download import download_model
 from tasks.model_files import is_folder_path
-from tasks.settings import Settings
+from tasks.settings import ModelSettings, Settings
 from tasks.store import (
     MANIFEST,
     Manifest,
@@ -39,15 +39,16 @@ def get_model(settings: Settings, store: Store) -> Path:
         ModelError: PaddleNLP cannot get it.
     """
     found = find_model(settings, store)
-    return found or _download(settings.model.model_name_or_path, store)
+    return found or _download(settings.model, store)
 
 
-def _download(name: str, store: Store) -> Path:
+def _download(model: ModelSettings, store: Store) -> Path:
+    name = model.model_name_or_path
     decided_by = _decide(name)
     digest = fingerprint(decided_by)
     folder = store.model_folder(digest)
     with staging_folder(folder) as staging:
-        call_in_child(download_model, name, staging)
+        call_in_child(download_model, name, staging, model.trust_checkpoint)
         files = [adopt_file(path, folder / path.name) for path in sorted(staging.iterdir())]
         commit_manifest(
             folder / MANIFEST,

@@ -43,6 +43,9 @@ class ModelSettings(Section):
         "unimo-text-1.0",
         description="Folder of a UNIMO checkpoint, or the name of one that PaddleNLP downloads.",
     )
+    trust_checkpoint: bool = Field(
+        False, description="Load a checkpoint that can run code, because you know who made it."
+    )
 
 
 class DatasetSettings(Section):

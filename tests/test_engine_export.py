@@ -155,7 +155,7 @@ def test_a_config_that_is_no_json(broken: Path, tmp_path: Path) -> None:
 
 def test_weights_that_are_none(broken: Path, tmp_path: Path) -> None:
     (broken / "model_state.pdparams").write_bytes(b"nothing")
-    assert "PaddleNLP cannot load the model" in refusal(broken, tmp_path)
+    assert "model_state.pdparams cannot be read" in refusal(broken, tmp_path)
 
 
 def test_weights_that_are_missing_are_not_made_up(broken: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tasks.engine.contract import SpecialTokens
 from tasks.engine.runtime import Untyped, import_paddle, import_paddlenlp, quiet
+from tasks.engine.untrusted import check_weights
 from tasks.errors import ModelError
 
 CONFIG_FILES = ("config.json", "model_config.json")
@@ -34,8 +35,10 @@ class LoadedCheckpoint:
     special_tokens: SpecialTokens
 
 
-def load_checkpoint(folder: Path) -> LoadedCheckpoint:
+def load_checkpoint(folder: Path, trust_checkpoint: bool = False) -> LoadedCheckpoint:
     """Load the `UNIMOLMHeadModel` in `folder`, weights in float32, on the CPU.
+
+    Weights that could run code are loaded only with `trust_checkpoint`.
 
     Raises:
         ModelError: the folder holds no usable UNIMO checkpoint.
@@ -43,6 +46,8 @@ def load_checkpoint(folder: Path) -> LoadedCheckpoint:
     faults = checkpoint_faults(folder)
     if faults:
         raise _unusable(folder, faults)
+    if not trust_checkpoint:
+        check_weights(folder)
     transformers = import_paddlenlp().transformers
     import_paddle().set_device("cpu")
     with _loading(folder, "the model"):

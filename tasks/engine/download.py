@@ -8,14 +8,16 @@ from tasks.engine.runtime import import_paddlenlp
 from tasks.errors import ModelError
 
 
-def download_model(name: str, folder: Path) -> None:
+def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> None:
     """Have PaddleNLP fetch the model and tokenizer called `name` and save both into `folder`.
 
     Raises:
-        ModelError: PaddleNLP cannot get or load a UNIMO model of this name.
+        ModelError: PaddleNLP cannot get or load a UNIMO model of this name, or it is not one of
+            PaddleNLP's own (loading it could run code) and `trust_checkpoint` is false.
     """
-    paddlenlp = import_paddlenlp()
-    transformers = paddlenlp.transformers
+    transformers = import_paddlenlp().transformers
+    if name not in transformers.UNIMOTokenizer.pretrained_init_configuration:
+        _require_trust(name, trust_checkpoint)
     try:
         for kind in (transformers.UNIMOTokenizer, transformers.UNIMOLMHeadModel):
             kind.from_pretrained(name).save_pretrained(str(folder))
@@ -25,3 +27,12 @@ def download_model(name: str, folder: Path) -> None:
             f"({type(error).__name__}: {error}); check the name and the network, "
             "or give the folder of a checkpoint"
         ) from error
+
+
+def _require_trust(name: str, trust_checkpoint: bool) -> None:
+    if not trust_checkpoint:
+        raise ModelError(
+            f"model.model_name_or_path: there is no folder {name!r}, and it is not a model of "
+            "PaddleNLP's own; correct the path, or, if you trust whoever published a model of this "
+            "name, set `model.trust_checkpoint: true`"
+        )

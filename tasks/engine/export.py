@@ -32,13 +32,16 @@ INPUTS = (
 )
 
 
-def export_native(checkpoint: Path, decode: DecodeSettings, folder: Path) -> Contract:
+def export_native(
+    checkpoint: Path, decode: DecodeSettings, folder: Path, trust_checkpoint: bool = False
+) -> Contract:
     """Write the checkpoint with its search as one static graph, and try the result.
 
     Args:
         checkpoint: folder of a UNIMO checkpoint.
         decode: the search, which becomes part of the graph.
         folder: an existing, empty folder: it gets the model, its weights and `contract.json`.
+        trust_checkpoint: load weights that could run code.
 
     Raises:
         ModelError: the checkpoint cannot be used at all.
@@ -47,7 +50,7 @@ def export_native(checkpoint: Path, decode: DecodeSettings, folder: Path) -> Con
     reasons = decode_reasons(decode)
     if decode.decoding_strategy == "sampling":
         _refuse(reasons)
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint, trust_checkpoint)
     _refuse(reasons + model_reasons(loaded, decode))
     _save_graph(loaded, decode, folder)
     contract = _contract(loaded, decode)

@@ -1,0 +1,58 @@
+"""Checkpoints from elsewhere: PaddleNLP loads `.pdparams` with pickle, which can run any code.
+
+So they are first read by an unpickler that knows nothing but arrays. What it cannot read is not
+given to PaddleNLP unless the config says that the checkpoint is trusted.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+from tasks.errors import ModelError
+
+ARRAYS_ONLY = {
+    ("builtins", "tuple"),
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+}
+"""All that a file of weights written by `paddle.save` consists of."""
+
+
+class _ForbiddenError(Exception):
+    """The pickle asks for something that is not an array."""
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> object:
+        if (module, name) not in ARRAYS_ONLY:
+            raise _ForbiddenError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def check_weights(folder: Path) -> None:
+    """Read every `.pdparams` file of a checkpoint without running anything that it brings.
+
+    Raises:
+        ModelError: one asks for more than arrays, or is not a pickle at all.
+    """
+    for path in sorted(folder.glob("*.pdparams")):
+        try:
+            with path.open("rb") as file:
+                _ArrayUnpickler(file, encoding="latin1").load()
+        except _ForbiddenError as error:
+            raise ModelError(
+                f"{path} holds more than weights: loading it would call {error}, which can run any "
+                "code; if you trust whoever made it, set `model.trust_checkpoint: true`"
+            ) from error
+        except Exception as error:  # pickle raises nearly anything on a damaged file
+            raise ModelError(
+                f"{path} cannot be read ({type(error).__name__}: {error}); "
+                "copy it again from where the checkpoint is"
+            ) from error
