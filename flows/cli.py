@@ -1,4 +1,4 @@
-"""The command line: `wenti run`, `export`, `status`, `show`.
+"""The command line: `wenti run`, `export`, `status`, `show`, `verify`.
 
 Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once.
 """
@@ -21,11 +21,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+INCOMPLETE = 3
+
 Config = Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated."),
 ]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id, folder, or latest.")]
+StorePath = Annotated[Path, typer.Option(help="Folder of the store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -80,9 +84,9 @@ def status(config: Config, overrides: Overrides = None, as_json: AsJson = False)
 
 @app.command()
 def show(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="Run id, folder, or latest.")],
+    run_name: RunName,
     rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
-    store: Annotated[Path, typer.Option(help="Folder of the store.")] = Path("wenti-store"),
+    store: StorePath = Path("wenti-store"),
     as_json: AsJson = False,
 ) -> None:
     """Show rows of a run: passage, answer, generated question, reference."""
@@ -99,6 +103,30 @@ def show(
         typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
     else:
         print_rows(shown)
+
+
+@app.command()
+def verify(
+    run_name: RunName, store: StorePath = Path("wenti-store"), as_json: AsJson = False
+) -> None:
+    """Read every checkpoint and result of a run back; names what is missing or damaged."""
+    from dataclasses import asdict
+
+    from flows.console import print_checked
+    from tasks.runs import CONFIG_FILE, find_run
+    from tasks.store import Store
+    from tasks.verification import verify_run
+
+    folder = find_run(run_name, Store(store))
+    checked = verify_run(folder, Store(store))
+    if as_json:
+        parts = [asdict(part) for part in checked]
+        typer.echo(json.dumps(parts, ensure_ascii=False, indent=2))
+    else:
+        print_checked(checked)
+    if any(part.state != "ok" for part in checked):
+        typer.echo(f"to make it again: wenti run {folder / CONFIG_FILE}", err=True)
+        raise typer.Exit(INCOMPLETE)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from rich.table import Column, Table
 
 from tasks.progress import listen
 from tasks.status import Status
+from tasks.verification import Checked
 
 logger = logging.getLogger("wenti")
 
@@ -129,7 +130,21 @@ def print_status(status: Status) -> None:
             shards.add_row(str(shard.index), shard.state, str(shard.rows), shard.file)
         console.print()
         console.print(shards)
-    for damage in status.damages:
+    _print_damages(console, status.damages)
+
+
+def print_checked(checked: Sequence[Checked]) -> None:
+    """Print a table of the parts of a run, and what is wrong with them."""
+    table = Table("part", "state", "manifest", box=None, pad_edge=False)
+    for part in checked:
+        table.add_row(part.part, part.state, Path(part.path).name)
+    console = Console()
+    console.print(table)
+    _print_damages(console, [part.problem for part in checked if part.problem])
+
+
+def _print_damages(console: Console, damages: Sequence[str]) -> None:
+    for damage in damages:
         console.print(f"damaged: {damage}", soft_wrap=True, markup=False, highlight=False)
 
 

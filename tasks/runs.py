@@ -11,11 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tasks.errors import InputError
 from tasks.plan import Plan
-from tasks.store import Store, commit_bytes
+from tasks.store import Store, commit_bytes, describe_file
 
 RUN_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 SUCCESS_FILE = "_SUCCESS"
 LATEST = "latest"
@@ -53,9 +56,12 @@ class Run:
                 "export": plan.export.fingerprint,
                 "dataset": plan.dataset.fingerprint,
                 "predictions": plan.predictions.fingerprint,
+                "rows_per_shard": plan.settings.shards.rows_per_shard,
             },
         )
         run.save()
+        config = yaml.safe_dump(plan.settings.as_dict(), allow_unicode=True, sort_keys=False)
+        commit_bytes(run.folder / CONFIG_FILE, config.encode())
         point_latest(plan.store, run_id)
         return run
 
@@ -70,11 +76,12 @@ class Run:
         self.save(state=state, ended=now, **changes)
 
     def succeed(self, metrics: Mapping[str, Any]) -> None:
-        """Write the metrics, the end, and last of all the mark that everything is there."""
+        """Write the metrics, the end, and last of all the mark that names every file of the run."""
         commit_json(self.folder / METRICS_FILE, metrics)
         self.end("completed")
-        marked = ("run_id", "predictions")
-        commit_json(self.folder / SUCCESS_FILE, {name: self.record[name] for name in marked})
+        results = sorted(self.folder.glob("[!._]*"))
+        files = [describe_file(path).model_dump() for path in results]
+        commit_json(self.folder / SUCCESS_FILE, {"run_id": self.record["run_id"], "files": files})
 
 
 def commit_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -63,6 +63,11 @@ class FileEntry(_Record):
     sha256: str
 
 
+def describe_file(path: Path) -> FileEntry:
+    """Give the entry of a file as it is now."""
+    return FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path))
+
+
 class Manifest(_Record):
     """What a checkpoint consists of, and what decided its content."""
 
@@ -112,9 +117,7 @@ def commit_file(
             _fsync(temporary)
             if check is not None:
                 check(temporary)
-            entry = FileEntry(
-                name=path.name, size=temporary.stat().st_size, sha256=file_sha256(temporary)
-            )
+            entry = describe_file(temporary).model_copy(update={"name": path.name})
             temporary.replace(path)
             _fsync(path.parent)
         finally:
@@ -156,7 +159,7 @@ def staging_folder(folder: Path) -> Iterator[Path]:
 def adopt_file(staged: Path, path: Path) -> FileEntry:
     """Commit a file that stands ready in a staging folder under its final name."""
     _fsync(staged)
-    entry = FileEntry(name=path.name, size=staged.stat().st_size, sha256=file_sha256(staged))
+    entry = describe_file(staged).model_copy(update={"name": path.name})
     staged.replace(path)
     _fsync(path.parent)
     return entry
