@@ -16,9 +16,9 @@ from tasks.config import load_settings
 from tasks.dataset import load_task
 from tasks.errors import ShardsFailedError, StorageError
 from tasks.export import export_task
-from tasks.jobs import plan_jobs
+from tasks.jobs import Prediction, plan_jobs
 from tasks.plan import Plan
-from tasks.predict import Prediction, predict_missing
+from tasks.predict import predict_missing
 from tasks.preparation import prepare
 from tasks.runs import Run
 

@@ -10,10 +10,10 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.evaluation import evaluate
+from tasks.jobs import Prediction
 from tasks.metrics import make_metrics
 from tasks.outputs import PREDICTIONS_FILE, write_output, write_predictions
 from tasks.plan import Plan
-from tasks.predict import Prediction
 from tasks.runs import Run
 from tasks.stage import StageResult
 

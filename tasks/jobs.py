@@ -1,4 +1,4 @@
-"""The jobs of a predict stage, and what the store already has of them."""
+"""The jobs of a predict stage, what the store already has of them, and what became of them."""
 
 from __future__ import annotations
 
@@ -40,6 +40,44 @@ class ShardJob:
     def read_rows(self) -> pa.Table:
         """Read the shard's rows of the dataset (columns of `tasks.tables.DATASET`)."""
         return read_rows(self.dataset_folder, self.dataset, self.shard.start, self.shard.stop)
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """How a planned shard came about: reused or made with a manifest, or failed with an error."""
+
+    job: ShardJob
+    manifest: Manifest | None
+    is_reused: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predict stage: an outcome for every planned shard in order, and the seconds it took."""
+
+    outcomes: list[ShardOutcome]
+    seconds: float
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The manifests of the shards that are there, in order."""
+        return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
+
+    @property
+    def failed(self) -> list[ShardOutcome]:
+        """The shards that are still missing."""
+        return [outcome for outcome in self.outcomes if outcome.manifest is None]
+
+    @property
+    def reused(self) -> list[ShardOutcome]:
+        """The shards that the store already had."""
+        return [outcome for outcome in self.outcomes if outcome.is_reused]
+
+    @property
+    def made(self) -> list[ShardOutcome]:
+        """The shards that were generated now."""
+        return [o for o in self.outcomes if o.manifest is not None and not o.is_reused]
 
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.predict import Prediction
+from tasks.jobs import Prediction
 from tasks.store import Manifest
 
 
