@@ -47,6 +47,7 @@ constraints:
 
 data: $(INSTALLED)
 	$(BIN)/python data/make_passages.py
+	$(BIN)/python data/vocabulary.py
 	$(BIN)/python data/train_checkpoint.py
 
 clean:
