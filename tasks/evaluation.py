@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from tasks.child import call_in_child
 from tasks.engine.scores import score_file
 from tasks.plan import Plan
-from tasks.store import Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store import Manifest, commit_manifest, file_sha256, find_checkpoint, fingerprint
 from tasks.tables import read_batches
 
 EVALUATION = "evaluation.json"
@@ -33,7 +33,8 @@ def evaluate(plan: Plan, predictions: Path) -> dict[str, Any]:
     decided_by = {
         "stage": "evaluate",
         "format": EVALUATION_FORMAT,
-        "predictions": plan.predictions.fingerprint,
+        # Not the stage's fingerprint: a shard made again can reject other rows than before.
+        "predictions": file_sha256(predictions),
         **{name: version(name) for name in ("paddlenlp", "sacrebleu")},
     }
     digest = fingerprint(decided_by)

@@ -81,18 +81,12 @@ def _look_at_shards(plan: Plan, dataset: Manifest) -> list[ShardStatus]:
 
 
 def _stage(name: str, planned: Planned, found: Found, rows: int | None = None) -> StageStatus:
-    return StageStatus(name, _state(found), planned.fingerprint, rows, found.damage)
+    return StageStatus(name, found.state, planned.fingerprint, rows, found.damage)
 
 
 def _shard(job: ShardJob, found: Found) -> ShardStatus:
     shard = job.shard
-    return ShardStatus(shard.index, _state(found), shard.rows, shard.file_name, found.damage)
-
-
-def _state(found: Found) -> str:
-    if found.manifest is not None:
-        return "made"
-    return "damaged" if found.damage else "missing"
+    return ShardStatus(shard.index, found.state, shard.rows, shard.file_name, found.damage)
 
 
 def _summary(shards: list[ShardStatus]) -> str:

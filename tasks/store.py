@@ -208,6 +208,13 @@ class Found:
     manifest: Manifest | None
     damage: str | None = None
 
+    @property
+    def state(self) -> str:
+        """`made`, `damaged` or `missing`."""
+        if self.manifest is not None:
+            return "made"
+        return "damaged" if self.damage else "missing"
+
 
 def find_checkpoint(manifest_path: Path, expected_fingerprint: str) -> Found:
     """Look a checkpoint up and read all of it back; damage counts as missing, with the reason."""

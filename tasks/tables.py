@@ -85,8 +85,3 @@ def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
             yield from file.iter_batches(columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise StoreCorruptionError(f"{path} cannot be read: {error}") from error
-
-
-def count_rows(path: Path) -> int:
-    """Give the number of rows from the footer of a Parquet file."""
-    return int(pq.read_metadata(path).num_rows)

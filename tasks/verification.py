@@ -10,7 +10,15 @@ from pathlib import Path
 from tasks.errors import StoreCorruptionError
 from tasks.runs import RUN_FILE, SUCCESS_FILE
 from tasks.shards import plan_shards
-from tasks.store import MANIFEST, FileEntry, Store, find_checkpoint, verify_files
+from tasks.store import (
+    MANIFEST,
+    FileEntry,
+    Found,
+    Manifest,
+    Store,
+    find_checkpoint,
+    verify_files,
+)
 
 
 @dataclass(frozen=True)
@@ -31,30 +39,31 @@ def verify_run(folder: Path, store: Store) -> list[Checked]:
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     export = store.export_folder(record["export"]) / MANIFEST
     dataset = store.dataset_folder(record["dataset"]) / MANIFEST
+    found = find_checkpoint(dataset, record["dataset"])
     return [
-        _check("export", export, record["export"]),
-        _check("dataset", dataset, record["dataset"]),
-        *_check_shards(record, store, dataset),
+        _describe("export", export, find_checkpoint(export, record["export"])),
+        _describe("dataset", dataset, found),
+        *_check_shards(record, store, found.manifest),
         _check_results(folder),
     ]
 
 
-def _check(part: str, manifest: Path, fingerprint: str) -> Checked:
-    found = find_checkpoint(manifest, fingerprint)
-    if found.manifest is not None:
-        return Checked(part, str(manifest), "ok")
-    state = "damaged" if found.damage else "missing"
+def _describe(part: str, manifest: Path, found: Found) -> Checked:
+    state = "ok" if found.manifest is not None else found.state
     return Checked(part, str(manifest), state, found.damage)
 
 
-def _check_shards(record: dict[str, str], store: Store, dataset: Path) -> Iterator[Checked]:
+def _check_shards(
+    record: dict[str, str], store: Store, dataset: Manifest | None
+) -> Iterator[Checked]:
     """Check the planned shards; without the dataset nobody knows how many there are."""
-    found = find_checkpoint(dataset, record["dataset"]).manifest
-    if found is None:
+    if dataset is None:
         return
     folder, fingerprint = store.predictions_folder(record["predictions"]), record["predictions"]
-    for shard in plan_shards(found.details["rows"], int(record["rows_per_shard"])):
-        yield _check(f"shard {shard.index}", folder / shard.manifest_name, fingerprint)
+    for shard in plan_shards(dataset.details["rows"], int(record["rows_per_shard"])):
+        manifest = folder / shard.manifest_name
+        found = find_checkpoint(manifest, fingerprint)
+        yield _describe(f"shard {shard.index}", manifest, found)
 
 
 def _check_results(folder: Path) -> Checked:

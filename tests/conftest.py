@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -48,6 +49,14 @@ def demo_store(run_demo: RunFlow, tmp_path_factory: pytest.TempPathFactory) -> P
     store = tmp_path_factory.mktemp("demo") / "store"
     run_demo(store)
     return store
+
+
+@pytest.fixture
+def store(demo_store: Path, tmp_path: Path) -> Path:
+    """A store of the test's own in which the demo is done."""
+    copy = tmp_path / "store"
+    shutil.copytree(demo_store, copy, symlinks=True)
+    return copy
 
 
 @pytest.fixture

@@ -29,14 +29,6 @@ CHECKPOINT = ROOT / "data/checkpoint"
 RESULTS = ("predictions.parquet", "predictions.jsonl", "predictions.txt", "rejects.parquet")
 
 
-@pytest.fixture
-def store(demo_store: Path, tmp_path: Path) -> Path:
-    """A store of the test's own in which the demo is done."""
-    copy = tmp_path / "store"
-    shutil.copytree(demo_store, copy, symlinks=True)
-    return copy
-
-
 def results_of(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in RESULTS}
 

@@ -2,23 +2,13 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 from pathlib import Path
-
-import pytest
 
 from tasks.runs import find_run
 from tasks.store import Store
 from tasks.verification import verify_run
 from tests.conftest import RunFlow
 from tests.test_cli import wenti
-
-
-@pytest.fixture
-def store(demo_store: Path, tmp_path: Path) -> Path:
-    copy = tmp_path / "store"
-    shutil.copytree(demo_store, copy, symlinks=True)
-    return copy
 
 
 def states(store: Path) -> dict[str, str]:
