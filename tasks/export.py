@@ -11,8 +11,8 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.child import call_in_child
-from tasks.engine.contract import CONTRACT_FILE, MODEL_FILE, PARAMS_FILE
 from tasks.engine.export import export_native
+from tasks.engine.fake import export_fake
 from tasks.plan import Plan, effective_decode
 from tasks.stage import StageResult
 from tasks.store import (
@@ -24,7 +24,7 @@ from tasks.store import (
     staging_folder,
 )
 
-FILES = (MODEL_FILE, PARAMS_FILE, CONTRACT_FILE)
+EXPORTERS = {"native": export_native, "fake": export_fake}
 
 
 def export_model(plan: Plan) -> StageResult:
@@ -40,7 +40,7 @@ def export_model(plan: Plan) -> StageResult:
     manifest = found.manifest or _make(plan)
     if plan.settings.export.inference_model_dir is not None:
         target = Path(plan.settings.export.inference_model_dir).expanduser()
-        _copy(plan.export.folder, target)
+        _copy(plan.export.folder, manifest, target)
     return StageResult("export", manifest, found, time.monotonic() - started)
 
 
@@ -48,13 +48,14 @@ def _make(plan: Plan) -> Manifest:
     export = plan.export
     with staging_folder(export.folder) as staging:
         call_in_child(
-            export_native,
+            EXPORTERS[plan.settings.export.engine_name],
             plan.model_folder,
             effective_decode(plan.settings.decode),
             staging,
             plan.settings.model.trust_checkpoint,
         )
-        entries = [adopt_file(staging / name, export.folder / name) for name in FILES]
+        written = sorted(staging.iterdir())
+        entries = [adopt_file(path, export.folder / path.name) for path in written]
         manifest = Manifest(
             kind="export",
             fingerprint=export.fingerprint,
@@ -65,9 +66,9 @@ def _make(plan: Plan) -> Manifest:
     return manifest
 
 
-def _copy(folder: Path, target: Path) -> None:
+def _copy(folder: Path, manifest: Manifest, target: Path) -> None:
     """Commit a second copy of an export, for other programs that load it."""
-    for name in (*FILES, MANIFEST):
+    for name in (*(entry.name for entry in manifest.files), MANIFEST):
         copy = partial(shutil.copyfile, folder / name)
         commit_file(target / name, copy, setting="export.inference_model_dir")
 

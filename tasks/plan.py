@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.engine.contract import NATIVE_VERSION
+from tasks.engine.fake import FAKE_VERSION
 from tasks.model_files import hash_model, hash_tokenizer
 from tasks.settings import DecodeSettings, Settings
 from tasks.store import MANIFEST, Found, Store, file_sha256, find_checkpoint, fingerprint
@@ -21,6 +22,8 @@ from tasks.store import MANIFEST, Found, Store, file_sha256, find_checkpoint, fi
 EXPORT_FORMAT = 1
 DATASET_FORMAT = 1
 SHARD_FORMAT = 1
+
+ENGINE_VERSIONS = {"native": NATIVE_VERSION, "fake": FAKE_VERSION}
 
 # Options that a search or a device does not look at must not decide what is reused.
 _SAMPLING_ONLY = {"topk", "topp", "temperature"}
@@ -92,8 +95,8 @@ def decide_export(settings: Settings, model_folder: Path) -> dict[str, Any]:
     return {
         "stage": "export",
         "format": EXPORT_FORMAT,
-        "engine": "native",
-        "engine_version": NATIVE_VERSION,
+        "engine": settings.export.engine_name,
+        "engine_version": ENGINE_VERSIONS[settings.export.engine_name],
         "paddlepaddle": paddle_version(),
         "paddlenlp": version("paddlenlp"),
         "model": hash_model(model_folder),

@@ -28,7 +28,8 @@ def check(settings: Settings, find_device_faults: DeviceCheck | None = None) -> 
         *_predict_faults(settings),
         *_store_faults(settings),
     ]
-    if find_device_faults is not None and settings.predict.device_kind == "gpu":
+    uses_gpu = settings.predict.device_kind == "gpu" and settings.export.engine != "fake"
+    if find_device_faults is not None and uses_gpu:
         faults += find_device_faults(settings.predict.device_names)
     if faults:
         raise PreflightError("the config", faults)

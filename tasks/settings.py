@@ -78,13 +78,20 @@ class DatasetSettings(Section):
 class ExportSettings(Section):
     """How the checkpoint becomes a static graph."""
 
-    engine: Literal["auto", "native", "faster_transformer"] = Field(
-        "auto", description="auto: the best engine that this machine can use."
+    engine: Literal["auto", "native", "faster_transformer", "fake"] = Field(
+        "auto",
+        description="auto: the best engine that this machine can use. fake: made-up questions, "
+        "to rehearse a config without a model's work.",
     )
     inference_model_dir: Text | None = Field(
         None, description="A second copy of the exported model goes here. null: only in the store."
     )
     use_fp16_decoding: bool = Field(False, description="Decode in half precision (GPU only).")
+
+    @property
+    def engine_name(self) -> str:
+        """The engine that is used; `auto` is none."""
+        return "native" if self.engine == "auto" else self.engine
 
 
 class DecodeSettings(Section):

@@ -16,8 +16,13 @@ from typing import Any
 
 from tasks.child import Child, answer
 from tasks.engine.batch import Row
+from tasks.engine.contract import Contract, read_contract
+from tasks.engine.export import made_up_rows
+from tasks.engine.fake import FakeDetokenizer, load_fake
+from tasks.engine.session import Session
+from tasks.engine.tokenizer import QuestionTokenizer
 from tasks.errors import StoppedError, WorkerError
-from tasks.generation import Generator, Question, generate_batch
+from tasks.generation import Detokenizer, Engine, Generator, Question, generate_batch
 from tasks.jobs import ShardJob
 from tasks.limits import FIRST_SECONDS
 from tasks.settings import DatasetSettings, PredictSettings
@@ -125,19 +130,27 @@ class _WorkPlace:
 
 def load_generator(order: WorkerOrder) -> Generator:
     """Load the exported model on the device, and the vocabulary."""
-    from tasks.engine.contract import read_contract
-    from tasks.engine.export import made_up_rows
-    from tasks.engine.session import Session
-    from tasks.engine.tokenizer import QuestionTokenizer
-
     contract = read_contract(order.export_folder)
-    dataset = order.dataset
+    load = _load_fake if contract.engine == "fake" else _load_session
+    engine, detokenizer = load(order, contract)
     return Generator(
-        engine=Session(order.export_folder, contract, order.predict, order.device),
-        detokenizer=QuestionTokenizer(
-            order.model_folder, dataset.template, dataset.max_seq_len, dataset.max_title_len
-        ),
+        engine=engine,
+        detokenizer=detokenizer,
         pad_token_id=contract.special_tokens.pad,
         eos_token_id=contract.special_tokens.eos,
         good_rows=made_up_rows(contract),
     )
+
+
+def _load_session(order: WorkerOrder, contract: Contract) -> tuple[Engine, Detokenizer]:
+    dataset = order.dataset
+    return (
+        Session(order.export_folder, contract, order.predict, order.device),
+        QuestionTokenizer(
+            order.model_folder, dataset.template, dataset.max_seq_len, dataset.max_title_len
+        ),
+    )
+
+
+def _load_fake(order: WorkerOrder, contract: Contract) -> tuple[Engine, Detokenizer]:
+    return load_fake(contract), FakeDetokenizer(order.model_folder, contract)

@@ -9,6 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.engine.contract import Contract
+from tasks.errors import BadOutputError
+
 Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
 
@@ -94,6 +97,23 @@ def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> Int32:
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row
     return table
+
+
+def check_generated(generated: Generated, contract: Contract, rows: int, device: str) -> None:
+    """Check that an engine's answer to a batch of so many rows is what its contract says.
+
+    Raises:
+        BadOutputError: another type or shape, or scores that are not numbers.
+    """
+    arrays = (generated.tokens, generated.scores)
+    for spec, array in zip(contract.outputs, arrays, strict=True):
+        if array.dtype != spec.dtype or not symbolic_shape_matches(spec.shape, array, rows):
+            raise BadOutputError(
+                f"{device}: the model gave {spec.name} as {array.dtype} {list(array.shape)}; "
+                f"its contract says {spec.dtype} {list(spec.shape)} for {rows} rows"
+            )
+    if np.isnan(generated.scores).any():
+        raise BadOutputError(f"{device}: the model gave scores that are not numbers")
 
 
 def symbolic_shape_matches(shape: Sequence[int | str], array: NDArray[Any], batch: int) -> bool:

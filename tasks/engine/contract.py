@@ -41,6 +41,25 @@ class TensorSpec(_Frozen):
     shape: tuple[int | str, ...]
 
 
+INPUTS = (
+    TensorSpec(name="input_ids", variable="input_ids", dtype="int32", shape=("batch", "length")),
+    TensorSpec(
+        name="token_type_ids", variable="token_type_ids", dtype="int32", shape=("batch", "length")
+    ),
+    TensorSpec(name="seq_len", variable="seq_len", dtype="int32", shape=("batch",)),
+)
+
+
+def output_specs(decode: DecodeSettings) -> tuple[TensorSpec, TensorSpec]:
+    """Give tokens and scores, under the names that Paddle gives the outputs of a saved graph."""
+    tokens, scores = "save_infer_model/scale_0.tmp_0", "save_infer_model/scale_1.tmp_0"
+    count, steps = decode.num_return_sequences, decode.max_dec_len
+    return (
+        TensorSpec(name="tokens", variable=tokens, dtype="int32", shape=("batch", count, steps)),
+        TensorSpec(name="scores", variable=scores, dtype="float32", shape=("batch", count)),
+    )
+
+
 class SpecialTokens(_Frozen):
     """The ids that a search treats specially."""
 
@@ -73,7 +92,7 @@ class Contract(_Frozen):
     """
 
     format_version: Literal[1] = 1
-    engine: Literal["native"]
+    engine: Literal["native", "fake"]
     engine_version: int
     paddle_version: str
     model_file: str = MODEL_FILE

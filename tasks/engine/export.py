@@ -9,11 +9,12 @@ import numpy as np
 from tasks.engine.batch import Row, pad_rows
 from tasks.engine.checkpoint import LoadedCheckpoint, load_checkpoint
 from tasks.engine.contract import (
+    INPUTS,
     MODEL_FILE,
     NATIVE_VERSION,
     Contract,
     SpecialTokens,
-    TensorSpec,
+    output_specs,
     write_contract,
 )
 from tasks.engine.runtime import Untyped, import_paddle, quiet
@@ -22,14 +23,6 @@ from tasks.errors import ExportError
 from tasks.settings import DecodeSettings, PredictSettings
 
 ACTIVATIONS = ("relu", "gelu")
-
-INPUTS = (
-    TensorSpec(name="input_ids", variable="input_ids", dtype="int32", shape=("batch", "length")),
-    TensorSpec(
-        name="token_type_ids", variable="token_type_ids", dtype="int32", shape=("batch", "length")
-    ),
-    TensorSpec(name="seq_len", variable="seq_len", dtype="int32", shape=("batch",)),
-)
 
 
 def export_native(
@@ -172,28 +165,19 @@ def _make_reproducible(model_file: Path) -> None:
 
 
 def _contract(loaded: LoadedCheckpoint, decode: DecodeSettings) -> Contract:
-    config, count = loaded.model.config, decode.num_return_sequences
-    tokens, scores = "save_infer_model/scale_0.tmp_0", "save_infer_model/scale_1.tmp_0"
+    config = loaded.model.config
     return Contract(
         engine="native",
         engine_version=NATIVE_VERSION,
         paddle_version=import_paddle().__version__,
         inputs=INPUTS,
-        outputs=(
-            TensorSpec(
-                name="tokens",
-                variable=tokens,
-                dtype="int32",
-                shape=("batch", count, decode.max_dec_len),
-            ),
-            TensorSpec(name="scores", variable=scores, dtype="float32", shape=("batch", count)),
-        ),
+        outputs=output_specs(decode),
         decode=decode,
         special_tokens=loaded.special_tokens,
         vocab_size=config.vocab_size,
         type_vocab_size=config.type_vocab_size,
         max_positions=config.max_position_embeddings,
-        num_sequences=count,
+        num_sequences=decode.num_return_sequences,
     )
 
 

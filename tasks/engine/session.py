@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from tasks.engine.batch import Batch, Generated, symbolic_shape_matches
-from tasks.engine.contract import Contract, TensorSpec
+from tasks.engine.batch import Batch, Generated, check_generated
+from tasks.engine.contract import Contract
 from tasks.engine.devices import device_index, require_devices
 from tasks.engine.runtime import Untyped, import_paddle, quiet
 from tasks.errors import (
-    BadOutputError,
     DeviceError,
     InputError,
     OutOfMemoryError,
@@ -81,10 +78,10 @@ class Session:
             handle = self._predictor.get_input_handle(spec.variable)
             handle.copy_from_cpu(np.ascontiguousarray(arrays[spec.name]))
         self._run_predictor()
-        tokens, scores = (self._output(spec, len(batch)) for spec in self.contract.outputs)
-        if np.isnan(scores).any():
-            raise BadOutputError(f"{self.device}: the model gave scores that are not numbers")
-        return Generated(tokens, scores)
+        handles = [self._predictor.get_output_handle(s.variable) for s in self.contract.outputs]
+        generated = Generated(*(handle.copy_to_cpu() for handle in handles))
+        check_generated(generated, self.contract, len(batch), self.device)
+        return generated
 
     def _run_predictor(self) -> None:
         try:
@@ -94,15 +91,6 @@ class Session:
             if "ResourceExhausted" in message or "out of memory" in message.lower():
                 raise OutOfMemoryError(f"{self.device}: {_last_line(error)}") from error
             raise WorkerError(f"{self.device}: the model failed: {_last_line(error)}") from error
-
-    def _output(self, spec: TensorSpec, rows: int) -> NDArray[Any]:
-        array: NDArray[Any] = self._predictor.get_output_handle(spec.variable).copy_to_cpu()
-        if array.dtype != spec.dtype or not symbolic_shape_matches(spec.shape, array, rows):
-            raise BadOutputError(
-                f"{self.device}: the model gave {spec.name} as {array.dtype} {list(array.shape)}; "
-                f"its contract says {spec.dtype} {list(spec.shape)} for {rows} rows"
-            )
-        return array
 
     def _check_names(self, folder: Path) -> None:
         inputs = {spec.variable for spec in self.contract.inputs}

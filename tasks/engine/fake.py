@@ -1,0 +1,216 @@
+"""The fake engine: answers at once with made-up questions, and fails on the rows that it is told.
+
+It stands where a real engine stands, `export.engine: fake`, and needs neither Paddle nor a GPU: to
+rehearse a config, a schedule or a recovery. A row's question is the beginning of its own tokens, so
+that it depends on nothing but the row. Faults are read from the JSON file that the environment
+variable WENTI_FAKE_FAULTS names; see `Faults`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from tasks.engine.batch import Batch, Generated, Int32, check_generated
+from tasks.engine.checkpoint import VOCAB_FILE
+from tasks.engine.contract import (
+    INPUTS,
+    Contract,
+    SpecialTokens,
+    output_specs,
+    write_contract,
+)
+from tasks.errors import OutOfMemoryError
+from tasks.settings import DecodeSettings
+
+FAKE_VERSION = 1
+FAULTS_VARIABLE = "WENTI_FAKE_FAULTS"
+MAX_POSITIONS = 1 << 16
+FOREVER = 1e6  # seconds
+SPECIAL_TOKENS = {"unk": "[UNK]", "pad": "[PAD]", "bos": "[CLS]", "eos": "[MASK]"}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Fault(_Frozen):
+    """What happens to a batch that holds a certain row.
+
+    Attributes:
+        row: `row_digest` of the row.
+        kind: a segmentation fault, no answer ever, a `MemoryError`, an answer of the wrong shape,
+            or scores that are not numbers.
+        once: only the first time, in whatever process.
+    """
+
+    row: str
+    kind: Literal["crash", "hang", "out_of_memory", "wrong_shape", "not_a_number"]
+    once: bool = False
+
+
+class Faults(_Frozen):
+    """What the file that WENTI_FAKE_FAULTS names holds.
+
+    Attributes:
+        rows: the faulty rows.
+        padded_tokens_that_fit: a larger batch is out of memory; null: any fits.
+        seconds_per_batch: how long a batch takes.
+    """
+
+    rows: tuple[Fault, ...] = ()
+    padded_tokens_that_fit: int | None = None
+    seconds_per_batch: float = 0.0
+
+
+def row_digest(input_ids: Sequence[int] | Int32) -> str:
+    """Give the 8 hex digits by which a fault names a row: the CRC-32 of its int32 tokens."""
+    return f"{zlib.crc32(np.asarray(input_ids, '<i4').tobytes()):08x}"
+
+
+def export_fake(
+    checkpoint: Path, decode: DecodeSettings, folder: Path, trust_checkpoint: bool = False
+) -> Contract:
+    """Write the `contract.json` of an export that has no graph.
+
+    Takes what `export_native` takes; of the checkpoint it reads the vocabulary only.
+    """
+    ids = {token: number for number, token in read_vocabulary(checkpoint).items()}
+    contract = Contract(
+        engine="fake",
+        engine_version=FAKE_VERSION,
+        paddle_version="none",
+        inputs=INPUTS,
+        outputs=output_specs(decode),
+        decode=decode,
+        special_tokens=SpecialTokens(
+            **{name: ids[token] for name, token in SPECIAL_TOKENS.items()}
+        ),
+        vocab_size=len(ids),
+        type_vocab_size=4,
+        max_positions=MAX_POSITIONS,
+        num_sequences=decode.num_return_sequences,
+    )
+    write_contract(contract, folder)
+    return contract
+
+
+def read_vocabulary(checkpoint: Path) -> dict[int, str]:
+    """Give the tokens of a checkpoint's vocabulary by their ids."""
+    lines = (checkpoint / VOCAB_FILE).read_text(encoding="utf-8").rstrip("\n").split("\n")
+    return {int(number): token for token, number in (line.split("\t") for line in lines)}
+
+
+class FakeEngine:
+    """Answers a batch with the first tokens of each row."""
+
+    def __init__(self, contract: Contract, faults: Faults, used: Path) -> None:
+        self._contract = contract
+        self._faults = faults
+        self._rows = {fault.row: fault for fault in faults.rows}
+        self._used = used  # faults that happen once leave a file here
+
+    def run(self, batch: Batch) -> Generated:
+        """Give `num_return_sequences` sequences for each row; see `tasks.generation.Engine`.
+
+        Raises:
+            OutOfMemoryError: the faults say that the batch does not fit.
+            BadOutputError: the faults want an answer of the wrong shape or without numbers.
+        """
+        time.sleep(self._faults.seconds_per_batch)
+        limit = self._faults.padded_tokens_that_fit
+        if limit is not None and batch.input_ids.size > limit:
+            raise OutOfMemoryError(f"{batch.input_ids.size} tokens, {limit} fit")
+        rows = [ids[:n] for ids, n in zip(batch.input_ids, batch.seq_len, strict=True)]
+        generated = self._disturb(self._generate(rows), rows)
+        check_generated(generated, self._contract, len(batch), "the fake engine")
+        return generated
+
+    def _generate(self, rows: Sequence[Int32]) -> Generated:
+        count, steps = self._contract.num_sequences, self._contract.decode.max_dec_len
+        special = self._contract.special_tokens
+        tokens = np.full((len(rows), count, steps), special.pad, np.int32)
+        for row, sequences in zip(rows, tokens, strict=True):
+            for place, sequence in enumerate(sequences):
+                words = row[1 + place :][: steps - 1]
+                sequence[: len(words)] = words
+                sequence[len(words)] = special.eos
+        first = [-int(row_digest(row), 16) / (1 << 32) for row in rows]
+        scores = np.array(first)[:, None] - np.arange(count)[None, :]
+        return Generated(tokens, scores.astype(np.float32))
+
+    def _disturb(self, generated: Generated, rows: Sequence[Int32]) -> Generated:
+        for row in rows:
+            fault = self._rows.get(row_digest(row))
+            if fault is not None and self._is_due(fault):
+                generated = DISTURBANCES[fault.kind](generated)
+        return generated
+
+    def _is_due(self, fault: Fault) -> bool:
+        if not fault.once:
+            return True
+        try:
+            self._used.with_name(f"{self._used.name}.{fault.row}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+class FakeDetokenizer:
+    """Puts the tokens of a vocabulary together, without the special ones."""
+
+    def __init__(self, checkpoint: Path, contract: Contract) -> None:
+        self._vocabulary = read_vocabulary(checkpoint)
+        self._special = set(contract.special_tokens.model_dump().values())
+
+    def decode(self, output_ids: Sequence[int]) -> str:
+        """Give the question; see `tasks.generation.Detokenizer`."""
+        return "".join(self._vocabulary[i] for i in output_ids if i not in self._special)
+
+
+def load_fake(contract: Contract) -> FakeEngine:
+    """Give an engine with the faults of the file that WENTI_FAKE_FAULTS names, if there is one."""
+    name = os.environ.get(FAULTS_VARIABLE)
+    if name is None:
+        return FakeEngine(contract, Faults(), Path())
+    path = Path(name)
+    return FakeEngine(contract, Faults.model_validate_json(path.read_bytes()), path)
+
+
+def _crash(_generated: Generated) -> Generated:
+    os.kill(os.getpid(), signal.SIGSEGV)
+    raise AssertionError("unreachable")
+
+
+def _hang(_generated: Generated) -> Generated:
+    time.sleep(FOREVER)
+    raise AssertionError("unreachable")
+
+
+def _run_out_of_memory(_generated: Generated) -> Generated:
+    raise MemoryError("as the faults say")
+
+
+def _lose_a_row(generated: Generated) -> Generated:
+    return Generated(generated.tokens[1:], generated.scores[1:])
+
+
+def _lose_the_numbers(generated: Generated) -> Generated:
+    return Generated(generated.tokens, np.full_like(generated.scores, np.nan))
+
+
+DISTURBANCES: dict[str, Callable[[Generated], Generated]] = {
+    "crash": _crash,
+    "hang": _hang,
+    "out_of_memory": _run_out_of_memory,
+    "wrong_shape": _lose_a_row,
+    "not_a_number": _lose_the_numbers,
+}
