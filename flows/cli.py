@@ -1,4 +1,4 @@
-"""The command line: `wenti run`, `export`, `status`, `show`, `verify`.
+"""The command line: `wenti run`, `rerun`, `export`, `status`, `show`, `verify`, `gc`.
 
 Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 INCOMPLETE = 3
 
 Config = Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")]
+ConfigOrRun = Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="YAML config, or a run.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated."),
@@ -36,7 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 @app.command()
 def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Export, load, predict what is missing, aggregate; end with a summary."""
-    from flows.console import follow, print_summary
+    from flows.console import follow
     from flows.temporary_server import prepare_prefect
     from tasks.config import load_settings
     from tasks.preparation import check_settings
@@ -47,6 +48,43 @@ def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) ->
         from flows.question_generation import question_generation
 
         result = question_generation(str(config), overrides or [])
+    _tell(result, as_json)
+
+
+@app.command()
+def rerun(
+    run_name: RunName,
+    shards: Annotated[
+        str | None, typer.Option(metavar="3,7", help="Only these shards; ranges as 3-7.")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only shards that failed in that run.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Anew, even if the store has them.")
+    ] = False,
+    store: StorePath = Path("wenti-store"),
+    as_json: AsJson = False,
+) -> None:
+    """Make again what a run lacks, or chosen shards of it, as the run was asked to."""
+    from flows.console import follow
+    from flows.temporary_server import prepare_prefect
+    from tasks.reruns import parse_shards, plan_rerun
+    from tasks.store import Store
+
+    chosen = parse_shards(shards)
+    plan_rerun(run_name, Store(store), chosen, failed, force)  # the faults that need no Prefect
+    with follow():
+        prepare_prefect()
+        from flows.question_generation import rerun as rerun_flow
+
+        result = rerun_flow(run_name, str(store), chosen, failed, force)
+    _tell(result, as_json)
+
+
+def _tell(result: dict[str, Any], as_json: bool) -> None:
+    from flows.console import print_summary
+
     if as_json:
         typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
     else:
@@ -57,6 +95,7 @@ def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) ->
 def export(config: Config, overrides: Overrides = None) -> None:
     """Export the model only, as a static graph with the search inside."""
     from flows.console import follow
+    from tasks.claims import Claims
     from tasks.config import load_settings
     from tasks.preparation import prepare
 
@@ -64,18 +103,24 @@ def export(config: Config, overrides: Overrides = None) -> None:
         from tasks.export import export_model
 
         plan = prepare(load_settings(config, overrides or []))
-        result = export_model(plan)
+        with Claims(plan.store.claims_folder) as claims:
+            result = export_model(plan, claims)
     typer.echo(f"{result}\n{plan.export.folder}")
 
 
 @app.command()
-def status(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
-    """Show which stages and shards of a config the store has; nothing is computed."""
+def status(
+    config: ConfigOrRun,
+    overrides: Overrides = None,
+    store: StorePath = Path("wenti-store"),
+    as_json: AsJson = False,
+) -> None:
+    """Show which stages and shards of a config or run are there; nothing is computed."""
     from flows.console import print_status
-    from tasks.config import load_settings
-    from tasks.status import look_at
+    from tasks.status import look_at, settings_of
+    from tasks.store import Store
 
-    found = look_at(load_settings(config, overrides or []))
+    found = look_at(settings_of(config, Store(store), overrides or []))
     if as_json:
         typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
     else:
@@ -107,26 +152,48 @@ def show(
 
 @app.command()
 def verify(
-    run_name: RunName, store: StorePath = Path("wenti-store"), as_json: AsJson = False
+    run_name: RunName,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make again what is missing or damaged.")
+    ] = False,
+    store: StorePath = Path("wenti-store"),
+    as_json: AsJson = False,
 ) -> None:
     """Read every checkpoint and result of a run back; names what is missing or damaged."""
     from dataclasses import asdict
 
     from flows.console import print_checked
-    from tasks.runs import CONFIG_FILE, find_run
+    from tasks.runs import find_run
     from tasks.store import Store
     from tasks.verification import verify_run
 
     folder = find_run(run_name, Store(store))
-    checked = verify_run(folder, Store(store))
+    checked = verify_run(folder)
+    if repair and any(part.state != "ok" for part in checked):
+        _repair(folder)
+        checked = verify_run(folder)
     if as_json:
         parts = [asdict(part) for part in checked]
         typer.echo(json.dumps(parts, ensure_ascii=False, indent=2))
     else:
         print_checked(checked)
     if any(part.state != "ok" for part in checked):
-        typer.echo(f"to make it again: wenti run {folder / CONFIG_FILE}", err=True)
+        typer.echo(f"to make it again: wenti rerun {folder}", err=True)
         raise typer.Exit(INCOMPLETE)
+
+
+def _repair(folder: Path) -> None:
+    from flows.console import follow
+    from flows.temporary_server import prepare_prefect
+    from tasks.verification import restore_results
+
+    with follow():
+        prepare_prefect()
+        from flows.question_generation import rerun as rerun_flow
+
+        fresh = rerun_flow(str(folder))["folder"]
+    restore_results(folder, Path(fresh))
+    typer.echo(f"made again; the results are in {fresh}", err=True)
 
 
 def main() -> None:

@@ -1,8 +1,14 @@
-"""What people see: a progress bar on a terminal and log lines elsewhere, tables, a summary."""
+"""What people see: a progress bar on a terminal and log lines elsewhere, tables, a summary.
+
+Passages, ids and paths come from anywhere, and a terminal does what they say: all text goes through
+`visible` or `as_json` on its way out.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -11,7 +17,6 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,12 +26,30 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 from tasks.progress import listen
 from tasks.status import Status
 from tasks.verification import Checked
 
 logger = logging.getLogger("wenti")
+
+# What a terminal does something about: controls of C0 and C1 (a tab and a line end may stay), other
+# ends of a line, marks that turn the direction of text. Halves of characters cannot be written.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def visible(text: str) -> str:
+    r"""Give a text that a terminal only shows: what it would act on is spelt, ESC as `\x1b`."""
+    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def as_json(value: object) -> str:
+    """Give the JSON text of a value; what a terminal would act on is in JSON's own escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Bar:
@@ -73,6 +96,13 @@ def _progress_bar(console: Console) -> Iterator[None]:
         yield
 
 
+class _VisibleFormatter(logging.Formatter):
+    """Formats messages for a terminal; a log file is read on one too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
 class _ConsoleHandler(logging.Handler):
     """Prints messages above the progress bar, unwrapped, so that paths can be copied."""
 
@@ -81,31 +111,38 @@ class _ConsoleHandler(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._console.print(self.format(record), soft_wrap=True, markup=False, highlight=False)
+        self._console.print(Text(self.format(record)), soft_wrap=True)
 
 
 def _log_to(console: Console) -> None:
     handler: logging.Handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    form = "%(asctime)s %(levelname)s %(message)s"
     if console.is_terminal:
-        handler = _ConsoleHandler(console)
+        handler, form = _ConsoleHandler(console), "%(message)s"
+    handler.setFormatter(_VisibleFormatter(form))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
 
 
+def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
+    """Add cells to a table as they are: a `str` would be read as markup, and `:smile:` drawn."""
+    table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
+
+
 def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Print how a run ended: rows, rejects, shards, scores, and where the results are."""
+    left_out = " (partial: their rows are rejects)" if metrics["partial"] else ""
     shards = f"{metrics['shards_reused']} reused, {metrics['shards_made']} made, "
     lines = {
         "rows": f"{metrics['rows_in']} in, {metrics['predictions']} questions, "
         f"{metrics['rejects']} rejected",
-        "shards": f"{shards}{metrics['shards_failed']} failed",
+        "shards": f"{shards}{metrics['shards_failed']} failed{left_out}",
         "scores": _scores(metrics),
         "results": str(folder),
     }
     table = Table.grid(padding=(0, 2))
     for name, text in lines.items():
-        table.add_row(name, escape(text))
+        _add_row(table, name, text)
     Console(soft_wrap=True).print(table)
 
 
@@ -121,13 +158,15 @@ def print_status(status: Status) -> None:
     stages = Table("stage", "state", "rows", "fingerprint", box=None, pad_edge=False)
     for stage in status.stages:
         rows = "" if stage.rows is None else str(stage.rows)
-        stages.add_row(stage.name, stage.state, rows, stage.fingerprint[:12])
+        _add_row(stages, stage.name, stage.state, rows, stage.fingerprint[:12])
     console = Console()
     console.print(stages)
     if status.shards:
-        shards = Table("shard", "state", "rows", "file", box=None, pad_edge=False)
+        shards = Table("shard", "state", "rows", "attempts", "last error", box=None, pad_edge=False)
         for shard in status.shards:
-            shards.add_row(str(shard.index), shard.state, str(shard.rows), shard.file)
+            error = shard.last_error or ""
+            numbers = (str(shard.rows), str(shard.attempts))
+            _add_row(shards, str(shard.index), shard.state, *numbers, error)
         console.print()
         console.print(shards)
     _print_damages(console, status.damages)
@@ -137,7 +176,7 @@ def print_checked(checked: Sequence[Checked]) -> None:
     """Print a table of the parts of a run, and what is wrong with them."""
     table = Table("part", "state", "manifest", box=None, pad_edge=False)
     for part in checked:
-        table.add_row(part.part, part.state, Path(part.path).name)
+        _add_row(table, part.part, part.state, Path(part.path).name)
     console = Console()
     console.print(table)
     _print_damages(console, [part.problem for part in checked if part.problem])
@@ -145,7 +184,7 @@ def print_checked(checked: Sequence[Checked]) -> None:
 
 def _print_damages(console: Console, damages: Sequence[str]) -> None:
     for damage in damages:
-        console.print(f"damaged: {damage}", soft_wrap=True, markup=False, highlight=False)
+        console.print(Text(visible(f"damaged: {damage}")), soft_wrap=True)
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -162,6 +201,6 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         for name, label in labels.items():
             if row[name] is not None:
                 style = "bold" if name == "question" else None
-                grid.add_row(label, escape(row[name]), style=style)
+                _add_row(grid, label, row[name], style=style)
         console.print(grid)
         console.print()

@@ -11,16 +11,20 @@ from typing import Any
 from prefect import flow
 
 from tasks.aggregate import aggregate_task
+from tasks.changes import describe_changes, find_previous
 from tasks.child import stop_children
 from tasks.config import load_settings
 from tasks.dataset import load_task
-from tasks.errors import ShardsFailedError, StorageError
+from tasks.errors import StorageError, describe_error
 from tasks.export import export_task
-from tasks.jobs import Prediction, plan_jobs
+from tasks.jobs import Selection, plan_jobs
+from tasks.partial import raise_if_failed
 from tasks.plan import Plan
 from tasks.predict import predict_missing
 from tasks.preparation import prepare
+from tasks.reruns import plan_rerun
 from tasks.runs import Run
+from tasks.store import Store
 
 logger = logging.getLogger("wenti.flow")
 
@@ -41,41 +45,88 @@ def question_generation(config: str, overrides: list[str] | None = None) -> dict
         ShardsFailedError: some shards failed; run again to make them.
     """
     plan = prepare(load_settings(Path(config), overrides or []))
-    with recorded(plan) as run:
-        exporting, loading = export_task.submit(plan), load_task.submit(plan)
+    config_file = str(Path(config).absolute())
+    tell_changes(plan, config_file)
+    return carry_out(plan, Selection(), config_file=config_file)
+
+
+@flow(name="rerun")
+def rerun(
+    run: str,
+    store: str = "wenti-store",
+    shards: list[int] | None = None,
+    only_failed: bool = False,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Make again what a run lacks, or chosen shards of it, from the config that it has kept.
+
+    Args:
+        run: a run id, a run's folder, or latest.
+        store: folder of the store.
+        shards: numbers of the shards to make; without them, all that are missing.
+        only_failed: the shards that failed in that run.
+        force: make them anew even if the store has them.
+
+    Returns:
+        As `question_generation`, of the new run.
+
+    Raises:
+        UnusableError: there is no such run, or what it was made from has changed.
+        ShardsFailedError: some shards failed or were left out; run again to make them.
+    """
+    again = plan_rerun(run, Store(Path(store)), shards, only_failed, force)
+    plan = prepare(again.settings)
+    again.check(plan)
+    record = again.record
+    asked = {"rerun_of": record["run_id"], "config_file": record.get("config_file")}
+    return carry_out(plan, again.selection, **asked)
+
+
+def carry_out(plan: Plan, selection: Selection, **asked: object) -> dict[str, Any]:
+    """Make what is selected and missing, and put the results into a folder of their own."""
+    with recorded(plan, **asked) as run:
+        exporting, loading = (
+            export_task.submit(plan, run.claims),
+            load_task.submit(plan, run.claims),
+        )
         export, dataset = exporting.result(), loading.result()
         for result in (export, dataset):
             logger.info("%s", result)
-        prediction = predict_missing(plan, plan_jobs(plan, dataset.manifest))
-        raise_if_failed(prediction)
+        jobs = plan_jobs(plan, dataset.manifest)
+        prediction = predict_missing(plan, run, jobs, selection)
+        raise_if_failed(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction)
     return {"folder": str(run.folder), "metrics": metrics}
 
 
 @contextmanager
-def recorded(plan: Plan) -> Iterator[Run]:
+def recorded(plan: Plan, **asked: object) -> Iterator[Run]:
     """Give a run's folder, and write into its run.json how it ended if it does not succeed."""
-    run = Run.start(plan)
+    run = Run.start(plan, **asked)
     logger.info("run %s in %s", run.record["run_id"], run.folder)
     try:
-        yield run
+        with run.claims:
+            yield run
     except BaseException as error:
         stop_children()
         is_fault = isinstance(error, Exception)  # else Ctrl-C, or Prefect cancels the flow
         with suppress(StorageError):  # what ended the run may be a full disk
-            run.end("failed" if is_fault else "interrupted", error=_describe(error))
+            run.end("failed" if is_fault else "interrupted", error=describe_error(error))
         raise
 
 
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def raise_if_failed(prediction: Prediction) -> None:
-    """Make the flow fail, saying which shards are missing and why, if any is."""
-    if not prediction.failed:
+def tell_changes(plan: Plan, config_file: str) -> None:
+    """Log what has changed since the last run of the same config file, and what follows."""
+    before = find_previous(plan.store, config_file)
+    if before is None:
         return
-    lines = [f"  shard {o.job.shard.index}: {o.error}" for o in prediction.failed]
-    count = f"{len(prediction.failed)} of {len(prediction.outcomes)} shards failed"
-    kept = "the others are kept; run the same command again to make what is missing"
-    raise ShardsFailedError("\n".join([f"{count} ({kept}):", *lines]))
+    is_there = {
+        "export": plan.export.is_there,
+        "dataset": plan.dataset.is_there,
+        "predictions": any(plan.predictions.folder.glob("shard-*.json")),
+    }
+    changes = describe_changes(before["decided_by"], plan.decided_by, is_there)
+    if changes:
+        logger.info("since run %s:", before["run_id"])
+    for change in changes:
+        logger.info("  %s", change)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from tasks.evaluation import evaluate
 from tasks.jobs import Prediction
 from tasks.metrics import make_metrics
 from tasks.outputs import PREDICTIONS_FILE, write_output, write_predictions
+from tasks.partial import SHARD_FAILED, Missing
 from tasks.plan import Plan
 from tasks.runs import Run
 from tasks.stage import StageResult
+
+logger = logging.getLogger("wenti.aggregate")
 
 
 def aggregate(
@@ -23,17 +27,26 @@ def aggregate(
 ) -> dict[str, Any]:
     """Write a run's results and give its metrics; its `_SUCCESS` is written last.
 
+    Shards that failed are left out, and what is written is marked as partial; whether that is
+    allowed is not asked here.
+
     Raises:
         StoreCorruptionError: input rows are not predictions plus rejects, each row once.
         StorageError: the results cannot be written.
     """
     started = time.monotonic()
-    jobs = [outcome.job for outcome in prediction.outcomes]
-    write_predictions(plan, dataset.manifest, jobs, prediction.manifests, run.folder)
+    missing = Missing(tuple(prediction.failed))
+    if missing:
+        logger.warning(
+            "partial results: %d rows are missing; rejects.parquet has them as %s",
+            missing.rows,
+            SHARD_FAILED,
+        )
+    write_predictions(plan, dataset.manifest, prediction, missing, run.folder)
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
     if plan.settings.aggregate.output_path is not None:
         output_path = Path(plan.settings.aggregate.output_path).expanduser()
-        write_output(run.folder / PREDICTIONS_FILE, output_path)
+        write_output(run.folder / PREDICTIONS_FILE, output_path, missing)
     seconds = {
         "export": export.seconds,
         "load": dataset.seconds,

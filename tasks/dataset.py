@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.child import call_in_child
+from tasks.claims import Claims
 from tasks.loading import LoadRequest, load_passages
 from tasks.plan import Plan
 from tasks.stage import StageResult
 
 
-def load_dataset(plan: Plan) -> StageResult:
+def load_dataset(plan: Plan, claims: Claims) -> StageResult:
     """Give the checkpoint of the tokenised passages, made now unless the store has it.
 
     Raises:
@@ -23,9 +25,9 @@ def load_dataset(plan: Plan) -> StageResult:
         StorageError: the store cannot be written.
     """
     started = time.monotonic()
-    found = plan.dataset.find()
-    manifest = found.manifest or call_in_child(load_passages, make_request(plan))
-    return StageResult("load", manifest, found, time.monotonic() - started)
+    make = partial(call_in_child, load_passages, make_request(plan))
+    made = claims.once(plan.dataset.fingerprint, plan.dataset.find, make)
+    return StageResult("load", made, time.monotonic() - started)
 
 
 def make_request(plan: Plan) -> LoadRequest:

@@ -9,7 +9,8 @@
     │   ├── InputError         the passages cannot be read, or none of them is usable
     │   ├── ExportError        no engine can export this model with these settings
     │   ├── DeviceError        a device of `predict.devices` is not there
-    │   └── StorageError       the store cannot be written: disk full, read-only, no permission
+    │   ├── StorageError       the store cannot be written: disk full, read-only, no permission
+    │   └── StoreBusyError     a run is using the store, so that nothing can be removed from it
     ├── StoreCorruptionError   a committed file is not what its manifest says
     ├── StoppedError           the run was interrupted while this waited for its turn
     ├── WorkerError            a worker process died; a retry may cure it
@@ -98,6 +99,10 @@ class StorageError(UnusableError):
     """A file cannot be written: the disk is full, read-only, or closed to this user."""
 
 
+class StoreBusyError(UnusableError):
+    """A run is using the store, so that nothing can be removed from it."""
+
+
 class StoreCorruptionError(WentiError):
     """A committed file is missing or is not what its manifest says."""
 
@@ -134,6 +139,11 @@ class ShardsFailedError(WentiError):
     """Some shards failed; what succeeded is kept, and running again makes the rest."""
 
     exit_code = 3
+
+
+def describe_error(error: BaseException) -> str:
+    """Give an error as one text, also one that says nothing."""
+    return f"{type(error).__name__}: {error}"
 
 
 _STORAGE_REMEDIES = {

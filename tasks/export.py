@@ -11,6 +11,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.child import call_in_child
+from tasks.claims import Claims
 from tasks.engine.export import export_native
 from tasks.engine.fake import export_fake
 from tasks.plan import Plan, effective_decode
@@ -27,7 +28,7 @@ from tasks.store import (
 EXPORTERS = {"native": export_native, "fake": export_fake}
 
 
-def export_model(plan: Plan) -> StageResult:
+def export_model(plan: Plan, claims: Claims) -> StageResult:
     """Give the exported model's checkpoint, made now unless the store has it.
 
     Raises:
@@ -36,12 +37,11 @@ def export_model(plan: Plan) -> StageResult:
         StorageError: the store cannot be written.
     """
     started = time.monotonic()
-    found = plan.export.find()
-    manifest = found.manifest or _make(plan)
+    made = claims.once(plan.export.fingerprint, plan.export.find, partial(_make, plan))
     if plan.settings.export.inference_model_dir is not None:
         target = Path(plan.settings.export.inference_model_dir).expanduser()
-        _copy(plan.export.folder, manifest, target)
-    return StageResult("export", manifest, found, time.monotonic() - started)
+        _copy(plan.export.folder, made.manifest, target)
+    return StageResult("export", made, time.monotonic() - started)
 
 
 def _make(plan: Plan) -> Manifest:

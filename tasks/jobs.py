@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from tasks.errors import InputError
 from tasks.parts import read_rows
 from tasks.plan import Plan
 from tasks.shards import Shard, plan_shards
@@ -27,10 +29,14 @@ class ShardJob:
     batch_size: int
     max_tokens_per_batch: int
 
+    def path(self, manifest: Manifest) -> Path:
+        """Give where the shard's Parquet file is."""
+        return self.folder / manifest.files[0].name
+
     @property
-    def path(self) -> Path:
-        """Where the shard's Parquet file goes."""
-        return self.folder / self.shard.file_name
+    def claim(self) -> str:
+        """Name of the claim of the run that makes the shard."""
+        return f"{self.fingerprint}-{self.shard.name}"
 
     @property
     def manifest_path(self) -> Path:
@@ -78,6 +84,30 @@ class Prediction:
     def made(self) -> list[ShardOutcome]:
         """The shards that were generated now."""
         return [o for o in self.outcomes if o.manifest is not None and not o.is_reused]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the planned shards a run makes: those that are missing, or some, or all anew.
+
+    Attributes:
+        shards: their numbers; None: all.
+        is_forced: make them even if the store has them.
+    """
+
+    shards: frozenset[int] | None = None
+    is_forced: bool = False
+
+    def has(self, job: ShardJob) -> bool:
+        """Tell whether a shard is to be made, if it is missing."""
+        return self.shards is None or job.shard.index in self.shards
+
+    def check(self, jobs: Sequence[ShardJob]) -> None:
+        """Check that there are such shards; raises `InputError`."""
+        unknown = sorted((self.shards or frozenset()) - {job.shard.index for job in jobs})
+        if unknown:
+            named = ", ".join(map(str, unknown))
+            raise InputError(f"there is no shard {named}; the run has 0 to {len(jobs) - 1}")
 
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:

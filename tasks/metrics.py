@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.jobs import Prediction
+from tasks.jobs import Prediction, ShardOutcome
 from tasks.store import Manifest
 
 
@@ -17,17 +17,20 @@ def make_metrics(
 ) -> dict[str, Any]:
     """Count rows, shards and tokens of the whole result, and the speed of this run.
 
+    The result is `partial` if shards failed; their rows, `rows_missing`, are among the `rejects`.
     `padding_share` is the share of padding among the tokens that the batches were made of.
     `rows_per_second` counts the rows that this run generated; null when it generated none.
     """
     manifests = prediction.manifests
     rejects = sum(len(manifest.details["rejects"]) for manifest in manifests)
     padded = _total(manifests, "padded_tokens")
-    rows_made = sum(outcome.job.shard.rows for outcome in prediction.made)
+    rows_made, rows_missing = _rows(prediction.made), _rows(prediction.failed)
     return {
         "rows_in": dataset.details["rows_in"],
         "predictions": _total(manifests, "rows"),
-        "rejects": dataset.details["rejects"] + rejects,
+        "rejects": dataset.details["rejects"] + rejects + rows_missing,
+        "partial": bool(prediction.failed),
+        "rows_missing": rows_missing,
         "shards_planned": len(prediction.outcomes),
         "shards_reused": len(prediction.reused),
         "shards_made": len(prediction.made),
@@ -39,6 +42,10 @@ def make_metrics(
         "rows_per_second": round(rows_made / prediction.seconds, 2) if rows_made else None,
         "stage_seconds": {stage: round(value, 2) for stage, value in stage_seconds.items()},
     }
+
+
+def _rows(outcomes: list[ShardOutcome]) -> int:
+    return sum(outcome.job.shard.rows for outcome in outcomes)
 
 
 def _total(manifests: list[Manifest], detail: str) -> int:

@@ -4,70 +4,76 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tasks.errors import StoreCorruptionError
-from tasks.jobs import ShardJob
+from tasks.errors import StoreCorruptionError, storage_faults
+from tasks.jobs import Prediction, ShardOutcome
+from tasks.partial import Missing
 from tasks.parts import REJECTS_FILE
 from tasks.plan import Plan
+from tasks.shard_files import read_shard
 from tasks.store import Manifest, commit_file
-from tasks.tables import PREDICTIONS, REJECTS, SHARD, commit_table, read_batches
+from tasks.tables import PREDICTIONS, REJECTS, commit_table, read_batches
 
 PREDICTIONS_FILE = "predictions.parquet"
 LINES_FILE = "predictions.jsonl"
 TEXT_FILE = "predictions.txt"
+PARTIAL_SUFFIX = ".partial"
 ROWS_AT_A_TIME = 8192
 
 
 def write_predictions(
-    plan: Plan,
-    dataset: Manifest,
-    jobs: Sequence[ShardJob],
-    shards: Sequence[Manifest],
-    folder: Path,
+    plan: Plan, dataset: Manifest, prediction: Prediction, missing: Missing, folder: Path
 ) -> None:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
+
+    The rows that are `missing` are rejects, and every file says that it is partial.
 
     Raises:
         StoreCorruptionError: input rows are not predictions plus rejects, each row once.
     """
     predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
-    commit_table(predictions, PREDICTIONS, join_shards(jobs))
-    commit_table(rejects, REJECTS, join_rejects(plan.dataset.folder / REJECTS_FILE, shards))
+    unusable = plan.dataset.folder / REJECTS_FILE
+    commit_table(predictions, missing.mark(PREDICTIONS), join_shards(prediction.outcomes))
+    commit_table(
+        rejects, missing.mark(REJECTS), join_rejects(unusable, prediction.manifests, missing)
+    )
     check_rows(predictions, rejects, dataset.details["rows_in"])
-    commit_text(folder / LINES_FILE, lambda: map(as_line, read_rows_of(predictions)))
-    commit_text(folder / TEXT_FILE, lambda: (row["question"] for row in read_rows_of(predictions)))
+    commit_text(
+        folder / LINES_FILE,
+        lambda: (as_line(row, bool(missing)) for row in read_rows_of(predictions)),
+    )
+    commit_marked(folder / TEXT_FILE, lambda: read_questions(predictions), missing)
 
 
-def join_shards(jobs: Sequence[ShardJob]) -> Iterator[pa.RecordBatch]:
-    """Give the columns of `tasks.tables.PREDICTIONS`, shard by shard.
+def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
+    """Give the columns of `tasks.tables.PREDICTIONS`, shard by shard, without those that failed.
 
     Raises:
         StoreCorruptionError: a shard's rows are not those of the dataset.
     """
-    for job in jobs:
-        shard = pa.Table.from_batches(read_batches(job.path), schema=SHARD)
-        rows = job.read_rows()
-        rows = rows.filter(pc.is_in(rows["row"], value_set=shard["row"]))
-        for name in ("row", "id"):
-            if not shard[name].equals(rows[name]):
-                raise StoreCorruptionError(f"{job.path} holds other rows than the dataset ({name})")
-        columns = {name: rows[name] for name in ("context", "answer", "reference")}
-        joined = pa.table({**dict(zip(shard.column_names, shard.columns, strict=True)), **columns})
-        yield from joined.select(PREDICTIONS.names).cast(PREDICTIONS).to_batches()
+    for outcome in outcomes:
+        if outcome.manifest is not None:
+            job = outcome.job
+            shard, rows = read_shard(job.folder, outcome.manifest, job.read_rows())
+            for name in ("context", "answer", "reference"):
+                shard = shard.append_column(name, rows[name])
+            yield from shard.select(PREDICTIONS.names).cast(PREDICTIONS).to_batches()
 
 
-def join_rejects(of_dataset: Path, shards: Sequence[Manifest]) -> Iterator[pa.RecordBatch]:
-    """Give the rows that could not be loaded and those that broke the engine, in input order."""
+def join_rejects(
+    of_dataset: Path, shards: Sequence[Manifest], missing: Missing
+) -> Iterator[pa.RecordBatch]:
+    """Give the rows that could not be loaded, broke the engine or are missing, in input order."""
     of_shards = (reject for shard in shards for reject in shard.details["rejects"])
-    merged = heapq.merge(read_rows_of(of_dataset), of_shards, key=itemgetter("row"))
+    sources = (read_rows_of(of_dataset), of_shards, missing.rejects())
+    merged = heapq.merge(*sources, key=itemgetter("row"))
     while piece := list(islice(merged, ROWS_AT_A_TIME)):
         yield pa.RecordBatch.from_pylist(piece, schema=REJECTS)
 
@@ -88,13 +94,23 @@ def read_rows_of(path: Path) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def as_line(row: dict[str, Any]) -> str:
-    """Give a prediction as a JSON line in the fields of dureader_qg, `question` being ours."""
+def read_questions(predictions: Path) -> Iterator[str]:
+    """Give the questions of predictions.parquet, one by one."""
+    return (row["question"] for row in read_rows_of(predictions))
+
+
+def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
+    """Give a prediction as a JSON line in the fields of dureader_qg, `question` being ours.
+
+    Of a result that lacks rows, each line that is there says so with `"partial": true`.
+    """
     names = ("id", "context", "answer", "question", "reference")
     line = {name: row[name] for name in names} | {"score": _rounded(row["score"])}
     if row["alternatives"]:
         others = row["alternatives"]
         line["alternatives"] = [{**other, "score": _rounded(other["score"])} for other in others]
+    if is_partial:
+        line["partial"] = True
     return json.dumps(line, ensure_ascii=False)
 
 
@@ -110,17 +126,39 @@ def commit_text(
     commit_file(path, write, setting=setting)
 
 
-def write_output(predictions: Path, output_path: Path) -> None:
+def commit_marked(
+    path: Path,
+    lines: Callable[[], Iterator[str]],
+    missing: Missing,
+    setting: str = "store.path",
+) -> None:
+    """Commit a text file; what is missing in it is told by a second one, `path`.partial.
+
+    That one is written before the text and removed after it, so that no moment shows a text without
+    all its rows as if it were whole.
+    """
+    mark = path.with_name(path.name + PARTIAL_SUFFIX)
+    if missing:
+        text = json.dumps({"partial": True, **missing.summary}, ensure_ascii=False, indent=2)
+        commit_text(mark, lambda: iter([text]), setting)
+    commit_text(path, lines, setting)
+    if not missing:
+        with storage_faults(mark, setting):
+            mark.unlink(missing_ok=True)
+
+
+def write_output(predictions: Path, output_path: Path, missing: Missing) -> None:
     """Write the questions to `aggregate.output_path`, and references beside them if there are any.
 
     The two files of the example's inference.py: `output_path` and `output_path`.reference.txt.
     """
     key = "aggregate.output_path"
-    commit_text(output_path, lambda: (row["question"] for row in read_rows_of(predictions)), key)
+    commit_marked(output_path, lambda: read_questions(predictions), missing, key)
     if any(row["reference"] for row in read_rows_of(predictions)):
-        commit_text(
+        commit_marked(
             output_path.with_name(output_path.name + ".reference.txt"),
             lambda: (_on_one_line(row["reference"]) for row in read_rows_of(predictions)),
+            missing,
             key,
         )
 

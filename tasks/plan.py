@@ -15,8 +15,9 @@ from typing import Any
 from tasks.engine.contract import NATIVE_VERSION
 from tasks.engine.fake import FAKE_VERSION
 from tasks.model_files import hash_model, hash_tokenizer
+from tasks.passage_kinds import identify
 from tasks.settings import DecodeSettings, Settings
-from tasks.store import MANIFEST, Found, Store, file_sha256, find_checkpoint, fingerprint
+from tasks.store import MANIFEST, Found, Store, find_checkpoint, fingerprint
 
 # Raised when the same settings begin to give other files.
 EXPORT_FORMAT = 1
@@ -45,6 +46,11 @@ class Planned:
         """Where its manifest is, for checkpoints that are a whole folder."""
         return self.folder / MANIFEST
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the store has it, if it is not damaged."""
+        return self.manifest_path.is_file()
+
     def find(self) -> Found:
         """Look it up in the store and verify it."""
         return find_checkpoint(self.manifest_path, self.fingerprint)
@@ -60,6 +66,12 @@ class Plan:
     export: Planned
     dataset: Planned
     predictions: Planned
+
+    @property
+    def decided_by(self) -> dict[str, dict[str, Any]]:
+        """What decides each of the three checkpoints."""
+        planned = {"export": self.export, "dataset": self.dataset, "predictions": self.predictions}
+        return {name: one.decided_by for name, one in planned.items()}
 
 
 def open_store(settings: Settings) -> Store:
@@ -77,14 +89,19 @@ def make_plan(settings: Settings, model_folder: Path) -> Plan:
     return Plan(settings, store, model_folder, export, dataset, predictions)
 
 
+def unused_options(decode: DecodeSettings) -> set[str]:
+    """Name the options that the search does not look at."""
+    unused: set[str] = set()
+    if decode.decoding_strategy != "sampling":
+        unused |= _SAMPLING_ONLY
+    if decode.is_greedy or decode.decoding_strategy == "sampling":
+        unused |= _BEAMS_ONLY
+    return unused
+
+
 def effective_decode(decode: DecodeSettings) -> DecodeSettings:
     """Give the settings with every option that the search does not look at at its default."""
-    ignored = set()
-    if decode.decoding_strategy != "sampling":
-        ignored |= _SAMPLING_ONLY
-    if decode.is_greedy or decode.decoding_strategy == "sampling":
-        ignored |= _BEAMS_ONLY
-    kept = decode.model_dump(exclude=ignored)
+    kept = decode.model_dump(exclude=unused_options(decode))
     if decode.is_greedy:
         kept["decoding_strategy"] = "greedy_search"
     return DecodeSettings(**kept)
@@ -92,6 +109,7 @@ def effective_decode(decode: DecodeSettings) -> DecodeSettings:
 
 def decide_export(settings: Settings, model_folder: Path) -> dict[str, Any]:
     """Collect what decides the exported model."""
+    decode = settings.decode
     return {
         "stage": "export",
         "format": EXPORT_FORMAT,
@@ -100,7 +118,7 @@ def decide_export(settings: Settings, model_folder: Path) -> dict[str, Any]:
         "paddlepaddle": paddle_version(),
         "paddlenlp": version("paddlenlp"),
         "model": hash_model(model_folder),
-        "decode": effective_decode(settings.decode).model_dump(mode="json"),
+        "decode": effective_decode(decode).model_dump(mode="json", exclude=unused_options(decode)),
         "use_fp16_decoding": settings.export.use_fp16_decoding,
     }
 
@@ -155,8 +173,7 @@ def _identify_passages(settings: Settings) -> dict[str, str]:
     if settings.dataset.predict_file is None:
         # PaddleNLP pins the content of its data sets by their md5, so its version decides it.
         return {"dataset_name": settings.dataset.dataset_name, "split": "dev"}
-    path = Path(settings.dataset.predict_file).expanduser()
-    return {"kind": path.suffix.lower(), "sha256": file_sha256(path)}
+    return identify(Path(settings.dataset.predict_file).expanduser())
 
 
 def _planned(decided_by: dict[str, Any], folder_of: Callable[[str], Path]) -> Planned:

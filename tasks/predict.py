@@ -13,15 +13,18 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
-from tasks.errors import StorageError, StoreCorruptionError, WorkerError
-from tasks.jobs import Prediction, ShardJob, ShardOutcome, look_up
+from tasks.claims import Made
+from tasks.errors import StorageError, StoreCorruptionError, WorkerError, describe_error
+from tasks.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.plan import Plan
 from tasks.pool import WorkerPool
-from tasks.progress import listener
-from tasks.store import Manifest
+from tasks.progress import Progress, listener
+from tasks.runs import Run
+
+LEFT_OUT = "left out of this rerun"
 
 
-def can_retry(task: Task[..., Manifest], run: TaskRun, state: State[Manifest]) -> bool:
+def can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | None]) -> bool:
     """Tell what another attempt can cure: a dead worker or an I/O error, but no full disk."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, WorkerError | StoreCorruptionError | OSError) and not isinstance(
@@ -38,43 +41,81 @@ def can_retry(task: Task[..., Manifest], run: TaskRun, state: State[Manifest]) -
     retry_condition_fn=can_retry,
     cache_policy=NO_CACHE,
 )
-def predict_shard(job: ShardJob, pool: WorkerPool) -> Manifest:
-    """Generate one shard; Prefect retries what a retry can cure."""
-    return pool.generate(job)
+def predict_shard(job: ShardJob, pool: WorkerPool, wait: bool) -> Made | None:
+    """Generate one shard, unless the store has it by now; None if another run is just making it.
+
+    With `wait`, wait for the other run. Prefect retries what a retry can cure.
+    """
+    return pool.generate(job, wait)
 
 
-def predict_missing(plan: Plan, jobs: Sequence[ShardJob]) -> Prediction:
+def predict_missing(
+    plan: Plan, run: Run, jobs: Sequence[ShardJob], selection: Selection
+) -> Prediction:
     """Generate the shards that the store does not have; those that fail are outcomes, not errors.
 
     One Prefect thread for each device feeds that device's worker.
+
+    Raises:
+        InputError: the selection names a shard that there is not.
     """
     started = time.monotonic()
-    outcomes = {job.shard.index: ShardOutcome(job, look_up(job).manifest, True) for job in jobs}
-    missing = [outcome.job for outcome in outcomes.values() if outcome.manifest is None]
+    selection.check(jobs)
+    outcomes = {job.shard.index: _look_up(job, selection) for job in jobs}
+    run.journal.reused(index for index, outcome in outcomes.items() if outcome.is_reused)
+    missing = [one.job for one in outcomes.values() if one.manifest is None and one.error is None]
     if missing:
-        outcomes |= {made.job.shard.index: made for made in _generate(plan, missing)}
+        pool = WorkerPool(plan, run, _progress(plan, missing), selection.is_forced)
+        outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
     return Prediction(list(outcomes.values()), time.monotonic() - started)
 
 
-def _generate(plan: Plan, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
+def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
+    is_selected = selection.has(job)
+    if is_selected and selection.is_forced:
+        return ShardOutcome(job, None)
+    manifest = look_up(job).manifest
+    if manifest is not None:
+        return ShardOutcome(job, manifest, is_reused=True)
+    return ShardOutcome(job, None, error=None if is_selected else LEFT_OUT)
+
+
+def _progress(plan: Plan, jobs: Sequence[ShardJob]) -> Progress:
     progress = listener(plan.settings.predict.logging_steps)
     progress.start(sum(job.shard.rows for job in jobs))
-    devices = len(plan.settings.predict.device_names)
-    threads: ThreadPoolTaskRunner[Manifest] = ThreadPoolTaskRunner(max_workers=devices)
-    # The pool ends first: after an interruption no thread waits for a worker any more.
-    with threads, WorkerPool(plan, progress) as pool:
-        futures = threads.map(predict_shard, {"job": jobs, "pool": unmapped(pool)})
-        states = [_final_state(future) for future in futures]
-    return [_outcome(job, state) for job, state in zip(jobs, states, strict=True)]
+    return progress
 
 
-def _final_state(future: PrefectFuture[Any]) -> State[Manifest]:
+def _generate(pool: WorkerPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
+    """Make what nobody else is making, then wait for the rest or take it over."""
+    threads: ThreadPoolTaskRunner[Made | None] = ThreadPoolTaskRunner(max_workers=pool.size)
+    with threads, pool:  # the pool ends first: then no thread waits for a worker any more
+        outcomes = _run_tasks(threads, pool, jobs, wait=False)
+        others = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
+        waited = _run_tasks(threads, pool, others, wait=True) if others else []
+    return [outcome for outcome in (*outcomes, *waited) if outcome is not None]
+
+
+def _run_tasks(
+    threads: ThreadPoolTaskRunner[Made | None],
+    pool: WorkerPool,
+    jobs: Sequence[ShardJob],
+    wait: bool,
+) -> list[ShardOutcome | None]:
+    parameters = {"job": jobs, "pool": unmapped(pool), "wait": unmapped(wait)}
+    futures = threads.map(predict_shard, parameters)
+    return [_outcome(job, _final_state(future)) for job, future in zip(jobs, futures, strict=True)]
+
+
+def _final_state(future: PrefectFuture[Any]) -> State[Made | None]:
     future.wait()
     return future.state
 
 
-def _outcome(job: ShardJob, state: State[Manifest]) -> ShardOutcome:
+def _outcome(job: ShardJob, state: State[Made | None]) -> ShardOutcome | None:
     answer = state.result(raise_on_failure=False)
-    if isinstance(answer, Manifest):
-        return ShardOutcome(job, answer)
-    return ShardOutcome(job, None, error=str(answer))
+    if answer is None:
+        return None
+    if isinstance(answer, Made):
+        return ShardOutcome(job, answer.manifest, answer.is_reused)
+    return ShardOutcome(job, None, error=describe_error(answer))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tasks import model_files
 from tasks.errors import Fault, PreflightError
+from tasks.passage_kinds import find_fault
 from tasks.settings import Settings
 
-PASSAGE_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 DeviceCheck = Callable[[tuple[str, ...]], Sequence[Fault]]
 
 
@@ -52,18 +52,9 @@ def _length_faults(settings: Settings, folder: Path) -> list[Fault]:
 
 
 def _passages_faults(settings: Settings) -> list[Fault]:
-    key, name = "dataset.predict_file", settings.dataset.predict_file
-    if name is None:
-        return []
-    path = Path(name).expanduser()
-    if path.suffix.lower() not in PASSAGE_SUFFIXES:
-        return [Fault(key, f"{name} is of no known kind", f"known: {', '.join(PASSAGE_SUFFIXES)}")]
-    if not path.is_file():
-        what = "a folder, not a file" if path.is_dir() else "no such file"
-        return [Fault(key, f"{path.absolute()}: {what}", "give a file of passages")]
-    if path.stat().st_size == 0:
-        return [Fault(key, f"{path} is empty", "give a file with at least one passage")]
-    return []
+    name = settings.dataset.predict_file
+    fault = None if name is None else find_fault(Path(name).expanduser())
+    return [] if fault is None else [fault]
 
 
 def _export_faults(settings: Settings) -> list[Fault]:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tasks.claims import Claims
+from tasks.config import load_settings
 from tasks.errors import InputError
+from tasks.journal import JOURNAL_FILE, Journal
+from tasks.model_files import is_folder_path
 from tasks.plan import Plan
+from tasks.settings import Settings
 from tasks.store import Store, commit_bytes, describe_file
 
 RUN_FILE = "run.json"
@@ -31,14 +37,19 @@ def new_run_id(now: datetime) -> str:
 
 @dataclass
 class Run:
-    """A run's folder and what goes into its run.json."""
+    """A run's folder, what goes into its run.json, its journal, and what it is making now."""
 
     folder: Path
     record: dict[str, Any]
+    claims: Claims
+    journal: Journal = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.journal = Journal(self.folder / JOURNAL_FILE)
 
     @classmethod
-    def start(cls, plan: Plan) -> Run:
-        """Make the folder, note what was asked, and point `latest` at it.
+    def start(cls, plan: Plan, **asked: object) -> Run:
+        """Make the folder, note what was `asked`, and point `latest` at it.
 
         Raises:
             StorageError: the store cannot be written.
@@ -57,10 +68,15 @@ class Run:
                 "dataset": plan.dataset.fingerprint,
                 "predictions": plan.predictions.fingerprint,
                 "rows_per_shard": plan.settings.shards.rows_per_shard,
+                "model_folder": str(plan.model_folder.absolute()),
+                "decided_by": plan.decided_by,
+                **asked,
             },
+            Claims(plan.store.claims_folder),
         )
         run.save()
-        config = yaml.safe_dump(plan.settings.as_dict(), allow_unicode=True, sort_keys=False)
+        settings = with_absolute_paths(plan.settings).as_dict()
+        config = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
         commit_bytes(run.folder / CONFIG_FILE, config.encode())
         point_latest(plan.store, run_id)
         return run
@@ -77,11 +93,34 @@ class Run:
 
     def succeed(self, metrics: Mapping[str, Any]) -> None:
         """Write the metrics, the end, and last of all the mark that names every file of the run."""
+        marks = ("partial", "rows_missing") if metrics["partial"] else ()
+        partial = {name: metrics[name] for name in marks}
         commit_json(self.folder / METRICS_FILE, metrics)
-        self.end("completed")
+        self.end("completed", **partial)
         results = sorted(self.folder.glob("[!._]*"))
         files = [describe_file(path).model_dump() for path in results]
-        commit_json(self.folder / SUCCESS_FILE, {"run_id": self.record["run_id"], "files": files})
+        run_id = self.record["run_id"]
+        commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
+
+
+def with_absolute_paths(settings: Settings) -> Settings:
+    """Give the same settings, to be used from any working folder."""
+
+    def absolute(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    name = settings.model.model_name_or_path
+    changes: dict[str, dict[str, str | None]] = {
+        "store": {"path": absolute(settings.store.path)},
+        "model": {"model_name_or_path": absolute(name) if is_folder_path(name) else name},
+        "dataset": {"predict_file": absolute(settings.dataset.predict_file)},
+        "export": {"inference_model_dir": absolute(settings.export.inference_model_dir)},
+        "aggregate": {"output_path": absolute(settings.aggregate.output_path)},
+    }
+    sections = {
+        name: getattr(settings, name).model_copy(update=change) for name, change in changes.items()
+    }
+    return settings.model_copy(update=sections)
 
 
 def commit_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -95,6 +134,31 @@ def point_latest(store: Store, run_id: str) -> None:
     temporary = link.with_name(f".{LATEST}-{run_id}")
     temporary.symlink_to(run_id)
     temporary.replace(link)
+
+
+def read_records(store: Store) -> Iterator[dict[str, Any]]:
+    """Give the run.json of every run of a store, oldest first; an unreadable one is left out."""
+    for path in sorted(store.root.glob(f"runs/2*/{RUN_FILE}")):
+        with suppress(OSError, ValueError, RecursionError):
+            record = json.loads(path.read_bytes())
+            if isinstance(record, dict):
+                yield record
+
+
+def store_of(folder: Path) -> Store:
+    """Give the store that a run's folder is in."""
+    return Store(folder.parent.parent)
+
+
+def settings_of_run(folder: Path, overrides: Sequence[str] = ()) -> Settings:
+    """Give the settings that a run has kept, with the store where it is now, if it was moved.
+
+    Raises:
+        ConfigError: the config that the run has kept cannot be used any more.
+    """
+    settings = load_settings(folder / CONFIG_FILE, overrides)
+    root = str(store_of(folder).root)
+    return settings.model_copy(update={"store": settings.store.model_copy(update={"path": root})})
 
 
 def find_results(name: str, store: Store) -> Path:

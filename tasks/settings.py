@@ -55,7 +55,9 @@ class DatasetSettings(Section):
         "dureader_qg", description="Data set of PaddleNLP whose dev split is used without a file."
     )
     predict_file: Text | None = Field(
-        None, description="Passages: .jsonl, .json, .csv or .parquet. null: the named data set."
+        None,
+        description="Passages: .jsonl, .json, .csv, each also with .gz behind, or .parquet. null:"
+        " the named data set.",
     )
     template: Literal[0, 1, 2, 3, 4] = Field(
         1, description="How passage and answer are put together, as in PaddleNLP's example."
@@ -196,6 +198,9 @@ class AggregateSettings(Section):
 
     output_path: Text | None = Field(
         None, description="A copy of the questions as text, one a line. null: only in the run."
+    )
+    allow_partial: bool = Field(
+        False, description="Go on without the shards that fail; every output is marked as partial."
     )
 
 

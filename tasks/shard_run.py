@@ -22,7 +22,7 @@ from tasks.generation import Question
 from tasks.jobs import ShardJob
 from tasks.limits import DeviceLimits
 from tasks.shards import plan_batches
-from tasks.store import Manifest, commit_manifest
+from tasks.store import Manifest, commit_manifest, fingerprint
 from tasks.tables import SHARD, commit_table
 
 logger = logging.getLogger("wenti.shard")
@@ -72,11 +72,13 @@ class ShardRun:
         runner: BatchRunner,
         limits: DeviceLimits,
         on_rows: Callable[[int], None],
+        on_failure: Callable[[WorkerError], None],
     ) -> None:
-        self._job, self._runner, self._limits, self._on_rows = job, runner, limits, on_rows
+        self._job, self._runner, self._limits = job, runner, limits
+        self._on_rows, self._on_failure = on_rows, on_failure
         self._lengths = runner.open(job)
-        batches = plan_batches(self._lengths, job.batch_size, job.max_tokens_per_batch)
-        self._todo = deque(_Work(batch) for batch in batches)
+        self._planned = plan_batches(self._lengths, job.batch_size, job.max_tokens_per_batch)
+        self._todo = deque(_Work(batch) for batch in self._planned)
         self._done: list[list[int]] = []
         self._questions: dict[int, list[Question]] = {}
         self._rejects: dict[int, WorkerError] = {}
@@ -102,6 +104,7 @@ class ShardRun:
             found = self._runner.run(work.positions, self._limits.deadline(tokens))
         except OutOfMemoryError as error:
             self._limits.learn_too_large(tokens)
+            self._on_failure(error)
             self._split_or_reject(work, error)
         except WorkerError as error:
             self._recover(work, error)
@@ -115,6 +118,7 @@ class ShardRun:
         """Start a new worker, and try the batch again or bisect it."""
         rows, shard = len(work.positions), self._job.shard.index
         logger.warning("shard %d, a batch of %d rows: %s", shard, rows, error)
+        self._on_failure(error)
         self._runner.restart()
         self._limits.forget_speed()
         self._runner.open(self._job)
@@ -144,7 +148,8 @@ class ShardRun:
         kept = sorted(self._questions)
         questions = [self._questions[position] for position in kept]
         kept_rows = rows.take(pa.array(kept, pa.int64()))
-        entry = commit_table(job.path, SHARD, [shard_batch(kept_rows, questions)])
+        path = job.folder / self._file_name()
+        entry = commit_table(path, SHARD, [shard_batch(kept_rows, questions)])
         manifest = Manifest(
             kind="shard",
             fingerprint=job.fingerprint,
@@ -154,6 +159,19 @@ class ShardRun:
         )
         commit_manifest(job.manifest_path, manifest)
         return manifest
+
+    def _file_name(self) -> str:
+        """Give the name that belongs to the batches that were run.
+
+        Batches cut otherwise than planned are other matrices and give other last digits of scores.
+        Such a shard has a file name of its own, so that two runs which make the same shard never
+        write different bytes under one name, however late one of them wakes up.
+        """
+        shard = self._job.shard
+        if self._done == self._planned:
+            return shard.file_name
+        digest = fingerprint({"batches": self._done})
+        return f"{shard.name}-{digest[:8]}.parquet"
 
     def _count(self, questions: Sequence[Sequence[Question]]) -> dict[str, int]:
         """Count what was predicted: rows, batches, and tokens of input, padded and of output."""

@@ -24,14 +24,19 @@ class Shard:
         return self.stop - self.start
 
     @property
+    def name(self) -> str:
+        """What its files are named by."""
+        return f"shard-{self.index:05d}-of-{self.count:05d}"
+
+    @property
     def file_name(self) -> str:
-        """Name of its Parquet file."""
-        return f"shard-{self.index:05d}-of-{self.count:05d}.parquet"
+        """Name of its Parquet file, if it was made of the planned batches."""
+        return f"{self.name}.parquet"
 
     @property
     def manifest_name(self) -> str:
         """Name of its manifest."""
-        return f"shard-{self.index:05d}-of-{self.count:05d}.json"
+        return f"{self.name}.json"
 
 
 def plan_shards(rows: int, rows_per_shard: int) -> list[Shard]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from tasks.config import load_settings
 from tasks.jobs import ShardJob, look_up, plan_jobs
+from tasks.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.model import find_model
 from tasks.plan import Plan, Planned, make_plan, open_store
 from tasks.preflight import check
+from tasks.runs import find_run, read_records, settings_of_run
 from tasks.settings import Settings
-from tasks.store import Found, Manifest
+from tasks.store import Found, Manifest, Store
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,21 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """A shard of the predict stage: `made`, `missing` or `damaged`."""
+    """A shard of the predict stage, and what the last run that had to do with it did about it.
+
+    Attributes:
+        state: `reused` or `made`, if the store has it; else `failed` in the last run, `damaged` or
+            `missing`.
+        attempts: of the last run.
+        last_error: of the last run's attempts, even if a later one succeeded.
+    """
 
     index: int
     state: str
     rows: int
     file: str
+    attempts: int = 0
+    last_error: str | None = None
     damage: str | None = None
 
 
@@ -51,6 +64,19 @@ class Status:
     def as_dict(self) -> dict[str, Any]:
         """Give it as plain JSON types."""
         return asdict(self)
+
+
+def settings_of(name: str, store: Store, overrides: list[str]) -> Settings:
+    """Give the settings of a config file or of a run, whichever `name` is.
+
+    Raises:
+        ConfigError: the config cannot be used.
+        InputError: there is neither a file nor a run of this name.
+    """
+    path = Path(name)
+    if path.is_file() or path.suffix in {".yaml", ".yml"}:
+        return load_settings(path, overrides)
+    return settings_of_run(find_run(name, store), overrides)
 
 
 def look_at(settings: Settings) -> Status:
@@ -77,20 +103,40 @@ def look_at(settings: Settings) -> Status:
 
 
 def _look_at_shards(plan: Plan, dataset: Manifest) -> list[ShardStatus]:
-    return [_shard(job, look_up(job)) for job in plan_jobs(plan, dataset)]
+    histories = _last_histories(plan)
+    jobs = plan_jobs(plan, dataset)
+    return [_shard(job, look_up(job), histories.get(job.shard.index)) for job in jobs]
+
+
+def _last_histories(plan: Plan) -> dict[int, ShardHistory]:
+    """Give what happened to each shard in the newest run of this plan that touched it."""
+    histories: dict[int, ShardHistory] = {}
+    for record in read_records(plan.store):
+        if record.get("predictions") == plan.predictions.fingerprint:
+            histories |= read_journal(plan.store.run_folder(record["run_id"]) / JOURNAL_FILE)
+    return histories
 
 
 def _stage(name: str, planned: Planned, found: Found, rows: int | None = None) -> StageStatus:
     return StageStatus(name, found.state, planned.fingerprint, rows, found.damage)
 
 
-def _shard(job: ShardJob, found: Found) -> ShardStatus:
-    shard = job.shard
-    return ShardStatus(shard.index, found.state, shard.rows, shard.file_name, found.damage)
+def _shard(job: ShardJob, found: Found, history: ShardHistory | None) -> ShardStatus:
+    shard, known = job.shard, history or ShardHistory(found.state)
+    is_there, has_failed = found.manifest is not None, known.state == "failed"
+    return ShardStatus(
+        index=shard.index,
+        state=known.state if is_there != has_failed else found.state,
+        rows=shard.rows,
+        file=found.manifest.files[0].name if found.manifest else shard.file_name,
+        attempts=known.attempts,
+        last_error=known.last_error,
+        damage=found.damage,
+    )
 
 
 def _summary(shards: list[ShardStatus]) -> str:
     if not shards:
         return "missing"
-    made = sum(shard.state == "made" for shard in shards)
+    made = sum(shard.state in {"made", "reused"} for shard in shards)
     return f"{made} of {len(shards)} shards made"

@@ -249,6 +249,11 @@ class Store:
         """Folder of a model that was downloaded by name."""
         return self.root / "models" / model_fingerprint
 
+    @property
+    def claims_folder(self) -> Path:
+        """Folder of the claims of the runs that go on now."""
+        return self.root / "claims"
+
     def run_folder(self, run_id: str) -> Path:
         """Folder of what a run leaves for its reader."""
         return self.root / "runs" / run_id

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tasks.errors import StoreCorruptionError
-from tasks.runs import RUN_FILE, SUCCESS_FILE
-from tasks.shards import plan_shards
+from tasks.parts import read_rows
+from tasks.runs import RUN_FILE, SUCCESS_FILE, store_of
+from tasks.shard_files import read_shard
+from tasks.shards import Shard, plan_shards
 from tasks.store import (
     MANIFEST,
     FileEntry,
     Found,
     Manifest,
     Store,
+    commit_file,
     find_checkpoint,
     verify_files,
 )
@@ -31,12 +36,14 @@ class Checked:
     problem: str | None = None
 
 
-def verify_run(folder: Path, store: Store) -> list[Checked]:
+def verify_run(folder: Path) -> list[Checked]:
     """Read every checkpoint and every result of a run back, in the order they were made.
 
-    Sizes, sha256 and fingerprints of all files are compared with what was committed.
+    Sizes, sha256 and fingerprints of all files are compared with what was committed, and the rows
+    of every shard with those of the dataset.
     """
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    store = store_of(folder)
     export = store.export_folder(record["export"]) / MANIFEST
     dataset = store.dataset_folder(record["dataset"]) / MANIFEST
     found = find_checkpoint(dataset, record["dataset"])
@@ -63,14 +70,53 @@ def _check_shards(
     for shard in plan_shards(dataset.details["rows"], int(record["rows_per_shard"])):
         manifest = folder / shard.manifest_name
         found = find_checkpoint(manifest, fingerprint)
+        if found.manifest is not None:
+            found = _check_rows(folder, found.manifest, store, dataset, shard)
         yield _describe(f"shard {shard.index}", manifest, found)
+
+
+def _check_rows(
+    folder: Path, manifest: Manifest, store: Store, dataset: Manifest, shard: Shard
+) -> Found:
+    """Read the rows themselves: page checksums, their number, and their ids."""
+    try:
+        of_dataset = store.dataset_folder(dataset.fingerprint)
+        read_shard(folder, manifest, read_rows(of_dataset, dataset, shard.start, shard.stop))
+    except StoreCorruptionError as error:
+        return Found(None, str(error))
+    return Found(manifest)
+
+
+def restore_results(folder: Path, fresh: Path) -> None:
+    """Put the damaged results of a run right from those of its rerun, where these are the same.
+
+    What holds times, run.json and metrics.json, is no other run's to give and stays as it is.
+    """
+    if not (folder / SUCCESS_FILE).is_file():
+        return  # it never had results
+    entries = {entry.name: entry for entry in _marked_files(fresh)}
+    for entry in _marked_files(folder):
+        if not _is_whole(folder, entry) and entries.get(entry.name) == entry:
+            commit_file(folder / entry.name, partial(shutil.copyfile, fresh / entry.name))
+
+
+def _is_whole(folder: Path, entry: FileEntry) -> bool:
+    try:
+        verify_files(folder, [entry])
+    except StoreCorruptionError:
+        return False
+    return True
+
+
+def _marked_files(folder: Path) -> list[FileEntry]:
+    marked = json.loads((folder / SUCCESS_FILE).read_bytes())
+    return [FileEntry.model_validate(entry) for entry in marked["files"]]
 
 
 def _check_results(folder: Path) -> Checked:
     path = folder / SUCCESS_FILE
     try:
-        marked = json.loads(path.read_bytes())
-        verify_files(folder, [FileEntry.model_validate(entry) for entry in marked["files"]])
+        verify_files(folder, _marked_files(folder))
     except FileNotFoundError:
         return Checked("results", str(path), "missing")
     except (StoreCorruptionError, ValueError, KeyError) as error:

@@ -47,6 +47,11 @@ class Worker:
         self._child: Child | None = None
         self._is_closed = False
 
+    @property
+    def device(self) -> str:
+        """The device that it works on."""
+        return self._order.device
+
     def open(self, job: ShardJob) -> list[int]:
         """Have the shard's rows read, by a new process if there is none; gives their lengths.
 

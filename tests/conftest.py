@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from tests.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
+
 # Before anything imports Prefect or Paddle.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
-ROOT = Path(__file__).parent.parent
 RunFlow = Callable[..., dict[str, Any]]
 
 
@@ -57,6 +58,27 @@ def store(demo_store: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "store"
     shutil.copytree(demo_store, copy, symlinks=True)
     return copy
+
+
+@pytest.fixture(scope="session")
+def server_url(prefect_server: None) -> str:
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    assert url is not None
+    return url
+
+
+@pytest.fixture(scope="session")
+def rehearsal(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """A small job over the fake engine that has run once undisturbed."""
+    folder = tmp_path_factory.mktemp("rehearsal")
+    write_passages(folder / "passages.jsonl", rows=30)
+    environment = outside_environment(server_url, folder / "prefect")
+    rehearsal = Rehearsal(folder / "passages.jsonl", environment, folder / "store")
+    code, messages = rehearsal.run(rehearsal.undisturbed)
+    assert code == 0, messages
+    return rehearsal
 
 
 @pytest.fixture

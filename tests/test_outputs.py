@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import StoreCorruptionError
 from tasks.outputs import as_line, check_rows, write_output
+from tasks.partial import Missing
 from tasks.tables import PREDICTIONS, REJECTS, commit_table
 
 
@@ -61,6 +62,6 @@ def test_alternatives_stand_in_the_line_only_when_there_are_some() -> None:
 def test_references_with_line_breaks_keep_to_their_line(tmp_path: Path) -> None:
     predictions = tmp_path / "predictions.parquet"
     commit_table(predictions, PREDICTIONS, [prediction_batch([0, 1], reference="first\nsecond")])
-    write_output(predictions, tmp_path / "out.txt")
+    write_output(predictions, tmp_path / "out.txt", Missing())
     assert (tmp_path / "out.txt").read_text() == "q\nq\n"
     assert (tmp_path / "out.txt.reference.txt").read_text() == "first second\n" * 2

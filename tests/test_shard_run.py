@@ -102,10 +102,11 @@ class Made:
     job: ShardJob
     runner: FaultyRunner
     rows_heard: int
+    errors_heard: list[WorkerError]
 
     @property
     def table(self) -> pa.Table:
-        return pq.read_table(self.job.path)
+        return pq.read_table(self.job.path(self.manifest))
 
     @property
     def reasons(self) -> dict[int, str]:
@@ -132,8 +133,9 @@ def make(
         max_tokens_per_batch=1024,
     )
     heard: list[int] = []
-    manifest = ShardRun(job, runner, limits or DeviceLimits(), heard.append).finish()
-    return Made(manifest, job, runner, sum(heard))
+    errors: list[WorkerError] = []
+    run = ShardRun(job, runner, limits or DeviceLimits(), heard.append, errors.append)
+    return Made(run.finish(), job, runner, sum(heard), errors)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
@@ -159,7 +161,7 @@ def test_a_fault_that_passes_costs_an_attempt_and_changes_no_byte(
     make(dataset, dataset_folder, tmp_path / "a", FaultyRunner())
     disturbed = make(dataset, dataset_folder, tmp_path / "b", FaultyRunner({3: fault}, times=1))
     assert disturbed.runner.restarts == 1
-    for name in (disturbed.job.path.name, disturbed.job.manifest_path.name):
+    for name in (disturbed.job.shard.file_name, disturbed.job.shard.manifest_name):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 

@@ -12,7 +12,7 @@ from tests.test_cli import wenti
 
 
 def states(store: Path) -> dict[str, str]:
-    checked = verify_run(find_run("latest", Store(store)), Store(store))
+    checked = verify_run(find_run("latest", Store(store)))
     return {part.part: part.state for part in checked}
 
 
@@ -70,7 +70,7 @@ def test_what_is_missing_is_told_with_the_command_that_makes_it(
     assert done.returncode == 3
     missing = [part for part in json.loads(done.stdout) if part["state"] == "missing"]
     assert [part["part"] for part in missing] == ["shard 2"]
-    assert "wenti run" in done.stderr
+    assert "wenti rerun" in done.stderr
     run_demo(store)
     assert set(states(store).values()) == {"ok"}
 

@@ -1,0 +1,63 @@
+"""The kinds of files of passages, told by their names, and what can be known of one unread."""
+
+from __future__ import annotations
+
+import gzip
+from io import BufferedReader
+from pathlib import Path
+
+from tasks.errors import Fault, InputError
+from tasks.store import file_sha256
+
+KINDS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
+_GZIP_START = b"\x1f\x8b"
+
+PassageFile = BufferedReader | gzip.GzipFile
+
+
+def kind_of(path: Path) -> str:
+    """Give the ending that says how a file is read, such as `.jsonl.gz`; empty if none is known."""
+    name = path.name.lower()
+    return next((kind for kind in KINDS if name.endswith(kind)), "")
+
+
+def find_fault(path: Path) -> Fault | None:
+    """Give what is wrong with a file of passages, as far as its name and its start tell."""
+    key, kind, place = "dataset.predict_file", kind_of(path), path.absolute()
+    if not kind:
+        return Fault(key, f"{place} is of no known kind", f"known: {', '.join(KINDS)}")
+    if not path.is_file():
+        what = "not a file that can be read twice" if path.exists() else "no such file"
+        what = "a folder, not a file" if path.is_dir() else what
+        return Fault(key, f"{place}: {what}", "give a file of passages")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_GZIP_START))
+    except OSError as error:
+        return Fault(key, f"{place} cannot be read: {error.strerror}", "give a file that can")
+    if not start:
+        return Fault(key, f"{place} is empty", "give a file with at least one passage")
+    if kind.endswith(".gz") and start != _GZIP_START:
+        return Fault(key, f"{place} is not gzip", "compress it, or take .gz off its name")
+    if start == _GZIP_START and not kind.endswith(".gz"):
+        return Fault(key, f"{place} is gzip", "add .gz to its name")
+    return None
+
+
+def identify(path: Path) -> dict[str, str]:
+    """Give what decides the rows that a file holds: its kind and its bytes.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return {"kind": kind_of(path), "sha256": file_sha256(path)}
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; correct `dataset.predict_file`"
+        ) from error
+
+
+def open_passages(path: Path) -> PassageFile:
+    """Open a file for reading the bytes of its text, unpacked where it is packed."""
+    return gzip.open(path) if kind_of(path).endswith(".gz") else path.open("rb")
