@@ -5,7 +5,6 @@ Nothing heavy is imported before a command needs it, so that `wenti --help` answ
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,10 +82,10 @@ def rerun(
 
 
 def _tell(result: dict[str, Any], as_json: bool) -> None:
-    from flows.console import print_summary
+    from flows.console import print_summary, to_json
 
     if as_json:
-        typer.echo(json.dumps(result, ensure_ascii=False, indent=2))
+        typer.echo(to_json(result))
     else:
         print_summary(Path(result["folder"]), result["metrics"])
 
@@ -94,18 +93,20 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 @app.command()
 def export(config: Config, overrides: Overrides = None) -> None:
     """Export the model only, as a static graph with the search inside."""
-    from flows.console import follow
+    from flows.console import follow, visible
     from tasks.claims import Claims
     from tasks.config import load_settings
-    from tasks.preparation import prepare
+    from tasks.preparation import prepared
 
     with follow():
         from tasks.export import export_model
 
-        plan = prepare(load_settings(config, overrides or []))
-        with Claims(plan.store.claims_folder) as claims:
+        with (
+            prepared(load_settings(config, overrides or [])) as plan,
+            Claims(plan.store.claims_folder) as claims,
+        ):
             result = export_model(plan, claims)
-    typer.echo(f"{result}\n{plan.export.folder}")
+    typer.echo(visible(f"{result}\n{plan.export.folder}"))
 
 
 @app.command()
@@ -116,13 +117,13 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which stages and shards of a config or run are there; nothing is computed."""
-    from flows.console import print_status
+    from flows.console import print_status, to_json
     from tasks.status import look_at, settings_of
     from tasks.store import Store
 
     found = look_at(settings_of(config, Store(store), overrides or []))
     if as_json:
-        typer.echo(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+        typer.echo(to_json(found.as_dict()))
     else:
         print_status(found)
 
@@ -137,7 +138,7 @@ def show(
     """Show rows of a run: passage, answer, generated question, reference."""
     from itertools import islice
 
-    from flows.console import print_rows
+    from flows.console import print_rows, to_json
     from tasks.outputs import PREDICTIONS_FILE, read_rows_of
     from tasks.runs import find_results
     from tasks.store import Store
@@ -145,7 +146,7 @@ def show(
     folder = find_results(run_name, Store(store))
     shown = list(islice(read_rows_of(folder / PREDICTIONS_FILE), rows))
     if as_json:
-        typer.echo(json.dumps(shown, ensure_ascii=False, indent=2))
+        typer.echo(to_json(shown))
     else:
         print_rows(shown)
 
@@ -162,7 +163,7 @@ def verify(
     """Read every checkpoint and result of a run back; names what is missing or damaged."""
     from dataclasses import asdict
 
-    from flows.console import print_checked
+    from flows.console import print_checked, to_json, visible
     from tasks.runs import find_run
     from tasks.store import Store
     from tasks.verification import verify_run
@@ -174,17 +175,19 @@ def verify(
         checked = verify_run(folder)
     if as_json:
         parts = [asdict(part) for part in checked]
-        typer.echo(json.dumps(parts, ensure_ascii=False, indent=2))
+        typer.echo(to_json(parts))
     else:
         print_checked(checked)
     if any(part.state != "ok" for part in checked):
-        typer.echo(f"to make it again: wenti rerun {folder}", err=True)
+        typer.echo(visible(f"to make it again: wenti rerun {folder}"), err=True)
         raise typer.Exit(INCOMPLETE)
 
 
 def _repair(folder: Path) -> None:
-    from flows.console import follow
+    from flows.console import follow, visible
     from flows.temporary_server import prepare_prefect
+    from tasks.runs import store_of
+    from tasks.store_lock import using
     from tasks.verification import restore_results
 
     with follow():
@@ -192,8 +195,36 @@ def _repair(folder: Path) -> None:
         from flows.question_generation import rerun as rerun_flow
 
         fresh = rerun_flow(str(folder))["folder"]
-    restore_results(folder, Path(fresh))
-    typer.echo(f"made again; the results are in {fresh}", err=True)
+    with using(store_of(folder)):
+        restore_results(folder, Path(fresh))
+    typer.echo(visible(f"made again; the results are in {fresh}"), err=True)
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove it; else it is listed.")] = False,
+    keep_runs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Also forget all runs but the newest N."),
+    ] = None,
+    store: StorePath = Path("wenti-store"),
+    as_json: AsJson = False,
+) -> None:
+    """List, and with --delete remove, what no run of the store refers to."""
+    from flows.console import print_garbage, to_json
+    from tasks.garbage import find_garbage, remove
+    from tasks.store import Store
+    from tasks.store_lock import alone_in
+
+    with alone_in(Store(store)):
+        garbage = find_garbage(Store(store), keep_runs)
+        if delete:
+            remove(garbage)
+    if as_json:
+        found = [{"path": str(one.path), "why": one.why, "size": one.size} for one in garbage]
+        typer.echo(to_json({"removed": delete, "garbage": found}))
+    else:
+        print_garbage(garbage, delete)
 
 
 def main() -> None:
@@ -201,5 +232,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except WentiError as error:
-        typer.echo(f"wenti: {error}", err=True)
+        from flows.console import visible
+
+        typer.echo(f"wenti: {visible(str(error))}", err=True)
         sys.exit(error.exit_code)

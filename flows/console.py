@@ -1,7 +1,7 @@
 """What people see: a progress bar on a terminal and log lines elsewhere, tables, a summary.
 
 Passages, ids and paths come from anywhere, and a terminal does what they say: all text goes through
-`visible` or `as_json` on its way out.
+`visible` or `to_json` on its way out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -28,6 +29,7 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from tasks.garbage import Garbage
 from tasks.progress import listen
 from tasks.status import Status
 from tasks.verification import Checked
@@ -46,7 +48,7 @@ def visible(text: str) -> str:
     return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def as_json(value: object) -> str:
+def to_json(value: object) -> str:
     """Give the JSON text of a value; what a terminal would act on is in JSON's own escapes."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -180,6 +182,20 @@ def print_checked(checked: Sequence[Checked]) -> None:
     console = Console()
     console.print(table)
     _print_damages(console, [part.problem for part in checked if part.problem])
+
+
+def print_garbage(garbage: Sequence[Garbage], is_removed: bool) -> None:
+    """Print what no run refers to, how much room it takes, and whether it was removed."""
+    console = Console(soft_wrap=True)
+    if not garbage:
+        console.print("nothing to remove")
+        return
+    table = Table("size", "why", "path", box=None, pad_edge=False)
+    for one in garbage:
+        _add_row(table, decimal(one.size), one.why, str(one.path))
+    console.print(table)
+    what = "removed" if is_removed else "to be removed; --delete removes it"
+    console.print(f"{decimal(sum(one.size for one in garbage))} {what}")
 
 
 def _print_damages(console: Console, damages: Sequence[str]) -> None:

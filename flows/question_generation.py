@@ -21,7 +21,7 @@ from tasks.jobs import Selection, plan_jobs
 from tasks.partial import raise_if_failed
 from tasks.plan import Plan
 from tasks.predict import predict_missing
-from tasks.preparation import prepare
+from tasks.preparation import prepared
 from tasks.reruns import plan_rerun
 from tasks.runs import Run
 from tasks.store import Store
@@ -44,10 +44,10 @@ def question_generation(config: str, overrides: list[str] | None = None) -> dict
         UnusableError: the config, the input or the machine must change first.
         ShardsFailedError: some shards failed; run again to make them.
     """
-    plan = prepare(load_settings(Path(config), overrides or []))
     config_file = str(Path(config).absolute())
-    tell_changes(plan, config_file)
-    return carry_out(plan, Selection(), config_file=config_file)
+    with prepared(load_settings(Path(config), overrides or [])) as plan:
+        tell_changes(plan, config_file)
+        return carry_out(plan, Selection(), config_file=config_file)
 
 
 @flow(name="rerun")
@@ -75,20 +75,18 @@ def rerun(
         ShardsFailedError: some shards failed or were left out; run again to make them.
     """
     again = plan_rerun(run, Store(Path(store)), shards, only_failed, force)
-    plan = prepare(again.settings)
-    again.check(plan)
     record = again.record
     asked = {"rerun_of": record["run_id"], "config_file": record.get("config_file")}
-    return carry_out(plan, again.selection, **asked)
+    with prepared(again.settings) as plan:
+        again.check(plan)
+        return carry_out(plan, again.selection, **asked)
 
 
 def carry_out(plan: Plan, selection: Selection, **asked: object) -> dict[str, Any]:
     """Make what is selected and missing, and put the results into a folder of their own."""
     with recorded(plan, **asked) as run:
-        exporting, loading = (
-            export_task.submit(plan, run.claims),
-            load_task.submit(plan, run.claims),
-        )
+        exporting = export_task.submit(plan, run.claims)
+        loading = load_task.submit(plan, run.claims)
         export, dataset = exporting.result(), loading.result()
         for result in (export, dataset):
             logger.info("%s", result)

@@ -23,6 +23,7 @@ from types import TracebackType
 
 from tasks.errors import StoppedError, storage_faults
 from tasks.store import Found, Manifest
+from tasks.store_lock import try_lock
 
 logger = logging.getLogger("wenti.claims")
 
@@ -107,7 +108,7 @@ class Claims:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         is_mine = False
         try:
-            is_mine = _try_lock(descriptor) and _is_at(descriptor, path)
+            is_mine = try_lock(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, path)
             if is_mine:
                 with self._lock:
                     self._held.add(descriptor)
@@ -115,8 +116,9 @@ class Claims:
         finally:
             with self._lock:
                 self._held.discard(descriptor)
-            if is_mine and _is_at(descriptor, path):
-                path.unlink(missing_ok=True)
+            with suppress(OSError):  # a file without a lock on it is no claim
+                if is_mine and _is_at(descriptor, path):
+                    path.unlink(missing_ok=True)
             os.close(descriptor)
 
     def _beat(self) -> None:
@@ -153,14 +155,6 @@ def _last_beat(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_mtime_ns
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -14,8 +14,9 @@ from tasks.engine.tokenizer import Encoded, QuestionTokenizer, read_named_passag
 from tasks.errors import InputError
 from tasks.parts import PartWriter
 from tasks.passage_files import read_passages
+from tasks.passage_kinds import identify
 from tasks.passages import Passage, Reject, parse_record
-from tasks.store import MANIFEST, Manifest, commit_manifest, file_sha256, staging_folder
+from tasks.store import MANIFEST, Manifest, commit_manifest, staging_folder
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def _check_some_accepted(writer: PartWriter) -> None:
 
 def _check_unchanged(request: LoadRequest) -> None:
     path, known = request.predict_file, request.input_sha256
-    if path is not None and known is not None and file_sha256(path) != known:
+    if path is not None and known is not None and identify(path)["sha256"] != known:
         raise InputError(f"{path} changed while it was read; run again")
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from tasks.child import call_in_child
 from tasks.engine.devices import find_device_faults
 from tasks.model import get_model
 from tasks.plan import Plan, make_plan, open_store
 from tasks.preflight import check
 from tasks.settings import Settings
+from tasks.store_lock import using
 
 
 def check_settings(settings: Settings) -> None:
@@ -15,12 +19,18 @@ def check_settings(settings: Settings) -> None:
     check(settings, lambda devices: call_in_child(find_device_faults, devices))
 
 
-def prepare(settings: Settings) -> Plan:
-    """Give the plan of a run; a model that is known by name only is downloaded first.
+@contextmanager
+def prepared(settings: Settings) -> Iterator[Plan]:
+    """Give the plan of a run, whose store is in use as long as it lasts.
+
+    A model that is known by name only is downloaded first.
 
     Raises:
         PreflightError: what the settings name is not there or does not go together.
         ModelError: PaddleNLP cannot get the model.
+        StorageError: the store cannot be written.
     """
     check_settings(settings)
-    return make_plan(settings, get_model(settings, open_store(settings)))
+    store = open_store(settings)
+    with using(store):
+        yield make_plan(settings, get_model(settings, store))

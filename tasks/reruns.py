@@ -70,6 +70,9 @@ def plan_rerun(
     if only_failed:
         histories = read_journal(folder / JOURNAL_FILE)
         shards = [shard for shard, one in histories.items() if one.state == "failed"]
+        if not shards:
+            remedy = "without --failed, all that is missing is made"
+            raise InputError(f"no shard failed in run {folder.name}; {remedy}")
     chosen = None if shards is None else frozenset(shards)
     record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
     return Rerun(settings_of_run(folder), record, Selection(chosen, is_forced))

@@ -16,7 +16,7 @@ import yaml
 
 from tasks.claims import Claims
 from tasks.config import load_settings
-from tasks.errors import InputError
+from tasks.errors import InputError, storage_faults
 from tasks.journal import JOURNAL_FILE, Journal
 from tasks.model_files import is_folder_path
 from tasks.plan import Plan
@@ -129,11 +129,21 @@ def commit_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def point_latest(store: Store, run_id: str) -> None:
-    """Make `runs/latest` a link to a run, without a moment in which there is no link."""
+    """Make `runs/latest` a link to a run, without a moment in which there is no link.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
     link = store.run_folder(LATEST)
     temporary = link.with_name(f".{LATEST}-{run_id}")
-    temporary.symlink_to(run_id)
-    temporary.replace(link)
+    with storage_faults(link, "store.path"):
+        temporary.symlink_to(run_id)
+        try:
+            temporary.replace(link)
+        except OSError:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 def read_records(store: Store) -> Iterator[dict[str, Any]]:

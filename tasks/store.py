@@ -110,7 +110,7 @@ def commit_file(
         StorageError: the disk is full, read-only or closed to this user; no part is left behind.
     """
     with storage_faults(path, setting):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
         try:
             write(temporary)
@@ -119,9 +119,11 @@ def commit_file(
                 check(temporary)
             entry = describe_file(temporary).model_copy(update={"name": path.name})
             temporary.replace(path)
-            _fsync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except BaseException:
+            with suppress(OSError):  # never made, or a bad disk: the first error says why
+                temporary.unlink()
+            raise
+        _fsync(path.parent)
     return entry
 
 
@@ -141,10 +143,10 @@ def staging_folder(folder: Path) -> Iterator[Path]:
 
     At the end it is gone, and so are the folders made for it that nothing was adopted into.
     """
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    missing = _missing_folders(folder)
     with storage_faults(folder, "store.path"):
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
             staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
             try:
                 yield staging
@@ -224,6 +226,8 @@ def find_checkpoint(manifest_path: Path, expected_fingerprint: str) -> Found:
             verify_files(manifest_path.parent, manifest.files)
     except StoreCorruptionError as error:
         return Found(None, str(error))
+    except OSError as error:  # a bad sector, or somebody else's file
+        return Found(None, f"{manifest_path.parent} cannot be read: {error}")
     return Found(manifest)
 
 
@@ -257,6 +261,19 @@ class Store:
     def run_folder(self, run_id: str) -> Path:
         """Folder of what a run leaves for its reader."""
         return self.root / "runs" / run_id
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """Give the folder and its parents as far as they are not there, the innermost first."""
+    return [one for one in (folder, *folder.parents) if not one.exists()]
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents so that they outlive a power cut, as what goes into them."""
+    missing = _missing_folders(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        _fsync(one.parent)
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

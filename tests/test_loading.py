@@ -1,8 +1,10 @@
+import csv
+import gzip
 import json
 import pickle
 import random
 import zlib  # noqa: F401 before Paddle, which brings its own
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -13,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import parts
-from tasks.engine.tokenizer import QuestionTokenizer
+from tasks import loading, parts
+from tasks.engine.tokenizer import Encoded, QuestionTokenizer
 from tasks.errors import InputError, ModelError, StorageError, StoreCorruptionError
 from tasks.loading import LoadRequest, encode_rows, load_passages
 from tasks.parts import read_rows
 from tasks.passage_files import read_passages
+from tasks.passage_kinds import KINDS
 from tasks.passages import Passage, Reason, Reject
 from tasks.store import Manifest, file_sha256, find_checkpoint
 from tasks.tables import DATASET, REJECTS
@@ -214,10 +217,36 @@ def test_input_that_breaks_midway_leaves_nothing_behind(
     assert list(request_for.folder.parent.iterdir()) == []
 
 
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def with_a_wrong_checksum(data: bytes) -> bytes:
+    return data[:-8] + bytes(8)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".parquet"])
+@pytest.mark.parametrize("damage", [cut, with_a_wrong_checksum])
+def test_packed_input_that_is_damaged_leaves_nothing_behind(
+    request_for: LoadRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    damage: Callable[[bytes], bytes],
+) -> None:
+    small_parts(monkeypatch, 100)
+    path = tmp_path / f"passages{suffix}"
+    write_kind(path, [(f"长江{number}", "长江") for number in range(500)])
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=r"cannot be read on after \d+ rows: .*copy it again"):
+        load_passages(replace(request_for, predict_file=path))
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_unusable_model_or_missing_input_creates_no_folder(
     request_for: LoadRequest, tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="no such file"):
         load_passages(request_for)
     with pytest.raises(ModelError):
         load_passages(replace(request_for, model_folder=tmp_path))
@@ -235,6 +264,53 @@ def test_input_that_changed_since_its_fingerprint_is_refused(
     with pytest.raises(InputError, match="changed while it was read"):
         load_passages(replace(known, folder=tmp_path / "other"))
     assert not (tmp_path / "other").exists()
+
+
+def append_a_row(path: Path) -> None:
+    with path.open("a") as file:
+        file.write('\n{"context": "a", "answer": "b"}')
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def put_another_in_its_place(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes().replace("长".encode(), "短".encode()))
+    other.replace(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (append_a_row, "changed while it was read"),
+        (cut_short, "changed while it was read"),
+        (put_another_in_its_place, "changed while it was read"),
+        (Path.unlink, "cannot be read: No such file"),
+    ],
+)
+def test_input_that_changes_while_it_is_read_is_refused_and_leaves_nothing_behind(
+    request_for: LoadRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    message: str,
+) -> None:
+    path = request_for.predict_file
+    assert path is not None
+    write_rows(path, 20)
+    known = replace(request_for, input_sha256=file_sha256(path))
+
+    class ChangesTheInput(parts.PartWriter):
+        def add(self, passage: Passage, encoded: Encoded) -> None:
+            super().add(passage, encoded)
+            if passage.row == 3:
+                change(path)
+
+    monkeypatch.setattr(loading, "PartWriter", ChangesTheInput)
+    with pytest.raises(InputError, match=message):
+        load_passages(known)
+    assert not request_for.folder.parent.exists()
 
 
 def test_store_that_cannot_be_written_is_named(request_for: LoadRequest) -> None:
@@ -281,6 +357,95 @@ def test_template_that_does_not_fit_is_a_reject_of_its_row(request_for: LoadRequ
     loaded = load_passages(replace(request_for, template=4))
     assert loaded.details["reject_reasons"] == {Reason.TEMPLATE_DOES_NOT_FIT: 1}
     assert whole(request_for)["row"].to_pylist() == [1]
+
+
+# ---- text
+
+ODD = [
+    ("长\x00江", "\x00长"),
+    ("".join(map(chr, range(0x20))) + "长", "长" + "".join(map(chr, range(0x7F, 0xA0)))),
+    ("长\x1b[31m江\x9b2J\x07", "\x1b]0;长\x07"),
+    ("\ufeff长\ufeff江", "长\ufeff"),
+    (" \t长\r\n江\r\n\n ", "长 "),
+    ("长\u2028江\u2029\x85\v\f", "长\u3000"),
+    ("\u202e长江\u202c \u200f\u2067\u200e", "\u061c长"),
+    ("ＡＢＣ１２３　ｶﾅ カナ ABC123", "１２３"),
+    ("👨‍👩‍👧 🇨🇳 长 👍🏽", "👍🏽"),
+    ("e\u0301 é 长\u0301 𠀀 ﷺ ㍿", "e\u0301"),
+    ("长\ufffd\ufffe\uffff\U0010ffff\ue000\U000e0001", "长\ufffd"),
+    ('长"江\\n,"",\\u0000', '"长"'),
+    ("=cmd|' /C calc'!A0", "@长"),
+    ("[CLS]长[SEP][MASK][UNK]", "[MASK]"),
+    ("<script>长</script> {{7*7}} ${长} %s", "<b>"),
+    ("长江是中国最长的河流。", "不在文中"),
+    ("长江", "长江"),
+    ("长江", "长江"),
+]
+
+
+def write_kind(path: Path, pairs: list[tuple[str, str]]) -> None:
+    """Write the same rows as a file of any kind; two of them have one id."""
+    rows = [
+        {"context": context, "answer": answer, "id": str(number // 2), "question": answer}
+        for number, (context, answer) in enumerate(pairs)
+    ]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
+        return
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "wt", encoding="utf-8", newline="") as file:
+        if ".csv" in path.suffixes:
+            writer = csv.DictWriter(file, list(rows[0]), quoting=csv.QUOTE_ALL)
+            writer.writeheader()
+            writer.writerows(rows)
+        elif ".json" in path.suffixes:
+            json.dump(rows, file, ensure_ascii=False)
+        else:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_odd_text_and_doubled_rows_come_into_the_store_unchanged(
+    request_for: LoadRequest, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / f"odd{kind}"
+    write_kind(path, ODD)
+    loaded = load_passages(replace(request_for, predict_file=path))
+    assert loaded.details["reject_reasons"] == {}
+    table = whole(request_for)
+    pairs = zip(table["context"].to_pylist(), table["answer"].to_pylist(), strict=True)
+    assert list(pairs) == ODD
+    assert table["reference"].to_pylist() == [answer for _, answer in ODD]
+    assert table["id"].to_pylist() == [str(number // 2) for number in range(len(ODD))]
+    assert table["row"].to_pylist() == list(range(len(ODD)))
+
+
+def test_row_of_a_megabyte_comes_into_the_store_unchanged(request_for: LoadRequest) -> None:
+    assert request_for.predict_file is not None
+    pair = ("长" * 340_000, "江")
+    write_kind(request_for.predict_file, [pair])
+    assert request_for.predict_file.stat().st_size > 1_000_000
+    load_passages(request_for)
+    (row,) = whole(request_for).to_pylist()
+    assert (row["context"], row["answer"], row["seq_len"]) == (*pair, 512)
+
+
+def test_message_about_a_bad_row_has_nothing_that_a_terminal_acts_on(
+    request_for: LoadRequest,
+) -> None:
+    path = request_for.predict_file
+    assert path is not None
+    for line in (
+        '{"context": "\x1b[31m\x9b\u202e", "answer": "\x1b", "id": "\x9b2J"}',
+        '{"context": "\\ud800\\u001b", "answer": "长", "id": "\\u009b2J"}',
+        '{"\x1b]0;a\x07": "\u202e"}',
+        "\x1b[2J\u202e",
+        '{"context": 1, "answer": "长", "id": {"\\u001b": "\\u202e"}}',
+    ):
+        path.write_text(line, encoding="utf-8")
+        with pytest.raises(InputError) as raised:
+            load_passages(replace(request_for, on_bad_row="fail"))
+        assert str(raised.value).isprintable()
 
 
 # ---- reading rows back
