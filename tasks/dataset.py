@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.child import call_in_child
 from tasks.claims import Claims
-from tasks.loading import LoadRequest, load_passages
+from tasks.loading import LoadRequest, load_into
 from tasks.plan import Plan
 from tasks.stage import StageResult
 
@@ -25,7 +25,7 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
         StorageError: the store cannot be written.
     """
     started = time.monotonic()
-    make = partial(call_in_child, load_passages, make_request(plan))
+    make = partial(call_in_child, load_into, plan.store, make_request(plan))
     made = claims.once(plan.dataset.fingerprint, plan.dataset.find, make)
     return StageResult("load", made, time.monotonic() - started)
 

@@ -16,7 +16,8 @@ from tasks.parts import PartWriter
 from tasks.passage_files import read_passages
 from tasks.passage_kinds import identify
 from tasks.passages import Passage, Reject, parse_record
-from tasks.store import MANIFEST, Manifest, commit_manifest, staging_folder
+from tasks.store import MANIFEST, Manifest, Store, commit_manifest, staging_folder
+from tasks.store_lock import using
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,15 @@ def load_passages(request: LoadRequest) -> Manifest:
         )
         commit_manifest(request.folder / MANIFEST, manifest)
     return manifest
+
+
+def load_into(store: Store, request: LoadRequest) -> Manifest:
+    """Make the dataset checkpoint as `load_passages` does, with the store in use meanwhile.
+
+    A child process can outlive its run that was killed; no gc may take away what it commits.
+    """
+    with using(store):
+        return load_passages(request)
 
 
 def encode_rows(
