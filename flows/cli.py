@@ -5,13 +5,14 @@ Nothing heavy is imported before a command needs it, so that `wenti --help` answ
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tasks.errors import WentiError
+from tasks.errors import ServerError, WentiError
 
 app = typer.Typer(
     help="Generate questions for passages with a PaddleNLP checkpoint, in restartable steps.",
@@ -37,13 +38,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Export, load, predict what is missing, aggregate; end with a summary."""
     from flows.console import follow
-    from flows.temporary_server import prepare_prefect
+    from flows.temporary_server import connected
     from tasks.config import load_settings
     from tasks.preparation import check_settings
 
     check_settings(load_settings(config, overrides or []))
-    with follow():
-        prepare_prefect()
+    with follow(), connected():
         from flows.question_generation import question_generation
 
         result = question_generation(str(config), overrides or [])
@@ -67,14 +67,13 @@ def rerun(
 ) -> None:
     """Make again what a run lacks, or chosen shards of it, as the run was asked to."""
     from flows.console import follow
-    from flows.temporary_server import prepare_prefect
+    from flows.temporary_server import connected
     from tasks.reruns import parse_shards, plan_rerun
     from tasks.store import Store
 
     chosen = parse_shards(shards)
     plan_rerun(run_name, Store(store), chosen, failed, force)  # the faults that need no Prefect
-    with follow():
-        prepare_prefect()
+    with follow(), connected():
         from flows.question_generation import rerun as rerun_flow
 
         result = rerun_flow(run_name, str(store), chosen, failed, force)
@@ -185,13 +184,12 @@ def verify(
 
 def _repair(folder: Path) -> None:
     from flows.console import follow, visible
-    from flows.temporary_server import prepare_prefect
+    from flows.temporary_server import connected
     from tasks.runs import store_of
     from tasks.store_lock import using
     from tasks.verification import restore_results
 
-    with follow():
-        prepare_prefect()
+    with follow(), connected():
         from flows.question_generation import rerun as rerun_flow
 
         fresh = rerun_flow(str(folder))["folder"]
@@ -235,4 +233,7 @@ def main() -> None:
         from flows.console import visible
 
         typer.echo(f"wenti: {visible(str(error))}", err=True)
+        if isinstance(error, ServerError):
+            # Prefect would try for a minute to hand its events to the server that is gone.
+            os._exit(error.exit_code)
         sys.exit(error.exit_code)

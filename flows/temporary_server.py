@@ -1,4 +1,4 @@
-"""Prefect's own temporary server, for runs with no server set up."""
+"""The Prefect server of a run: the one that is set up, or else Prefect's own temporary one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tasks.errors import ServerError
 
 logger = logging.getLogger("wenti.server")
 
@@ -23,17 +27,45 @@ PREFECT_DEFAULTS = {
 }
 
 
-def prepare_prefect() -> None:
-    """Import Prefect with our defaults, and start its temporary server if it has no other."""
+@contextmanager
+def connected() -> Iterator[None]:
+    """Import Prefect with our defaults and have a server for what runs in this block.
+
+    Raises:
+        ServerError: the server cannot be reached, at the beginning or at the end.
+    """
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
+    import httpx
+
+    _start_if_none()
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise ServerError(
+            f"Prefect's server went away ({error}); what was made is kept, and the same command "
+            "goes on from there once the server is back"
+        ) from error
+
+
+def _start_if_none() -> None:
+    from prefect import get_client
     from prefect.settings import get_current_settings
 
-    if get_current_settings().api.url is None:
+    url = get_current_settings().api.url
+    if url is None:
         logger.info("starting Prefect's temporary server; that takes some seconds")
         thread = threading.Thread(target=_start_server, daemon=True)
         thread.start()
         thread.join()
+        return
+    with get_client(sync_client=True) as client:
+        fault = client.api_healthcheck()
+    if fault is not None:
+        raise ServerError(
+            f"Prefect's server at {url} cannot be reached ({fault}); start it, correct "
+            "PREFECT_API_URL, or unset that to use a temporary one"
+        )
 
 
 def _start_server() -> None:

@@ -10,7 +10,8 @@
     │   ├── ExportError        no engine can export this model with these settings
     │   ├── DeviceError        a device of `predict.devices` is not there
     │   ├── StorageError       the store cannot be written: disk full, read-only, no permission
-    │   └── StoreBusyError     a run is using the store, so that nothing can be removed from it
+    │   ├── StoreBusyError     a run is using the store, so that nothing can be removed from it
+    │   └── ServerError        Prefect's server cannot be reached
     ├── StoreCorruptionError   a committed file is not what its manifest says
     ├── StoppedError           the run was interrupted while this waited for its turn
     ├── WorkerError            a worker process died; a retry may cure it
@@ -101,6 +102,10 @@ class StorageError(UnusableError):
 
 class StoreBusyError(UnusableError):
     """A run is using the store, so that nothing can be removed from it."""
+
+
+class ServerError(UnusableError):
+    """Prefect's server cannot be reached; checkpoints do not need it and are kept."""
 
 
 class StoreCorruptionError(WentiError):
