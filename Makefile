@@ -1,14 +1,16 @@
 # `make demo` and `make test` install by themselves what they need, into .venv.
 PYTHON ?= python3.11
+MINUTES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint check install constraints data clean
+.PHONY: help demo test soak lint check install constraints data clean
 
 help:
 	@echo 'make demo         install, then generate questions for the sample passages'
 	@echo 'make test         install, then run the tests'
+	@echo 'make soak         disturb runs at random for MINUTES=20, and count what was lost'
 	@echo 'make check        ruff, mypy and the tests: what CI runs'
 	@echo 'make data         make the sample passages and train the sample model again'
 	@echo 'make constraints  resolve the versions in constraints.txt anew'
@@ -20,8 +22,12 @@ demo: $(INSTALLED)
 	@echo
 	@$(BIN)/wenti show latest -n 5
 
+# A file of tests stays in one process: its fixtures are runs and models.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import re
+import shlex
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -81,7 +83,8 @@ def follow() -> Iterator[None]:
         with _progress_bar(console) if console.is_terminal else nullcontext():
             yield
     except KeyboardInterrupt:
-        logger.warning("interrupted; what is made is kept, the same command goes on from there")
+        command = shlex.join(["wenti", *sys.argv[1:]])
+        logger.warning("interrupted; what is made is kept, this goes on from there: %s", command)
         raise
 
 

@@ -157,6 +157,7 @@ _STORAGE_REMEDIES = {
     errno.EROFS: "the file system is read-only; choose another place",
     errno.EACCES: "permission denied; choose another place or change its owner",
     errno.EPERM: "permission denied; choose another place or change its owner",
+    errno.ENOLCK: "this file system has no locks; choose another place",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another place",
 }
 

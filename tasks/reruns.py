@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from tasks.errors import InputError
 from tasks.jobs import Selection
 from tasks.journal import JOURNAL_FILE, read_journal
 from tasks.plan import Plan
-from tasks.runs import RUN_FILE, find_run, settings_of_run
+from tasks.runs import find_run, read_record, settings_of_run
 from tasks.settings import Settings
 from tasks.store import Store
 
@@ -74,8 +73,7 @@ def plan_rerun(
             remedy = "without --failed, all that is missing is made"
             raise InputError(f"no shard failed in run {folder.name}; {remedy}")
     chosen = None if shards is None else frozenset(shards)
-    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
-    return Rerun(settings_of_run(folder), record, Selection(chosen, is_forced))
+    return Rerun(settings_of_run(folder), read_record(folder), Selection(chosen, is_forced))
 
 
 def parse_shards(text: str | None) -> list[int] | None:

@@ -16,7 +16,7 @@ import yaml
 
 from tasks.claims import Claims
 from tasks.config import load_settings
-from tasks.errors import InputError, storage_faults
+from tasks.errors import InputError, StoreCorruptionError, storage_faults
 from tasks.journal import JOURNAL_FILE, Journal
 from tasks.model_files import is_folder_path
 from tasks.plan import Plan
@@ -149,10 +149,22 @@ def point_latest(store: Store, run_id: str) -> None:
 def read_records(store: Store) -> Iterator[dict[str, Any]]:
     """Give the run.json of every run of a store, oldest first; an unreadable one is left out."""
     for path in sorted(store.root.glob(f"runs/2*/{RUN_FILE}")):
-        with suppress(OSError, ValueError, RecursionError):
-            record = json.loads(path.read_bytes())
-            if isinstance(record, dict):
-                yield record
+        with suppress(StoreCorruptionError):
+            yield read_record(path.parent)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Give a run's run.json.
+
+    Raises:
+        StoreCorruptionError: it cannot be read.
+    """
+    path = folder / RUN_FILE
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        remedy = "start a new run with `wenti run` of its config"
+        raise StoreCorruptionError(f"{path} is damaged ({error}); {remedy}") from error
 
 
 def store_of(folder: Path) -> Store:
@@ -179,7 +191,7 @@ def find_results(name: str, store: Store) -> Path:
     """
     folder = find_run(name, store)
     if not (folder / SUCCESS_FILE).is_file():
-        record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        record = read_record(folder)
         why = f": {record['error']}" if "error" in record else ""
         raise InputError(f"run {folder.name} has no results, it is {record['state']}{why}")
     return folder

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tasks.errors import StoreCorruptionError
 from tasks.parts import read_rows
-from tasks.runs import RUN_FILE, SUCCESS_FILE, store_of
+from tasks.runs import SUCCESS_FILE, read_record, store_of
 from tasks.shard_files import read_shard
 from tasks.shards import Shard, plan_shards
 from tasks.store import (
@@ -42,7 +42,7 @@ def verify_run(folder: Path) -> list[Checked]:
     Sizes, sha256 and fingerprints of all files are compared with what was committed, and the rows
     of every shard with those of the dataset.
     """
-    record = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    record = read_record(folder)
     store = store_of(folder)
     export = store.export_folder(record["export"]) / MANIFEST
     dataset = store.dataset_folder(record["dataset"]) / MANIFEST

@@ -123,8 +123,8 @@ def test_a_stopped_owner_is_succeeded_and_does_no_harm_when_it_wakes_up(
 def test_an_owner_that_works_is_waited_for_longer_than_a_beat(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "STALE_SECONDS", 2.5)
-    owner = multiprocessing.get_context("spawn").Process(target=once, args=(tmp_path, 4.0))
+    monkeypatch.setattr(claims, "STALE_SECONDS", 4.0)
+    owner = multiprocessing.get_context("spawn").Process(target=once, args=(tmp_path, 6.0))
     owner.start()
     wait_for_a_maker(tmp_path)
     once(tmp_path, 0.0)

@@ -63,7 +63,7 @@ def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
         process.terminate()
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "the same command goes on from there" in messages
+    assert f"goes on from there: wenti run configs/demo.yaml --set store.path={store}" in messages
     assert "Traceback" not in messages
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []

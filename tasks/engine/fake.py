@@ -173,7 +173,8 @@ class FakeDetokenizer:
 
     def decode(self, output_ids: Sequence[int]) -> str:
         """Give the question; see `tasks.generation.Detokenizer`."""
-        return "".join(self._vocabulary[i] for i in output_ids if i not in self._special)
+        words = (self._vocabulary[i] for i in output_ids if i not in self._special)
+        return "".join(word.removeprefix("##") for word in words)
 
 
 def load_fake(contract: Contract) -> FakeEngine:
