@@ -36,6 +36,7 @@ class Child:
         spawn = multiprocessing.get_context("spawn")
         self.name = name
         self._connection, theirs = spawn.Pipe()
+        self._stopping = threading.Lock()
         self._process = spawn.Process(
             target=_start, args=(target, theirs, *args), name=f"wenti {name}", daemon=True
         )
@@ -75,15 +76,16 @@ class Child:
         return answer
 
     def stop(self) -> None:
-        """End the process, at the latest by a kill."""
+        """End the process, at the latest by a kill; several threads may."""
         with _lock:
             _running.discard(self)
-        self._process.terminate()
-        self._process.join(STOP_SECONDS)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._connection.close()
+        with self._stopping:  # who closes the connection second could close another file
+            self._process.terminate()
+            self._process.join(STOP_SECONDS)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+            self._connection.close()
 
     def _death(self) -> WorkerError:
         self._process.join(STOP_SECONDS)

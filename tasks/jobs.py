@@ -12,8 +12,9 @@ import pyarrow as pa
 from tasks.errors import InputError
 from tasks.parts import read_rows
 from tasks.plan import Plan
+from tasks.shard_files import find_shard
 from tasks.shards import Shard, plan_shards
-from tasks.store import Found, Manifest, find_checkpoint
+from tasks.store import Found, Manifest
 
 
 @dataclass(frozen=True)
@@ -130,4 +131,4 @@ def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
 
 def look_up(job: ShardJob) -> Found:
     """Read a shard of the store back; a damaged one counts as missing, with the reason."""
-    return find_checkpoint(job.manifest_path, job.fingerprint)
+    return find_shard(job.folder, job.shard, job.fingerprint)

@@ -1,4 +1,4 @@
-"""Reading a shard back, beside the rows of the dataset that it answers."""
+"""Finding a shard, and reading it back beside the rows of the dataset that it answers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import StoreCorruptionError
-from tasks.store import Manifest
+from tasks.shards import Shard
+from tasks.store import Found, Manifest, find_checkpoint
 from tasks.tables import SHARD, read_batches
+
+
+def find_shard(folder: Path, shard: Shard, fingerprint: str) -> Found:
+    """Look a shard up as `find_checkpoint` does; one that is another shard's is damaged."""
+    found = find_checkpoint(folder / shard.manifest_name, fingerprint)
+    # All shards have one fingerprint: what tells them apart are the names of their files.
+    if found.manifest is not None and not found.manifest.files[0].name.startswith(shard.name):
+        return Found(None, f"{folder / shard.manifest_name} belongs to another shard")
+    return found
 
 
 def read_shard(folder: Path, manifest: Manifest, rows: pa.Table) -> tuple[pa.Table, pa.Table]:

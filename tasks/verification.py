@@ -12,7 +12,7 @@ from pathlib import Path
 from tasks.errors import StoreCorruptionError
 from tasks.parts import read_rows
 from tasks.runs import SUCCESS_FILE, read_record, store_of
-from tasks.shard_files import read_shard
+from tasks.shard_files import find_shard, read_shard
 from tasks.shards import Shard, plan_shards
 from tasks.store import (
     MANIFEST,
@@ -69,7 +69,7 @@ def _check_shards(
     folder, fingerprint = store.predictions_folder(record["predictions"]), record["predictions"]
     for shard in plan_shards(dataset.details["rows"], int(record["rows_per_shard"])):
         manifest = folder / shard.manifest_name
-        found = find_checkpoint(manifest, fingerprint)
+        found = find_shard(folder, shard, fingerprint)
         if found.manifest is not None:
             found = _check_rows(folder, found.manifest, store, dataset, shard)
         yield _describe(f"shard {shard.index}", manifest, found)

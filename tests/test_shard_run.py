@@ -20,6 +20,7 @@ from tasks.generation import Question
 from tasks.jobs import ShardJob
 from tasks.limits import FIRST_SECONDS, SHORTEST_SECONDS, DeviceLimits
 from tasks.parts import REJECTS_FILE
+from tasks.shard_files import find_shard
 from tasks.shard_run import ShardRun
 from tasks.shards import Shard
 from tasks.store import Manifest, find_checkpoint
@@ -248,3 +249,13 @@ def test_deadlines_follow_the_measured_speed_of_the_device() -> None:
     limits.forget_speed()
     assert limits.deadline(10) == FIRST_SECONDS
     assert DeviceLimits(fixed_seconds=2.5).deadline(10_000) == 2.5
+
+
+def test_the_manifest_of_another_shard_is_damage(
+    dataset: Manifest, dataset_folder: Path, tmp_path: Path
+) -> None:
+    job = make(dataset, dataset_folder, tmp_path, FaultyRunner()).job
+    other = Shard(1, 2, 0, len(LENGTHS))
+    assert find_shard(tmp_path, job.shard, job.fingerprint).state == "made"
+    (tmp_path / other.manifest_name).write_bytes(job.manifest_path.read_bytes())
+    assert find_shard(tmp_path, other, job.fingerprint).state == "damaged"
