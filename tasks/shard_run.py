@@ -104,8 +104,11 @@ class ShardRun:
             found = self._runner.run(work.positions, self._limits.deadline(tokens))
         except OutOfMemoryError as error:
             self._limits.learn_too_large(tokens)
-            self._on_failure(error)
-            self._split_or_reject(work, error)
+            if len(work.positions) == 1:  # a new worker has more room, as if it had crashed
+                self._recover(work, error)
+            else:
+                self._on_failure(error)
+                self._split_or_reject(work, error)
         except WorkerError as error:
             self._recover(work, error)
         else:

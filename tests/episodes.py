@@ -1,4 +1,7 @@
-"""What an episode of the soak consists of, all drawn from its seed; only damage is also done here."""
+"""What an episode of the soak consists of, all of it drawn from the seed.
+
+Nothing is done here, but for the damage to a store between its runs.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,14 @@ class Damage(Drawn):
         files = sorted(find_committed(store))
         if not files:
             return False
-        victim, other = (files[int(at * len(files))] for at in (self.where, self.other))
+        victim = files[int(self.where * len(files))]
         content = victim.read_bytes()
         if self.how == "delete":
             victim.unlink()
             return True
         if self.how == "swap":
+            alike = [path for path in files if path.suffix == victim.suffix]
+            other = alike[int(self.other * len(alike))]
             victim.write_bytes(other.read_bytes())
             other.write_bytes(content)
         else:
@@ -64,11 +69,15 @@ def find_committed(store: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Round:
-    """Runs that start at once, what happens to them, and what is done to the store before."""
+    """Runs that start at once, what happens to them, and what is done to the store before.
+
+    `wipes`: all shards are deleted, so that there is much to do; `collects`: `wenti gc --delete`.
+    """
 
     runs: int
     disturbances: tuple[Disturbance, ...]
     damages: tuple[Damage, ...]
+    wipes: bool
     collects: bool
 
     @classmethod
@@ -79,6 +88,7 @@ class Round:
             runs,
             tuple(rng.choice(line).draw(rng, runs) for line in lines),
             tuple(Damage.draw(rng) for _ in range(rng.choice([0, 0, 1, 3]))),
+            rng.random() < 0.5,
             rng.random() < 0.2,
         )
 
@@ -106,6 +116,7 @@ class Episode:
     def __str__(self) -> str:
         lines = [f"episode {self.seed}: {BIG if self.is_big else SMALL} rows, store {self.start}"]
         for one in self.rounds:
-            done = [*one.damages, *(["gc"] if one.collects else []), *one.disturbances]
-            lines.append(f"{one.runs} x ({'; '.join(map(str, done))})")
+            also = (["wipe"] if one.wipes else []) + (["gc"] if one.collects else [])
+            done = "; ".join(map(str, [*one.damages, *also, *one.disturbances]))
+            lines.append(f"{one.runs} x ({done})")
         return " | ".join(lines)
