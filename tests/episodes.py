@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.disturbances import KINDS, Disturbance, Drawn
+from tests.disturbances import LINES, ClockJumps, Disturbance, Drawn
 
 SMALL, BIG = 30, 300  # rows
 STARTS = ("empty", "without shards", "done")
@@ -83,10 +83,11 @@ class Round:
     @classmethod
     def draw(cls, rng: random.Random) -> Round:
         runs = rng.choice([1, 1, 2])
-        lines = rng.sample(KINDS, rng.choice([1, 1, 2]))
+        kinds = [rng.choice(line) for line in rng.sample(LINES, rng.choice([1, 1, 2]))]
+        kinds += [ClockJumps] * (rng.random() < 0.2)
         return cls(
             runs,
-            tuple(rng.choice(line).draw(rng, runs) for line in lines),
+            tuple(kind.draw(rng, runs) for kind in kinds),
             tuple(Damage.draw(rng) for _ in range(rng.choice([0, 0, 1, 3]))),
             rng.random() < 0.5,
             rng.random() < 0.2,
