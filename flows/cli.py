@@ -6,8 +6,10 @@ Nothing heavy is imported before a command needs it, so that `wenti --help` answ
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -225,8 +227,14 @@ def gc(
         print_garbage(garbage, delete)
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; an error that Wenti knows is one message and its exit code."""
+    # Schedulers stop a job by SIGTERM; it ends as by Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         app(standalone_mode=True)
     except WentiError as error:

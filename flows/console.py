@@ -10,12 +10,10 @@ import json
 import logging
 import re
 import shlex
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -78,7 +76,6 @@ def follow() -> Iterator[None]:
     """Show on standard error what happens in this block."""
     console = Console(stderr=True)
     _log_to(console)
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with _progress_bar(console) if console.is_terminal else nullcontext():
             yield
@@ -86,11 +83,6 @@ def follow() -> Iterator[None]:
         command = shlex.join(["wenti", *sys.argv[1:]])
         logger.warning("interrupted; what is made is kept, this goes on from there: %s", command)
         raise
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Let SIGTERM, by which schedulers stop a job, end it as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 @contextmanager

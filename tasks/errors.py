@@ -10,6 +10,7 @@
     │   ├── ExportError        no engine can export this model with these settings
     │   ├── DeviceError        a device of `predict.devices` is not there
     │   ├── StorageError       the store cannot be written: disk full, read-only, no permission
+    │   │   └── DiskError      the disk itself failed; a retry may cure it
     │   ├── StoreBusyError     a run is using the store, so that nothing can be removed from it
     │   └── ServerError        Prefect's server cannot be reached
     ├── StoreCorruptionError   a committed file is not what its manifest says
@@ -100,6 +101,10 @@ class StorageError(UnusableError):
     """A file cannot be written: the disk is full, read-only, or closed to this user."""
 
 
+class DiskError(StorageError):
+    """The disk failed to read or write; once in a while, a retry cures it."""
+
+
 class StoreBusyError(UnusableError):
     """A run is using the store, so that nothing can be removed from it."""
 
@@ -157,6 +162,7 @@ _STORAGE_REMEDIES = {
     errno.EROFS: "the file system is read-only; choose another place",
     errno.EACCES: "permission denied; choose another place or change its owner",
     errno.EPERM: "permission denied; choose another place or change its owner",
+    errno.EIO: "the disk failed; try again, check it, or choose another place",
     errno.ENOLCK: "this file system has no locks; choose another place",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another place",
 }
@@ -174,4 +180,5 @@ def storage_faults(path: Path, setting: str) -> Iterator[None]:
         remedy = _STORAGE_REMEDIES.get(error.errno or 0)
         if remedy is None:
             raise
-        raise StorageError(f"cannot write {path}: {remedy} with `{setting}`") from error
+        kind = DiskError if error.errno == errno.EIO else StorageError
+        raise kind(f"cannot write {path}: {remedy} with `{setting}`") from error

@@ -14,7 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.tasks import Task, exponential_backoff
 
 from tasks.claims import Made
-from tasks.errors import StorageError, StoreCorruptionError, WorkerError, describe_error
+from tasks.errors import DiskError, StoreCorruptionError, WorkerError, describe_error
 from tasks.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.plan import Plan
 from tasks.pool import WorkerPool
@@ -27,9 +27,7 @@ LEFT_OUT = "left out of this rerun"
 def can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | None]) -> bool:
     """Tell what another attempt can cure: a dead worker or an I/O error, but no full disk."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, WorkerError | StoreCorruptionError | OSError) and not isinstance(
-        error, StorageError
-    )
+    return isinstance(error, WorkerError | StoreCorruptionError | OSError | DiskError)
 
 
 @task(
