@@ -40,7 +40,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Export, load, predict what is missing, aggregate; end with a summary."""
     from flows.console import follow
-    from flows.temporary_server import connected
+    from flows.server import connected
     from tasks.config import load_settings
     from tasks.preparation import check_settings
 
@@ -69,7 +69,7 @@ def rerun(
 ) -> None:
     """Make again what a run lacks, or chosen shards of it, as the run was asked to."""
     from flows.console import follow
-    from flows.temporary_server import connected
+    from flows.server import connected
     from tasks.reruns import parse_shards, plan_rerun
     from tasks.store import Store
 
@@ -186,7 +186,7 @@ def verify(
 
 def _repair(folder: Path) -> None:
     from flows.console import follow, visible
-    from flows.temporary_server import connected
+    from flows.server import connected
     from tasks.runs import store_of
     from tasks.store_lock import using
     from tasks.verification import restore_results

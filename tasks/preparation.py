@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,8 @@ from tasks.plan import Plan, make_plan, open_store
 from tasks.preflight import check
 from tasks.settings import Settings
 from tasks.store_lock import using
+
+logger = logging.getLogger("wenti.preparation")
 
 
 def check_settings(settings: Settings) -> None:
@@ -31,6 +34,8 @@ def prepared(settings: Settings) -> Iterator[Plan]:
         StorageError: the store cannot be written.
     """
     check_settings(settings)
+    if settings.export.engine_name == "fake":
+        logger.warning("export.engine is fake: the questions of this run are made up")
     store = open_store(settings)
     with using(store):
         yield make_plan(settings, get_model(settings, store))

@@ -123,6 +123,7 @@ def _stage(name: str, planned: Planned, found: Found, rows: int | None = None) -
 
 def _shard(job: ShardJob, found: Found, history: ShardHistory | None) -> ShardStatus:
     shard, known = job.shard, history or ShardHistory(found.state)
+    # The store tells whether it is there; a journal may be older than what the store has now.
     is_there, has_failed = found.manifest is not None, known.state == "failed"
     return ShardStatus(
         index=shard.index,

@@ -31,7 +31,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from flows.temporary_server import PREFECT_DEFAULTS
+from flows.server import PREFECT_DEFAULTS
 from tasks.store_lock import LOCK_FILE
 from tests.disturbances import Scene
 from tests.episodes import BIG, SMALL, Episode, Round
