@@ -81,7 +81,7 @@ def test_a_stopped_run_is_succeeded_and_harms_nothing_when_it_wakes_up(
         rehearsal.check(store, run)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_racing_runs_that_are_stopped_and_continued_at_random_end_right(
     rehearsal: Rehearsal, tmp_path: Path, slowly: dict[str, str], seed: int
 ) -> None:

@@ -77,7 +77,7 @@ def test_a_fault_that_passes_changes_no_byte_and_is_told(
     rehearsal: Rehearsal, store: Path, tmp_path: Path, digests: dict[int, str], kind: str
 ) -> None:
     fault = faulty(tmp_path, {"row": digests[8], "kind": kind, "once": True})
-    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=3", **fault)
+    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=2", **fault)
     assert code == 0, messages
     rehearsal.check(store)
     attempts = [(shard["state"], shard["attempts"]) for shard in shards_of(rehearsal, store)]
@@ -89,7 +89,7 @@ def test_a_row_that_breaks_the_engine_is_rejected_with_the_reason_and_no_other_i
     rehearsal: Rehearsal, store: Path, tmp_path: Path, digests: dict[int, str], kind: str
 ) -> None:
     fault = faulty(tmp_path, {"row": digests[8], "kind": kind})
-    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=3", **fault)
+    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=2", **fault)
     assert code == 0, messages
     results, whole = (place / "runs/latest" for place in (store, rehearsal.undisturbed))
     rejects = pq.read_table(results / "rejects.parquet").to_pylist()
