@@ -133,19 +133,21 @@ class _Watch:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        digest, dash, shard = path.name.partition("-")
+        self._shown = f"{digest[:12]}{dash}{shard}"  # a fingerprint as it is told elsewhere
         self._beat: tuple[int, int] | None = None
         self._since = time.monotonic()
         self._is_told = False
 
     def look(self) -> None:
         if not self._is_told:
-            logger.info("waiting for another run that is making %s", self._path.name)
+            logger.info("waiting for another run that is making %s", self._shown)
             self._is_told = True
         beat, now = _last_beat(self._path), time.monotonic()
         if beat != self._beat:
             self._beat, self._since = beat, now
         elif now - self._since > STALE_SECONDS:
-            logger.warning("the run that was making %s does not move", self._path.name)
+            logger.warning("the run that was making %s does not move", self._shown)
             self._path.unlink(missing_ok=True)  # the next try makes and locks a new file
 
 
