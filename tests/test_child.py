@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 
 import psutil
@@ -112,3 +113,11 @@ def test_stopping_all_children_frees_whoever_waits() -> None:
     waiting.join(timeout=30)
     assert not waiting.is_alive()
     assert len(failures) == 1
+
+
+def test_several_threads_may_stop_a_child() -> None:
+    for _ in range(10):
+        child = Child("sleeper", sleep)
+        with ThreadPoolExecutor(4) as threads:
+            stopping = [threads.submit(child.stop) for _ in range(4)]
+        assert [each.exception() for each in stopping] == [None] * 4

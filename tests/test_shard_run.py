@@ -32,6 +32,7 @@ FAULTS: dict[str, type[WorkerError]] = {
     "hang": BatchTimeoutError,
     "nonsense": BadOutputError,
 }
+ERRORS = {**FAULTS, "no room": OutOfMemoryError}
 
 
 @dataclass
@@ -62,7 +63,7 @@ class FaultyRunner:
         for row in rows:
             if row in self.faults and self.times > 0:
                 self.times -= 1
-                raise FAULTS[self.faults[row]](f"{self.faults[row]} in a batch")
+                raise ERRORS[self.faults[row]](f"{self.faults[row]} in a batch")
         return [[Question(f"question {row}", row / 8, [row, 3], True)] for row in rows]
 
     def check(self) -> None:
@@ -221,6 +222,16 @@ def test_a_single_row_that_does_not_fit_is_rejected(
 ) -> None:
     made = make(dataset, dataset_folder, tmp_path, FaultyRunner(memory=260))
     assert made.reasons == {3: "out_of_memory"}
+
+
+def test_a_single_row_that_does_not_fit_once_is_not_rejected(
+    dataset: Manifest, dataset_folder: Path, tmp_path: Path
+) -> None:
+    runner = FaultyRunner({3: "no room"}, times=1)
+    made = make(dataset, dataset_folder, tmp_path, runner, batch_size=1)
+    assert made.reasons == {}
+    assert made.table.num_rows == len(LENGTHS)
+    assert len(made.errors_heard) == 1
 
 
 def test_an_engine_that_never_works_fails_the_shard_and_rejects_nobody(
