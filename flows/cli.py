@@ -104,7 +104,7 @@ def export(config: Config, overrides: Overrides = None) -> None:
 
         with (
             prepared(load_settings(config, overrides or [])) as plan,
-            Claims(plan.store.claims_folder) as claims,
+            Claims(plan.store.claims_folder).beating() as claims,
         ):
             result = export_model(plan, claims)
     typer.echo(visible(f"{result}\n{plan.export.folder}"))

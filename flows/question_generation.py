@@ -103,7 +103,7 @@ def recorded(plan: Plan, **asked: object) -> Iterator[Run]:
     run = Run.start(plan, **asked)
     logger.info("run %s in %s", run.record["run_id"], run.folder)
     try:
-        with run.claims:
+        with run.claims.beating():
             yield run
     except BaseException as error:
         stop_children()

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from tasks.errors import StoppedError, storage_faults
 from tasks.store import Found, Manifest
@@ -46,7 +45,7 @@ class Made:
 
 
 class Claims:
-    """What one run is making; `with` it, the claims beat, and nobody waits after its end."""
+    """What one run is making."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,22 +53,17 @@ class Claims:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
-    def __enter__(self) -> Claims:
-        """Begin to beat."""
+    @contextmanager
+    def beating(self) -> Iterator[Claims]:
+        """Keep the claims fresh as long as the run lasts."""
         threading.Thread(target=self._beat, name="wenti claims", daemon=True).start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End the beat; who waits for another run gets a `StoppedError`."""
-        self.stop()
+        try:
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
-        """See `__exit__`."""
+        """End the beat; who waits for another run gets a `StoppedError`."""
         self._stopped.set()
 
     def once(self, name: str, find: Callable[[], Found], make: Callable[[], Manifest]) -> Made:

@@ -30,10 +30,6 @@ class ShardJob:
     batch_size: int
     max_tokens_per_batch: int
 
-    def path(self, manifest: Manifest) -> Path:
-        """Give where the shard's Parquet file is."""
-        return self.folder / manifest.files[0].name
-
     @property
     def claim(self) -> str:
         """Name of the claim of the run that makes the shard."""

@@ -6,7 +6,6 @@ import logging
 import queue
 import time
 from functools import partial
-from types import TracebackType
 
 from tasks.claims import Made
 from tasks.errors import WorkerError
@@ -50,16 +49,7 @@ class WorkerPool:
         """How many workers there are."""
         return len(self._workers)
 
-    def __enter__(self) -> WorkerPool:
-        """Give the pool itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         """End every worker for good, and the waiting for other runs."""
         self._run.claims.stop()
         for worker in self._workers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from prefect import task, unmapped
@@ -87,7 +88,7 @@ def _progress(plan: Plan, jobs: Sequence[ShardJob]) -> Progress:
 def _generate(pool: WorkerPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
     """Make what nobody else is making, then wait for the rest or take it over."""
     threads: ThreadPoolTaskRunner[Made | None] = ThreadPoolTaskRunner(max_workers=pool.size)
-    with threads, pool:  # the pool ends first: then no thread waits for a worker any more
+    with threads, closing(pool):  # the pool ends first: then no thread waits for a worker any more
         outcomes = _run_tasks(threads, pool, jobs, wait=False)
         others = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
         waited = _run_tasks(threads, pool, others, wait=True) if others else []

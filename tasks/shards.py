@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -67,9 +64,3 @@ def plan_batches(
         batches[-1].append(position)
         room -= 1
     return batches
-
-
-def restore_order(batches: Sequence[Sequence[int]], values: Sequence[Value]) -> list[Value]:
-    """Put `values`, which are in the order of the batches, back into the order of the rows."""
-    positions = [position for batch in batches for position in batch]
-    return [value for _, value in sorted(zip(positions, values, strict=True), key=lambda p: p[0])]

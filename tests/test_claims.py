@@ -46,7 +46,7 @@ def make(folder: Path, seconds: float = 0.0) -> Manifest:
 
 def once(root: Path, seconds: float) -> None:
     folder = root / "checkpoint"
-    with Claims(root / "claims") as mine:
+    with Claims(root / "claims").beating() as mine:
         mine.once("it", partial(find, folder), partial(make, folder, seconds))
 
 
@@ -87,7 +87,7 @@ def test_what_another_run_is_making_is_left_to_it_if_there_is_other_work(
     tmp_path: Path, owner: BaseProcess
 ) -> None:
     folder = tmp_path / "checkpoint"
-    with Claims(tmp_path / "claims") as mine:
+    with Claims(tmp_path / "claims").beating() as mine:
         assert mine.try_once("it", partial(find, folder), partial(make, folder)) is None
         assert mine.try_once("another", partial(find, folder), partial(make, folder)) is not None
 
@@ -96,7 +96,7 @@ def test_the_claim_of_a_killed_owner_is_free_at_once(tmp_path: Path, owner: Base
     owner.kill()
     owner.join()
     folder = tmp_path / "checkpoint"
-    with Claims(tmp_path / "claims") as mine:
+    with Claims(tmp_path / "claims").beating() as mine:
         made = mine.try_once("it", partial(find, folder), partial(make, folder))
     assert made is not None
     assert not made.is_reused
@@ -134,7 +134,7 @@ def test_an_owner_that_works_is_waited_for_longer_than_a_beat(
 
 def test_the_end_of_a_run_ends_its_waiting(tmp_path: Path, owner: BaseProcess) -> None:
     folder = tmp_path / "checkpoint"
-    with Claims(tmp_path / "claims") as mine:
+    with Claims(tmp_path / "claims").beating() as mine:
         threading.Timer(0.5, mine.stop).start()
         with pytest.raises(StoppedError):
             mine.once("it", partial(find, folder), partial(make, folder))
@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_is_made_again_and_says_why(tmp_path: Path) -> None
     folder = tmp_path / "checkpoint"
     make(folder)
     (folder / "file").write_bytes(b"Content")
-    with Claims(tmp_path / "claims") as mine:
+    with Claims(tmp_path / "claims").beating() as mine:
         made = mine.once("it", partial(find, folder), partial(make, folder))
     assert made.found.damage is not None
     assert find(folder).manifest == made.manifest

@@ -108,7 +108,7 @@ class Made:
 
     @property
     def table(self) -> pa.Table:
-        return pq.read_table(self.job.path(self.manifest))
+        return pq.read_table(self.job.folder / self.manifest.files[0].name)
 
     @property
     def reasons(self) -> dict[int, str]:

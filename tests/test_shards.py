@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.shards import plan_batches, plan_shards, restore_order
+from tasks.shards import plan_batches, plan_shards
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=200)
 
@@ -34,12 +34,3 @@ def test_batches_hold_every_row_once_within_both_limits(
 def test_no_row_of_a_batch_is_longer_than_a_row_of_an_earlier_batch(lengths: list[int]) -> None:
     ordered = [lengths[position] for batch in plan_batches(lengths, 4, 4096) for position in batch]
     assert ordered == sorted(lengths, reverse=True)
-
-
-@given(LENGTHS, st.integers(1, 32))
-def test_values_come_back_in_the_order_of_the_rows(lengths: list[int], batch_size: int) -> None:
-    batches = plan_batches(lengths, batch_size, 4096)
-    values = [f"value of {position}" for batch in batches for position in batch]
-    assert restore_order(batches, values) == [
-        f"value of {position}" for position in range(len(lengths))
-    ]
