@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import date, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tasks.errors import ServerError, WentiError
+from tasks.errors import ServerError, UnusableError, WentiError
+from tasks.texts import to_json, visible
+
+if TYPE_CHECKING:
+    from tasks.settings import Settings
 
 app = typer.Typer(
     help="Generate questions for passages with a PaddleNLP checkpoint, in restartable steps.",
@@ -25,11 +30,19 @@ app = typer.Typer(
 
 INCOMPLETE = 3
 
-Config = Annotated[Path, typer.Argument(help="YAML config, such as configs/demo.yaml.")]
-ConfigOrRun = Annotated[str, typer.Argument(metavar="CONFIG|RUN", help="YAML config, or a run.")]
+Config = Annotated[str, typer.Argument(help="Name of a config, as demo, or a YAML file.")]
+ConfigOrRun = Annotated[
+    str, typer.Argument(metavar="CONFIG|RUN", help="Name of a config, a YAML file, or a run.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated."),
+]
+Day = Annotated[
+    datetime | None,
+    typer.Option(
+        "--date", formats=["%Y-%m-%d"], help="What {date} in a path is.  [default: today]"
+    ),
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id, folder, or latest.")]
 StorePath = Annotated[Path, typer.Option(help="Folder of the store.")]
@@ -37,19 +50,33 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 @app.command()
-def run(config: Config, overrides: Overrides = None, as_json: AsJson = False) -> None:
+def run(
+    config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
+) -> None:
     """Export, load, predict what is missing, aggregate; end with a summary."""
     from flows.console import follow
     from flows.server import connected
-    from tasks.config import load_settings
+    from tasks.overrides import parse_overrides
     from tasks.preparation import check_settings
 
-    check_settings(load_settings(config, overrides or []))
+    check_settings(_settings(config, overrides, day))
     with follow(), connected():
         from flows.question_generation import question_generation
 
-        result = question_generation(str(config), overrides or [])
+        values, _no_faults = parse_overrides(overrides or [])
+        result = question_generation(config, _date(day), values)
     _tell(result, as_json)
+
+
+def _settings(config: str, overrides: list[str] | None, day: datetime | None) -> Settings:
+    from tasks.config import find_config, load_settings
+    from tasks.paths import with_date
+
+    return with_date(load_settings(find_config(config), overrides or []), _date(day))
+
+
+def _date(day: datetime | None) -> date:
+    return (day or datetime.now()).date()
 
 
 @app.command()
@@ -73,17 +100,17 @@ def rerun(
     from tasks.reruns import parse_shards, plan_rerun
     from tasks.store import Store
 
-    chosen = parse_shards(shards)
-    plan_rerun(run_name, Store(store), chosen, failed, force)  # the faults that need no Prefect
+    # The faults that need no Prefect.
+    plan_rerun(run_name, Store(store), parse_shards(shards), failed, force)
     with follow(), connected():
         from flows.question_generation import rerun as rerun_flow
 
-        result = rerun_flow(run_name, str(store), chosen, failed, force)
+        result = rerun_flow(run_name, str(store), shards, failed, force)
     _tell(result, as_json)
 
 
 def _tell(result: dict[str, Any], as_json: bool) -> None:
-    from flows.console import print_summary, to_json
+    from flows.console import print_summary
 
     if as_json:
         typer.echo(to_json(result))
@@ -92,18 +119,35 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 
 
 @app.command()
-def export(config: Config, overrides: Overrides = None) -> None:
+def serve(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Deployments.  [default: all]")
+    ] = None,
+    file: Annotated[Path, typer.Option(help="Where the deployments are.")] = Path("prefect.yaml"),
+    limit: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+) -> None:
+    """Serve the deployments: start their runs on schedule and from Prefect's UI."""
+    from flows.console import follow
+    from flows.hosting import hosted
+
+    with follow(), hosted():
+        from flows.deployments import serve_deployments
+
+        serve_deployments(file, names or [], limit)
+
+
+@app.command()
+def export(config: Config, overrides: Overrides = None, day: Day = None) -> None:
     """Export the model only, as a static graph with the search inside."""
-    from flows.console import follow, visible
+    from flows.console import follow
     from tasks.claims import Claims
-    from tasks.config import load_settings
     from tasks.preparation import prepared
 
     with follow():
         from tasks.export import export_model
 
         with (
-            prepared(load_settings(config, overrides or [])) as plan,
+            prepared(_settings(config, overrides, day)) as plan,
             Claims(plan.store.claims_folder).beating() as claims,
         ):
             result = export_model(plan, claims)
@@ -114,15 +158,16 @@ def export(config: Config, overrides: Overrides = None) -> None:
 def status(
     config: ConfigOrRun,
     overrides: Overrides = None,
+    day: Day = None,
     store: StorePath = Path("wenti-store"),
     as_json: AsJson = False,
 ) -> None:
     """Show which stages and shards of a config or run are there; nothing is computed."""
-    from flows.console import print_status, to_json
+    from flows.console import print_status
     from tasks.status import look_at, settings_of
     from tasks.store import Store
 
-    found = look_at(settings_of(config, Store(store), overrides or []))
+    found = look_at(settings_of(config, Store(store), overrides or [], _date(day)))
     if as_json:
         typer.echo(to_json(found.as_dict()))
     else:
@@ -139,7 +184,7 @@ def show(
     """Show rows of a run: passage, answer, generated question, reference."""
     from itertools import islice
 
-    from flows.console import print_rows, to_json
+    from flows.console import print_rows
     from tasks.outputs import PREDICTIONS_FILE, read_rows_of
     from tasks.runs import find_results
     from tasks.store import Store
@@ -150,6 +195,50 @@ def show(
         typer.echo(to_json(shown))
     else:
         print_rows(shown)
+
+
+@app.command()
+def report(
+    run_name: RunName,
+    is_opened: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    store: StorePath = Path("wenti-store"),
+) -> None:
+    """Print where a run's report is; it is made if it is not there."""
+    import webbrowser
+
+    from tasks.report.files import ensure_report
+    from tasks.runs import find_results
+    from tasks.store import Store
+
+    path = ensure_report(find_results(run_name, Store(store)))
+    typer.echo(visible(str(path)))
+    if is_opened and not webbrowser.open(path.as_uri()):
+        raise UnusableError(f"no browser can be started here; open {path} in one yourself")
+
+
+@app.command()
+def compare(
+    run_a: Annotated[str, typer.Argument(help="Run id, folder, or latest.")],
+    run_b: Annotated[str, typer.Argument(help="The run to compare with it.")],
+    rows: Annotated[
+        int, typer.Option("-n", "--rows", min=0, help="How many changed questions.")
+    ] = 10,
+    store: StorePath = Path("wenti-store"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs: what differs, by how much the metrics do, which questions changed."""
+    from flows.comparison_tables import print_comparison, waiting
+    from tasks.comparison import compare_runs
+    from tasks.runs import find_results
+    from tasks.store import Store
+
+    a, b = (find_results(name, Store(store)) for name in (run_a, run_b))
+    with waiting():
+        comparison = compare_runs(a, b, rows)
+    if as_json:
+        typer.echo(to_json(comparison.as_dict()))
+    else:
+        print_comparison(comparison)
 
 
 @app.command()
@@ -164,7 +253,7 @@ def verify(
     """Read every checkpoint and result of a run back; names what is missing or damaged."""
     from dataclasses import asdict
 
-    from flows.console import print_checked, to_json, visible
+    from flows.console import print_checked
     from tasks.runs import find_run
     from tasks.store import Store
     from tasks.verification import verify_run
@@ -185,7 +274,7 @@ def verify(
 
 
 def _repair(folder: Path) -> None:
-    from flows.console import follow, visible
+    from flows.console import follow
     from flows.server import connected
     from tasks.runs import store_of
     from tasks.store_lock import using
@@ -211,7 +300,7 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """List, and with --delete remove, what no run of the store refers to."""
-    from flows.console import print_garbage, to_json
+    from flows.console import print_garbage
     from tasks.garbage import find_garbage, remove
     from tasks.store import Store
     from tasks.store_lock import alone_in
@@ -238,8 +327,6 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except WentiError as error:
-        from flows.console import visible
-
         typer.echo(f"wenti: {visible(str(error))}", err=True)
         if isinstance(error, ServerError):
             # Prefect would try for a minute to hand its events to the server that is gone.

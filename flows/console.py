@@ -1,14 +1,12 @@
 """What people see: a progress bar on a terminal and log lines elsewhere, tables, a summary.
 
 Passages, ids and paths come from anywhere, and a terminal does what they say: all text goes through
-`visible` or `to_json` on its way out.
+`tasks.texts.visible` or `to_json` on its way out.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,27 +29,13 @@ from rich.text import Text
 
 from tasks.garbage import Garbage
 from tasks.progress import listen
+from tasks.runs import REPORT_FILE
 from tasks.status import Status
+from tasks.summary import count_rows
+from tasks.texts import visible
 from tasks.verification import Checked
 
 logger = logging.getLogger("wenti")
-
-# What a terminal does something about: controls of C0 and C1 (a tab and a line end may stay), other
-# ends of a line, marks that turn the direction of text. Halves of characters cannot be written.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-
-
-def visible(text: str) -> str:
-    r"""Give a text that a terminal only shows: what it would act on is spelt, ESC as `\x1b`."""
-    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
-
-
-def to_json(value: object) -> str:
-    """Give the JSON text of a value; what a terminal would act on is in JSON's own escapes."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class Bar:
@@ -131,11 +115,11 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
     left_out = " (partial: their rows are rejects)" if metrics["partial"] else ""
     shards = f"{metrics['shards_reused']} reused, {metrics['shards_made']} made, "
     lines = {
-        "rows": f"{metrics['rows_in']} in, {metrics['predictions']} questions, "
-        f"{metrics['rejects']} rejected",
+        "rows": count_rows(metrics),
         "shards": f"{shards}{metrics['shards_failed']} failed{left_out}",
         "scores": _scores(metrics),
         "results": str(folder),
+        "report": str(folder / REPORT_FILE),
     }
     table = Table.grid(padding=(0, 2))
     for name, text in lines.items():

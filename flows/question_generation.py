@@ -5,37 +5,46 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from prefect import flow
 
+from flows.parameters import AS_IN_THE_CONFIG, Config, Overrides
+from flows.run_page import final_state, rows_bar, show_results, show_shards
+from flows.running import name_rerun, name_run, scheduled_day, send_logs
 from tasks.aggregate import aggregate_task
 from tasks.changes import describe_changes, find_previous
 from tasks.child import stop_children
-from tasks.config import load_settings
+from tasks.config import find_config, load_settings
 from tasks.dataset import load_task
 from tasks.errors import StorageError, describe_error
 from tasks.export import export_task
 from tasks.jobs import Selection, plan_jobs
 from tasks.partial import raise_if_failed
+from tasks.paths import with_date
 from tasks.plan import Plan
 from tasks.predict import predict_missing
 from tasks.preparation import prepared
-from tasks.reruns import plan_rerun
+from tasks.progress import Several, listener
+from tasks.reruns import parse_shards, plan_rerun
 from tasks.runs import Run
 from tasks.store import Store
 
 logger = logging.getLogger("wenti.flow")
 
 
-@flow(name="question-generation")
-def question_generation(config: str, overrides: list[str] | None = None) -> dict[str, Any]:
+@flow(name="question-generation", flow_run_name=name_run)
+def question_generation(
+    config: Config, day: date | None = None, overrides: Overrides = AS_IN_THE_CONFIG
+) -> dict[str, Any]:
     """Generate a question for every passage: export and load, predict in shards, aggregate.
 
     Args:
-        config: path of a YAML config.
-        overrides: `section.key=value` texts that win over the config.
+        config: The name of a config, or the path of a YAML file.
+        day: What {date} in a path stands for. Left out, it is the day the run was scheduled for.
+        overrides: What wins over the config, by section and key. What is left out is as there.
 
     Returns:
         `folder`, where the run left its results, and `metrics`, what metrics.json holds.
@@ -44,28 +53,31 @@ def question_generation(config: str, overrides: list[str] | None = None) -> dict
         UnusableError: the config, the input or the machine must change first.
         ShardsFailedError: some shards failed; run again to make them.
     """
-    config_file = str(Path(config).absolute())
-    with prepared(load_settings(Path(config), overrides or [])) as plan:
+    send_logs()
+    path = find_config(config)
+    settings = with_date(load_settings(path, overrides), day or scheduled_day())
+    with prepared(settings) as plan:
+        config_file = str(path.absolute())
         tell_changes(plan, config_file)
         return carry_out(plan, Selection(), config_file=config_file)
 
 
-@flow(name="rerun")
+@flow(name="rerun", flow_run_name=name_rerun)
 def rerun(
-    run: str,
+    run: str = "latest",
     store: str = "wenti-store",
-    shards: list[int] | None = None,
+    shards: str | None = None,
     only_failed: bool = False,
     force: bool = False,
 ) -> dict[str, Any]:
     """Make again what a run lacks, or chosen shards of it, from the config that it has kept.
 
     Args:
-        run: a run id, a run's folder, or latest.
-        store: folder of the store.
-        shards: numbers of the shards to make; without them, all that are missing.
-        only_failed: the shards that failed in that run.
-        force: make them anew even if the store has them.
+        run: A run id, a run's folder, or latest.
+        store: The folder of the store.
+        shards: Numbers of the shards to make, such as 3,7-9. Left out, all that are missing.
+        only_failed: Only the shards that failed in that run.
+        force: Make them anew even if the store has them.
 
     Returns:
         As `question_generation`, of the new run.
@@ -74,7 +86,8 @@ def rerun(
         UnusableError: there is no such run, or what it was made from has changed.
         ShardsFailedError: some shards failed or were left out; run again to make them.
     """
-    again = plan_rerun(run, Store(Path(store)), shards, only_failed, force)
+    send_logs()
+    again = plan_rerun(run, Store(Path(store)), parse_shards(shards), only_failed, force)
     record = again.record
     asked = {"rerun_of": record["run_id"], "config_file": record.get("config_file")}
     with prepared(again.settings) as plan:
@@ -91,10 +104,15 @@ def carry_out(plan: Plan, selection: Selection, **asked: object) -> dict[str, An
         for result in (export, dataset):
             logger.info("%s", result)
         jobs = plan_jobs(plan, dataset.manifest)
-        prediction = predict_missing(plan, run, jobs, selection)
+        with rows_bar() as bar:
+            progress = Several(bar, listener(plan.settings.predict.logging_steps))
+            prediction = predict_missing(plan, run, jobs, selection, progress)
+        show_shards(run, prediction)
         raise_if_failed(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction)
-    return {"folder": str(run.folder), "metrics": metrics}
+        show_results(plan, run, metrics)
+        state: dict[str, Any] = final_state(run, metrics)
+    return state
 
 
 @contextmanager

@@ -8,10 +8,23 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+import httpx
+
+from flows.server_faults import describe, explain, explain_version, is_compatible
 from tasks.errors import ServerError
 
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
 logger = logging.getLogger("wenti.server")
+
+LOOK_SECONDS = 5.0
+AWAY = (
+    "Prefect's server does not answer (%s); the work goes on, and what is made is kept; at its end "
+    "a run waits some minutes for the server"
+)
 
 # Prefect reads these when it is imported; what the user has set stays.
 PREFECT_DEFAULTS = {
@@ -20,11 +33,22 @@ PREFECT_DEFAULTS = {
     # No usage data goes out from somebody's nightly job unasked.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # Our log lines go to Prefect's UI; its own do not repeat them on the console.
-    "PREFECT_LOGGING_EXTRA_LOGGERS": "wenti",
+    # Prefect's own log lines would repeat ours on the console, and what it says of an event that it
+    # could not hand over, but will, is the whole event.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    # A call to a server that is away is tried again after 2, 4, 8 … 128 s: four minutes in all.
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
+    # Besides the codes that Prefect knows: its server without its database says 500, and a proxy
+    # without its server 504.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
 }
+
+
+def set_defaults() -> None:
+    """Set what Prefect reads when it is imported."""
+    for name, value in PREFECT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager
@@ -32,40 +56,102 @@ def connected() -> Iterator[None]:
     """Import Prefect with our defaults and have a server for what runs in this block.
 
     Raises:
-        ServerError: the server cannot be reached, at the beginning or at the end.
+        ServerError: the server cannot be used, at the beginning or at the end.
     """
-    for name, value in PREFECT_DEFAULTS.items():
-        os.environ.setdefault(name, value)
-    import httpx
-
+    set_defaults()
     _start_if_none()
     try:
-        yield
-    except httpx.TransportError as error:
+        with _outages_told():
+            yield
+    except httpx.HTTPError as error:
         raise ServerError(
-            f"Prefect's server went away ({error}); what was made is kept, and the same command "
-            "goes on from there once the server is back"
+            f"Prefect's server went away ({describe(error)}); what was made is kept, and the same "
+            "command goes on from there once the server is back"
         ) from error
 
 
 def _start_if_none() -> None:
-    from prefect import get_client
     from prefect.settings import get_current_settings
 
     url = get_current_settings().api.url
-    if url is None:
-        logger.info("starting Prefect's temporary server; that takes some seconds")
-        thread = threading.Thread(target=_start_server, daemon=True)
-        thread.start()
-        thread.join()
+    if url:
+        with _impatient_client() as client:
+            _check(url, client)
         return
-    with get_client(sync_client=True) as client:
-        fault = client.api_healthcheck()
-    if fault is not None:
-        raise ServerError(
-            f"Prefect's server at {url} cannot be reached ({fault}); start it, correct "
-            "PREFECT_API_URL, or unset that to use a temporary one"
-        )
+    logger.info("starting Prefect's temporary server; that takes some seconds")
+    thread = threading.Thread(target=_start_server, daemon=True)
+    thread.start()
+    thread.join()
+
+
+@contextmanager
+def _impatient_client() -> Iterator[SyncPrefectClient]:
+    """Give a client that does not try again, for calls from this thread."""
+    from prefect import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True) as client,
+    ):
+        yield client
+
+
+def _check(url: str, client: SyncPrefectClient) -> None:
+    """Raise a `ServerError` that names the remedy if a run cannot use this server."""
+    import prefect
+
+    try:
+        _ask(client)
+        version = prefect.__version__ if _is_cloud(client) else client.api_version()
+    except (httpx.HTTPError, ValueError) as fault:
+        raise ServerError(explain(url, fault)) from fault
+    if not is_compatible(version, prefect.__version__):
+        raise ServerError(explain_version(url, version, prefect.__version__))
+
+
+def _ask(client: SyncPrefectClient) -> None:
+    """Raise an `httpx.HTTPError` if the server, or its database, does not answer."""
+    client.request("GET", "/health" if _is_cloud(client) else "/ready")
+
+
+def _is_cloud(client: SyncPrefectClient) -> bool:
+    from prefect.client.base import ServerType
+
+    return client.server_type is ServerType.CLOUD
+
+
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    """Log when the server stops answering, and when it is back, as long as the block lasts."""
+    over = threading.Event()
+    threading.Thread(target=_tell_outages, args=(over,), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _tell_outages(over: threading.Event) -> None:
+    is_away = False
+    with _impatient_client() as client:
+        while not over.wait(LOOK_SECONDS):
+            was_away, fault = is_away, _fault(client)
+            is_away = fault is not None
+            if over.is_set() or is_away == was_away:
+                continue
+            if fault is None:
+                logger.info("Prefect's server answers again")
+            else:
+                logger.warning(AWAY, describe(fault))
+
+
+def _fault(client: SyncPrefectClient) -> httpx.HTTPError | None:
+    try:
+        _ask(client)
+    except httpx.HTTPError as fault:
+        return fault
+    return None
 
 
 def _start_server() -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
+from tasks.child_output import Echo, speak_into
 from tasks.errors import BatchTimeoutError, OutOfMemoryError, WentiError, WorkerError
 
 STOP_SECONDS = 5.0
@@ -36,12 +37,16 @@ class Child:
         spawn = multiprocessing.get_context("spawn")
         self.name = name
         self._connection, theirs = spawn.Pipe()
+        output, their_output = spawn.Pipe(duplex=False)
         self._stopping = threading.Lock()
+        ends = (theirs, their_output)
         self._process = spawn.Process(
-            target=_start, args=(target, theirs, *args), name=f"wenti {name}", daemon=True
+            target=_start, args=(target, *ends, *args), name=f"wenti {name}", daemon=True
         )
         self._process.start()
-        theirs.close()
+        for end in ends:
+            end.close()
+        self._echo = Echo(name, output)
         with _lock:
             _running.add(self)
 
@@ -52,6 +57,7 @@ class Child:
 
     def send(self, message: object) -> None:
         """Send something that can be pickled; raises `WorkerError` when the process is dead."""
+        self._echo.work_for_us()
         try:
             self._connection.send(message)
         except OSError as error:
@@ -86,6 +92,7 @@ class Child:
                 self._process.kill()
                 self._process.join()
             self._connection.close()
+        self._echo.end()
 
     def _death(self) -> WorkerError:
         self._process.join(STOP_SECONDS)
@@ -136,9 +143,12 @@ def answer(connection: Connection, compute: Callable[[], object]) -> None:
         connection.send(WorkerError(f"{type(error).__name__}: {error}"))
 
 
-def _start(target: Callable[..., None], connection: Connection, *args: object) -> None:
+def _start(
+    target: Callable[..., None], connection: Connection, output: Connection, *args: object
+) -> None:
     # Ctrl-C reaches the whole terminal group; the parent decides and stops us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    speak_into(output)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     target(connection, *args)
 

@@ -1,8 +1,9 @@
-"""Reading a config: YAML file, then `section.key=value` overrides, then every fault at once."""
+"""Reading a config: YAML file, then overrides, then every fault at once."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,26 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tasks.errors import ConfigError, Fault
+from tasks.overrides import Overrides, apply_overrides, one_line, parse_overrides
 from tasks.settings import Settings
 
+CONFIG_SUFFIXES = {".yaml", ".yml"}
 
-def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
-    """Give the settings of the YAML file at `path` with `overrides` (`section.key=value`) applied.
+
+def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Settings:
+    """Give the settings of the YAML file at `path` with `overrides` applied.
+
+    Args:
+        path: of the config.
+        overrides: `section.key=value` texts, or values by section and key.
 
     Raises:
         ConfigError: the file cannot be read as YAML, or has faults; all of them are listed.
     """
-    raw = _read_yaml(path)
-    faults = [fault for text in overrides if (fault := _apply_override(raw, text))]
+    raw, faults = _read_yaml(path), list[Fault]()
+    if not isinstance(overrides, Mapping):
+        overrides, faults = parse_overrides(overrides)
+    apply_overrides(raw, overrides)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
@@ -30,6 +40,41 @@ def load_settings(path: Path, overrides: Sequence[str] = ()) -> Settings:
     if faults:
         raise ConfigError(str(path), faults)
     return settings
+
+
+def find_config(name: str) -> Path:
+    """Give the path of a config: a YAML file, or the name of one in the folder of the configs.
+
+    That folder is `configs` in the working folder, or what WENTI_CONFIGS names.
+
+    Raises:
+        ConfigError: there is no config of that name.
+    """
+    known = list_configs()
+    if name in known:
+        return known[name]
+    if not is_config(name):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+        raise _unreadable(Path(name), f"there is no such config in {configs_folder()}/", hint)
+    return Path(name)
+
+
+def is_config(name: str) -> bool:
+    """Tell whether a name is that of a config, or the path of what is or should be one."""
+    path = Path(name)
+    return path.suffix in CONFIG_SUFFIXES or path.is_file() or name in list_configs()
+
+
+def list_configs() -> dict[str, Path]:
+    """Give the configs of the folder of the configs, by name."""
+    paths = (path for path in configs_folder().glob("*") if path.suffix in CONFIG_SUFFIXES)
+    return {path.stem: path for path in sorted(paths)}
+
+
+def configs_folder() -> Path:
+    """Give the folder whose configs are known by name."""
+    return Path(os.environ.get("WENTI_CONFIGS", "configs"))
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -41,7 +86,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, str(error), "it must be a UTF-8 text file") from error
     except yaml.YAMLError as error:
-        raise _unreadable(path, f"not YAML: {_one_line(error)}", "correct the line") from error
+        raise _unreadable(path, f"not YAML: {one_line(error)}", "correct the line") from error
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -52,28 +97,6 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, problem: str, remedy: str) -> ConfigError:
     return ConfigError(str(path), [Fault("the file", problem, remedy)])
-
-
-def _one_line(error: yaml.YAMLError) -> str:
-    return " ".join(str(error).split())
-
-
-def _apply_override(raw: dict[str, Any], text: str) -> Fault | None:
-    """Put one `section.key=value` into `raw`; a fault when it has another form."""
-    key_path, separator, value_text = text.partition("=")
-    section, dot, key = key_path.strip().partition(".")
-    if not (separator and dot and section and key):
-        return Fault(f"--set {text}", "not of the form section.key=value", "such as decode.topk=4")
-    try:
-        value = yaml.safe_load(value_text)
-    except yaml.YAMLError as error:
-        return Fault(f"--set {text}", f"the value is not YAML: {_one_line(error)}", "quote it")
-    target = raw.setdefault(section, {})
-    if target is None:
-        target = raw[section] = {}
-    if isinstance(target, dict):
-        target[key] = value
-    return None
 
 
 def _explain(details: ErrorDetails) -> Fault:

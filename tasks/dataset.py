@@ -45,4 +45,6 @@ def make_request(plan: Plan) -> LoadRequest:
     )
 
 
-load_task = Task(load_dataset, name="load", cache_policy=NO_CACHE)
+load_task = Task(
+    load_dataset, name="load", task_run_name="load the passages", cache_policy=NO_CACHE
+)

@@ -73,4 +73,6 @@ def _copy(folder: Path, manifest: Manifest, target: Path) -> None:
         commit_file(target / name, copy, setting="export.inference_model_dir")
 
 
-export_task = Task(export_model, name="export", cache_policy=NO_CACHE)
+export_task = Task(
+    export_model, name="export", task_run_name="export the model", cache_policy=NO_CACHE
+)

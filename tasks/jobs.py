@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,24 @@ class ShardOutcome:
     is_reused: bool = False
     error: str | None = None
 
+    @property
+    def state(self) -> str:
+        """`reused`, `made` or `failed`."""
+        if self.manifest is None:
+            return "failed"
+        return "reused" if self.is_reused else "made"
+
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predict stage: an outcome for every planned shard in order, and the seconds it took."""
+    """The predict stage: an outcome for every planned shard in order, and the seconds it took.
+
+    `ended` is when, by the clock of `time.monotonic`: as a rule, when this was written down.
+    """
 
     outcomes: list[ShardOutcome]
     seconds: float
+    ended: float = field(default_factory=time.monotonic)
 
     @property
     def manifests(self) -> list[Manifest]:
@@ -70,17 +82,20 @@ class Prediction:
     @property
     def failed(self) -> list[ShardOutcome]:
         """The shards that are still missing."""
-        return [outcome for outcome in self.outcomes if outcome.manifest is None]
+        return self._in("failed")
 
     @property
     def reused(self) -> list[ShardOutcome]:
         """The shards that the store already had."""
-        return [outcome for outcome in self.outcomes if outcome.is_reused]
+        return self._in("reused")
 
     @property
     def made(self) -> list[ShardOutcome]:
         """The shards that were generated now."""
-        return [o for o in self.outcomes if o.manifest is not None and not o.is_reused]
+        return self._in("made")
+
+    def _in(self, state: str) -> list[ShardOutcome]:
+        return [outcome for outcome in self.outcomes if outcome.state == state]
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,10 @@ class WorkerPool:
         """
         claims = self._run.claims
         try_or_wait = claims.once if wait else claims.try_once
-        return try_or_wait(job.claim, partial(self._find, job), partial(self._make, job))
+        made = try_or_wait(job.claim, partial(self._find, job), partial(self._make, job))
+        if made is not None and made.is_reused:  # another run made it meanwhile
+            self._run.journal.reused({job.shard.index: made.manifest.details})
+        return made
 
     def _find(self, job: ShardJob) -> Found:
         if self._is_forced:

@@ -19,8 +19,9 @@ from tasks.errors import DiskError, StoreCorruptionError, WorkerError, describe_
 from tasks.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.plan import Plan
 from tasks.pool import WorkerPool
-from tasks.progress import Progress, listener
+from tasks.progress import Progress
 from tasks.runs import Run
+from tasks.slots import slots
 
 LEFT_OUT = "left out of this rerun"
 
@@ -33,7 +34,7 @@ def can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | No
 
 @task(
     name="predict shard",
-    task_run_name="shard {job.shard.index}",
+    task_run_name="shard {job.shard.index} of {job.shard.count}",
     retries=2,
     retry_delay_seconds=exponential_backoff(backoff_factor=2),
     retry_jitter_factor=0.5,
@@ -49,11 +50,12 @@ def predict_shard(job: ShardJob, pool: WorkerPool, wait: bool) -> Made | None:
 
 
 def predict_missing(
-    plan: Plan, run: Run, jobs: Sequence[ShardJob], selection: Selection
+    plan: Plan, run: Run, jobs: Sequence[ShardJob], selection: Selection, progress: Progress
 ) -> Prediction:
     """Generate the shards that the store does not have; those that fail are outcomes, not errors.
 
-    One Prefect thread for each device feeds that device's worker.
+    One Prefect thread for each device feeds that device's worker. `progress` hears of the rows that
+    are not reused.
 
     Raises:
         InputError: the selection names a shard that there is not.
@@ -61,11 +63,15 @@ def predict_missing(
     started = time.monotonic()
     selection.check(jobs)
     outcomes = {job.shard.index: _look_up(job, selection) for job in jobs}
-    run.journal.reused(index for index, outcome in outcomes.items() if outcome.is_reused)
+    run.journal.reused(
+        {index: one.manifest.details for index, one in outcomes.items() if one.manifest is not None}
+    )
     missing = [one.job for one in outcomes.values() if one.manifest is None and one.error is None]
     if missing:
-        pool = WorkerPool(plan, run, _progress(plan, missing), selection.is_forced)
-        outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
+        progress.start(sum(job.shard.rows for job in missing))
+        pool = WorkerPool(plan, run, progress, selection.is_forced)
+        with slots(plan.settings.predict.device_names):
+            outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
     return Prediction(list(outcomes.values()), time.monotonic() - started)
 
 
@@ -77,12 +83,6 @@ def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
     if manifest is not None:
         return ShardOutcome(job, manifest, is_reused=True)
     return ShardOutcome(job, None, error=None if is_selected else LEFT_OUT)
-
-
-def _progress(plan: Plan, jobs: Sequence[ShardJob]) -> Progress:
-    progress = listener(plan.settings.predict.logging_steps)
-    progress.start(sum(job.shard.rows for job in jobs))
-    return progress
 
 
 def _generate(pool: WorkerPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:

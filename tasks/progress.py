@@ -5,6 +5,7 @@ A flow's parameters must be plain values, so the listener is set around the call
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -25,13 +26,12 @@ class Progress(Protocol):
         """Take a number of rows that are done; called from several threads."""
 
 
-class LoggedProgress:
-    """Writes a log line every `batches_between` batches, as the script's `--logging_steps`."""
+class Pace:
+    """How far the rows are, how fast, and how long the rest will take."""
 
-    def __init__(self, batches_between: int) -> None:
-        self._between = batches_between
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rows = self._done = self._batches = 0
+        self._rows = self._done = 0
         self._started = time.monotonic()
 
     def start(self, rows: int) -> None:
@@ -39,16 +39,54 @@ class LoggedProgress:
         self._rows, self._started = rows, time.monotonic()
 
     def advance(self, rows: int) -> None:
-        """Take a number of rows that are done."""
+        """Take a number of rows that are done; called from several threads."""
         with self._lock:
             self._done += rows
-            self._batches += 1
-            is_due = self._batches % self._between == 0
-            done, batches = self._done, self._batches
-        if is_due:
-            speed = done / (time.monotonic() - self._started)
-            message = "predict: %d of %d rows, %d batches, %.1f rows a second"
-            logger.info(message, done, self._rows, batches, speed)
+
+    @property
+    def percent(self) -> float:
+        """The share of the rows that is done, 0 to 100."""
+        return 100 * self._done / self._rows if self._rows else 0.0
+
+    def __str__(self) -> str:
+        """Give rows, rows a second and, before the end, about how many seconds are left."""
+        done, rows = self._done, self._rows
+        speed = done / (time.monotonic() - self._started)
+        left = f", about {(rows - done) / speed:,.0f} s left" if 0 < done < rows else ""
+        return f"{done:,} of {rows:,} rows, {speed:,.1f} rows a second{left}"
+
+
+class LoggedProgress(Pace):
+    """Writes a log line every `batches_between` batches, as the script's `--logging_steps`."""
+
+    def __init__(self, batches_between: int) -> None:
+        super().__init__()
+        self._batches = itertools.count(1)
+        self._between = batches_between
+
+    def advance(self, rows: int) -> None:
+        """Take a number of rows that are done."""
+        super().advance(rows)
+        batches = next(self._batches)
+        if batches % self._between == 0:
+            logger.info("predict: %s; %d batches", self, batches)
+
+
+class Several:
+    """Hands on what it hears."""
+
+    def __init__(self, *listeners: Progress) -> None:
+        self._listeners = listeners
+
+    def start(self, rows: int) -> None:
+        """Tell every listener."""
+        for listener in self._listeners:
+            listener.start(rows)
+
+    def advance(self, rows: int) -> None:
+        """Tell every listener."""
+        for listener in self._listeners:
+            listener.advance(rows)
 
 
 _listener: Progress | None = None

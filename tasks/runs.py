@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from tasks.claims import Claims
 from tasks.config import load_settings
 from tasks.errors import InputError, StoreCorruptionError, storage_faults
 from tasks.journal import JOURNAL_FILE, Journal
-from tasks.model_files import is_folder_path
+from tasks.paths import with_absolute_paths
 from tasks.plan import Plan
 from tasks.settings import Settings
 from tasks.store import Store, commit_bytes, describe_file
@@ -26,6 +28,8 @@ from tasks.store import Store, commit_bytes, describe_file
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+REPORT_FILE = "report.html"
 SUCCESS_FILE = "_SUCCESS"
 LATEST = "latest"
 
@@ -70,6 +74,7 @@ class Run:
                 "rows_per_shard": plan.settings.shards.rows_per_shard,
                 "model_folder": str(plan.model_folder.absolute()),
                 "decided_by": plan.decided_by,
+                "versions": {"wenti": version("wenti"), "python": platform.python_version()},
                 **asked,
             },
             Claims(plan.store.claims_folder),
@@ -101,26 +106,6 @@ class Run:
         files = [describe_file(path).model_dump() for path in results]
         run_id = self.record["run_id"]
         commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
-
-
-def with_absolute_paths(settings: Settings) -> Settings:
-    """Give the same settings, to be used from any working folder."""
-
-    def absolute(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
-
-    name = settings.model.model_name_or_path
-    changes: dict[str, dict[str, str | None]] = {
-        "store": {"path": absolute(settings.store.path)},
-        "model": {"model_name_or_path": absolute(name) if is_folder_path(name) else name},
-        "dataset": {"predict_file": absolute(settings.dataset.predict_file)},
-        "export": {"inference_model_dir": absolute(settings.export.inference_model_dir)},
-        "aggregate": {"output_path": absolute(settings.aggregate.output_path)},
-    }
-    sections = {
-        name: getattr(settings, name).model_copy(update=change) for name, change in changes.items()
-    }
-    return settings.model_copy(update=sections)
 
 
 def commit_json(path: Path, value: Mapping[str, Any]) -> None:

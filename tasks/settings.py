@@ -34,6 +34,10 @@ class StoreSettings(Section):
     """Where the checkpoints are."""
 
     path: Text = Field("wenti-store", description="Folder of the store.")
+    url: Text | None = Field(
+        None,
+        description="Where a web server of yours serves that folder; for links in Prefect's UI.",
+    )
 
 
 class ModelSettings(Section):
@@ -59,8 +63,8 @@ class DatasetSettings(Section):
         description="Passages: .jsonl, .json, .csv, each also with .gz behind, or .parquet. null:"
         " the named data set.",
     )
-    template: Literal[0, 1, 2, 3, 4] = Field(
-        1, description="How passage and answer are put together, as in PaddleNLP's example."
+    template: int = Field(
+        1, ge=0, le=4, description="How passage and answer are put together, as in the example."
     )
     max_seq_len: int = Field(512, ge=8, description="Most tokens of a row, start token included.")
     max_title_len: int = Field(30, ge=1, description="Most tokens of the title (template 0).")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from datetime import date
 from typing import Any
 
-from tasks.config import load_settings
+from tasks.config import find_config, is_config, load_settings
 from tasks.jobs import ShardJob, look_up, plan_jobs
 from tasks.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.model import find_model
+from tasks.paths import with_date
 from tasks.plan import Plan, Planned, make_plan, open_store
 from tasks.preflight import check
 from tasks.runs import find_run, read_records, settings_of_run
@@ -66,16 +67,15 @@ class Status:
         return asdict(self)
 
 
-def settings_of(name: str, store: Store, overrides: list[str]) -> Settings:
-    """Give the settings of a config file or of a run, whichever `name` is.
+def settings_of(name: str, store: Store, overrides: list[str], day: date) -> Settings:
+    """Give the settings of a config on a day, or of a run, whichever `name` is.
 
     Raises:
         ConfigError: the config cannot be used.
-        InputError: there is neither a file nor a run of this name.
+        InputError: there is neither a config nor a run of this name.
     """
-    path = Path(name)
-    if path.is_file() or path.suffix in {".yaml", ".yml"}:
-        return load_settings(path, overrides)
+    if is_config(name):
+        return with_date(load_settings(find_config(name), overrides), day)
     return settings_of_run(find_run(name, store), overrides)
 
 

@@ -7,6 +7,7 @@ the questions of rows that are known to be good.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +27,8 @@ from tasks.generation import Detokenizer, Engine, Generator, Question, generate_
 from tasks.jobs import ShardJob
 from tasks.limits import FIRST_SECONDS
 from tasks.settings import DatasetSettings, PredictSettings
+
+logger = logging.getLogger("wenti.worker")
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,9 @@ class _WorkPlace:
         self._rows: list[Row] = []
 
     def open(self, job: ShardJob) -> list[int]:
-        self._generator = self._generator or load_generator(self._order)
+        if self._generator is None:
+            self._generator = load_generator(self._order)
+            logger.info("the model is loaded")
         table = job.read_rows()
         columns = (table[name].to_pylist() for name in ("input_ids", "token_type_ids"))
         self._rows = [Row(ids, types) for ids, types in zip(*columns, strict=True)]

@@ -1,4 +1,4 @@
-"""Fixtures: Prefect's test server, and one finished run of the demo that tests copy and disturb."""
+"""Fixtures of several files: Prefect's test server, runs that tests disturb, places to work in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from tasks.loading import LoadRequest
+from tasks.overrides import parse_overrides
+from tasks.store import Store
+from tests.load_requests import make_request, write_vocabulary
 from tests.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
+from tests.shelf import Shelf
 
 # Before anything imports Prefect or Paddle.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
@@ -39,7 +44,8 @@ def run_demo(prefect_server: None) -> RunFlow:
             f"model.model_name_or_path={ROOT / 'data/checkpoint'}",
             f"dataset.predict_file={ROOT / 'data/passages/heldout.jsonl'}",
         ]
-        return question_generation(str(ROOT / "configs/demo.yaml"), [*places, *overrides])
+        values, _no_faults = parse_overrides([*places, *overrides])
+        return question_generation(str(ROOT / "configs/demo.yaml"), overrides=values)
 
     return run
 
@@ -79,6 +85,26 @@ def rehearsal(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Rehe
     code, messages = rehearsal.run(rehearsal.undisturbed)
     assert code == 0, messages
     return rehearsal
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the tokenizer needs of a model, and no more."""
+    folder = tmp_path_factory.mktemp("model")
+    write_vocabulary(folder)
+    return folder
+
+
+@pytest.fixture
+def load_request(tmp_path: Path, model_folder: Path) -> LoadRequest:
+    """A request to load passages that are still to be written."""
+    return make_request(tmp_path, model_folder)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    """A store that is still to be filled."""
+    return Shelf(Store(tmp_path / "store"))
 
 
 @pytest.fixture

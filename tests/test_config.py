@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config import load_settings
+from tasks.config import find_config, load_settings
 from tasks.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -63,7 +63,7 @@ def test_five_faults_are_reported_at_once_with_path_problem_and_what_is_allowed(
     }
     assert "did you mean num_beams?" in faults["decode.num_beam"]
     assert "at least 1" in faults["decode.max_dec_len"]
-    assert "one of 0, 1, 2, 3, 4" in faults["dataset.template"]
+    assert "at least 0, at most 4" in faults["dataset.template"]
     assert "true or false" in faults["predict.use_tensorrt"]
 
 
@@ -127,3 +127,38 @@ def test_a_section_that_is_no_section_is_a_fault_and_never_a_crash(value: object
         with pytest.raises(ConfigError) as caught:
             load_settings(path)
     assert all(fault.problem and fault.remedy for fault in caught.value.faults)
+
+
+def test_values_by_section_win_over_the_file_as_texts_do(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("decode: {num_beams: 4, topk: 2}")
+    by_text = load_settings(path, ["decode.num_beams=2", "predict.device=cpu"])
+    by_value = load_settings(path, {"decode": {"num_beams": 2}, "predict": {"device": "cpu"}})
+    assert by_text == by_value
+    assert by_value.decode.topk == 2
+
+
+def test_values_that_do_not_go_together_have_the_message_of_the_command_line(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("")
+    messages = []
+    for overrides in (["decode.min_dec_len=30"], {"decode": {"min_dec_len": 30}}):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(path, overrides)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_config_is_found_by_its_name_or_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WENTI_CONFIGS", str(tmp_path))
+    path = tmp_path / "mine.yaml"
+    path.write_text("")
+    assert find_config("mine") == find_config(str(path)) == path
+    with pytest.raises(ConfigError, match="did you mean mine"):
+        find_config("mime")
+    with pytest.raises(ConfigError, match=f"no such config in {tmp_path}.*known: mine"):
+        find_config("other")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.console import to_json, visible
+from tasks.texts import to_json, visible
 from tasks.outputs import PREDICTIONS_FILE
 from tasks.runs import RUN_FILE, SUCCESS_FILE, commit_json
 from tasks.tables import PREDICTIONS, commit_table

@@ -1,0 +1,59 @@
+"""The parameters of the flows, as the forms of Prefect's UI draw them and its server checks them.
+
+Their JSON schemas are made from the settings' models, so that names, descriptions, defaults,
+allowed values and limits stand in one place. What no schema can tell, such as two values that do
+not go together, `tasks.config.load_settings` finds in the first second of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+
+from tasks.config import list_configs
+from tasks.settings import Settings
+
+
+def config_schema() -> JsonSchemaValue:
+    """Give the schema of a config: the name of one in the folder of the configs."""
+    known = list(list_configs())
+    return {"type": "string", "enum": known} if known else {"type": "string"}
+
+
+def overrides_schema() -> JsonSchemaValue:
+    """Give the schema of what wins over a config: every key of every section, none of them needed.
+
+    A key that is left out is as in the config; so none has a default, which a form would send.
+    """
+    whole = Settings.model_json_schema()
+    sections = {
+        name: _section(name, whole["$defs"][reference["$ref"].rpartition("/")[2]])
+        for name, reference in whole["properties"].items()
+    }
+    return {"type": "object", "properties": sections, "additionalProperties": False}
+
+
+def _section(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
+    keys = {key: _key(key, inner) for key, inner in schema["properties"].items()}
+    told = {"title": name, "description": schema["description"]}
+    return {"type": "object", **told, "properties": keys, "additionalProperties": False}
+
+
+def _key(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
+    """Give the schema of a key under the name that it has in a config, and without null."""
+    known = {key: value for key, value in schema.items() if key not in {"default", "anyOf"}}
+    options = [option for option in schema.get("anyOf", []) if option["type"] != "null"]
+    default = schema["default"]
+    told = "" if default is None else f" Default: {json.dumps(default)}."
+    meaning = f"{schema['description']}{told}"
+    return {**known, **(options[0] if options else {}), "title": name, "description": meaning}
+
+
+Config = Annotated[str, WithJsonSchema(config_schema())]
+Overrides = Annotated[dict[str, dict[str, Any]], WithJsonSchema(overrides_schema())]
+
+AS_IN_THE_CONFIG: dict[str, dict[str, Any]] = {}

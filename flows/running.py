@@ -1,0 +1,47 @@
+"""What a run gets from Prefect and gives to it: its name, its day, its log lines."""
+
+from __future__ import annotations
+
+import logging
+from datetime import date, datetime
+from pathlib import Path
+
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.logging.handlers import APILogHandler
+from prefect.runtime import flow_run
+
+logger = logging.getLogger("wenti")
+
+
+def name_run() -> str:
+    """Give a run's name in the UI, such as question-generation/dureader_qg/2026-11-23/3f9a."""
+    parameters = flow_run.parameters
+    day = parameters.get("day") or scheduled_day()
+    return _name(Path(parameters["config"]).stem, str(day))
+
+
+def name_rerun() -> str:
+    """Give a rerun's name in the UI, such as rerun/20261123-010003-ab12cd/3f9a."""
+    return _name(Path(flow_run.parameters["run"]).name)
+
+
+def _name(*parts: str) -> str:
+    return "/".join((flow_run.flow_name, *parts, flow_run.id[-4:]))
+
+
+def scheduled_day() -> date:
+    """Give the day that a run was scheduled for, in the time zone of this process.
+
+    It is the same when Prefect retries the run, be it days later.
+    """
+    scheduled: datetime = flow_run.scheduled_start_time
+    return scheduled.astimezone().date()
+
+
+def send_logs() -> None:
+    """Have our log lines on the page of the run that they belong to."""
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
+        handler = APILogHandler()
+        handler.addFilter(lambda _record: bool(FlowRunContext.get() or TaskRunContext.get()))
+        logger.addHandler(handler)

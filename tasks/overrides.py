@@ -1,0 +1,51 @@
+"""Overrides of a config: `section.key=value` texts of the command line, or values by section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from tasks.errors import Fault
+
+Overrides = Mapping[str, Mapping[str, Any]]
+"""Values that win over a config's, by section and key."""
+
+
+def parse_overrides(texts: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
+    """Give the values of `section.key=value` texts, and the faults of texts of another form.
+
+    The last value of a key wins.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    faults = [fault for text in texts if (fault := _parse(text, values))]
+    return values, faults
+
+
+def apply_overrides(raw: dict[str, Any], overrides: Overrides) -> None:
+    """Put values into what was read of a config; a section that is no section stays a fault."""
+    for section, values in overrides.items():
+        target = raw.get(section)
+        if target is None:
+            target = raw[section] = {}
+        if isinstance(target, dict):
+            target.update(values)
+
+
+def one_line(error: yaml.YAMLError) -> str:
+    """Give what is wrong with a YAML text, on one line."""
+    return " ".join(str(error).split())
+
+
+def _parse(text: str, values: dict[str, dict[str, Any]]) -> Fault | None:
+    key_path, separator, value_text = text.partition("=")
+    section, dot, key = key_path.strip().partition(".")
+    if not (separator and dot and section and key):
+        return Fault(f"--set {text}", "not of the form section.key=value", "such as decode.topk=4")
+    try:
+        value = yaml.safe_load(value_text)
+    except yaml.YAMLError as error:
+        return Fault(f"--set {text}", f"the value is not YAML: {one_line(error)}", "quote it")
+    values.setdefault(section, {})[key] = value
+    return None
