@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.changes import describe_changes, find_previous
-from tasks.config import load_settings
-from tasks.plan import make_plan
 from tasks.store import Store
+from tests.planned_jobs import plan_job, write_job
 
 Decided = dict[str, dict[str, Any]]
 
@@ -84,28 +83,17 @@ VARIANTS: list[tuple[str, ...]] = [
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return make_folder(tmp_path)
+    return write_job(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Decided]:
-    folder = make_folder(tmp_path_factory.mktemp("variants"))
+    folder = write_job(tmp_path_factory.mktemp("variants"))
     return [decide(folder, *overrides) for overrides in VARIANTS]
 
 
-def make_folder(folder: Path) -> Path:
-    (folder / "model").mkdir()
-    for name in ("model_state.pdparams", "config.json", "vocab.txt"):
-        (folder / "model" / name).write_text(name)
-    (folder / "passages.jsonl").write_text('{"context": "a", "answer": "b"}\n')
-    (folder / "config.yaml").write_text("predict: {device: cpu}")
-    return folder
-
-
 def decide(folder: Path, *overrides: str) -> Decided:
-    passages = f"dataset.predict_file={folder / 'passages.jsonl'}"
-    settings = load_settings(folder / "config.yaml", [passages, *overrides])
-    plan = make_plan(settings, folder / "model")
+    plan = plan_job(folder, *overrides)
     decided = {part: getattr(plan, part).decided_by for part in STAGES}
     restored: Decided = json.loads(json.dumps(decided))  # as run.json keeps it
     return restored

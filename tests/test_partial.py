@@ -9,17 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.config import load_settings
 from tasks.errors import ShardsFailedError, StorageError
 from tasks.generation import Question
 from tasks.jobs import Prediction, ShardJob, ShardOutcome, plan_jobs
 from tasks.metrics import make_metrics
 from tasks.outputs import commit_marked, write_output, write_predictions
 from tasks.partial import Missing, raise_if_failed
-from tasks.plan import Plan, make_plan
+from tasks.plan import Plan
 from tasks.shard_run import shard_batch
 from tasks.store import Manifest, commit_manifest
 from tasks.tables import DATASET, REJECTS, SHARD, commit_table
+from tests.planned_jobs import plan_job, write_job
 
 ROWS_IN = 20
 UNUSABLE = (3, 10)  # rows that were rejected when they were loaded
@@ -32,19 +32,8 @@ WHOLE_RUN = {"predictions.parquet", "predictions.jsonl", "predictions.txt", "rej
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    model = tmp_path / "model"
-    model.mkdir()
-    for name in ("model_state.pdparams", "config.json", "vocab.txt"):
-        (model / name).write_text(name)
-    (tmp_path / "passages.jsonl").write_text('{"context": "a", "answer": "b"}\n')
-    (tmp_path / "config.yaml").write_text("predict: {device: cpu}")
-    overrides = {
-        "dataset.predict_file": tmp_path / "passages.jsonl",
-        "store.path": tmp_path / "store",
-        "shards.rows_per_shard": ROWS_PER_SHARD,
-    }
-    texts = [f"{key}={value}" for key, value in overrides.items()]
-    return make_plan(load_settings(tmp_path / "config.yaml", texts), model)
+    overrides = f"store.path={tmp_path / 'store'}", f"shards.rows_per_shard={ROWS_PER_SHARD}"
+    return plan_job(write_job(tmp_path), *overrides)
 
 
 @pytest.fixture

@@ -4,26 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks.config import load_settings
-from tasks.plan import Plan, effective_decode, make_plan
+from tasks.plan import Plan, effective_decode
 from tasks.settings import DecodeSettings
+from tests.planned_jobs import plan_job, write_job
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    model = tmp_path / "model"
-    model.mkdir()
-    for name in ("model_state.pdparams", "config.json", "vocab.txt"):
-        (model / name).write_text(name)
-    (tmp_path / "passages.jsonl").write_text('{"context": "a", "answer": "b"}\n')
-    (tmp_path / "config.yaml").write_text("predict: {device: cpu}")
-    return tmp_path
-
-
-def plan_of(folder: Path, *overrides: str) -> Plan:
-    passages = f"dataset.predict_file={folder / 'passages.jsonl'}"
-    settings = load_settings(folder / "config.yaml", [passages, *overrides])
-    return make_plan(settings, folder / "model")
+    return write_job(tmp_path)
 
 
 def changed(before: Plan, after: Plan) -> set[str]:
@@ -59,7 +47,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
 def test_an_option_changes_the_fingerprints_that_it_decides_and_no_other(
     folder: Path, override: str, stages: set[str]
 ) -> None:
-    assert changed(plan_of(folder), plan_of(folder, override)) == stages
+    assert changed(plan_job(folder), plan_job(folder, override)) == stages
 
 
 @pytest.mark.parametrize(
@@ -74,16 +62,16 @@ def test_an_option_changes_the_fingerprints_that_it_decides_and_no_other(
 def test_one_more_byte_changes_what_is_made_from_the_file(
     folder: Path, name: str, stages: set[str]
 ) -> None:
-    before = plan_of(folder)
+    before = plan_job(folder)
     with (folder / name).open("a") as file:
         file.write(" ")
-    assert changed(before, plan_of(folder)) == stages
+    assert changed(before, plan_job(folder)) == stages
 
 
 def test_the_name_of_the_passages_does_not_matter(folder: Path) -> None:
-    before = plan_of(folder)
+    before = plan_job(folder)
     (folder / "passages.jsonl").rename(folder / "other.jsonl")
-    after = plan_of(folder, f"dataset.predict_file={folder / 'other.jsonl'}")
+    after = plan_job(folder, f"dataset.predict_file={folder / 'other.jsonl'}")
     assert changed(before, after) == set()
 
 
@@ -95,5 +83,5 @@ def test_one_beam_is_planned_as_greedy_search() -> None:
 
 def test_a_plan_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
-    plan_of(folder, f"store.path={folder / 'store'}")
+    plan_job(folder, f"store.path={folder / 'store'}")
     assert sorted(folder.rglob("*")) == before
