@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test soak lint check install constraints data clean
+.PHONY: help demo test test-ui soak lint check install constraints data clean
 
 help:
 	@echo 'make demo         install, then generate questions for the sample passages'
 	@echo 'make test         install, then run the tests'
+	@echo 'make test-ui      install, then run the tests that drive a browser'
 	@echo 'make soak         disturb runs at random for MINUTES=20, and count what was lost'
 	@echo 'make check        ruff, mypy and the tests: what CI runs'
 	@echo 'make data         make the sample passages and train the sample model again'
@@ -24,7 +25,11 @@ demo: $(INSTALLED)
 
 # A file of tests stays in one process: its fixtures are runs and models.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not ui' --numprocesses 2 --dist loadfile
+
+# WENTI_PICTURES=docs/pictures takes the pictures of the documentation anew.
+test-ui: $(INSTALLED)
+	$(BIN)/python -m pytest -m ui
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)

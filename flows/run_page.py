@@ -26,11 +26,12 @@ from prefect.states import Completed
 
 from tasks.jobs import Prediction
 from tasks.journal import JOURNAL_FILE, read_journal
-from tasks.outputs import PREDICTIONS_FILE, read_samples
+from tasks.outputs import PREDICTIONS_FILE
 from tasks.plan import Plan
 from tasks.progress import Pace
 from tasks.runs import REPORT_FILE, Run
 from tasks.summary import as_markdown, count_outcomes, count_rows, count_shards, tabulate_shards
+from tasks.tables import read_places, spaced
 
 logger = logging.getLogger("wenti.run_page")
 
@@ -96,7 +97,8 @@ def show_shards(run: Run, prediction: Prediction) -> None:
 
 def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
     """Show figures, samples, settings and where the results are; tell if they are partial."""
-    samples = read_samples(run.folder / PREDICTIONS_FILE, SAMPLES)
+    places = spaced(metrics["predictions"], SAMPLES)
+    samples = list(read_places(run.folder / PREDICTIONS_FILE, places))
     with _server_may_be_away():
         create_markdown_artifact(
             as_markdown(metrics, samples, plan.settings, run.folder.absolute()),

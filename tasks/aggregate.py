@@ -16,6 +16,7 @@ from tasks.metrics import make_metrics
 from tasks.outputs import PREDICTIONS_FILE, write_output, write_predictions
 from tasks.partial import SHARD_FAILED, Missing
 from tasks.plan import Plan
+from tasks.report.files import write_report
 from tasks.runs import Run
 from tasks.stage import StageResult
 
@@ -54,8 +55,24 @@ def aggregate(
         "aggregate": time.monotonic() - started,
     }
     metrics = make_metrics(dataset.manifest, prediction, scores, seconds)
+    run.record["stages"] = {
+        **{
+            one.stage: {**_start(run, one), "reused": one.made.is_reused}
+            for one in (export, dataset)
+        },
+        "predict": _start(run, prediction),
+        "aggregate": {"started": run.journal.since_start(started)},
+    }
+    write_report(run.folder, run.record, metrics)
     run.succeed(metrics)
     return metrics
 
 
-aggregate_task = Task(aggregate, name="aggregate", cache_policy=NO_CACHE)
+def _start(run: Run, stage: StageResult | Prediction) -> dict[str, float]:
+    """Say when a stage began, in seconds from the run's start."""
+    return {"started": run.journal.since_start(stage.ended - stage.seconds)}
+
+
+aggregate_task = Task(
+    aggregate, name="aggregate", task_run_name="aggregate the shards", cache_policy=NO_CACHE
+)

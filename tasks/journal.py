@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +24,26 @@ LONGEST_ERROR = 500  # characters
 
 
 class Journal:
-    """Writes the events of a run's shards; several threads may."""
+    """Writes the events of a run's shards, and when they were; several threads may.
+
+    A run begins when its journal does: it is the run's clock, too.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._began = time.monotonic()
 
-    def reused(self, shards: Iterable[int]) -> None:
-        """Note the shards that the store already had."""
-        self._append({"shard": shard, "event": "reused"} for shard in shards)
+    def since_start(self, moment: float) -> float:
+        """Give the seconds from the run's start to a moment of `time.monotonic`."""
+        return round(moment - self._began, 3)
+
+    def reused(self, shards: Mapping[int, Mapping[str, Any]]) -> None:
+        """Note shards that the store already had, each with its manifest's details."""
+        self._append(
+            {"shard": shard, "event": "reused", **_count(details)}
+            for shard, details in shards.items()
+        )
 
     def failed(self, shard: int, device: str, error: BaseException) -> None:
         """Note a failed attempt; there may be another."""
@@ -40,12 +52,12 @@ class Journal:
 
     def made(self, shard: int, device: str, seconds: float, details: Mapping[str, Any]) -> None:
         """Note that a shard was made, with its manifest's details."""
-        facts = {"rows": details["rows"], "rejects": len(details["rejects"])}
         took = {"device": device, "seconds": round(seconds, 3)}
-        self._append([{"shard": shard, "event": "made", **took, **facts}])
+        self._append([{"shard": shard, "event": "made", **took, **_count(details)}])
 
     def _append(self, events: Iterable[Mapping[str, object]]) -> None:
-        lines = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in events)
+        at = {"at": self.since_start(time.monotonic())}
+        lines = "".join(json.dumps({**one, **at}, ensure_ascii=False) + "\n" for one in events)
         try:
             with self._lock, self._path.open("ab") as file:
                 file.write(lines.encode(errors="backslashreplace"))
@@ -63,6 +75,12 @@ class ShardHistory:
         last_error: of the last attempt that failed, even if a later one succeeded.
         device: that it was last tried on.
         seconds: that it took to make, all attempts together.
+        at: seconds from the run's start to the last event.
+        failed_at: the same of each attempt that failed.
+        rows: that it has.
+        rejects: that its making gave.
+
+    What is None is not known; older journals tell no times, nor the rows of reused shards.
     """
 
     state: str
@@ -70,6 +88,10 @@ class ShardHistory:
     last_error: str | None = None
     device: str | None = None
     seconds: float | None = None
+    at: float | None = None
+    failed_at: tuple[float, ...] = ()
+    rows: int | None = None
+    rejects: int | None = None
 
 
 def read_journal(path: Path) -> dict[int, ShardHistory]:
@@ -91,13 +113,21 @@ def _read_events(path: Path) -> Iterator[dict[str, Any]]:
             continue
 
 
+def _count(details: Mapping[str, Any]) -> dict[str, int]:
+    return {"rows": details["rows"], "rejects": len(details["rejects"])}
+
+
 def _after(before: ShardHistory | None, event: Mapping[str, Any]) -> ShardHistory:
-    if event["event"] == "reused":
-        return ShardHistory("reused")
+    before, state, at = before or ShardHistory("new"), event["event"], event.get("at")
+    is_failure = state == "failed"
     return ShardHistory(
-        state=event["event"],
-        attempts=1 + (before.attempts if before else 0),
-        last_error=event.get("error", before.last_error if before else None),
-        device=event["device"],
+        state=state,
+        attempts=before.attempts + (state != "reused"),
+        last_error=event.get("error", before.last_error),
+        device=event.get("device", before.device),
         seconds=event.get("seconds"),
+        at=at,
+        failed_at=(*before.failed_at, at) if is_failure and at is not None else before.failed_at,
+        rows=event.get("rows"),
+        rejects=event.get("rejects"),
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow.dataset import dataset as open_dataset
 
 from tasks.errors import StoreCorruptionError, storage_faults
 from tasks.jobs import Prediction, ShardOutcome
@@ -93,14 +92,6 @@ def read_rows_of(path: Path) -> Iterator[dict[str, Any]]:
     """Give the rows of a Parquet file as dictionaries, one by one."""
     for batch in read_batches(path):
         yield from batch.to_pylist()
-
-
-def read_samples(path: Path, count: int) -> list[dict[str, Any]]:
-    """Give `count` rows of a Parquet file, or all if it has fewer, spread evenly over it."""
-    file = open_dataset(path)
-    rows = file.count_rows()
-    picked = sorted({number * rows // count for number in range(count)}) if rows else []
-    return list(file.take(picked).to_pylist())
 
 
 def read_questions(predictions: Path) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from tasks.claims import Made
 from tasks.store import Manifest
@@ -10,11 +11,15 @@ from tasks.store import Manifest
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage's checkpoint, whether it was found or made, and how long that took in seconds."""
+    """A stage's checkpoint, whether it was found or made, and how long that took in seconds.
+
+    `ended` is when, by the clock of `time.monotonic`: as a rule, when this was written down.
+    """
 
     stage: str
     made: Made
     seconds: float
+    ended: float = field(default_factory=time.monotonic)
 
     @property
     def manifest(self) -> Manifest:

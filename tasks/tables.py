@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -85,3 +87,22 @@ def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.Re
             yield from file.iter_batches(columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise StoreCorruptionError(f"{path} cannot be read: {error}") from error
+
+
+def read_places(
+    path: Path, places: Sequence[int], columns: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Give the rows at some places, which are in order, as dictionaries."""
+    first = 0
+    for batch in read_batches(path, columns):
+        start = bisect_left(places, first)
+        stop = bisect_left(places, first + batch.num_rows)
+        inside = pa.array([place - first for place in places[start:stop]], pa.int64())
+        yield from batch.take(inside).to_pylist()
+        first += batch.num_rows
+
+
+def spaced(count: int, most: int) -> list[int]:
+    """Give the places of `most` of `count` things, evenly spaced; all of them if there are less."""
+    kept = min(count, most)
+    return [number * count // kept for number in range(kept)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tasks.errors import StoreCorruptionError
 from tasks.parts import read_rows
+from tasks.report.files import ensure_report
 from tasks.runs import SUCCESS_FILE, read_record, store_of
 from tasks.shard_files import find_shard, read_shard
 from tasks.shards import Shard, plan_shards
@@ -90,7 +92,8 @@ def _check_rows(
 def restore_results(folder: Path, fresh: Path) -> None:
     """Put the damaged results of a run right from those of its rerun, where these are the same.
 
-    What holds times, run.json and metrics.json, is no other run's to give and stays as it is.
+    What holds times, run.json and metrics.json, is no other run's to give and stays as it is; the
+    report is made again from the run's own results.
     """
     if not (folder / SUCCESS_FILE).is_file():
         return  # it never had results
@@ -98,6 +101,8 @@ def restore_results(folder: Path, fresh: Path) -> None:
     for entry in _marked_files(folder):
         if not _is_whole(folder, entry) and entries.get(entry.name) == entry:
             commit_file(folder / entry.name, partial(shutil.copyfile, fresh / entry.name))
+    with suppress(StoreCorruptionError):  # of what is still damaged no report can be made
+        ensure_report(folder)
 
 
 def _is_whole(folder: Path, entry: FileEntry) -> bool:

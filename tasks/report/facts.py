@@ -1,0 +1,109 @@
+"""What a report says of a run, gathered from the files in the run's folder and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tasks.journal import JOURNAL_FILE, ShardHistory, read_journal
+from tasks.outputs import PREDICTIONS_FILE
+from tasks.partial import METADATA_KEY
+from tasks.parts import REJECTS_FILE
+from tasks.report.rows import Rows, read_rows
+from tasks.tables import read_batches
+
+EXAMPLES = 5  # of each reason
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """The rejects of one reason: how many, and the first of them in the columns of the file."""
+
+    reason: str
+    count: int
+    examples: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a run.
+
+    Attributes:
+        record: its run.json.
+        metrics: its metrics.json.
+        rows: of its predictions.parquet.
+        rejects: of its rejects.parquet, the most frequent reason first.
+        shards: what its journal tells of each shard, by number.
+        missing: what its files are marked with if they are partial, else empty.
+    """
+
+    record: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    rows: Rows
+    rejects: list[Rejects]
+    shards: Mapping[int, ShardHistory]
+    missing: Mapping[str, Any]
+
+    @property
+    def predictions(self) -> int:
+        """How many rows have a question."""
+        return self.rows.figures.scores.size
+
+    @property
+    def rejected(self) -> int:
+        """How many rows have none."""
+        return sum(one.count for one in self.rejects)
+
+    @property
+    def is_accounted_for(self) -> bool:
+        """Whether the files hold as many rows as the metrics say, and all of the input."""
+        counted = {"predictions": self.predictions, "rejects": self.rejected}
+        counted["rows_in"] = sum(counted.values())
+        return all(self.metrics[name] == rows for name, rows in counted.items())
+
+    @property
+    def failed_attempts(self) -> int:
+        """How often a shard failed, also if it was made in the end."""
+        return sum(one.attempts - (one.state == "made") for one in self.shards.values())
+
+
+def gather(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Facts:
+    """Read a run's results back.
+
+    How the run ended is not asked for: its report is one of the results that it ends with.
+
+    Raises:
+        StoreCorruptionError: a result cannot be read.
+    """
+    return Facts(
+        record=record,
+        metrics={"partial": False, "rows_missing": 0, **metrics},  # older ones are never partial
+        rows=read_rows(folder / PREDICTIONS_FILE),
+        rejects=_read_rejects(folder / REJECTS_FILE),
+        shards=dict(sorted(read_journal(folder / JOURNAL_FILE).items())),
+        missing=_read_mark(folder / PREDICTIONS_FILE),
+    )
+
+
+def _read_rejects(path: Path) -> list[Rejects]:
+    counts: dict[str, int] = {}
+    examples: dict[str, list[dict[str, Any]]] = {}
+    for batch in read_batches(path):
+        for reject in batch.to_pylist():
+            reason = reject["reason"]
+            counts[reason] = counts.get(reason, 0) + 1
+            if counts[reason] <= EXAMPLES:
+                examples.setdefault(reason, []).append(reject)
+    ordered = sorted(counts, key=lambda reason: (-counts[reason], reason))
+    return [Rejects(reason, counts[reason], examples[reason]) for reason in ordered]
+
+
+def _read_mark(predictions: Path) -> dict[str, Any]:
+    metadata = pq.read_schema(predictions).metadata or {}
+    mark = metadata.get(METADATA_KEY.encode())
+    return {} if mark is None else dict(json.loads(mark))

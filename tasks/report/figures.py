@@ -1,0 +1,146 @@
+"""The charts of the page: which there are, and what the caption below each says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from tasks.journal import ShardHistory
+from tasks.report import charts
+from tasks.report.bins import PERCENT_BINS, Values, make_bins
+from tasks.report.charts import Chart
+from tasks.report.rows import Figures
+from tasks.report.words import count, decimal, percent, time_unit
+
+Shards = Mapping[int, ShardHistory]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its title and caption; without a chart, the caption says why there is none.
+
+    `line` names what the line in the chart is, besides the bars.
+    """
+
+    title: str
+    caption: str
+    chart: Chart | None = None
+    line: str | None = None
+
+
+def draw_distributions(figures: Figures) -> list[Figure]:
+    """Draw how scores and lengths are distributed."""
+    if not figures.scores.size:
+        return [Figure("Scores and lengths", "There are no questions to draw.")]
+    return [
+        _draw_scores(figures),
+        _draw_bleus(figures),
+        _draw_questions(figures),
+        _draw_passages(figures),
+    ]
+
+
+def draw_speed(shards: Shards, planned: int, predict_started: float) -> list[Figure]:
+    """Draw how far the run was over time, and how fast each shard was that it made.
+
+    Args:
+        shards: what the run did about each.
+        planned: how many there are.
+        predict_started: seconds from the run's start to that of the predict stage.
+    """
+    made = {index: shard for index, shard in shards.items() if shard.state == "made"}
+    return [_draw_progress(made, predict_started), _draw_rates(made, planned)] if made else []
+
+
+def rate(shard: ShardHistory) -> float | None:
+    """Give the rows a second of a shard; None if the run did not make it."""
+    if shard.state != "made" or shard.seconds is None:
+        return None
+    return rows_of(shard) / max(shard.seconds, 0.001)
+
+
+def rows_of(shard: ShardHistory) -> int:
+    """Give the rows of a shard, the rejects that its making gave included."""
+    return (shard.rows or 0) + (shard.rejects or 0)
+
+
+def _draw_scores(figures: Figures) -> Figure:
+    scores = figures.scores[np.isfinite(figures.scores)]
+    if not scores.size:
+        return Figure("Score", "No score is a finite number.")
+    chart = charts.histogram(scores, make_bins(scores), "score")
+    text = f"Rows by the score of their question, as the search gives it: {_spread(scores, 3)}."
+    others = figures.scores.size - scores.size
+    return Figure("Score", text + (f" {count(others)} more are infinite." if others else ""), chart)
+
+
+def _draw_bleus(figures: Figures) -> Figure:
+    title, bleus = "BLEU of each question", _numbers(figures.bleus)
+    if not bleus.size:
+        return Figure(title, "The passages have no reference questions to compare with.")
+    references = _numbers(figures.references).size
+    rows = "Rows" if bleus.size == references else f"{count(bleus.size)} evenly spaced rows"
+    text = (
+        f"{rows} by the BLEU of their question, 0 to 100: {_spread(bleus, 1)}. Of all questions, "
+        f"{count(figures.identical)} ({percent(figures.identical / references)}) are the reference."
+    )
+    return Figure(title, text, charts.histogram(bleus, PERCENT_BINS, "BLEU"))
+
+
+def _draw_questions(figures: Figures) -> Figure:
+    ours, references = figures.questions, _numbers(figures.references)
+    others = references if references.size else None
+    bins = make_bins(np.concatenate([ours, references]), is_whole=True)
+    text = f"Rows by the length of their question in characters: {_spread(ours)}."
+    if others is not None:
+        text += f" Of the references: {_spread(references)}."
+    chart = charts.histogram(ours, bins, "characters", others)
+    return Figure("Question length", text, chart, None if others is None else "references")
+
+
+def _draw_passages(figures: Figures) -> Figure:
+    lengths = figures.passages
+    chart = charts.histogram(lengths, make_bins(lengths, is_whole=True), "characters")
+    text = f"Rows by the length of their passage in characters: {_spread(lengths)}."
+    return Figure("Passage length", text, chart)
+
+
+def _draw_progress(made: Shards, predict_started: float) -> Figure:
+    title = "Throughput over time"
+    done = sorted((one.at, rows_of(one)) for one in made.values() if one.at is not None)
+    if len(done) < len(made):
+        return Figure(title, "The journal of this run does not tell when its shards were made.")
+    totals = accumulate(rows for _, rows in done)
+    times = [max(0.0, at - predict_started) for at, _ in done]
+    divisor, unit = time_unit(times[-1])
+    points = [(at / divisor, total) for at, total in zip(times, totals, strict=True)]
+    text = (
+        "Rows made since the predict stage began; the steeper, the faster. "
+        "They count when their shard is done, so each step is a shard."
+    )
+    return Figure(title, text, charts.staircase(points, unit))
+
+
+def _draw_rates(made: Shards, planned: int) -> Figure:
+    rates = {index: speed for index, one in made.items() if (speed := rate(one)) is not None}
+    titles = {
+        index: f"shard {index}: {decimal(speed)} rows/s, {count(rows_of(made[index]))} rows "
+        f"in {decimal(made[index].seconds or 0, 1)} s on {made[index].device}"
+        for index, speed in rates.items()
+    }
+    text = "Rows a second of each shard, by its number. The first of a worker includes its start."
+    if len(made) < planned:
+        text += " Gaps are shards that this run did not make."
+    return Figure("Throughput per shard", text, charts.columns(rates, titles, planned))
+
+
+def _spread(values: Values, digits: int = 0) -> str:
+    low, middle, high = (decimal(one, digits) for one in np.quantile(values, (0.05, 0.5, 0.95)))
+    return f"median {middle}, nine in ten between {low} and {high}"
+
+
+def _numbers(values: Values) -> Values:
+    return values[~np.isnan(values)]

@@ -1,0 +1,51 @@
+"use strict";
+// Searches the samples: a row is shown if it holds every word of the query.
+(() => {
+  const AT_ONCE = 25;
+  const list = document.getElementById("sample-rows");
+  if (!list) return;
+  const [search, query, found, more] = ["search", "query", "found", "more"].map((id) =>
+    document.getElementById(id),
+  );
+  const fold = (text) => text.normalize("NFKC").toLowerCase();
+  const textOf = (node, parts) =>
+    fold(Array.from(node.querySelectorAll(parts), (one) => one.textContent).join("\n"));
+  const rows = Array.from(list.children, (node) => ({
+    node,
+    text: textOf(node, ".text"),
+    inSight: textOf(node, ".text:not(details .text)"),
+  }));
+  const number = new Intl.NumberFormat("en");
+  let limit = AT_ONCE;
+
+  const show = () => {
+    const words = fold(query.value).split(/\s+/).filter(Boolean);
+    const isIn = (text) => words.every((word) => text.includes(word));
+    const matching = rows.filter(({ text }) => isIn(text));
+    const shown = new Set(matching.slice(0, limit));
+    for (const row of rows) {
+      row.node.hidden = !shown.has(row);
+      if (!shown.has(row) || isIn(row.inSight)) continue;
+      for (const details of row.node.querySelectorAll("details")) details.open = true;
+    }
+    const [all, hits, now] = [rows.length, matching.length, shown.size].map((n) => number.format(n));
+    const matches = words.length ? `${hits} of ${all} match` : `${all} in all`;
+    found.textContent = matching.length ? `${matches}, ${now} shown` : `None of ${all} match`;
+    more.hidden = shown.size === matching.length;
+  };
+  query.addEventListener("input", (event) => {
+    if (event.isComposing) return; // letters that are still to become characters
+    limit = AT_ONCE;
+    show();
+  });
+  query.addEventListener("compositionend", () => {
+    limit = AT_ONCE;
+    show();
+  });
+  more.addEventListener("click", () => {
+    limit += AT_ONCE;
+    show();
+  });
+  search.hidden = false;
+  show();
+})();

@@ -1,0 +1,93 @@
+"""The page itself: facts in, HTML out. The same facts give the same bytes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.journal import ShardHistory
+from tasks.report import lineage, rows
+from tasks.report.facts import Facts
+from tasks.report.figures import draw_distributions, draw_speed, rate
+from tasks.report.timeline import draw_timeline
+from tasks.report.words import FILTERS
+from tasks.texts import shorten, visible
+
+PARTS = Path(__file__).parent
+MOST_SHARDS = 1000  # in the table
+
+
+def render(facts: Facts) -> str:
+    """Give the page of a run, one HTML document that loads nothing."""
+    record, metrics = facts.record, facts.metrics
+    stages = record.get("stages", {})
+    predict_started = stages.get("predict", {}).get("started", 0.0)
+    signatures = {
+        "sacreBLEU-zh": metrics["sacrebleu_signature"],
+        "BLEU of a question": facts.rows.figures.bleu_signature,
+    }
+    style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    page = _environment().get_template("page.html.j2")
+    return page.render(
+        facts=facts,
+        record=record,
+        metrics=metrics,
+        name=Path(record.get("config_file") or record["run_id"]).stem,
+        is_made_up=lineage.is_made_up(record),
+        timeline=draw_timeline(metrics["stage_seconds"], stages, facts.shards),
+        distributions=draw_distributions(facts.rows.figures),
+        speed=draw_speed(facts.shards, metrics["shards_planned"], predict_started),
+        shards=list_shards(facts)[:MOST_SHARDS],
+        rate=rate,
+        lineage_parts=lineage.describe(record, signatures),
+        config=lineage.list_config(record),
+        limits=rows,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
+    """Give what became of each shard, by number; those that are missing first, with the reason."""
+    missing = {
+        one["shard"]: replace(
+            facts.shards.get(one["shard"], ShardHistory("failed")),
+            state="failed",
+            rows=one["rows"],
+            last_error=one["error"],
+        )
+        for one in facts.missing.get("shards", ())
+    }
+    others = [item for item in facts.shards.items() if item[0] not in missing]
+    return [*sorted(missing.items()), *others]
+
+
+def _environment() -> Environment:
+    """Give an environment in which whatever is put into a page is only shown by it."""
+    environment = Environment(
+        loader=FileSystemLoader(PARTS),
+        autoescape=True,
+        finalize=_only_show,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {**FILTERS, "shorten": shorten}
+    return environment
+
+
+def _only_show(value: object) -> object:
+    """Spell what a text would do to the page: controls, and marks that turn its direction."""
+    return visible(value) if type(value) is str else value  # no Markup
+
+
+def _hash(inline: str) -> str:
+    """Give the source expression that allows an inline style or script (CSP level 2, 4.2.5)."""
+    digest = hashlib.sha256(inline.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

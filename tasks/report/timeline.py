@@ -1,0 +1,133 @@
+"""The timeline of a run: a lane for each stage, and lanes for the shards of each device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.journal import ShardHistory
+from tasks.report.charts import Tick, time_ticks
+from tasks.report.words import duration, plural, time_unit
+
+NARROWEST = 0.4  # percent: what took no time is still seen
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something that went on from one second of the run to another; `kind` is how it is drawn."""
+
+    start: float
+    end: float
+    title: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A span in percent of the whole time."""
+
+    x: float
+    width: float
+    title: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A line of the timeline."""
+
+    name: str
+    blocks: list[Block]
+    note: str
+    is_device: bool = False
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The lanes of a run, the texts of its axis, and the seconds it shows.
+
+    Without `has_starts`, nobody noted when the stages began, and all begin at the left.
+    """
+
+    lanes: list[Lane]
+    ticks: list[Tick]
+    seconds: float
+    has_starts: bool
+
+    @property
+    def has_failures(self) -> bool:
+        """Whether there is the mark of a failed attempt."""
+        return any(block.kind == "failure" for lane in self.lanes for block in lane.blocks)
+
+
+def draw_timeline(
+    seconds: Mapping[str, float], stages: Mapping[str, Any], shards: Mapping[int, ShardHistory]
+) -> Timeline:
+    """Draw when what went on.
+
+    Args:
+        seconds: how long each stage took.
+        stages: when each `started`, in seconds from the run's start, and whether it was `reused`;
+            empty in runs that did not note it.
+        shards: what the run did about each.
+    """
+    spans = {
+        name: _stage(name, took, stages.get(name, {}).get("started", 0.0))
+        for name, took in seconds.items()
+    }
+    total = max((span.end for span in spans.values()), default=0.0)
+    lanes: list[Lane] = []
+    for name, span in spans.items():
+        failures = list(_failures(shards)) if name == "predict" and stages else []
+        note = "reused" if stages.get(name, {}).get("reused") else duration(seconds[name])
+        lanes.append(Lane(name, _blocks([span, *failures], total), note))
+        if name == "predict" and stages:
+            lanes += _device_lanes(shards, total)
+    divisor, unit = time_unit(total)
+    return Timeline(lanes, time_ticks(total / divisor, unit), total, bool(stages))
+
+
+def stack(spans: Iterable[Span]) -> list[list[Span]]:
+    """Put spans into as few rows as keep them apart, in order of their start."""
+    rows: list[list[Span]] = []
+    for span in sorted(spans, key=lambda one: (one.start, one.end)):
+        free = next((row for row in rows if row[-1].end <= span.start), None)
+        if free is None:
+            rows.append([span])
+        else:
+            free.append(span)
+    return rows
+
+
+def _stage(name: str, took: float, started: float) -> Span:
+    return Span(started, started + took, f"{name}: {duration(took)}", "stage")
+
+
+def _failures(shards: Mapping[int, ShardHistory]) -> Iterator[Span]:
+    for index, shard in shards.items():
+        for at in shard.failed_at:
+            yield Span(at, at, f"shard {index}: a failure after {duration(at)}", "failure")
+
+
+def _device_lanes(shards: Mapping[int, ShardHistory], total: float) -> Iterator[Lane]:
+    """Give lanes for the workers; two on one device have a lane each."""
+    made: dict[str, list[Span]] = {}
+    for index, shard in shards.items():
+        if shard.state == "made" and shard.at is not None and shard.seconds is not None:
+            title = f"shard {index} on {shard.device}: {duration(shard.seconds)}"
+            span = Span(shard.at - shard.seconds, shard.at, title, "shard")
+            made.setdefault(shard.device or "", []).append(span)
+    for device, spans in sorted(made.items()):
+        for row in stack(spans):
+            yield Lane(device, _blocks(row, total), plural(len(row), "shard"), is_device=True)
+
+
+def _blocks(spans: Iterable[Span], total: float) -> list[Block]:
+    return [_block(span, 100 / total if total > 0 else 0.0) for span in spans]
+
+
+def _block(span: Span, scale: float) -> Block:
+    width = max(NARROWEST, (span.end - span.start) * scale)
+    x = min(max(0.0, span.start * scale), 100 - width)
+    return Block(round(x, 2), round(width, 2), span.title, span.kind)
