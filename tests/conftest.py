@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from tests.shelf import Shelf
 # Before anything imports Prefect or Paddle.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
+# The tests run in two processes, and on small matrices a second thread mostly spins.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 RunFlow = Callable[..., dict[str, Any]]
 
@@ -50,12 +53,24 @@ def run_demo(prefect_server: None) -> RunFlow:
     return run
 
 
+def made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Give a folder that the first of the processes which run the tests has filled."""
+    base = folders.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # half made: the test that began it failed
+            folder.mkdir()
+            make(folder)
+            (folder / "done").touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo_store(run_demo: RunFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which one run of the demo has ended; copy it before disturbing it."""
-    store = tmp_path_factory.mktemp("demo") / "store"
-    run_demo(store)
-    return store
+    return made_once(tmp_path_factory, "demo", lambda folder: run_demo(folder / "store")) / "store"
 
 
 @pytest.fixture
@@ -78,13 +93,17 @@ def server_url(prefect_server: None) -> str:
 @pytest.fixture(scope="session")
 def rehearsal(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     """A small job over the fake engine that has run once undisturbed."""
-    folder = tmp_path_factory.mktemp("rehearsal")
-    write_passages(folder / "passages.jsonl", rows=30)
-    environment = outside_environment(server_url, folder / "prefect")
-    rehearsal = Rehearsal(folder / "passages.jsonl", environment, folder / "store")
-    code, messages = rehearsal.run(rehearsal.undisturbed)
-    assert code == 0, messages
-    return rehearsal
+    environment = outside_environment(server_url, tmp_path_factory.mktemp("prefect"))
+
+    def at(folder: Path) -> Rehearsal:
+        return Rehearsal(folder / "passages.jsonl", environment, folder / "store")
+
+    def make(folder: Path) -> None:
+        write_passages(folder / "passages.jsonl", rows=30)
+        code, messages = at(folder).run(folder / "store")
+        assert code == 0, messages
+
+    return at(made_once(tmp_path_factory, "rehearsal", make))
 
 
 @pytest.fixture(scope="session")

@@ -139,7 +139,7 @@ def compare(
     exported = tmp_path / "exported"
     exported.mkdir()
     contract = export_native(checkpoint, decode, exported)
-    session = Session(exported, contract, PredictSettings(device="cpu", cpu_threads=2), "cpu")
+    session = Session(exported, contract, PredictSettings(device="cpu", cpu_threads=1), "cpu")
     model = load_reference(checkpoint)
     expected = generate_in_batches(model, rows, decode)
     largest, ties = 0.0, 0

@@ -38,6 +38,12 @@ def store(rehearsal: Rehearsal, tmp_path: Path) -> Path:
     return rehearsal.store_without_shards(tmp_path / "store")
 
 
+@pytest.fixture
+def done(rehearsal: Rehearsal, tmp_path: Path) -> Path:
+    """A store of the test's own in which the job is done."""
+    return Path(shutil.copytree(rehearsal.undisturbed, tmp_path / "store", symlinks=True))
+
+
 def faulty(folder: Path, *rows: Mapping[str, object]) -> dict[str, str]:
     path = folder / "faults.json"
     path.write_text(json.dumps({"rows": rows}))
@@ -129,16 +135,15 @@ def test_failed_shards_are_named_and_made_by_a_rerun(rehearsal: Rehearsal, store
 
 
 def test_a_forced_rerun_makes_its_shards_anew_with_the_same_bytes(
-    rehearsal: Rehearsal, store: Path
+    rehearsal: Rehearsal, done: Path
 ) -> None:
-    assert rehearsal.run(store)[0] == 0
-    before = {path: path.stat().st_ino for path in store.glob("predictions/*/shard-*.parquet")}
-    rerun = wenti(rehearsal, "rerun", "latest", "--shards", "2-3", "--force", "--store", store)
+    before = {path: path.stat().st_ino for path in done.glob("predictions/*/shard-*.parquet")}
+    rerun = wenti(rehearsal, "rerun", "latest", "--shards", "2-3", "--force", "--store", done)
     assert rerun.returncode == 0, rerun.stderr
     after = {path: path.stat().st_ino for path in before}
     changed = {path.name[:11] for path in before if before[path] != after[path]}
     assert changed == {"shard-00002", "shard-00003"}
-    rehearsal.check(store)
+    rehearsal.check(done)
 
 
 @pytest.mark.parametrize(
@@ -187,15 +192,14 @@ def test_a_partial_result_is_marked_everywhere_until_a_whole_one_takes_its_place
 
 
 def test_a_changed_setting_or_input_is_told_with_what_follows(
-    rehearsal: Rehearsal, store: Path, tmp_path: Path
+    rehearsal: Rehearsal, done: Path, tmp_path: Path
 ) -> None:
-    assert rehearsal.run(store)[0] == 0
-    messages = rehearsal.run(store, "decode.num_beams=4")[1]
+    messages = rehearsal.run(done, "decode.num_beams=4")[1]
     assert "export: decode.num_beams was 6 and is 4" in messages
     changed = tmp_path / "passages.jsonl"
     lines = rehearsal.passages.read_text(encoding="utf-8").splitlines()
     changed.write_text("\n".join(lines[1:]), encoding="utf-8")
-    messages = rehearsal.run(store, f"dataset.predict_file={changed}", "decode.num_beams=4")[1]
+    messages = rehearsal.run(done, f"dataset.predict_file={changed}", "decode.num_beams=4")[1]
     assert "load: the content of dataset.predict_file changed" in messages
 
 
@@ -215,27 +219,26 @@ def test_a_rerun_of_a_run_whose_passages_changed_is_refused(
     "harms", [("truncated", "empty", "deleted", "swapped"), ("swapped", "bit", "truncated", "bit")]
 )
 def test_repair_puts_every_harmed_checkpoint_and_result_right(
-    rehearsal: Rehearsal, store: Path, harms: tuple[str, ...]
+    rehearsal: Rehearsal, done: Path, harms: tuple[str, ...]
 ) -> None:
-    assert rehearsal.run(store)[0] == 0
-    tables = sorted(store.glob("predictions/*/shard-*.parquet"))
+    tables = sorted(done.glob("predictions/*/shard-*.parquet"))
     victims = [
         tables[1],
-        next(store.glob("datasets/*/part-*.parquet")),
-        next(store.glob(f"exports/*/{MANIFEST}")),
-        (store / "runs/latest").resolve() / "predictions.txt",
+        next(done.glob("datasets/*/part-*.parquet")),
+        next(done.glob(f"exports/*/{MANIFEST}")),
+        (done / "runs/latest").resolve() / "predictions.txt",
     ]
     for victim, harm in zip(victims, harms, strict=True):
         do_harm(victim, tables[2], harm)
-    found = wenti(rehearsal, "verify", "latest", "--store", store, "--json")
+    found = wenti(rehearsal, "verify", "latest", "--store", done, "--json")
     assert found.returncode == 3
     wrong = {part["part"] for part in json.loads(found.stdout) if part["state"] != "ok"}
     assert {"export", "dataset", "results"} <= wrong
-    run = (store / "runs/latest").resolve()
+    run = (done / "runs/latest").resolve()
     repaired = wenti(rehearsal, "verify", run, "--repair", "--json")
     assert repaired.returncode == 0, repaired.stderr + repaired.stdout
-    rehearsal.check(store, run.name)
-    rehearsal.check(store)
+    rehearsal.check(done, run.name)
+    rehearsal.check(done)
 
 
 def do_harm(victim: Path, other: Path, harm: str) -> None:
