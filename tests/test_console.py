@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.texts import to_json, visible
 from tasks.outputs import PREDICTIONS_FILE
 from tasks.runs import RUN_FILE, SUCCESS_FILE, commit_json
 from tasks.tables import PREDICTIONS, commit_table
+from tasks.texts import to_json, visible
 from tests.conftest import ROOT
 from tests.test_cli import wenti
 

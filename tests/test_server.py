@@ -1,89 +1,145 @@
 from __future__ import annotations
 
-import json
-import os
-import signal
-import socket
-import subprocess
-import time
-import urllib.request
+import datetime
+import ipaddress
+import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from tasks.engine.fake import FAULTS_VARIABLE
-from tests.rehearsal import WENTI, Rehearsal, made_by, outside_environment
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_until_healthy(url: str, server: subprocess.Popen[bytes]) -> None:
-    while server.poll() is None:
-        with suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=5):  # noqa: S310 our own
-            return
-        time.sleep(0.2)
-    raise AssertionError("the server ended")
+from flows.server_faults import explain, is_compatible
+from tests.rehearsal import Rehearsal
+from tests.servers import free_port
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], dict[str, str]]]:
-    """A Prefect server of the test's own, and the environment of a program that talks to it."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    environment = outside_environment(url, tmp_path / "prefect")
-    command = [str(WENTI.with_name("prefect")), "server", "start", "--no-ui", "--port", str(port)]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    ) as server:
-        wait_until_healthy(url, server)
-        yield server, environment
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
 
 
-def test_a_server_that_is_killed_costs_no_shard_and_is_named(
-    rehearsal: Rehearsal,
-    tmp_path: Path,
-    own_server: tuple[subprocess.Popen[bytes], dict[str, str]],
-) -> None:
-    server, environment = own_server
-    faults = tmp_path / "faults.json"
-    faults.write_text(json.dumps({"seconds_per_batch": 0.3}))
-    # Prefect's own five tries at telling the server take minutes.
-    variables = {FAULTS_VARIABLE: str(faults), "PREFECT_CLIENT_MAX_RETRIES": "0"}
-    store = rehearsal.store_without_shards(tmp_path / "store")
-    there = replace(rehearsal, environment=environment)
-    with there.start(store, **variables) as process:
-        while not list(store.glob("predictions/*/shard-*.json")):
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.killpg(server.pid, signal.SIGKILL)
-        messages = process.communicate(timeout=300)[1]
-    assert process.returncode == 2
-    assert "Prefect's server went away" in messages
+@contextmanager
+def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Serve the files of a folder as any web server does; gives its port."""
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """Give the TLS of a server whose certificate nobody has signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wenti test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def fault_of(url: str) -> Exception:
+    """Give what asking for the server's version ends in."""
+    try:
+        answer = httpx.get(f"{url}/admin/version")
+        answer.raise_for_status()
+        answer.json()
+    except (httpx.HTTPError, ValueError) as fault:
+        return fault
+    raise AssertionError("it answered")
+
+
+def refused(rehearsal: Rehearsal, url: str, store: Path) -> str:
+    """Run against the server at `url`; gives what was said instead."""
+    environment = {**rehearsal.environment, "PREFECT_API_URL": url}
+    code, messages = replace(rehearsal, environment=environment).run(store)
+    assert code == 2
     assert "Traceback" not in messages
-    rehearsal.check(store)  # the results were written all the same
-
-    code, messages = rehearsal.run(store)
-    assert code == 0, messages
-    assert made_by(store, ["latest"]) == [0]
-    rehearsal.check(store)
+    assert not store.exists()
+    return messages
 
 
-def test_a_server_that_is_not_there_is_named_before_anything_is_made(
+def test_an_address_where_nobody_listens_is_named_with_what_to_do(
     rehearsal: Rehearsal, tmp_path: Path
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}/api"
-    nowhere = replace(rehearsal, environment={**rehearsal.environment, "PREFECT_API_URL": url})
-    code, messages = nowhere.run(tmp_path / "store")
-    assert code == 2
-    assert url in messages
-    assert "Traceback" not in messages
-    assert not (tmp_path / "store").exists()
+    messages = refused(rehearsal, url, tmp_path / "store")
+    assert f"Prefect's server at {url} cannot be reached" in messages
+    assert "correct PREFECT_API_URL, or unset that" in messages
+
+
+def test_an_address_without_api_says_so(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    url = rehearsal.environment["PREFECT_API_URL"].removesuffix("/api")
+    messages = refused(rehearsal, url, tmp_path / "store")
+    assert "is no Prefect API" in messages
+    assert "PREFECT_API_URL mostly ends in /api" in messages
+
+
+def test_the_password_of_an_address_is_not_told(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    url = f"http://somebody:cucumber@127.0.0.1:{free_port()}/api"
+    assert "cucumber" not in refused(rehearsal, url, tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "has_tls", "words"),
+    [
+        ("http", False, "is no Prefect API (404"),
+        ("http", True, "if it speaks HTTPS, write https://"),
+        ("https", False, "or else write http://"),
+        ("https", True, "PREFECT_API_SSL_CERT_FILE"),
+        ("ftp", False, "write http:// or https://"),
+    ],
+)
+def test_what_another_server_answers_is_explained(
+    tmp_path: Path, scheme: str, has_tls: bool, words: str
+) -> None:
+    with web_server(tmp_path, self_signed(tmp_path) if has_tls else None) as port:
+        url = f"{scheme}://127.0.0.1:{port}/api"
+        message = explain(url, fault_of(url))
+    assert message.startswith(f"Prefect's server at {url} ")
+    assert words in message
+
+
+def test_a_page_that_is_no_json_is_no_prefect_api(tmp_path: Path) -> None:
+    page = tmp_path / "api/admin/version"
+    page.parent.mkdir(parents=True)
+    page.write_text("<html>")
+    with web_server(tmp_path) as port:
+        message = explain("there", fault_of(f"http://127.0.0.1:{port}/api"))
+    assert "is no Prefect API" in message
+
+
+@pytest.mark.parametrize(
+    ("theirs", "is_fine"), [("3.8.8", True), ("3.1.0", True), ("2.20.1", False), (None, False)]
+)
+def test_a_server_of_another_major_version_does_not_go_with_ours(
+    theirs: object, is_fine: bool
+) -> None:
+    assert is_compatible(theirs, "3.8.8") is is_fine
