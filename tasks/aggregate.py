@@ -56,11 +56,9 @@ def aggregate(
     }
     metrics = make_metrics(dataset.manifest, prediction, scores, seconds)
     run.record["stages"] = {
-        **{
-            one.stage: {**_start(run, one), "reused": one.made.is_reused}
-            for one in (export, dataset)
-        },
-        "predict": _start(run, prediction),
+        "export": {"started": _start(run, export), "reused": export.made.is_reused},
+        "load": {"started": _start(run, dataset), "reused": dataset.made.is_reused},
+        "predict": {"started": _start(run, prediction)},
         "aggregate": {"started": run.journal.since_start(started)},
     }
     write_report(run.folder, run.record, metrics)
@@ -68,9 +66,9 @@ def aggregate(
     return metrics
 
 
-def _start(run: Run, stage: StageResult | Prediction) -> dict[str, float]:
-    """Say when a stage began, in seconds from the run's start."""
-    return {"started": run.journal.since_start(stage.ended - stage.seconds)}
+def _start(run: Run, stage: StageResult | Prediction) -> float:
+    """Give when a stage began, in seconds from the run's start."""
+    return run.journal.since_start(stage.ended - stage.seconds)
 
 
 aggregate_task = Task(

@@ -98,8 +98,8 @@ CHAINS = {
         *points_of(f"{RUN}/run.json", nth=1, sync=1),
         *points_of(f"{RUN}/predictions.parquet", nth=1, sync=3),
         *points_of(f"{RUN}/predictions.txt", nth=1, sync=6),
-        *points_of(f"{RUN}/run.json", nth=2, sync=8),
-        *points_of(f"{RUN}/_SUCCESS", nth=1, sync=9),
+        *points_of(f"{RUN}/run.json", nth=2, sync=9),
+        *points_of(f"{RUN}/_SUCCESS", nth=1, sync=10),
     ),
 }
 

@@ -130,30 +130,6 @@ def test_shards_go_on_while_the_server_is_away_and_the_run_completes_when_it_is_
     assert "Traceback" not in messages
 
 
-def test_a_run_waits_at_its_end_for_a_server_whose_database_is_away(
-    shared: Rehearsal,
-    server: PrefectServer,
-    database: Postgres,
-    tmp_path: Path,
-    slowly: dict[str, str],
-) -> None:
-    store = shared.store_without_shards(tmp_path / "store")
-    with shared.start(store, **slowly) as process:
-        wait_until(lambda: len(shards_made(store)) > 0, process)
-        database.stop()
-        try:
-            wait_until((store / "runs/latest/_SUCCESS").exists, process)
-            time.sleep(1)  # by now the run has told the server of its end, in vain
-            assert process.poll() is None
-        finally:
-            database.start()
-        messages = process.communicate(timeout=300)[1]
-    assert process.returncode == 0, messages
-    assert sorted(shards_made(store)) == list(range(SHARDS))
-    shared.check(store)
-    assert newest_state(server) == "COMPLETED"
-
-
 def test_a_server_that_stays_away_costs_no_shard_and_is_named(
     rehearsal: Rehearsal,
     shared: Rehearsal,
