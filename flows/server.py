@@ -42,6 +42,8 @@ PREFECT_DEFAULTS = {
     # Besides the codes that Prefect knows: its server without its database says 500, and a proxy
     # without its server 504.
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+    # Seconds between the signs of life by which an automation can tell a run that was killed.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
 

@@ -2,12 +2,16 @@
 
 They only keep runs from slowing each other down; what a run makes is right without them. A device
 whose limit nobody made is free for all, and so is every device while the server is away.
+
+A slot is leased: the run renews the lease as long as it lives, and the slot of a run that was
+killed is free again when its lease has ended.
 """
 
 from __future__ import annotations
 
 import logging
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
@@ -17,10 +21,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 logger = logging.getLogger("wenti.slots")
 
-PATIENCE_SECONDS = 2.0
+LEASE_SECONDS = 120.0
+LOOK_SECONDS = 2.0
+TRIES_AGAIN = 1  # of a server that does not answer: a device is not worth minutes of waiting for it
 
 
 def slot_name(device: str) -> str:
@@ -44,32 +51,48 @@ def slots(devices: Sequence[str]) -> Iterator[None]:
 def _limited(devices: Sequence[str]) -> list[str]:
     """Give the names of the limits that somebody made for these devices."""
     names = sorted({slot_name(device) for device in devices})
-    with get_client(sync_client=True) as client:
-        return [name for name in names if _is_limit(client, name)]
+    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: TRIES_AGAIN})
+    with settings, get_client(sync_client=True) as client:
+        return [name for name in names if _is_limited(client, name)]
 
 
-def _is_limit(client: SyncPrefectClient, name: str) -> bool:
+def _is_limited(client: SyncPrefectClient, name: str) -> bool:
     try:
-        client.read_global_concurrency_limit_by_name(name)
+        return client.read_global_concurrency_limit_by_name(name).active
     except ObjectNotFound:
         return False
-    return True
 
 
 def _take(stack: ExitStack, names: list[str]) -> None:
-    if not names:
+    if not names or _enter(stack, names):
         return
+    told = ", ".join(names)
+    command = "prefect global-concurrency-limit update NAME --active-slots 0"
+    logger.info("waiting for another run to leave %s; if there is none: %s", told, command)
+    while not _enter(stack, names):
+        time.sleep(LOOK_SECONDS)  # not in Prefect's own waiting, which outlasts Ctrl-C
+    logger.info("the other run has left %s", told)
+
+
+def _enter(stack: ExitStack, names: list[str]) -> bool:
+    """Take all slots if all are free, and tell whether they were."""
+    slot = concurrency(
+        names,
+        max_retries=0,
+        lease_duration=LEASE_SECONDS,
+        raise_on_lease_renewal_failure=False,  # it ends nothing: the work goes on
+    )
     try:
-        _enter(stack, names, PATIENCE_SECONDS)
-    except TimeoutError:
-        logger.info("waiting for another run to leave %s", ", ".join(names))
-        _enter(stack, names, None)
-
-
-def _enter(stack: ExitStack, names: list[str], seconds: float | None) -> None:
-    # A lease that could not be renewed ends nothing: the work goes on.
-    slot = concurrency(names, timeout_seconds=seconds, raise_on_lease_renewal_failure=False)
-    stack.enter_context(slot)
+        stack.enter_context(slot)
+    except ConcurrencySlotAcquisitionError as error:
+        fault = error.__cause__
+        is_taken = isinstance(fault, httpx.HTTPStatusError) and (
+            fault.response.status_code == httpx.codes.LOCKED
+        )
+        if not is_taken:
+            raise
+        return False
+    return True
 
 
 @contextmanager
