@@ -136,21 +136,22 @@ def _outages_told() -> Iterator[None]:
 
 def _tell_outages(over: threading.Event) -> None:
     is_away = False
-    with _impatient_client() as client:
-        while not over.wait(LOOK_SECONDS):
-            was_away, fault = is_away, _fault(client)
-            is_away = fault is not None
-            if over.is_set() or is_away == was_away:
-                continue
-            if fault is None:
-                logger.info("Prefect's server answers again")
-            else:
-                logger.warning(AWAY, describe(fault))
+    while not over.wait(LOOK_SECONDS):
+        was_away, fault = is_away, _fault()
+        is_away = fault is not None
+        if over.is_set() or is_away == was_away:
+            continue
+        if fault is None:
+            logger.info("Prefect's server answers again")
+        else:
+            logger.warning(AWAY, describe(fault))
 
 
-def _fault(client: SyncPrefectClient) -> httpx.HTTPError | None:
+def _fault() -> httpx.HTTPError | None:
+    """Ask over a new connection: the server closes one that was idle for some seconds."""
     try:
-        _ask(client)
+        with _impatient_client() as client:
+            _ask(client)
     except httpx.HTTPError as fault:
         return fault
     return None

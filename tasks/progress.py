@@ -49,11 +49,11 @@ class Pace:
         return 100 * self._done / self._rows if self._rows else 0.0
 
     def __str__(self) -> str:
-        """Give rows, rows a second and, before the end, about how many seconds are left."""
+        """Give rows, before the end about how many seconds are left, and rows a second."""
         done, rows = self._done, self._rows
         speed = done / (time.monotonic() - self._started)
         left = f", about {(rows - done) / speed:,.0f} s left" if 0 < done < rows else ""
-        return f"{done:,} of {rows:,} rows, {speed:,.1f} rows a second{left}"
+        return f"{done:,} of {rows:,} rows{left}, {speed:,.1f} rows a second"
 
 
 class LoggedProgress(Pace):
