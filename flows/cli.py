@@ -44,7 +44,9 @@ Day = Annotated[
         "--date", formats=["%Y-%m-%d"], help="What {date} in a path is.  [default: today]"
     ),
 ]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="Run id, folder, or latest.")]
+RunName = Annotated[
+    str, typer.Argument(metavar="RUN", help="Run id, also Prefect's, folder, or latest.")
+]
 StorePath = Annotated[Path, typer.Option(help="Folder of the store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -105,7 +107,7 @@ def rerun(
     with follow(), connected():
         from flows.question_generation import rerun as rerun_flow
 
-        result = rerun_flow(run_name, str(store), shards, failed, force)
+        result = rerun_flow(run_name, str(store), shards or "", failed, force)
     _tell(result, as_json)
 
 
@@ -218,7 +220,7 @@ def report(
 
 @app.command()
 def compare(
-    run_a: Annotated[str, typer.Argument(help="Run id, folder, or latest.")],
+    run_a: Annotated[str, typer.Argument(help="Run id, also Prefect's, folder, or latest.")],
     run_b: Annotated[str, typer.Argument(help="The run to compare with it.")],
     rows: Annotated[
         int, typer.Option("-n", "--rows", min=0, help="How many changed questions.")

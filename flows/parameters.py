@@ -14,8 +14,10 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
-from tasks.config import list_configs
+from tasks.config import allowed, list_configs
 from tasks.settings import Settings
+
+SHOWN_TYPES = {"boolean", "string"}  # a form draws a switch, a choice or a line for them
 
 
 def config_schema() -> JsonSchemaValue:
@@ -38,19 +40,22 @@ def overrides_schema() -> JsonSchemaValue:
 
 
 def _section(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
-    keys = {key: _key(key, inner) for key, inner in schema["properties"].items()}
+    keys = {key: _key(name, key, inner) for key, inner in schema["properties"].items()}
     told = {"title": name, "description": schema["description"]}
     return {"type": "object", **told, "properties": keys, "additionalProperties": False}
 
 
-def _key(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
+def _key(section: str, name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
     """Give the schema of a key under the name that it has in a config, and without null."""
-    known = {key: value for key, value in schema.items() if key not in {"default", "anyOf"}}
     options = [option for option in schema.get("anyOf", []) if option["type"] != "null"]
-    default = schema["default"]
-    told = "" if default is None else f" Default: {json.dumps(default)}."
-    meaning = f"{schema['description']}{told}"
-    return {**known, **(options[0] if options else {}), "title": name, "description": meaning}
+    whole = {**schema, **(options[0] if options else {})}
+    known = {key: value for key, value in whole.items() if key not in {"default", "anyOf"}}
+    meaning = [schema["description"]]
+    if known["type"] not in SHOWN_TYPES:
+        meaning.append(f"Allowed: {allowed((section, name))}.")
+    if schema["default"] is not None:
+        meaning.append(f"Default: {json.dumps(schema['default'])}.")
+    return {**known, "title": name, "description": " ".join(meaning)}
 
 
 Config = Annotated[str, WithJsonSchema(config_schema())]

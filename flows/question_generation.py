@@ -12,14 +12,14 @@ from typing import Any
 from prefect import flow
 
 from flows.parameters import AS_IN_THE_CONFIG, Config, Overrides
-from flows.run_page import final_state, rows_bar, show_results, show_shards
-from flows.running import name_rerun, name_run, scheduled_day, send_logs
+from flows.run_page import failed_state, final_state, rows_bar, show_results, show_shards
+from flows.running import flow_run_id, name_rerun, name_run, scheduled_day, send_logs
 from tasks.aggregate import aggregate_task
 from tasks.changes import describe_changes, find_previous
 from tasks.child import stop_children
 from tasks.config import find_config, load_settings
 from tasks.dataset import load_task
-from tasks.errors import StorageError, describe_error
+from tasks.errors import StorageError, WentiError, describe_error
 from tasks.export import export_task
 from tasks.jobs import Selection, plan_jobs
 from tasks.partial import raise_if_failed
@@ -35,7 +35,9 @@ from tasks.store import Store
 logger = logging.getLogger("wenti.flow")
 
 
-@flow(name="question-generation", flow_run_name=name_run)
+# No retries of a whole run, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: shards have their own, and
+# what else ends a run, somebody has to change first.
+@flow(name="question-generation", flow_run_name=name_run, retries=0)
 def question_generation(
     config: Config, day: date | None = None, overrides: Overrides = AS_IN_THE_CONFIG
 ) -> dict[str, Any]:
@@ -54,26 +56,30 @@ def question_generation(
         ShardsFailedError: some shards failed; run again to make them.
     """
     send_logs()
-    path = find_config(config)
-    settings = with_date(load_settings(path, overrides), day or scheduled_day())
-    with prepared(settings) as plan:
-        config_file = str(path.absolute())
-        tell_changes(plan, config_file)
-        return carry_out(plan, Selection(), config_file=config_file)
+    try:
+        path = find_config(config)
+        settings = with_date(load_settings(path, overrides), day or scheduled_day())
+        with prepared(settings) as plan:
+            config_file = str(path.absolute())
+            tell_changes(plan, config_file)
+            return carry_out(plan, Selection(), config_file=config_file)
+    except WentiError as error:
+        return failed_state(error)
 
 
-@flow(name="rerun", flow_run_name=name_rerun)
+@flow(name="rerun", flow_run_name=name_rerun, retries=0)
 def rerun(
     run: str = "latest",
     store: str = "wenti-store",
-    shards: str | None = None,
+    shards: str = "",
     only_failed: bool = False,
     force: bool = False,
 ) -> dict[str, Any]:
     """Make again what a run lacks, or chosen shards of it, from the config that it has kept.
 
     Args:
-        run: A run id, a run's folder, or latest.
+        run: A run id, such as 20261123-010003-ab12cd, or the Flow Run ID on the run's page here; a
+            run's folder; or latest.
         store: The folder of the store.
         shards: Numbers of the shards to make, such as 3,7-9. Left out, all that are missing.
         only_failed: Only the shards that failed in that run.
@@ -87,12 +93,16 @@ def rerun(
         ShardsFailedError: some shards failed or were left out; run again to make them.
     """
     send_logs()
-    again = plan_rerun(run, Store(Path(store)), parse_shards(shards), only_failed, force)
-    record = again.record
-    asked = {"rerun_of": record["run_id"], "config_file": record.get("config_file")}
-    with prepared(again.settings) as plan:
-        again.check(plan)
-        return carry_out(plan, again.selection, **asked)
+    try:
+        chosen = parse_shards(shards or None)
+        again = plan_rerun(run, Store(Path(store)), chosen, only_failed, force)
+        record = again.record
+        asked = {"rerun_of": record["run_id"], "config_file": record.get("config_file")}
+        with prepared(again.settings) as plan:
+            again.check(plan)
+            return carry_out(plan, again.selection, **asked)
+    except WentiError as error:
+        return failed_state(error)
 
 
 def carry_out(plan: Plan, selection: Selection, **asked: object) -> dict[str, Any]:
@@ -104,30 +114,32 @@ def carry_out(plan: Plan, selection: Selection, **asked: object) -> dict[str, An
         for result in (export, dataset):
             logger.info("%s", result)
         jobs = plan_jobs(plan, dataset.manifest)
-        with rows_bar() as bar:
+        with rows_bar(run) as bar:
             progress = Several(bar, listener(plan.settings.predict.logging_steps))
             prediction = predict_missing(plan, run, jobs, selection, progress)
         show_shards(run, prediction)
         raise_if_failed(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction)
         show_results(plan, run, metrics)
-        state: dict[str, Any] = final_state(run, metrics)
-    return state
+        return final_state(run, metrics)
 
 
 @contextmanager
 def recorded(plan: Plan, **asked: object) -> Iterator[Run]:
     """Give a run's folder, and write into its run.json how it ended if it does not succeed."""
-    run = Run.start(plan, **asked)
+    run = Run.start(plan, flow_run_id=flow_run_id(), **asked)
     logger.info("run %s in %s", run.record["run_id"], run.folder)
     try:
         with run.claims.beating():
             yield run
     except BaseException as error:
         stop_children()
-        is_fault = isinstance(error, Exception)  # else Ctrl-C, or Prefect cancels the flow
         with suppress(StorageError):  # what ended the run may be a full disk
-            run.end("failed" if is_fault else "interrupted", error=describe_error(error))
+            if isinstance(error, Exception):
+                run.end("failed", error=describe_error(error))
+            else:  # Prefect's TerminationSignal says nothing
+                is_ctrl_c = isinstance(error, KeyboardInterrupt)
+                run.end("interrupted", error="stopped by Ctrl-C" if is_ctrl_c else "cancelled")
         raise
 
 

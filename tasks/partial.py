@@ -15,6 +15,7 @@ from tasks.jobs import Prediction, ShardOutcome
 
 METADATA_KEY = "wenti.partial"
 SHARD_FAILED = "shard_failed"
+AGAIN = "the same command, or Retry on the run's page in Prefect"
 REMEDY = "run the same config again: it makes what is missing, and its results are whole"
 
 
@@ -65,10 +66,10 @@ def raise_if_failed(prediction: Prediction, allow_partial: bool) -> None:
     if not failed or (allow_partial and can_go_on):
         return
     remedy = (
-        "the others are kept; run the same command again to make what is missing, or set "
-        "`aggregate.allow_partial` to go on without it"
+        f"the others are kept; {AGAIN}, makes what is missing; `aggregate.allow_partial` goes on "
+        "without it"
         if can_go_on
-        else "without any there is no result; run the same command again once the cause is gone"
+        else f"without any there is no result; once the cause is gone, {AGAIN}, makes them"
     )
     lines = [f"  shard {outcome.job.shard.index}: {_reason(outcome)}" for outcome in failed]
     count = f"{len(failed)} of {len(prediction.outcomes)} shards failed"

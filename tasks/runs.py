@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import yaml
 
@@ -28,7 +29,6 @@ from tasks.store import Store, commit_bytes, describe_file
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
-REPORT_FILE = "report.html"
 REPORT_FILE = "report.html"
 SUCCESS_FILE = "_SUCCESS"
 LATEST = "latest"
@@ -183,14 +183,25 @@ def find_results(name: str, store: Store) -> Path:
 
 
 def find_run(name: str, store: Store) -> Path:
-    """Give the folder of a run: a folder itself, a run id, or `latest`.
+    """Give the folder of a run: a folder itself, a run id, also Prefect's, or `latest`.
+
+    Prefect keeps the id of a run that it retries, and each try is a run here; the newest is given.
 
     Raises:
         InputError: there is no such run.
     """
-    for folder in (store.run_folder(name), Path(name)):
+    for folder in (store.run_folder(name), Path(name), *_tries_of(name, store)):
         if (folder / RUN_FILE).is_file():
             return folder.resolve()
     known = sorted(path.parent.name for path in store.root.glob(f"runs/2*/{RUN_FILE}"))
     hint = f"newest: {known[-1]}" if known else f"{store.root} holds no runs; --store names another"
     raise InputError(f"there is no run {name!r} in {store.root}; {hint}")
+
+
+def _tries_of(flow_run_id: str, store: Store) -> Iterator[Path]:
+    """Give the folders of the runs that have this id in Prefect, the newest first."""
+    with suppress(ValueError):
+        wanted = str(UUID(flow_run_id))
+        for record in reversed(list(read_records(store))):
+            if record.get("flow_run_id") == wanted:
+                yield store.run_folder(record["run_id"])

@@ -9,8 +9,8 @@ from typing import Any
 
 from tasks.jobs import Prediction, ShardOutcome
 from tasks.journal import ShardHistory
+from tasks.report.lineage import Record, list_config
 from tasks.runs import REPORT_FILE
-from tasks.settings import Settings
 from tasks.texts import in_markdown, shorten, visible
 
 LONGEST_TEXT = 200  # characters
@@ -22,20 +22,25 @@ UNTRIED = ShardHistory(state="", attempts=0)
 
 def count_shards(metrics: Mapping[str, Any]) -> str:
     """Say how many shards a run reused, made and lacks, and what is missing because of that."""
-    text = ", ".join(f"{state} {metrics[f'shards_{state}']}" for state in STATES)
+    text = _count_states({state: metrics[f"shards_{state}"] for state in STATES})
     return f"{text}; {metrics['rows_missing']} rows are missing" if metrics["partial"] else text
 
 
 def count_rows(metrics: Mapping[str, Any]) -> str:
     """Say how many rows came in, and what became of them."""
-    came, made, rejected = (metrics[name] for name in ("rows_in", "predictions", "rejects"))
-    return f"{came} in, {made} questions, {rejected} rejected"
+    missing = metrics["rows_missing"]  # they are among the rejects
+    rejected = metrics["rejects"] - missing
+    text = f"{metrics['rows_in']} in, {metrics['predictions']} questions, {rejected} rejected"
+    return f"{text}, {missing} missing" if missing else text
 
 
 def count_outcomes(prediction: Prediction) -> str:
-    """Say how many shards were reused, made and failed."""
-    found = Counter(outcome.state for outcome in prediction.outcomes)
-    return ", ".join(f"{state} {found[state]}" for state in STATES)
+    """Say how many shards were reused, made and failed, before there are metrics."""
+    return _count_states(Counter(outcome.state for outcome in prediction.outcomes))
+
+
+def _count_states(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{state} {counts[state]}" for state in STATES)
 
 
 def tabulate_shards(
@@ -52,33 +57,23 @@ def tabulate_shards(
 def _shard_row(outcome: ShardOutcome, history: ShardHistory) -> dict[str, Any]:
     manifest = outcome.manifest
     error = outcome.error or history.last_error or ""
+    recovered = "recovered: " if manifest and error else ""
     return {
         "shard": outcome.job.shard.index,
         "state": outcome.state,
+        "last error": recovered + visible(shorten(error, LONGEST_ERROR)),
         "rows": outcome.job.shard.rows,
         "rejects": len(manifest.details["rejects"]) if manifest else None,
         "attempts": history.attempts,
         "seconds": history.seconds,
         "device": history.device,
-        "last error": visible(shorten(error, LONGEST_ERROR)),
-    }
-
-
-def changed_settings(settings: Settings) -> dict[str, tuple[object, object]]:
-    """Give the keys whose value is not the default: each with the value and the default."""
-    defaults = Settings().as_dict()
-    return {
-        f"{section}.{key}": (value, defaults[section][key])
-        for section, keys in settings.as_dict().items()
-        for key, value in keys.items()
-        if value != defaults[section][key]
     }
 
 
 def as_markdown(
     metrics: Mapping[str, Any],
     samples: Sequence[Mapping[str, Any]],
-    settings: Settings,
+    record: Record,
     folder: Path,
 ) -> str:
     """Give a page about a run: figures, samples, settings that are not the default, its files.
@@ -86,7 +81,7 @@ def as_markdown(
     Args:
         metrics: what metrics.json holds.
         samples: rows of predictions.parquet.
-        settings: the run's.
+        record: the run's run.json.
         folder: the run's.
     """
     columns = ("context", "answer", "question", "reference")
@@ -97,7 +92,12 @@ def as_markdown(
         ),
         "Settings that differ from the default": _table(
             ("key", "value", "default"),
-            ((key, *pair) for key, pair in changed_settings(settings).items()),
+            (
+                (f"{section}.{key.name}", key.value, key.default)
+                for section, keys in list_config(record).items()
+                for key in keys
+                if key.is_changed
+            ),
         ),
         "Results": _table(("", ""), (("folder", folder), ("report", folder / REPORT_FILE))),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -90,17 +89,7 @@ class PrefectPages:
                 choice.click()
                 self.page.get_by_role("option", name=str(value), exact=True).click()
             else:
-                self._text_field(key).fill(str(value))
-
-    def _text_field(self, key: str) -> Locator:
-        """What may be null has a tab for its text, with a field that has no label."""
-        label = self.page.locator("label", has_text=re.compile(rf"^{key} \(Optional\)$"))
-        parameter = self.page.locator("div.group").filter(has=label).last
-        tab = parameter.get_by_role("tab", name="str")
-        if not tab.count():
-            return self.field(key)
-        tab.click()
-        return parameter.get_by_role("textbox")
+                self.field(key).fill(str(value))
 
     def press_submit(self) -> None:
         """Send a form that may be refused."""

@@ -38,7 +38,6 @@ def test_help_imports_nothing_heavy() -> None:
         (["predict.device=gpu"], ["no gpu", "paddlepaddle-gpu", "predict.device: cpu"]),
         (["dataset.max_seq_len=600"], ["dataset.max_seq_len", "at most 514"]),
         (["predict.precision=fp16"], ["predict.precision", "TensorRT"]),
-        (["decode.decoding_strategy=sampling"], ["cannot sample", "beam_search"]),
         (["export.engine=faster_transformer"], ["faster_transformer", "native"]),
         (["store.path=README.md"], ["store.path", "is a file"]),
         (["decode.num_beams=0", "predict.batch_sise=1"], ["2 faults", "batch_size"]),

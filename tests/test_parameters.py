@@ -62,6 +62,22 @@ def test_the_form_has_every_key_with_a_description_and_sends_none_by_itself() ->
     assert not any("default" in schema for schema in described.values())
 
 
+def test_a_description_says_the_limits_which_a_form_does_not_draw() -> None:
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    for section, key in keys():
+        schema = SCHEMA["properties"][section]["properties"][key]
+        limits = [f"{words[name]} {schema[name]}" for name in words if name in schema]
+        told = f"({', '.join(limits)})"
+        assert (told in schema["description"]) == bool(limits)
+    beams = SCHEMA["properties"]["decode"]["properties"]["num_beams"]["description"]
+    assert "Allowed: a whole number (at least 1, at most 64). Default: 6." in beams
+
+
 @pytest.mark.parametrize("wrong", [{"decod": {}}, {"decode": {"num_beam": 4}}, {"decode": 4}])
 def test_the_form_takes_no_unknown_keys(wrong: dict[str, Any]) -> None:
     assert not fits_the_form(wrong)

@@ -227,16 +227,17 @@ def test_a_runs_page_shows_its_progress_shards_and_summary(
     place: Workplace, pages: PrefectPages, demo: Started
 ) -> None:
     pages.open_run(demo.id, "Artifacts")
-    progress = pages.main.get_by_text("12 of 12 rows")
-    progress.wait_for()
+    pages.main.get_by_text("12 of 12 rows").wait_for()
     pages.picture("run")
-    progress.click()
+
+    pages.open_artifact(demo.id, "wenti-progress-demo")
     pages.main.get_by_text("Progress: 100%").wait_for()
 
-    pages.open_artifact(demo.id, "wenti-shards")
+    pages.open_artifact(demo.id, "wenti-shards-demo")
+    pages.main.get_by_text(f"reused 0, made 3, failed 0 (run {demo.record['run_id']})").wait_for()
     assert pages.cells("shard", "state", "rows") == [[str(at), "made", "4"] for at in range(3)]
 
-    pages.open_artifact(demo.id, "wenti-summary")
+    pages.open_artifact(demo.id, "wenti-summary-demo")
     pages.main.get_by_role("heading", name="Figures").wait_for()
     summary = pages.main.inner_text()
     assert "12 in, 12 questions, 0 rejected" in summary
@@ -270,7 +271,10 @@ def test_values_that_do_not_go_together_end_a_run_with_the_message_of_the_comman
     overrides = ("--set", "decode.max_dec_len=8", "--set", "decode.min_dec_len=9")
     complaint = " ".join(place.complaint("run", "demo", *overrides).split())
     assert "allowed here: at most max_dec_len = 8" in complaint
-    assert pages.main.get_by_text(complaint).is_visible()
+    assert pages.main.get_by_text(complaint, exact=True).is_visible()
+    pages.open_run(run, "Logs")
+    pages.main.get_by_text(complaint, exact=True).wait_for()
+    assert "Traceback" not in pages.main.inner_text()
     assert set(place.store.glob("runs/2*")) == runs
 
 
@@ -283,7 +287,7 @@ def test_retry_makes_the_shards_that_failed_and_reuses_the_others(
     run = pages.submit()
     pages.wait_for_state(run, "Failed")
     assert pages.main.get_by_text("1 of 3 shards failed").is_visible()
-    pages.open_artifact(run, "wenti-shards")
+    pages.open_artifact(run, "wenti-shards-demo")
     states = [["1", "failed"], ["0", "made"], ["2", "made"]]
     assert pages.cells("shard", "state") == states
     assert "OutOfMemoryError" in pages.cells("last error")[0][0]
@@ -313,7 +317,7 @@ def test_cancel_stops_the_workers(place: Workplace, pages: PrefectPages, demo: S
     wait_until(lambda: not any(map(is_alive, workers)))
     pages.wait_for_state(run, "Cancelled")
     assert place.record["config"]["dataset"]["predict_file"] == "many.jsonl"
-    assert place.record["state"] == "interrupted"
+    assert (place.record["state"], place.record["error"]) == ("interrupted", "cancelled")
     assert place.serving.is_running()
 
 
@@ -332,7 +336,7 @@ def test_a_rerun_makes_the_shards_that_were_asked_for(
     place: Workplace, pages: PrefectPages, demo: Started
 ) -> None:
     pages.open_form("rerun")
-    pages.fill({"run": demo.record["run_id"], "shards": "0,2", "force": True})
+    pages.fill({"run": demo.id, "shards": "0,2", "force": True})
     run = pages.submit()
     pages.wait_for_state(run, "Completed")
     pages.main.get_by_text("reused 1, made 2, failed 0").wait_for()
