@@ -23,7 +23,10 @@ class Progress(Protocol):
         """Take the number of rows to generate."""
 
     def advance(self, rows: int) -> None:
-        """Take a number of rows that are done; called from several threads."""
+        """Take a number of rows that are done; called from several threads.
+
+        A number below 0 takes back rows of a shard that is tried again.
+        """
 
 
 class Pace:

@@ -90,13 +90,21 @@ class ShardRun:
             WorkerError: the engine fails on good rows too, so that no row can be blamed.
             StorageError: the shard cannot be written.
         """
+        try:
+            self._generate()
+            return self._commit()
+        except Exception:
+            # Who tries the shard again counts its rows again.
+            self._on_rows(-len(self._questions) - len(self._rejects))
+            raise
+
+    def _generate(self) -> None:
         while self._todo:
             work = self._todo.popleft()
             if self._is_too_large(work):
                 self._todo.extendleft(reversed(work.halves()))
             else:
                 self._try(work)
-        return self._commit()
 
     def _try(self, work: _Work) -> None:
         tokens, started = self._padded(work.positions), time.monotonic()
