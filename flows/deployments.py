@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect import serve
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Schedule
 
+from flows.serving import ServingRunner
 from tasks.errors import ConfigError, Fault
 
 logger = logging.getLogger("wenti.deployments")
@@ -21,9 +21,9 @@ SERVED_KEYS = ("name", "description", "tags", "parameters", "concurrency_limit")
 
 
 def serve_deployments(file: Path, names: Sequence[str], limit: int) -> None:
-    """Serve deployments until the process is ended: start their runs, on schedule and by hand.
+    """Serve deployments until SIGTERM or Ctrl-C: start their runs, on schedule and by hand.
 
-    A schedule goes on when the process ends, so that what was due meanwhile is run later.
+    Runs that go on are ended then. A schedule goes on, so that what was due meanwhile is run later.
 
     Args:
         file: a prefect.yaml.
@@ -33,10 +33,11 @@ def serve_deployments(file: Path, names: Sequence[str], limit: int) -> None:
     Raises:
         ConfigError: the file cannot be used, or has no deployment of such a name.
     """
-    chosen = [as_deployment(one) for one in read_deployments(file, names)]
-    for one in chosen:
+    runner = ServingRunner(pause_on_shutdown=False, limit=limit)
+    for one in [as_deployment(one) for one in read_deployments(file, names)]:
+        runner.add_deployment(one)
         logger.info("serving %s", one.full_name)
-    serve(*chosen, pause_on_shutdown=False, print_starting_message=False, limit=limit)
+    runner.run()
 
 
 def read_deployments(file: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
