@@ -1,6 +1,7 @@
 """Loading: passages in, tokens in Parquet parts out, every row accounted for.
 
-`load_passages` runs in a child process, because tokenising needs PaddleNLP.
+`load_passages` runs in a child process, because it needs PaddleNLP for its data sets and for a
+tokenizer with options of its own.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tasks.errors import InputError
 from tasks.passage_kinds import PassageFile, find_fault, kind_of, open_passages
 from tasks.passages import NAMES, Passage, Reason, Reject, RowError, excerpt, parse_record
 
-MAX_ROW_BYTES = 16 << 20  # tokenising takes up to 110 times as much memory
+MAX_ROW_BYTES = 16 << 20  # with template 4 tokenising takes up to 110 times as much memory
 _PIECE_BYTES = 1 << 16
 _PARQUET_ROWS = 64
 _COLUMNS = ("id", *NAMES[0], *NAMES[1], "target", "question", "prompt_common", "prompt_domain")

@@ -74,7 +74,10 @@ class Run:
                 "rows_per_shard": plan.settings.shards.rows_per_shard,
                 "model_folder": str(plan.model_folder.absolute()),
                 "decided_by": plan.decided_by,
-                "versions": {"wenti": version("wenti"), "python": platform.python_version()},
+                "versions": {
+                    "python": platform.python_version(),
+                    **{name: version(name) for name in ("wenti", "tokenizers")},
+                },
                 **asked,
             },
             Claims(plan.store.claims_folder),

@@ -1,106 +1,41 @@
 import json
+import subprocess
 import sys
-import zlib  # noqa: F401 before Paddle, which brings its own
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.tokenizer import (
-    Encoded,
-    QuestionTokenizer,
-    load_tokenizer,
-    read_named_passages,
-)
+from tasks.engine.text_tokenizer import load_paddlenlp_tokenizer
+from tasks.engine.tokenizer import Encoded, QuestionTokenizer, read_named_passages
 from tasks.errors import InputError, ModelError
-from tasks.passage_files import read_passages
 from tasks.passages import Passage, Reason, Reject, parse_record
-from tasks.templates import fill_template, target_prefix
+from tasks.templates import fill_template, remove_target_prefix, target_prefix
+from tests.tokenizer_reference import (
+    COMMON,
+    PASSAGE,
+    SPECIAL,
+    Tokenizer,
+    load_reference,
+    reference_tokens,
+    write_common_vocabulary,
+    write_vocabulary,
+)
 
-CMRC = Path(__file__).parents[2] / "shared" / "data" / "cmrc2018_trial_qg.jsonl"
-SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
-PIECES = "0123456789abcdefghijklmnopqrstuvwxyz"
-COMMON = "的一是在有已知前提下中国长江河流大最问题答案上文：，。？！、“”（）《》[]" + PIECES
-PASSAGE = Passage(0, 1, "a", "长江是中国最大的河流。", "长江", None, None, ())
 PROMPTED = replace(PASSAGE, prompt_common="问题", prompt_domain=("中国", "长江", "river"))
-Tokenizer = Any  # PaddleNLP publishes no types
-ODD = [
-    "\x00\x01长\x7f江",
-    "\u200b\u200d\ufeff长",
-    "👨‍👩‍👧 长江 🇨🇳",
-    "e\u0301cole ÉCOLE",
-    "a" * 150,
-    "[CLS][SEP][MASK]##a ##的",
-    "\u2028长\u2029江\x85",
-    "𠀀𪚥\U000e0001",
-    "ﬁ ﷺ ㍿",
-    "长\ufffd江",
-    "ｆｕｌｌ　ｗｉｄｔｈ",
-]
-
-
-def write_vocabulary(folder: Path, tokens: list[str]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"{token}\t{index}\n" for index, token in enumerate(tokens)]
-    (folder / "vocab.txt").write_text("".join(lines), encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tokens = [*SPECIAL, *dict.fromkeys(COMMON), *(f"##{one}" for one in PIECES), "long"]
-    return write_vocabulary(tmp_path_factory.mktemp("checkpoint"), tokens)
+    return write_common_vocabulary(tmp_path_factory.mktemp("checkpoint"))
 
 
 @pytest.fixture(scope="session")
 def reference(checkpoint: Path) -> Tokenizer:
-    from paddlenlp.transformers import UNIMOTokenizer
-
-    return UNIMOTokenizer.from_pretrained(str(checkpoint))
-
-
-def reference_tokens(
-    reference: Tokenizer, passage: Passage, template: int, max_seq_len: int = 512
-) -> tuple[list[int], list[int]]:
-    source, title = fill_template(passage, template, "[CLS]", "[SEP]")
-    encoded = reference.gen_encode(
-        source,
-        title=title,
-        max_seq_len=max_seq_len,
-        max_title_len=30 if max_seq_len > 60 else 4,
-        max_target_len=1,
-        add_start_token_for_decoding=True,
-        return_position_ids=True,
-    )
-    return encoded["input_ids"], encoded["token_type_ids"]
-
-
-@pytest.mark.parametrize("template", [0, 1, 2, 3])
-@pytest.mark.parametrize("text", ODD)
-def test_tokens_of_odd_text_are_those_of_gen_encode(
-    checkpoint: Path, reference: Tokenizer, template: int, text: str
-) -> None:
-    tokenizer = QuestionTokenizer(checkpoint, template)
-    for passage in (replace(PASSAGE, context=text), replace(PASSAGE, answer=text)):
-        assert tokenizer.encode(passage) == reference_tokens(reference, passage, template)
-
-
-@pytest.mark.parametrize("max_seq_len", [8, 40, 512])
-@pytest.mark.parametrize("template", [0, 1])
-def test_long_text_is_cut_as_gen_encode_cuts_it(
-    checkpoint: Path, reference: Tokenizer, template: int, max_seq_len: int
-) -> None:
-    title = 30 if max_seq_len > 60 else 4
-    tokenizer = QuestionTokenizer(checkpoint, template, max_seq_len, title)
-    passage = replace(PASSAGE, context="长江是中国最大的河流。" * 99, answer="长江" * 50)
-    encoded = tokenizer.encode(passage)
-    assert isinstance(encoded, Encoded)
-    assert encoded == reference_tokens(reference, passage, template, max_seq_len)
-    assert len(encoded.input_ids) == max_seq_len
+    return load_reference(checkpoint)
 
 
 @settings(max_examples=300)
@@ -135,24 +70,6 @@ def test_text_counts_as_empty_exactly_when_it_has_no_token(reference: Tokenizer,
 @pytest.fixture(scope="session")
 def tokenizers(checkpoint: Path) -> dict[int, QuestionTokenizer]:
     return {template: QuestionTokenizer(checkpoint, template) for template in range(5)}
-
-
-@pytest.mark.skipif(not CMRC.exists(), reason=f"{CMRC.name} is not beside the project")
-def test_tokens_of_real_passages_are_those_of_gen_encode(
-    tmp_path: Path, tokenizers: dict[int, QuestionTokenizer]
-) -> None:
-    from paddlenlp.transformers import UNIMOTokenizer
-
-    rows = [row for row in read_passages(CMRC, 1) if isinstance(row, Passage)]
-    assert len(rows) == 1002
-    characters = sorted({char for row in rows for char in row.context if not char.isspace()})
-    tokens = [*SPECIAL, *characters, *(f"##{one}" for one in PIECES)]
-    folder = write_vocabulary(tmp_path, list(dict.fromkeys(tokens)))
-    reference = UNIMOTokenizer.from_pretrained(str(folder))
-    for template in (0, 1):
-        tokenizer = QuestionTokenizer(folder, template)
-        for row in rows[template::2]:
-            assert tokenizer.encode(row) == reference_tokens(reference, row, template)
 
 
 # ---- template 4
@@ -224,13 +141,31 @@ def test_decoding_joins_pieces_and_leaves_unknown_tokens_out(
     assert tokenizers[1].decode([reference.mask_token_id]) == ""
 
 
+@given(
+    st.lists(st.sampled_from([*range(-1, 140), 10**6]) | st.integers(80, 95), max_size=30),
+    st.integers(0, 4),
+)
+def test_any_output_is_decoded_as_paddlenlp_would(
+    tokenizers: dict[int, QuestionTokenizer],
+    reference: Tokenizer,
+    output_ids: list[int],
+    template: int,
+) -> None:
+    end = reference.mask_token_id
+    written = output_ids[: output_ids.index(end)] if end in output_ids else output_ids
+    known = [one for one in written if one in reference.vocab.idx_to_token]
+    words = reference.merge_subword(reference.convert_ids_to_tokens(known))
+    text = "".join(word for word in words if word != reference.unk_token)
+    assert tokenizers[template].decode(output_ids) == remove_target_prefix(text, template)
+
+
 # ---- vocabulary
 
 
 def test_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(ModelError, match=r"vocab.txt cannot be read"):
-            load_tokenizer(folder)
+            QuestionTokenizer(folder)
 
 
 @pytest.mark.parametrize("line", [b"no id\n", b"a\tb\n", b"a\t1\t2\n", b"\t5\n", b"\n", b"a\t-1\n"])
@@ -239,23 +174,23 @@ def test_malformed_vocabulary_is_refused_with_its_line(tmp_path: Path, line: byt
     with (tmp_path / "vocab.txt").open("ab") as file:
         file.write(line)
     with pytest.raises(ModelError, match=r"vocab.txt, line 6: not a token"):
-        load_tokenizer(tmp_path)
+        QuestionTokenizer(tmp_path)
 
 
 def test_vocabulary_that_is_not_utf8_or_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(b"\xff\t1\n")
     with pytest.raises(ModelError, match="is not UTF-8"):
-        load_tokenizer(tmp_path)
+        QuestionTokenizer(tmp_path)
     (tmp_path / "vocab.txt").write_bytes(b"")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        load_tokenizer(tmp_path)
+        QuestionTokenizer(tmp_path)
 
 
-@pytest.mark.parametrize("missing", SPECIAL[:4])
+@pytest.mark.parametrize("missing", SPECIAL)
 def test_vocabulary_without_a_special_token_is_refused(tmp_path: Path, missing: str) -> None:
     write_vocabulary(tmp_path, [*(token for token in SPECIAL if token != missing), "的"])
-    with pytest.raises(ModelError, match="lacks"):
-        load_tokenizer(tmp_path)
+    with pytest.raises(ModelError, match=r"vocab.txt lacks|\[UNK\] is not in token_to_idx"):
+        QuestionTokenizer(tmp_path)
 
 
 def test_folder_with_the_name_of_a_published_model_is_read_and_not_downloaded(
@@ -263,7 +198,40 @@ def test_folder_with_the_name_of_a_published_model_is_read_and_not_downloaded(
 ) -> None:
     write_vocabulary(tmp_path / "unimo-text-1.0", [*SPECIAL, "的"])
     monkeypatch.chdir(tmp_path)
-    assert load_tokenizer("unimo-text-1.0").vocab_size == 6
+    assert load_paddlenlp_tokenizer("unimo-text-1.0").vocab_size == 6
+    assert QuestionTokenizer("unimo-text-1.0").decode([5]) == "的"
+
+
+def test_neither_encoding_nor_decoding_imports_paddle(checkpoint: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tasks.engine.tokenizer import QuestionTokenizer\n"
+        "from tasks.passages import Passage\n"
+        f"tokenizer = QuestionTokenizer({str(checkpoint)!r})\n"
+        "encoded = tokenizer.encode(Passage(0, 1, 'a', '长江ΑΣ', '江', None, None, ()))\n"
+        "print(tokenizer.decode(encoded.input_ids))\n"
+        "assert not {'paddle', 'paddlenlp'} & set(sys.modules)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "长江" in ended.stdout
+
+
+def test_of_a_token_or_an_id_that_stands_twice_the_last_counts_as_in_paddlenlp(
+    tmp_path: Path,
+) -> None:
+    tokens = [*SPECIAL, "的", "江", "长"]
+    lines = [f"{token}\t{index}\n" for index, token in enumerate(tokens)]
+    (tmp_path / "vocab.txt").write_text("".join([*lines, "的\t9\n", "河\t6\n"]), encoding="utf-8")
+    reference = load_reference(tmp_path)
+    tokenizer = QuestionTokenizer(tmp_path)
+    passage = replace(PASSAGE, context="的江长河")
+    assert tokenizer.encode(passage) == reference_tokens(reference, passage, 1)
+    for index in range(12):
+        expected = reference.vocab.idx_to_token.get(index, "").replace("[UNK]", "")
+        assert tokenizer.decode([index]) == (expected if index != 3 else "")
 
 
 # ---- named data sets

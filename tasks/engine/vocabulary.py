@@ -1,0 +1,103 @@
+"""The tokenizer files of a UNIMO checkpoint, read without PaddleNLP."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import ModelError
+
+SPECIAL_TOKENS = {
+    "pad_token": "[PAD]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+    "unk_token": "[UNK]",
+}
+"""The special tokens by the names of PaddleNLP's attributes, as UNIMO has them."""
+
+_CONFIG_FILE = "tokenizer_config.json"
+_SPECIAL_FILE = "special_tokens_map.json"
+_OTHER_FILES = ("added_tokens.json", "chat_template.json")
+# PaddleNLP writes these, and they change nothing about how text is cut.
+_IDLE_OPTIONS = {"tokenizer_class", "init_class", "model_max_length", "special_tokens_map_file"}
+
+
+@dataclass(frozen=True)
+class PlainTokenizer:
+    """A vocabulary, each token with its id, that is used as UNIMO was published to be used."""
+
+    ids: dict[str, int]
+    lower_case: bool
+
+
+def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
+    """Read a checkpoint's tokenizer; None if it has options that are for PaddleNLP to judge.
+
+    Raises:
+        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+    """
+    ids = read_vocabulary(folder / "vocab.txt")
+    special = {ids.get(token, -1) for token in SPECIAL_TOKENS.values()}
+    is_plain = (
+        -1 not in special
+        and len(special) == len(SPECIAL_TOKENS)
+        and max(ids.values()) < 1 << 32  # what the library can hold
+        and not any((folder / name).exists() for name in _OTHER_FILES)
+        and _is_usual(_read_object(folder / _SPECIAL_FILE))
+    )
+    config = _read_object(folder / _CONFIG_FILE)
+    if not is_plain or config is None:
+        return None
+    options = {name: value for name, value in config.items() if name not in _IDLE_OPTIONS}
+    lower_case = options.pop("do_lower_case", True)
+    if not isinstance(lower_case, bool) or not _is_usual(options):
+        return None
+    return PlainTokenizer(ids, lower_case)
+
+
+def read_vocabulary(path: Path) -> dict[str, int]:
+    """Give the tokens of a vocabulary with their ids; of a token on two lines, the later one.
+
+    Raises:
+        ModelError: it cannot be read, or a line is not a token, a tab and its id.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            return dict(_parse(path, line, text) for line, text in enumerate(file, 1))
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read ({error.strerror}); `model.model_name_or_path` needs the"
+            " vocabulary of its checkpoint"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ModelError(
+            f"{path} is not UTF-8 ({error}); copy it again from its checkpoint"
+        ) from error
+
+
+def _parse(path: Path, line: int, text: str) -> tuple[str, int]:
+    token, tab, index = text.rstrip("\n").partition("\t")
+    if not (token and tab and index.isascii() and index.isdigit()):
+        raise ModelError(
+            f"{path}, line {line}: not a token, a tab and its id; copy it again from its checkpoint"
+        )
+    return token, int(index)
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """Give the object in a JSON file, an empty one if there is no file, None if it has none."""
+    if not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _is_usual(tokens: dict[str, Any] | None) -> bool:
+    """Whether these are some of the special tokens, each the one that UNIMO has."""
+    return tokens is not None and tokens.items() <= SPECIAL_TOKENS.items()

@@ -1,0 +1,134 @@
+"""Text to the ids of word pieces: what PaddleNLP's `UNIMOTokenizer` gives, but fast.
+
+PaddleNLP goes over a text character by character in Python, several times: it cleans it and
+surrounds CJK characters with spaces, then lowers each word, decomposes it (NFD), drops what it
+calls accents (category Mn) and surrounds punctuation and symbols with spaces, and cuts the words
+that are left into pieces. Here a table says for each character what all of that makes of it, the
+`tokenizers` library cuts words into pieces, and words met before are looked up. Categories and
+cases come from Python's own `unicodedata`, as in PaddleNLP, so that nothing can differ by a
+version of Unicode.
+
+Source: `BasicTokenizer` and `WordpieceTokenizer` in `paddlenlp/transformers/bert/tokenizer.py` and
+the tests of characters in `paddlenlp/transformers/tokenizer_utils.py`, PaddleNLP 2.8.1.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from itertools import chain, islice
+
+from tokenizers.models import WordPiece
+
+LONGEST_WORD = 100  # characters; a longer one is unknown
+WORDS_KEPT = 1 << 16  # looked up instead of cut; text has few, serial numbers many
+
+CONTEXTUAL = re.compile("[\u03a3\u1700-\u1bff\u302e\u302f\ua953-\ua9c0\U00011000-\U0001dfff]")
+"""Characters that can become something else beside others, and some that cannot, for few ranges
+are found faster: capital sigma is lowered to another letter at the end of a word, and NFD moves
+marks past each other, most of which are dropped as accents, but not these."""
+
+_CJK = re.compile(
+    "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf"
+    "\U0002f800-\U0002fa1f]"
+)
+_ALSO_SYMBOLS = "\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1"
+
+
+class WordPieces:
+    """The word pieces of a vocabulary; see `tasks.engine.tokenizer.TextTokenizer`."""
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        unknown_token: str,
+        lower_case: bool = True,
+        markers: Collection[str] = (),
+    ) -> None:
+        """Make tables for `vocabulary`, each token with its id.
+
+        `markers` are tokens that stay whole where they stand by themselves.
+        """
+        model = WordPiece(
+            dict(vocabulary), unk_token=unknown_token, max_input_chars_per_word=LONGEST_WORD
+        )
+        self._ids = _Ids(model)
+        self._lower_case = lower_case
+        self._clean = _Table(_clean)
+        self._spaced = _Table(self._space_out)
+        one = "|".join(map(re.escape, markers))
+        self._markers = re.compile(rf"(?<!\S)({one})(?!\S)") if markers else None
+
+    def first_ids(self, text: str, most: int) -> list[int]:
+        """Give the ids of the first `most` word pieces of a text."""
+        if self._markers is None:
+            words: Iterable[str] = self._split(text, most)
+        else:
+            words = self._split_at(self._markers, text, most)
+        ids = map(self._ids.__getitem__, words)
+        return list(islice(chain.from_iterable(ids), most))
+
+    def _split(self, text: str, most: int) -> list[str]:
+        """Give the first `most` words, and then all the rest in one: a word has a piece or more."""
+        if self._lower_case and CONTEXTUAL.search(text):
+            # the table changes nothing more about what has been lowered and decomposed as a whole
+            text = unicodedata.normalize("NFD", text.translate(self._clean).lower())
+        return text.translate(self._spaced).split(None, most)
+
+    def _split_at(self, markers: re.Pattern[str], text: str, most: int) -> Iterator[str]:
+        """Split as PaddleNLP does with `never_split`, for which it looks at cleaned text."""
+        for at, part in enumerate(markers.split(text.translate(self._clean))):
+            yield from [part] if at % 2 else self._split(part, most)
+
+    def _space_out(self, char: str) -> str:
+        """Give what becomes of a character that is by itself."""
+        text = _clean(char)
+        if self._lower_case:
+            text = unicodedata.normalize("NFD", text.lower())
+            text = "".join(one for one in text if unicodedata.category(one) != "Mn")
+        return "".join(f" {one} " if _is_symbol(one) else one for one in text)
+
+
+class _Table(dict[int, str]):
+    """A table for `str.translate` that is made as its characters are met."""
+
+    def __init__(self, replace: Callable[[str], str]) -> None:
+        super().__init__()
+        self._replace = replace
+
+    def __missing__(self, code: int) -> str:
+        text = self[code] = self._replace(chr(code))
+        return text
+
+
+class _Ids(dict[str, tuple[int, ...]]):
+    """The ids of the pieces of each word that was met."""
+
+    def __init__(self, model: WordPiece) -> None:
+        super().__init__()
+        self._model = model
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        ids = tuple(piece.id for piece in self._model.tokenize(word))
+        if len(self) < WORDS_KEPT and len(word) <= LONGEST_WORD:
+            self[word] = ids
+        return ids
+
+
+def _clean(char: str) -> str:
+    """Drop what cannot be seen, make any space a space, put spaces around CJK characters."""
+    kind = unicodedata.category(char)[0]
+    if char in "\t\n\r" or kind == "Z":
+        return " "
+    if char == "\N{REPLACEMENT CHARACTER}" or kind == "C":
+        return ""
+    return f" {char} " if _CJK.match(char) else char
+
+
+def _is_symbol(char: str) -> bool:
+    """Whether a character is always a word by itself."""
+    return (
+        char in string.punctuation or unicodedata.category(char)[0] in "PS" or char in _ALSO_SYMBOLS
+    )
