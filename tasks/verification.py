@@ -95,10 +95,12 @@ def restore_results(folder: Path, fresh: Path) -> None:
     What holds times, run.json and metrics.json, is no other run's to give and stays as it is; the
     report is made again from the run's own results.
     """
-    if not (folder / SUCCESS_FILE).is_file():
-        return  # it never had results
+    try:
+        marked = _marked_files(folder)
+    except (FileNotFoundError, StoreCorruptionError):
+        return  # it never had results, or nothing tells any more what they were
     entries = {entry.name: entry for entry in _marked_files(fresh)}
-    for entry in _marked_files(folder):
+    for entry in marked:
         if not _is_whole(folder, entry) and entries.get(entry.name) == entry:
             commit_file(folder / entry.name, partial(shutil.copyfile, fresh / entry.name))
     with suppress(StoreCorruptionError):  # of what is still damaged no report can be made
@@ -114,8 +116,12 @@ def _is_whole(folder: Path, entry: FileEntry) -> bool:
 
 
 def _marked_files(folder: Path) -> list[FileEntry]:
-    marked = json.loads((folder / SUCCESS_FILE).read_bytes())
-    return [FileEntry.model_validate(entry) for entry in marked["files"]]
+    path = folder / SUCCESS_FILE
+    try:
+        marked = json.loads(path.read_bytes())
+        return [FileEntry.model_validate(entry) for entry in marked["files"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise StoreCorruptionError(f"{path} does not list a run's files: {error}") from error
 
 
 def _check_results(folder: Path) -> Checked:
@@ -124,6 +130,6 @@ def _check_results(folder: Path) -> Checked:
         verify_files(folder, _marked_files(folder))
     except FileNotFoundError:
         return Checked("results", str(path), "missing")
-    except (StoreCorruptionError, ValueError, KeyError) as error:
+    except StoreCorruptionError as error:
         return Checked("results", str(path), "damaged", str(error))
     return Checked("results", str(path), "ok")

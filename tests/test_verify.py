@@ -4,9 +4,11 @@ import json
 import random
 from pathlib import Path
 
+import pytest
+
 from tasks.runs import find_run
 from tasks.store import Store
-from tasks.verification import verify_run
+from tasks.verification import restore_results, verify_run
 from tests.conftest import RunFlow
 from tests.test_cli import wenti
 
@@ -39,6 +41,18 @@ def test_the_damaged_part_is_named_and_no_other(store: Path) -> None:
         wrong = {name for name, state in found.items() if state != "ok"}
         assert wrong == {part}
     assert set(states(store).values()) == {"ok"}
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"{", b"[]", b'{"files": [1]}', b"\xff"])
+def test_a_list_of_results_that_cannot_be_read_is_damage_and_never_a_crash(
+    store: Path, nonsense: bytes
+) -> None:
+    run = find_run("latest", Store(store)).resolve()
+    before = {path: path.read_bytes() for path in run.iterdir() if path.name != "_SUCCESS"}
+    (run / "_SUCCESS").write_bytes(nonsense)
+    assert {name for name, state in states(store).items() if state != "ok"} == {"results"}
+    restore_results(run, run)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_five_hundred_flipped_bits_are_all_found(store: Path) -> None:
