@@ -27,8 +27,8 @@ SHARD_FORMAT = 1
 ENGINE_VERSIONS = {"native": NATIVE_VERSION, "fake": FAKE_VERSION}
 
 # Options that a search or a device does not look at must not decide what is reused.
-_SAMPLING_ONLY = {"topk", "topp", "temperature"}
-_BEAMS_ONLY = {"num_beams", "length_penalty", "diversity_rate"}
+_SAMPLING_ONLY = {"topk", "topp", "temperature", "seed"}
+_BEAMS_ONLY = {"num_beams", "length_penalty", "diversity_rate", "early_stopping"}
 _NOT_IN_THE_RESULT = {"devices", "logging_steps", "batch_deadline_seconds"}
 _OTHER_DEVICES_OPTIONS = {"gpu": {"cpu_threads", "enable_mkldnn"}, "cpu": {"use_tensorrt"}}
 
@@ -92,9 +92,9 @@ def make_plan(settings: Settings, model_folder: Path) -> Plan:
 def unused_options(decode: DecodeSettings) -> set[str]:
     """Name the options that the search does not look at."""
     unused: set[str] = set()
-    if decode.decoding_strategy != "sampling":
+    if not decode.is_sampling:
         unused |= _SAMPLING_ONLY
-    if decode.is_greedy or decode.decoding_strategy == "sampling":
+    if not decode.has_beams:
         unused |= _BEAMS_ONLY
     return unused
 

@@ -62,11 +62,6 @@ def _export_faults(settings: Settings) -> list[Fault]:
     if settings.export.engine == "faster_transformer":
         problem = "faster_transformer cannot be used by this version of Wenti"
         faults.append(Fault("export.engine", problem, "use native or auto"))
-    if settings.decode.decoding_strategy == "sampling":
-        problem = "the native engine cannot sample yet"
-        faults.append(
-            Fault("decode.decoding_strategy", problem, "use beam_search or greedy_search")
-        )
     if settings.export.use_fp16_decoding:
         problem = "the native engine cannot decode in half precision yet"
         faults.append(Fault("export.use_fp16_decoding", problem, "set it to false"))

@@ -115,11 +115,23 @@ class DecodeSettings(Section):
     topk: int = Field(4, ge=0, description="Tokens to sample from; 0: all (sampling).")
     topp: float = Field(1.0, gt=0, le=1, description="Probability mass to sample from (sampling).")
     temperature: float = Field(
-        1.0, gt=0, allow_inf_nan=False, description="Divides the logits (sampling)."
+        1.0, ge=0.001, le=1000, description="Divides the logits (sampling)."
+    )
+    seed: int = Field(
+        0, ge=0, lt=2**32, description="Decides the random numbers of each row (sampling)."
     )
     num_return_sequences: int = Field(1, ge=1, le=64, description="Questions for each row.")
     diversity_rate: float = Field(
         0.0, ge=0, allow_inf_nan=False, description="Penalty of a beam's later children."
+    )
+    early_stopping: bool = Field(
+        False, description="End the search of a row once num_beams questions of it have ended."
+    )
+    repetition_penalty: float = Field(
+        1.0,
+        ge=0.001,
+        le=1000,
+        description="Above 1: tokens of the row and of the question so far become less likely.",
     )
 
     @field_validator("min_dec_len")
@@ -146,6 +158,16 @@ class DecodeSettings(Section):
         return self.decoding_strategy == "greedy_search" or (
             self.decoding_strategy == "beam_search" and self.num_beams == 1
         )
+
+    @property
+    def is_sampling(self) -> bool:
+        """Whether tokens are drawn at random."""
+        return self.decoding_strategy == "sampling"
+
+    @property
+    def has_beams(self) -> bool:
+        """Whether the search is a beam search with more than one beam."""
+        return not (self.is_greedy or self.is_sampling)
 
 
 class ShardSettings(Section):

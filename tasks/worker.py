@@ -127,8 +127,8 @@ class _WorkPlace:
             self._generator = load_generator(self._order)
             logger.info("the model is loaded")
         table = job.read_rows()
-        columns = (table[name].to_pylist() for name in ("input_ids", "token_type_ids"))
-        self._rows = [Row(ids, types) for ids, types in zip(*columns, strict=True)]
+        columns = (table[name].to_pylist() for name in ("input_ids", "token_type_ids", "row"))
+        self._rows = [Row(*values) for values in zip(*columns, strict=True)]
         return [len(row.input_ids) for row in self._rows]
 
     def run(self, positions: list[int]) -> list[list[Question]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from tasks.engine.batch import Generated, Row
+from tasks.engine.draws import draw_uniforms
 from tasks.engine.runtime import Untyped, import_paddle, import_paddlenlp
 from tasks.settings import DecodeSettings
 
@@ -104,8 +107,9 @@ def make_rows(seed: int, count: int, vocab_size: int, longest: int = 300) -> lis
     for number in range(count):
         length = int(rng.integers(5, 40 if number % 2 else longest + 1))
         words = rng.integers(UNK, vocab_size, length - 3).tolist()
+        words[rng.integers(length - 3)] = MASK  # in a row, eos ends nothing
         types = rng.integers(0, 2) if number % 3 == 0 else 0
-        rows.append(Row([CLS, *words, SEP, CLS], [int(types)] * (length - 1) + [1]))
+        rows.append(Row([CLS, *words, SEP, CLS], [int(types)] * (length - 1) + [1], number))
     return rows
 
 
@@ -118,12 +122,12 @@ def tokenised(checkpoint: Path, passages: Sequence[dict[str, str]]) -> list[Row]
     """Tokenise as PaddleNLP's example does with its template 1."""
     tokenizer = import_paddlenlp().transformers.UNIMOTokenizer.from_pretrained(str(checkpoint))
     rows = []
-    for passage in passages:
+    for number, passage in enumerate(passages):
         source = f"答案：{passage['answer']}{tokenizer.sep_token}上下文：{passage['context']}"
         encoded = tokenizer.gen_encode(
             source, max_seq_len=512, max_target_len=30, add_start_token_for_decoding=True
         )
-        rows.append(Row(encoded["input_ids"], encoded["token_type_ids"]))
+        rows.append(Row(encoded["input_ids"], encoded["token_type_ids"], number))
     return rows
 
 
@@ -151,24 +155,47 @@ def left_padded(rows: Sequence[Row]) -> dict[str, Untyped]:
 
 def generate(model: Untyped, rows: Sequence[Row], decode: DecodeSettings) -> Generated:
     """Give PaddleNLP's answer in the form of a session's."""
-    if decode.is_greedy:
-        options: dict[str, Any] = {"decode_strategy": "greedy_search"}
-    else:
-        names = ("num_beams", "length_penalty", "num_return_sequences", "diversity_rate")
-        options = {name: getattr(decode, name) for name in names}
-        options["decode_strategy"] = "beam_search"
-    found, scores = model.generate(
-        **left_padded(rows),
-        max_length=decode.max_dec_len,
-        min_length=decode.min_dec_len,
-        bos_token_id=CLS,
-        eos_token_id=MASK,
-        **options,
-    )
+    with multinomial_draws(rows, decode):
+        found, scores = model.generate(
+            **left_padded(rows),
+            num_return_sequences=decode.num_return_sequences,
+            repetition_penalty=decode.repetition_penalty,
+            max_length=decode.max_dec_len,
+            min_length=decode.min_dec_len,
+            bos_token_id=CLS,
+            eos_token_id=MASK,
+            **strategy_options(decode),
+        )
     shape = (len(rows), decode.num_return_sequences)
     tokens = np.full((shape[0] * shape[1], decode.max_dec_len), PAD, np.int32)
     tokens[:, : found.shape[1]] = found.numpy()
     return Generated(tokens.reshape(*shape, -1), scores.numpy().reshape(shape))
+
+
+def strategy_options(decode: DecodeSettings) -> dict[str, Any]:
+    if decode.is_greedy:
+        return {"decode_strategy": "greedy_search"}
+    if decode.is_sampling:
+        options = {"top_k": decode.topk, "top_p": decode.topp, "temperature": decode.temperature}
+        return {"decode_strategy": "sampling", **options}
+    names = ("num_beams", "length_penalty", "diversity_rate", "early_stopping")
+    return {"decode_strategy": "beam_search", **{name: getattr(decode, name) for name in names}}
+
+
+@contextmanager
+def multinomial_draws(rows: Sequence[Row], decode: DecodeSettings) -> Iterator[None]:
+    """Let `paddle.multinomial` draw by the numbers that belong to these rows, not at random."""
+    paddle = import_paddle()
+    uniforms = draw_uniforms(np.array([row.number for row in rows]), decode)
+    steps = iter(uniforms.reshape(-1, decode.max_dec_len).T.astype(np.float64))
+
+    def multinomial(probabilities: Untyped) -> Untyped:
+        sums = np.cumsum(probabilities.numpy().astype(np.float64), axis=1)
+        shares = next(steps)[:, None] * sums[:, -1:]
+        return paddle.to_tensor((sums <= shares).sum(axis=1, keepdims=True))
+
+    with patch.object(paddle, "multinomial", multinomial):
+        yield
 
 
 def generate_in_batches(
@@ -189,11 +216,9 @@ def joined(parts: Sequence[Generated]) -> Generated:
     )
 
 
-def score_of(model: Untyped, row: Row, tokens: Sequence[int], decode: DecodeSettings) -> float:
-    """Give the score of a beam search's sequence by PaddleNLP's model, all tokens at once."""
-    paddle = import_paddle()
-    body = [token for token in tokens if token not in (MASK, PAD)]
-    ends = MASK in tokens
+def logits_of(model: Untyped, row: Row, body: Sequence[int]) -> Untyped:
+    """Give PaddleNLP's logits of the token after each of the start token and `body`."""
+    to_tensor = import_paddle().to_tensor
     source, given = len(row.input_ids) - 1, [row.input_ids[-1], *body]
     width = source + len(given)
     mask = np.full((1, 1, width, width), HIDDEN, np.float32)
@@ -201,16 +226,22 @@ def score_of(model: Untyped, row: Row, tokens: Sequence[int], decode: DecodeSett
     mask[..., source:, source:] = np.triu(np.full((len(given), len(given)), HIDDEN), 1)
     types = [*row.token_type_ids, *[row.token_type_ids[-1]] * len(body)]
     positions = [*range(source), *range(len(given))]
-    logits = model(
-        paddle.to_tensor([[*row.input_ids[:-1], *given]]),
-        paddle.to_tensor([types]),
-        paddle.to_tensor([positions]),
-        paddle.to_tensor(mask),
-    ).numpy()[0, source:]
-    logits[:, [UNK, PAD, CLS]] = -1e9
-    logits = logits.astype(np.float64)
+    ids = [*row.input_ids[:-1], *given]
+    logits = model(*(to_tensor([values]) for values in (ids, types, positions)), to_tensor(mask))
+    return model.adjust_logits_during_generation(logits[0, source:])
+
+
+def score_of(model: Untyped, row: Row, tokens: Sequence[int], decode: DecodeSettings) -> float:
+    """Give the score of a beam search's sequence by PaddleNLP's model, all tokens at once."""
+    body = [token for token in tokens if token not in (MASK, PAD)]
+    ends = MASK in tokens
+    logits = logits_of(model, row, body).numpy().astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    for place, scores in enumerate(logs):
+        seen = sorted({*row.input_ids, *body[:place]})
+        penalty = decode.repetition_penalty
+        scores[seen] = np.where(scores[seen] < 0, scores[seen] * penalty, scores[seen] / penalty)
     wanted = [*body, MASK] if ends else body
     total = sum(logs[place, token] for place, token in enumerate(wanted))
     return float(total / ((len(body) + 5) / 6) ** decode.length_penalty)

@@ -35,18 +35,24 @@ ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "data/checkpoint"
 SCORE_TOLERANCE = 1e-4
 TIE_TOLERANCE = 1e-5
-MANY_ROWS = 208  # for one case each of 1, 4 and 6 beams; generate takes a minute for them
+MANY_ROWS = 208  # for one case each of 1, 4 and 6 beams
+BATCHES = {16: MANY_ROWS, 7: 21, 1: 6}  # batch size: rows that are run in such batches
+LONG_ROW = 160  # tokens; generate's time grows with their square
 
 
 @dataclass(frozen=True)
 class Case:
+    """A comparison; its result must differ from that of `unlike`, so that it shows something."""
+
     recipe: Recipe
     decode: DecodeSettings
     rows: int = 24
+    longest: int = 100  # tokens of a row
+    unlike: DecodeSettings | None = None
 
 
 CASES = {
-    "defaults": Case(Recipe(1), DecodeSettings(), rows=MANY_ROWS),
+    "defaults": Case(Recipe(1), DecodeSettings(), rows=MANY_ROWS, longest=300),
     "six beams, plain sum": Case(
         Recipe(2, eos_bias=18.0),
         DecodeSettings(num_beams=6, length_penalty=0.0, min_dec_len=0, num_return_sequences=6),
@@ -89,11 +95,63 @@ CASES = {
     "no room for eos": Case(
         Recipe(11), DecodeSettings(num_beams=4, max_dec_len=6, min_dec_len=6), rows=16
     ),
+    "ten beams": Case(Recipe(14), DecodeSettings(num_beams=10, num_return_sequences=10)),
+    "early stopping": Case(
+        Recipe(15, eos_bias=16.0),
+        DecodeSettings(num_beams=4, early_stopping=True, min_dec_len=0, num_return_sequences=4),
+        unlike=DecodeSettings(num_beams=4, min_dec_len=0, num_return_sequences=4),
+    ),
+    "beams without repetition": Case(
+        Recipe(16, eos_bias=18.0),
+        DecodeSettings(num_beams=4, repetition_penalty=1.3, num_return_sequences=2),
+        unlike=DecodeSettings(num_beams=4, num_return_sequences=2),
+    ),
+    "diverse beams with repetition": Case(
+        Recipe(17, eos_bias=18.0),
+        DecodeSettings(num_beams=4, repetition_penalty=0.7, diversity_rate=0.4),
+        unlike=DecodeSettings(num_beams=4, diversity_rate=0.4),
+    ),
     "greedy": Case(Recipe(12), DecodeSettings(num_beams=1, min_dec_len=0), rows=MANY_ROWS),
     "greedy by name, late eos": Case(
         Recipe(13, eos_bias=18.0),
         DecodeSettings(decoding_strategy="greedy_search", min_dec_len=8),
     ),
+    "greedy without repetition": Case(
+        Recipe(18, eos_bias=18.0),
+        DecodeSettings(decoding_strategy="greedy_search", repetition_penalty=1.4),
+        unlike=DecodeSettings(decoding_strategy="greedy_search"),
+    ),
+    "sampling": Case(Recipe(19), DecodeSettings(decoding_strategy="sampling")),
+    "sampling of all tokens": Case(
+        Recipe(20),
+        DecodeSettings(decoding_strategy="sampling", topk=0, num_return_sequences=3),
+    ),
+    "sampling by mass": Case(
+        Recipe(21),
+        DecodeSettings(decoding_strategy="sampling", topk=0, topp=0.8, min_dec_len=0, seed=5),
+        unlike=DecodeSettings(decoding_strategy="sampling", topk=0, min_dec_len=0, seed=5),
+    ),
+    "sampling with everything": Case(
+        Recipe(22, eos_bias=18.0),
+        DecodeSettings(
+            decoding_strategy="sampling",
+            topk=30,
+            topp=0.9,
+            temperature=1.7,
+            repetition_penalty=1.2,
+            min_dec_len=8,
+            num_return_sequences=2,
+        ),
+    ),
+    **{
+        f"64 steps, {beams} beams": Case(
+            Recipe(30 + beams, eos_bias=eos_bias),
+            DecodeSettings(num_beams=beams, max_dec_len=64, min_dec_len=8),
+            rows=8,
+            longest=40,
+        )
+        for beams, eos_bias in ((1, 22.0), (4, 20.0), (6, 18.0), (10, 20.0))
+    },
 }
 
 Report = Callable[[str, object], None]
@@ -105,10 +163,13 @@ def test_same_tokens_and_scores_as_generate(
 ) -> None:
     case = CASES[name]
     checkpoint = make_checkpoint(tmp_path / "checkpoint", case.recipe)
-    rows = make_rows(case.recipe.seed, case.rows, case.recipe.vocab_size)
+    rows = make_rows(case.recipe.seed, case.rows, case.recipe.vocab_size, case.longest)
     expected = compare(checkpoint, case.decode, rows, tmp_path, record_property)
     if case.decode.max_dec_len >= 12:
         check_variety(expected)
+    if case.unlike is not None:
+        other = generate_in_batches(load_reference(checkpoint), rows[:16], case.unlike)
+        assert (other.tokens != expected.tokens[:16]).any()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +186,10 @@ def test_same_on_the_trained_checkpoint(
     decode: DecodeSettings, tmp_path: Path, record_property: Report
 ) -> None:
     passages = read_passages(ROOT / "data/passages/heldout.jsonl", 24)
-    compare(CHECKPOINT, decode, tokenised(CHECKPOINT, passages), tmp_path, record_property)
+    rows = tokenised(CHECKPOINT, passages)
+    short = [row for row in rows if len(row.input_ids) <= LONG_ROW]
+    assert len(short) >= 12
+    compare(CHECKPOINT, decode, short, tmp_path, record_property)
 
 
 def compare(
@@ -135,7 +199,7 @@ def compare(
     tmp_path: Path,
     record_property: Report,
 ) -> Generated:
-    """Check the exported model on these rows in batches of 16, 7 and 1; give what is right."""
+    """Check the exported model on these rows in batches of some sizes; give what is right."""
     exported = tmp_path / "exported"
     exported.mkdir()
     contract = export_native(checkpoint, decode, exported)
@@ -143,10 +207,11 @@ def compare(
     model = load_reference(checkpoint)
     expected = generate_in_batches(model, rows, decode)
     largest, ties = 0.0, 0
-    for batch_size in (16, 7, 1):
-        found = run_in_batches(session, rows, batch_size)
-        largest = max(largest, score_difference(found, expected))
-        ties += proven_ties(model, rows, found, expected, decode)
+    for batch_size, some in BATCHES.items():
+        found = run_in_batches(session, rows[:some], batch_size)
+        wanted = Generated(expected.tokens[:some], expected.scores[:some])
+        largest = max(largest, score_difference(found, wanted))
+        ties += proven_ties(model, rows, found, wanted, decode)
     record_property("largest_score_difference", largest)
     record_property("ties", ties)
     print(f"{len(rows)} rows, largest score difference {largest:.1e}, {ties} ties")  # noqa: T201
@@ -179,7 +244,7 @@ def proven_ties(
     for row, rank in differing.tolist():
         ours = score_of(model, rows[row], found.tokens[row, rank].tolist(), decode)
         theirs = score_of(model, rows[row], expected.tokens[row, rank].tolist(), decode)
-        assert not decode.is_greedy
+        assert decode.has_beams
         assert abs(ours - theirs) < TIE_TOLERANCE, f"row {row}, rank {rank}: no tie"
     return len(differing)
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,14 +106,6 @@ def test_the_older_layout_of_a_checkpoint_gives_the_same_model(
     export_native(broken, DECODE, folder)
     for path in exported.iterdir():
         assert (folder / path.name).read_bytes() == path.read_bytes(), path.name
-
-
-def test_sampling_is_refused_with_what_to_choose_instead(tmp_path: Path) -> None:
-    decode = DecodeSettings(decoding_strategy="sampling")
-    message = refusal(tmp_path / "never read", tmp_path, decode)
-    assert "sampling" in message
-    assert "beam_search" in message
-    assert "greedy_search" in message
 
 
 def test_every_reason_is_given_at_once(broken: Path, tmp_path: Path) -> None:
@@ -224,7 +216,8 @@ def test_a_batch_that_the_model_cannot_take_is_refused(exported: Path) -> None:
     bad = {
         "int32": replace(good, input_ids=good.input_ids.astype(np.int64)),
         "shapes": replace(good, token_type_ids=good.token_type_ids[:, 1:]),
-        "no rows": Batch(good.input_ids[:0], good.token_type_ids[:0], good.seq_len[:0]),
+        "do not fit together": replace(good, numbers=good.numbers[1:]),
+        "no rows": Batch(*(getattr(good, field.name)[:0] for field in fields(good))),
         "322 tokens": pad_rows([made_up_row(322)], 0),
         "seq_len": replace(good, seq_len=good.seq_len + 1),
         "input_ids outside of 0 to 49": replace(good, input_ids=good.input_ids + 49),

@@ -31,6 +31,9 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("decode.max_dec_len=21", {"export", "predictions"}),
         ("decode.topk=9", set()),
         ("decode.temperature=0.5", set()),
+        ("decode.seed=1", set()),
+        ("decode.early_stopping=true", {"export", "predictions"}),
+        ("decode.repetition_penalty=1.2", {"export", "predictions"}),
         ("dataset.template=2", {"dataset", "predictions"}),
         ("dataset.max_seq_len=100", {"dataset", "predictions"}),
         ("dataset.on_bad_row=fail", set()),
@@ -79,6 +82,15 @@ def test_one_beam_is_planned_as_greedy_search() -> None:
     one_beam = effective_decode(DecodeSettings(num_beams=1, length_penalty=0.3))
     assert one_beam == effective_decode(DecodeSettings(decoding_strategy="greedy_search"))
     assert one_beam.is_greedy
+
+
+def test_sampling_is_decided_by_its_own_options_and_not_by_those_of_beams(folder: Path) -> None:
+    sampling = "decode.decoding_strategy=sampling"
+    before = plan_job(folder, sampling)
+    for option in ("topk=9", "topp=0.5", "temperature=0.5", "seed=1", "repetition_penalty=1.2"):
+        assert changed(before, plan_job(folder, sampling, f"decode.{option}"))
+    for option in ("num_beams=4", "length_penalty=1.0", "diversity_rate=1", "early_stopping=true"):
+        assert not changed(before, plan_job(folder, sampling, f"decode.{option}"))
 
 
 def test_a_plan_writes_nothing(folder: Path) -> None:

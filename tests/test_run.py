@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from itertools import islice
 from pathlib import Path
 
 import psutil
@@ -92,6 +93,30 @@ def test_a_changed_option_makes_what_it_changes_and_reuses_the_rest(
     assert result["metrics"]["shards_made"] == 1
     assert len(list(store.glob("exports/*"))) == 2
     assert len(list(store.glob("datasets/*"))) == 1
+
+
+def test_sampled_questions_depend_on_neither_shards_nor_batches(
+    tmp_path: Path, run_demo: RunFlow
+) -> None:
+    path = tmp_path / "passages.jsonl"
+    with (ROOT / "data/passages/heldout.jsonl").open(encoding="utf-8") as passages:
+        path.write_text("".join(islice(passages, 20)), encoding="utf-8")
+    plans = {
+        "one shard": (),
+        "many shards": ("shards.rows_per_shard=3", "predict.batch_size=2"),
+        "another seed": ("decode.seed=1",),
+    }
+    texts = {}
+    for name, plan in plans.items():
+        result = run_demo(
+            tmp_path / "store",
+            f"dataset.predict_file={path}",
+            "decode.decoding_strategy=sampling",
+            *plan,
+        )
+        texts[name] = (Path(result["folder"]) / "predictions.txt").read_text(encoding="utf-8")
+    assert texts["one shard"] == texts["many shards"] != texts["another seed"]
+    assert len(list((tmp_path / "store/exports").iterdir())) == 2
 
 
 def kill_a_worker_soon(stop: threading.Event) -> None:

@@ -13,6 +13,7 @@ from tasks.engine.contract import Contract
 from tasks.errors import BadOutputError
 
 Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
 
@@ -27,13 +28,21 @@ class TokenRow(Protocol):
     def token_type_ids(self) -> Sequence[int]:
         """Give as many token types."""
 
+    @property
+    def number(self) -> int:
+        """Give the row's number in the input."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One tokenised row, final start token included; both lists are of equal length."""
+    """One tokenised row, final start token included; both lists are of equal length.
+
+    `number` is the row's in the input, which decides what sampling draws for it.
+    """
 
     input_ids: Sequence[int]
     token_type_ids: Sequence[int]
+    number: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,11 +53,13 @@ class Batch:
         input_ids: int32 [batch, length].
         token_type_ids: int32 [batch, length].
         seq_len: int32 [batch], tokens of each row, final start token included.
+        numbers: int64 [batch], of the rows in the input.
     """
 
     input_ids: Int32
     token_type_ids: Int32
     seq_len: Int32
+    numbers: Int64
 
     def __len__(self) -> int:
         """Give the number of rows."""
@@ -89,6 +100,7 @@ def pad_rows(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:
         input_ids=_padded([row.input_ids for row in rows], longest, pad_token_id),
         token_type_ids=_padded([row.token_type_ids for row in rows], longest, 0),
         seq_len=np.array([len(row.input_ids) for row in rows], dtype=np.int32),
+        numbers=np.array([row.number for row in rows], dtype=np.int64),
     )
 
 
@@ -97,6 +109,33 @@ def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> Int32:
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row
     return table
+
+
+def cut_batch(batch: Batch, parts: int) -> list[Batch]:
+    """Deal the rows out to so many batches, each as wide as its longest row."""
+    return [_part(batch, slice(first, None, parts)) for first in range(parts)]
+
+
+def _part(batch: Batch, rows: slice) -> Batch:
+    seq_len = batch.seq_len[rows]
+    width = seq_len.max()
+    return Batch(
+        input_ids=batch.input_ids[rows, :width],
+        token_type_ids=batch.token_type_ids[rows, :width],
+        seq_len=seq_len,
+        numbers=batch.numbers[rows],
+    )
+
+
+def join_generated(parts: Sequence[Generated]) -> Generated:
+    """Put the answers to what `cut_batch` gave back into the order of the batch."""
+    order = np.argsort(
+        np.concatenate([np.arange(len(part.scores)) for part in parts]), kind="stable"
+    )
+    return Generated(
+        tokens=np.concatenate([part.tokens for part in parts])[order],
+        scores=np.concatenate([part.scores for part in parts])[order],
+    )
 
 
 def check_generated(generated: Generated, contract: Contract, rows: int, device: str) -> None:

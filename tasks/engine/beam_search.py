@@ -13,8 +13,9 @@ from paddle.nn import functional
 
 from tasks.engine.contract import SpecialTokens
 from tasks.engine.hypotheses import Hypotheses, empty_hypotheses, gather_beams
+from tasks.engine.repetition import penalise_repetition
 from tasks.engine.runtime import Tensor
-from tasks.engine.search import Choice, put_token
+from tasks.engine.search import Choice, Given, put_token
 from tasks.settings import DecodeSettings
 
 
@@ -73,14 +74,15 @@ class BeamSearch:
             *empty_hypotheses(rows, beams, length, self.special.pad),
         )
 
-    def step(self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...]) -> Choice:
+    def step(
+        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], given: Given
+    ) -> Choice:
         """See `Search.step`; this is `BeamSearchScorer.process`."""
         beam_scores, beam_tokens, is_done, *kept = state
-        found = self._candidates(logits, length, beam_scores, beam_tokens)
+        found = self._candidates(logits, length, beam_scores, beam_tokens, given)
         divisor = self._length_divisor(length)
         hypotheses = self._add_finished(Hypotheses(*kept), found, length, divisor, is_done)
-        best = paddle.cast(paddle.max(found.scores, axis=1), "float64") / divisor
-        is_done = is_done | hypotheses.cannot_improve(best)
+        is_done = is_done | self._has_ended(hypotheses, found, divisor)
         going_on = self._first_unfinished(found)
         state = BeamState(
             paddle.take_along_axis(found.scores, going_on, axis=1),
@@ -110,20 +112,36 @@ class BeamSearch:
         )
         return hypotheses.best(self.decode.num_return_sequences)
 
-    def _candidates(
-        self, logits: Tensor, length: Tensor, beam_scores: Tensor, beam_tokens: Tensor
-    ) -> Candidates:
-        """Give the best 2 K continuations of all beams of a row together.
+    def _best_of_beams(
+        self, logits: Tensor, length: Tensor, beam_tokens: Tensor, given: Given
+    ) -> tuple[Tensor, Tensor]:
+        """Give the log probabilities of each beam's best 2 K tokens, [B, K, 2 K], and these.
 
-        The best of a row are among the best 2 K of each beam, and log keeps order: so it is
-        enough to take the logarithm of those.
+        The best of a row are among them. Log keeps order: so it is enough to take the logarithm
+        of those, unless repetition is penalised, which PaddleNLP does after it.
         """
         probabilities = self._without_early_eos(functional.softmax(logits), length)
         count = min(2 * self.num_beams, logits.shape[-1])
-        top, top_tokens = paddle.topk(probabilities, count, axis=-1)
-        scores = paddle.log(top) + paddle.unsqueeze(beam_scores, 2)
+        penalty = self.decode.repetition_penalty
+        if penalty == 1.0:
+            top, top_tokens = paddle.topk(probabilities, count, axis=-1)
+            return paddle.log(top), top_tokens
+        logs = penalise_repetition(paddle.log(probabilities), penalty, beam_tokens, given)
+        return paddle.topk(logs, count, axis=-1)
+
+    def _candidates(
+        self,
+        logits: Tensor,
+        length: Tensor,
+        beam_scores: Tensor,
+        beam_tokens: Tensor,
+        given: Given,
+    ) -> Candidates:
+        """Give the best 2 K continuations of all beams of a row together."""
+        top, top_tokens = self._best_of_beams(logits, length, beam_tokens, given)
+        scores = top + paddle.unsqueeze(beam_scores, 2)
         best = self._best_of_row(scores)
-        parents = best // count
+        parents = best // top.shape[-1]
         tokens = paddle.take_along_axis(paddle.flatten(top_tokens, 1), best, axis=1)
         tokens = paddle.cast(tokens, "int32")
         return Candidates(
@@ -172,6 +190,13 @@ class BeamSearch:
             wanted=found.is_eos[:, :beams] & ~paddle.unsqueeze(is_done, 1),
             first_stamp=length * beams,
         )
+
+    def _has_ended(self, hypotheses: Hypotheses, found: Candidates, divisor: Tensor) -> Tensor:
+        """Tell which rows need no further step (`BeamHypotheses.is_done`): bool [B]."""
+        if self.decode.early_stopping:
+            return hypotheses.is_full()
+        best = paddle.cast(paddle.max(found.scores, axis=1), "float64") / divisor
+        return hypotheses.cannot_improve(best)
 
     def _first_unfinished(self, found: Candidates) -> Tensor:
         """Give the ranks of the first K candidates that do not end: int64 [B, K].

@@ -17,7 +17,7 @@ from tasks.settings import DecodeSettings
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "unimo_text.pdmodel"
 PARAMS_FILE = "unimo_text.pdiparams"
-NATIVE_VERSION = 1
+NATIVE_VERSION = 2
 """Raise it whenever the native engine's graph changes: old exports are then not reused."""
 
 
@@ -50,6 +50,14 @@ INPUTS = (
 )
 
 
+def input_specs(decode: DecodeSettings) -> tuple[TensorSpec, ...]:
+    """Give the rows and, where tokens are drawn, a number of [0, 1) for each draw."""
+    if not decode.is_sampling:
+        return INPUTS
+    shape = ("batch", decode.num_return_sequences, decode.max_dec_len)
+    return (*INPUTS, TensorSpec(name="uniforms", variable="uniforms", dtype="float32", shape=shape))
+
+
 def output_specs(decode: DecodeSettings) -> tuple[TensorSpec, TensorSpec]:
     """Give tokens and scores, under the names that Paddle gives the outputs of a saved graph."""
     tokens, scores = "save_infer_model/scale_0.tmp_0", "save_infer_model/scale_1.tmp_0"
@@ -79,7 +87,8 @@ class Contract(_Frozen):
         paddle_version: that made the model and must be able to read it.
         model_file: the graph.
         params_file: its weights.
-        inputs: int32 rows as tokenised, final start token included, padded on the right.
+        inputs: int32 rows as tokenised, final start token included, padded on the right; for
+            sampling also the `uniforms` that choose the tokens.
         outputs: tokens and scores. Tokens include the eos token where it fits into
             `max_dec_len`, then go on with the pad token.
         decode: the search that is part of the graph.

@@ -9,11 +9,11 @@ import numpy as np
 from tasks.engine.batch import Row, pad_rows
 from tasks.engine.checkpoint import LoadedCheckpoint, load_checkpoint
 from tasks.engine.contract import (
-    INPUTS,
     MODEL_FILE,
     NATIVE_VERSION,
     Contract,
     SpecialTokens,
+    input_specs,
     output_specs,
     write_contract,
 )
@@ -40,11 +40,8 @@ def export_native(
         ModelError: the checkpoint cannot be used at all.
         ExportError: the native engine cannot do this; lists every reason.
     """
-    reasons = decode_reasons(decode)
-    if decode.decoding_strategy == "sampling":
-        _refuse(reasons)
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
-    _refuse(reasons + model_reasons(loaded, decode))
+    _refuse(decode_reasons(decode) + model_reasons(loaded, decode))
     _save_graph(loaded, decode, folder)
     contract = _contract(loaded, decode)
     write_contract(contract, folder)
@@ -54,16 +51,11 @@ def export_native(
 
 def decode_reasons(decode: DecodeSettings) -> list[str]:
     """Say what of these settings the native engine cannot do, whatever the model."""
-    if decode.decoding_strategy == "sampling":
-        return [
-            "`decode.decoding_strategy: sampling` is not available yet; choose beam_search "
-            "(the best questions) or greedy_search (the fastest)"
-        ]
     try:
         powers = [((n + 5) / 6) ** decode.length_penalty for n in (0, decode.max_dec_len)]
     except OverflowError:
         powers = [0.0]
-    if 0.0 in powers and not decode.is_greedy:
+    if 0.0 in powers and decode.has_beams:
         return [
             f"`decode.length_penalty: {decode.length_penalty}` leaves the range of floating-point "
             "numbers; choose one near 1"
@@ -85,20 +77,18 @@ def model_reasons(loaded: LoadedCheckpoint, decode: DecodeSettings) -> list[str]
             f"`decode.max_dec_len: {decode.max_dec_len}` is more than the model has positions; "
             f"choose at most {config.max_position_embeddings}"
         )
-    if config.vocab_size < 2 * decode.num_beams and not decode.is_greedy:
+    if config.vocab_size < 2 * decode.num_beams and decode.has_beams:
         reasons.append(
             f"`decode.num_beams: {decode.num_beams}` needs a vocabulary of twice as many tokens; "
             f"the model has {config.vocab_size}"
         )
-    return reasons + _generation_reasons(loaded.model)
+    return reasons + _generation_reasons(loaded.model) + _clashes(loaded.model, decode)
 
 
 def _generation_reasons(model: Untyped) -> list[str]:
     """Name the options of `generate` that a checkpoint sets and that the graph has not."""
     plain = {
-        "early_stopping": (False, None),
         "num_beam_groups": (1, None),
-        "repetition_penalty": (1.0, None),
         "no_repeat_ngram_size": (0, None),
         "forced_bos_token_id": (None,),
         "forced_eos_token_id": (None,),
@@ -109,6 +99,20 @@ def _generation_reasons(model: Untyped) -> list[str]:
         "out of its generation_config.json or config.json"
         for name, value in found.items()
         if value not in plain[name]
+    ]
+
+
+def _clashes(model: Untyped, decode: DecodeSettings) -> list[str]:
+    """Name what a checkpoint sets for `generate` and `decode`, which wins, leaves at its default."""
+    names = ["repetition_penalty", *(["early_stopping"] if decode.has_beams else [])]
+    usual = DecodeSettings()
+    found = {name: _generation_option(model, name) for name in names}
+    return [
+        f"the checkpoint sets `{name}: {value}` for generation; set it in `decode.{name}` too, or "
+        "take it out of the checkpoint's generation_config.json or config.json"
+        for name, value in found.items()
+        if value not in (None, getattr(usual, name))
+        and getattr(decode, name) == getattr(usual, name)
     ]
 
 
@@ -133,7 +137,7 @@ def _save_graph(loaded: LoadedCheckpoint, decode: DecodeSettings, folder: Path) 
         paddle.static.InputSpec(
             [None if isinstance(size, str) else size for size in spec.shape], spec.dtype, spec.name
         )
-        for spec in INPUTS
+        for spec in input_specs(decode)
     ]
     with paddle.utils.unique_name.guard(), quiet():
         graph = DecodeGraph(loaded.model, decode, loaded.special_tokens)
@@ -170,7 +174,7 @@ def _contract(loaded: LoadedCheckpoint, decode: DecodeSettings) -> Contract:
         engine="native",
         engine_version=NATIVE_VERSION,
         paddle_version=import_paddle().__version__,
-        inputs=INPUTS,
+        inputs=input_specs(decode),
         outputs=output_specs(decode),
         decode=decode,
         special_tokens=loaded.special_tokens,

@@ -22,9 +22,9 @@ from pydantic import BaseModel, ConfigDict
 from tasks.engine.batch import Batch, Generated, Int32, check_generated
 from tasks.engine.checkpoint import VOCAB_FILE
 from tasks.engine.contract import (
-    INPUTS,
     Contract,
     SpecialTokens,
+    input_specs,
     output_specs,
     write_contract,
 )
@@ -88,7 +88,7 @@ def export_fake(
         engine="fake",
         engine_version=FAKE_VERSION,
         paddle_version="none",
-        inputs=INPUTS,
+        inputs=input_specs(decode),
         outputs=output_specs(decode),
         decode=decode,
         special_tokens=SpecialTokens(

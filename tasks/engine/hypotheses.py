@@ -49,14 +49,17 @@ class Hypotheses(NamedTuple):
         choices = paddle.concat([self.tokens, tokens], axis=1)
         return Hypotheses(kept_scores, stamps, gather_beams(choices, origin))
 
+    def is_full(self) -> Tensor:
+        """Tell which rows have as many finished sequences as they can keep: bool [B]."""
+        return paddle.min(self.stamps, axis=1) >= 0
+
     def cannot_improve(self, best_score: Tensor) -> Tensor:
         """Tell which rows are done, as `BeamHypotheses.is_done` does: bool [B].
 
         Args:
             best_score: float64 [B], the best that an unfinished sequence could still reach.
         """
-        is_full = paddle.min(self.stamps, axis=1) >= 0
-        return is_full & (paddle.min(self.scores, axis=1) >= best_score)
+        return self.is_full() & (paddle.min(self.scores, axis=1) >= best_score)
 
     def best(self, count: int) -> tuple[Tensor, Tensor]:
         """Give the `count` best as tokens int32 [B, count, T] and scores float32 [B, count].

@@ -34,7 +34,7 @@ class UnimoLayer(nn.Layer):  # type: ignore[misc]
         self.head_dim = attention.head_dim
         self.hidden_size = self.num_heads * self.head_dim
         self.normalize_before = source.normalize_before
-        self.activation = getattr(functional, activation)
+        self.activation = activation
         self.norm1, self.norm2 = source.norm1, source.norm2
         self.linear1, self.linear2 = source.linear1, source.linear2
         self.out_proj = attention.out_proj
@@ -54,13 +54,24 @@ class UnimoLayer(nn.Layer):  # type: ignore[misc]
         context = attend(queries, KeyValue(keys, values), mask)
         return self._after_attention(hidden, context), KeyValue(keys, values)
 
-    def keys_values(self, hidden: Tensor) -> KeyValue:
-        """Give only what later tokens attend to: nobody needs the last layer's output."""
-        weight = self.qkv_proj.weight[:, self.hidden_size :]
-        bias = self.qkv_proj.bias[self.hidden_size :]
-        projected = functional.linear(self._before_attention(hidden), weight, bias)
-        keys, values = paddle.split(projected, 2, axis=-1)
-        return KeyValue(self._split_heads(keys), self._split_heads(values))
+    def encode_last(self, hidden: Tensor, start: Tensor, mask: Tensor) -> tuple[Tensor, KeyValue]:
+        """Do what `encode` does as the last layer: only the start token's output is of use.
+
+        Args:
+            hidden: float32 [B, N, E].
+            start: float32 [B, 1, E], the one of `hidden` whose output is wanted.
+            mask: float32 [B, H, 1, N], what it may see.
+
+        Returns:
+            The layer's output for it [B, 1, E], and the keys and values of all.
+        """
+        normal, size = self._before_attention(hidden), self.hidden_size
+        weight, bias = self.qkv_proj.weight, self.qkv_proj.bias
+        projected = functional.linear(normal, weight[:, size:], bias[size:])
+        cache = KeyValue(*(self._split_heads(part) for part in paddle.split(projected, 2, axis=-1)))
+        normal = self._before_attention(start)
+        queries = self._split_heads(functional.linear(normal, weight[:, :size], bias[:size]))
+        return self._after_attention(start, attend(queries, cache, mask)), cache
 
     def step(self, hidden: Tensor, cache: KeyValue, slots: Tensor, mask: Tensor) -> Tensor:
         """Let the newest token of each beam attend to the source and to its ancestors.
@@ -81,7 +92,7 @@ class UnimoLayer(nn.Layer):  # type: ignore[misc]
 
     def _queries_keys_values(self, hidden: Tensor) -> list[Tensor]:
         """Project [B, N, E] to queries, keys and values, each [B, H, N, D]."""
-        projected = self.qkv_proj(self._before_attention(hidden))
+        projected = dense(self._before_attention(hidden), self.qkv_proj)
         return [self._split_heads(part) for part in paddle.split(projected, 3, axis=-1)]
 
     def _split_heads(self, hidden: Tensor) -> Tensor:
@@ -96,14 +107,17 @@ class UnimoLayer(nn.Layer):  # type: ignore[misc]
         """Add attention and feed-forward to `hidden`; `context` is [B, H, N, D]."""
         context = paddle.transpose(context, [0, 2, 1, 3])
         context = paddle.reshape(context, [0, 0, self.hidden_size])
-        hidden = hidden + self.out_proj(context)
+        hidden = hidden + dense(context, self.out_proj)
         if self.normalize_before:
             return hidden + self._feed_forward(self.norm2(hidden))
         hidden = self.norm1(hidden)
         return self.norm2(hidden + self._feed_forward(hidden))
 
     def _feed_forward(self, hidden: Tensor) -> Tensor:
-        return self.linear2(self.activation(self.linear1(hidden)))
+        if self.activation == "relu":
+            return dense(dense(hidden, self.linear1, "relu"), self.linear2)
+        activation = getattr(functional, self.activation)
+        return dense(activation(dense(hidden, self.linear1)), self.linear2)
 
 
 def fused_projection(attention: Untyped) -> nn.Linear:
@@ -120,6 +134,29 @@ def fused_projection(attention: Untyped) -> nn.Linear:
     fused.weight.set_value(paddle.concat([part.weight * factor for part, factor in pairs], axis=1))
     fused.bias.set_value(paddle.concat([part.bias * factor for part, factor in pairs]))
     return fused
+
+
+def dense(hidden: Tensor, linear: nn.Linear, activation: str = "") -> Tensor:
+    """Give activation(hidden weight + bias), for hidden [B, N, E], as one operator.
+
+    Paddle Inference's passes would make it of three, but they do not look into a loop.
+
+    Args:
+        hidden: float32 [B, N, E].
+        linear: has the weight and the bias.
+        activation: "relu" or none.
+    """
+    from paddle.base.layer_helper import LayerHelper
+
+    helper = LayerHelper("dense")
+    output = helper.create_variable_for_type_inference(hidden.dtype)
+    helper.append_op(
+        type="fc",
+        inputs={"Input": [hidden], "W": [linear.weight], "Bias": [linear.bias]},
+        outputs={"Out": [output]},
+        attrs={"in_num_col_dims": 2, "activation_type": activation},
+    )
+    return output
 
 
 def attend(queries: Tensor, cache: KeyValue, mask: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ that a process which never decodes never pays for them (PaddleNLP takes 4-20 s t
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import warnings
@@ -23,6 +24,12 @@ Untyped = Any
 Tensor = Any
 """A `paddle.Tensor`, or the variable that stands for one while a static graph is built."""
 
+AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
+"""What MKL's code for AVX-512 uses, as Linux names it."""
+
+# M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h, in bytes.
+MALLOC_OPTIONS = {-8: 1, -3: 1 << 30, -1: (1 << 31) - 1, -2: 1 << 26}
+
 _ZLIB_IS_LOADED = bool(_zlib.ZLIB_VERSION)
 
 
@@ -30,7 +37,8 @@ def import_paddle() -> Untyped:
     """Import Paddle after zlib, quietly, and give the process its signal handlers back."""
     # Paddle's C++ side reads this once, when it is loaded; 2 leaves errors only.
     os.environ.setdefault("GLOG_minloglevel", "2")
-    _allow_avx2_on_amd()
+    _allow_avx_on_amd()
+    _keep_freed_memory()
     with quiet():
         import paddle
         import paddle.inference
@@ -49,18 +57,33 @@ def import_paddlenlp() -> Untyped:
     return paddlenlp
 
 
-def _allow_avx2_on_amd() -> None:
-    """Let the MKL that comes with Paddle use AVX2 on AMD processors too.
+def _allow_avx_on_amd() -> None:
+    """Let the MKL that comes with Paddle use AVX-512 or AVX2 on AMD processors too.
 
     That MKL (2019.5) takes its slowest path on other makers' processors unless this variable,
-    read when it is loaded, names one; matrix products are 2.4 times as fast with it.
+    read when it is loaded, names one; matrix products are 2.4 times as fast with AVX2, and up to
+    a quarter faster again with AVX-512.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
-    if "AuthenticAMD" in processor and " avx2 " in processor:
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    flags = set(processor.partition("flags")[2].partition("\n")[0].split())
+    if "AuthenticAMD" in processor and "avx2" in flags:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "7" if flags >= AVX512 else "5")
+
+
+def _keep_freed_memory() -> None:
+    """Let the C library keep what Paddle frees, instead of asking the kernel for it again.
+
+    Activations are allocated and freed for each operator; returned to the kernel and taken back
+    they cost a page fault for each 4 KiB, 6 % of the time of a batch. It is one arena for all
+    threads, so that what one frees serves the others.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in MALLOC_OPTIONS.items():
+            mallopt(option, value)
 
 
 @contextlib.contextmanager

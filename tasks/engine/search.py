@@ -1,7 +1,8 @@
-"""What the decode graph needs of a search, greedy or beam.
+"""What the decode graph needs of a search: beam search, greedy search or sampling.
 
 A search keeps its state in a named tuple of tensors, which become variables of the graph's loop.
-Letters in shapes: B rows, K beams, V tokens of the vocabulary, T = `max_dec_len`.
+Letters in shapes: B rows, L length of the batch, K beams, V tokens of the vocabulary, T =
+`max_dec_len`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,18 @@ from tasks.engine.runtime import Tensor
 
 FORBIDDEN = -1e9
 """What `adjust_logits_during_generation` makes of the logits of unk, pad and bos."""
+
+
+class Given(NamedTuple):
+    """What the graph was given, as far as a search may look at it: the same in every step.
+
+    Attributes:
+        input_ids: int32 [B, L], padded on the right.
+        uniforms: float32 [B, K, T], each in [0, 1); only for sampling.
+    """
+
+    input_ids: Tensor
+    uniforms: Tensor | None
 
 
 class Choice(NamedTuple):
@@ -38,13 +51,16 @@ class Search(Protocol):
     def start(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Give the state before the first step; `rows` is the number of rows."""
 
-    def step(self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...]) -> Choice:
+    def step(
+        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], given: Given
+    ) -> Choice:
         """Choose the next tokens.
 
         Args:
             logits: float32 [B, K, V], those of unk, pad and bos already `FORBIDDEN`.
             length: int64 [1], the number of tokens that each beam has so far.
             state: as `start` or the last step gave it.
+            given: the rows themselves.
         """
 
     def is_done(self, state: tuple[Tensor, ...]) -> Tensor:

@@ -1,35 +1,34 @@
-"""One loaded predictor: the only way in which Wenti runs an exported model."""
+"""One loaded model, ready to answer batches: the only way in which Wenti runs one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.engine.batch import Batch, Generated, check_generated
+from tasks.engine.batch import Batch, Generated, check_generated, cut_batch, join_generated
 from tasks.engine.contract import Contract
-from tasks.engine.devices import device_index, require_devices
-from tasks.engine.runtime import Untyped, import_paddle, quiet
-from tasks.errors import (
-    DeviceError,
-    InputError,
-    OutOfMemoryError,
-    StoreCorruptionError,
-    WorkerError,
-)
+from tasks.engine.devices import require_devices
+from tasks.engine.draws import draw_uniforms
+from tasks.engine.predictor import Predictor, load_predictor
+from tasks.errors import InputError
 from tasks.settings import PredictSettings
 
-GPU_MEMORY_MB = 100
-"""Taken at first; Paddle takes more when it needs it."""
-
-TENSORRT_MIN_SUBGRAPH = 30
-MKLDNN_CACHED_SHAPES = 10
+LEAST_ROWS = 4
+"""Of a part of a batch: with fewer, reading the weights takes longer than multiplying by them."""
 
 
 class Session:
     """An exported model, loaded on one device, ready to answer batches.
+
+    On the CPU a batch is cut into parts that run side by side, each with a predictor of its own
+    on the same weights: one matrix product shared by all threads leaves them waiting for each
+    other between the products.
 
     Args:
         folder: holds the files that `contract` names.
@@ -48,16 +47,10 @@ class Session:
         self.contract = contract
         self.device = device
         require_devices([device])
-        inference = import_paddle().inference
-        config = _config(inference, folder, contract, predict, device)
-        try:
-            with quiet():
-                self._predictor = inference.create_predictor(config)
-        except RuntimeError as error:
-            raise StoreCorruptionError(
-                f"{folder}: Paddle cannot load the model ({_last_line(error)}); export it again"
-            ) from error
-        self._check_names(folder)
+        parts, threads = share_threads(predict) if device.startswith("cpu") else (1, 1)
+        first = load_predictor(folder, contract, predict, device, threads)
+        self._predictors = [first, *(first.clone() for _ in range(parts - 1))]
+        self._threads = ThreadPoolExecutor(parts, thread_name_prefix=f"predict-{device}")
 
     def run(self, batch: Batch) -> Generated:
         """Generate for every row of a batch.
@@ -69,38 +62,21 @@ class Session:
             WorkerError: the predictor failed.
         """
         self._check_batch(batch)
-        arrays = {
-            "input_ids": batch.input_ids,
-            "token_type_ids": batch.token_type_ids,
-            "seq_len": batch.seq_len,
+        parts = cut_batch(batch, min(len(self._predictors), len(batch)))
+        predictors = self._predictors[: len(parts)]
+        return join_generated(list(self._threads.map(self._run_part, predictors, parts)))
+
+    def _run_part(self, predictor: Predictor, part: Batch) -> Generated:
+        arrays: dict[str, NDArray[Any]] = {
+            "input_ids": part.input_ids,
+            "token_type_ids": part.token_type_ids,
+            "seq_len": part.seq_len,
         }
-        for spec in self.contract.inputs:
-            handle = self._predictor.get_input_handle(spec.variable)
-            handle.copy_from_cpu(np.ascontiguousarray(arrays[spec.name]))
-        self._run_predictor()
-        handles = [self._predictor.get_output_handle(s.variable) for s in self.contract.outputs]
-        generated = Generated(*(handle.copy_to_cpu() for handle in handles))
-        check_generated(generated, self.contract, len(batch), self.device)
+        if self.contract.decode.is_sampling:
+            arrays["uniforms"] = draw_uniforms(part.numbers, self.contract.decode)
+        generated = predictor.run(arrays)
+        check_generated(generated, self.contract, len(part), self.device)
         return generated
-
-    def _run_predictor(self) -> None:
-        try:
-            self._predictor.run()
-        except RuntimeError as error:
-            message = str(error)
-            if "ResourceExhausted" in message or "out of memory" in message.lower():
-                raise OutOfMemoryError(f"{self.device}: {_last_line(error)}") from error
-            raise WorkerError(f"{self.device}: the model failed: {_last_line(error)}") from error
-
-    def _check_names(self, folder: Path) -> None:
-        inputs = {spec.variable for spec in self.contract.inputs}
-        outputs = {spec.variable for spec in self.contract.outputs}
-        found = set(self._predictor.get_input_names()), set(self._predictor.get_output_names())
-        if found != (inputs, outputs):
-            raise StoreCorruptionError(
-                f"{folder}: the model takes and gives {found}, its contract says "
-                f"{(inputs, outputs)}; export it again"
-            )
 
     def _check_batch(self, batch: Batch) -> None:
         contract, width = self.contract, batch.input_ids.shape[-1]
@@ -111,7 +87,8 @@ class Session:
             ),
             "arrays whose shapes do not fit together": batch.input_ids.shape
             != batch.token_type_ids.shape
-            or batch.input_ids.shape != (*batch.seq_len.shape, width),
+            or batch.input_ids.shape != (*batch.seq_len.shape, width)
+            or batch.numbers.shape != batch.seq_len.shape,
             "no rows": len(batch) == 0,
             f"{width} tokens in a row where the model takes 2 to {contract.longest_row}": not 2
             <= width
@@ -135,48 +112,9 @@ class Session:
             raise InputError(f"the model cannot take this batch: it has {'; '.join(found)}")
 
 
-def _config(
-    inference: Untyped, folder: Path, contract: Contract, predict: PredictSettings, device: str
-) -> Untyped:
-    """Make the predictor's options those of the example's `inference.py`."""
-    config = inference.Config(str(folder / contract.model_file), str(folder / contract.params_file))
-    if device.startswith("gpu"):
-        config.enable_use_gpu(GPU_MEMORY_MB, device_index(device))
-        if predict.use_tensorrt:
-            _enable_tensorrt(inference, config, predict)
-    else:
-        config.disable_gpu()
-        # More threads than cores would only wait for each other.
-        cores = len(os.sched_getaffinity(0))
-        config.set_cpu_math_library_num_threads(min(predict.cpu_threads, cores))
-        if predict.enable_mkldnn:
-            config.enable_mkldnn()
-            config.set_mkldnn_cache_capacity(MKLDNN_CACHED_SHAPES)
-        else:
-            # Paddle 2.6 uses oneDNN unless told not to. Its own memory layout would make the
-            # loop copy every cache in every step.
-            config.disable_mkldnn()
-    config.switch_ir_optim(True)
-    config.enable_memory_optim()
-    config.disable_glog_info()
-    return config
-
-
-def _enable_tensorrt(inference: Untyped, config: Untyped, predict: PredictSettings) -> None:
-    if inference.get_trt_compile_version() == (0, 0, 0):
-        raise DeviceError(
-            "this Paddle is built without TensorRT; install one that has it, or set "
-            "`predict.use_tensorrt: false`"
-        )
-    precisions = {"fp32": inference.PrecisionType.Float32, "fp16": inference.PrecisionType.Half}
-    config.enable_tensorrt_engine(
-        max_batch_size=predict.batch_size,
-        min_subgraph_size=TENSORRT_MIN_SUBGRAPH,
-        precision_mode=precisions[predict.precision],
-    )
-
-
-def _last_line(error: Exception) -> str:
-    """Give the message at the end of Paddle's C++ trace."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return next((line for line in reversed(lines) if "Error:" in line), lines[-1] if lines else "")
+def share_threads(predict: PredictSettings) -> tuple[int, int]:
+    """Give the number of parts that a batch is cut into on the CPU, and the threads of each."""
+    # More threads than cores would only wait for each other.
+    threads = min(predict.cpu_threads, len(os.sched_getaffinity(0)))
+    parts = max(1, min(threads, predict.batch_size // LEAST_ROWS))
+    return parts, threads // parts

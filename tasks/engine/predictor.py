@@ -1,0 +1,142 @@
+"""Paddle Inference: the one module that makes predictors and runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.engine.batch import Generated
+from tasks.engine.contract import Contract
+from tasks.engine.devices import device_index
+from tasks.engine.runtime import Untyped, import_paddle, quiet
+from tasks.errors import DeviceError, OutOfMemoryError, StoreCorruptionError, WorkerError
+from tasks.settings import PredictSettings
+
+GPU_MEMORY_MB = 100
+"""Taken at first; Paddle takes more when it needs it."""
+
+TENSORRT_MIN_SUBGRAPH = 30
+MKLDNN_CACHED_SHAPES = 10
+
+
+class Predictor:
+    """A loaded graph; only one thread may use it at a time, others take a `clone`."""
+
+    def __init__(self, predictor: Untyped, contract: Contract, device: str) -> None:
+        self._predictor, self._contract, self._device = predictor, contract, device
+
+    def clone(self) -> Predictor:
+        """Give a predictor for another thread, which shares the weights of this one."""
+        return Predictor(self._predictor.clone(), self._contract, self._device)
+
+    def run(self, arrays: Mapping[str, NDArray[Any]]) -> Generated:
+        """Run the graph on the arrays that its contract names.
+
+        Raises:
+            OutOfMemoryError: the device has not enough memory for them.
+            WorkerError: the predictor failed.
+        """
+        for spec in self._contract.inputs:
+            handle = self._predictor.get_input_handle(spec.variable)
+            handle.copy_from_cpu(np.ascontiguousarray(arrays[spec.name]))
+        try:
+            self._predictor.run()
+        except RuntimeError as error:
+            self._raise(error)
+        handles = [self._predictor.get_output_handle(s.variable) for s in self._contract.outputs]
+        return Generated(*(handle.copy_to_cpu() for handle in handles))
+
+    def _raise(self, error: RuntimeError) -> None:
+        message = str(error)
+        if "ResourceExhausted" in message or "out of memory" in message.lower():
+            raise OutOfMemoryError(f"{self._device}: {_last_line(error)}") from error
+        raise WorkerError(f"{self._device}: the model failed: {_last_line(error)}") from error
+
+
+def load_predictor(
+    folder: Path, contract: Contract, predict: PredictSettings, device: str, threads: int
+) -> Predictor:
+    """Load the graph that a contract in `folder` describes.
+
+    Args:
+        folder: holds the files that `contract` names.
+        contract: of the model.
+        predict: precision and accelerators.
+        device: `cpu`, `gpu` or `gpu:<index>`.
+        threads: of one run's matrix products on the CPU.
+
+    Raises:
+        DeviceError: an accelerator asked for is not there.
+        StoreCorruptionError: the model cannot be loaded or is not what the contract says.
+    """
+    inference = import_paddle().inference
+    config = _config(inference, folder, contract, predict, device)
+    config.set_cpu_math_library_num_threads(threads)
+    try:
+        with quiet():
+            predictor = inference.create_predictor(config)
+    except RuntimeError as error:
+        raise StoreCorruptionError(
+            f"{folder}: Paddle cannot load the model ({_last_line(error)}); export it again"
+        ) from error
+    _check_names(predictor, contract, folder)
+    return Predictor(predictor, contract, device)
+
+
+def _check_names(predictor: Untyped, contract: Contract, folder: Path) -> None:
+    inputs = {spec.variable for spec in contract.inputs}
+    outputs = {spec.variable for spec in contract.outputs}
+    found = set(predictor.get_input_names()), set(predictor.get_output_names())
+    if found != (inputs, outputs):
+        raise StoreCorruptionError(
+            f"{folder}: the model takes and gives {found}, its contract says "
+            f"{(inputs, outputs)}; export it again"
+        )
+
+
+def _config(
+    inference: Untyped, folder: Path, contract: Contract, predict: PredictSettings, device: str
+) -> Untyped:
+    """Make the predictor's options those of the example's `inference.py`."""
+    config = inference.Config(str(folder / contract.model_file), str(folder / contract.params_file))
+    if device.startswith("gpu"):
+        config.enable_use_gpu(GPU_MEMORY_MB, device_index(device))
+        if predict.use_tensorrt:
+            _enable_tensorrt(inference, config, predict)
+    else:
+        config.disable_gpu()
+        if predict.enable_mkldnn:
+            config.enable_mkldnn()
+            config.set_mkldnn_cache_capacity(MKLDNN_CACHED_SHAPES)
+        else:
+            # Paddle 2.6 uses oneDNN unless told not to. Its own memory layout would make the
+            # loop copy every cache in every step.
+            config.disable_mkldnn()
+    config.switch_ir_optim(True)
+    config.enable_memory_optim()
+    config.disable_glog_info()
+    return config
+
+
+def _enable_tensorrt(inference: Untyped, config: Untyped, predict: PredictSettings) -> None:
+    if inference.get_trt_compile_version() == (0, 0, 0):
+        raise DeviceError(
+            "this Paddle is built without TensorRT; install one that has it, or set "
+            "`predict.use_tensorrt: false`"
+        )
+    precisions = {"fp32": inference.PrecisionType.Float32, "fp16": inference.PrecisionType.Half}
+    config.enable_tensorrt_engine(
+        max_batch_size=predict.batch_size,
+        min_subgraph_size=TENSORRT_MIN_SUBGRAPH,
+        precision_mode=precisions[predict.precision],
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """Give the message at the end of Paddle's C++ trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error:" in line), lines[-1] if lines else "")
