@@ -114,9 +114,7 @@ class DecodeSettings(Section):
     )
     topk: int = Field(4, ge=0, description="Tokens to sample from; 0: all (sampling).")
     topp: float = Field(1.0, gt=0, le=1, description="Probability mass to sample from (sampling).")
-    temperature: float = Field(
-        1.0, ge=0.001, le=1000, description="Divides the logits (sampling)."
-    )
+    temperature: float = Field(1.0, ge=0.001, le=1000, description="Divides the logits (sampling).")
     seed: int = Field(
         0, ge=0, lt=2**32, description="Decides the random numbers of each row (sampling)."
     )

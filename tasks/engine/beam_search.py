@@ -127,7 +127,8 @@ class BeamSearch:
             top, top_tokens = paddle.topk(probabilities, count, axis=-1)
             return paddle.log(top), top_tokens
         logs = penalise_repetition(paddle.log(probabilities), penalty, beam_tokens, given)
-        return paddle.topk(logs, count, axis=-1)
+        top, top_tokens = paddle.topk(logs, count, axis=-1)
+        return top, top_tokens
 
     def _candidates(
         self,

@@ -27,4 +27,5 @@ def draw_uniforms(numbers: Int64, decode: DecodeSettings) -> Float32:
         for number in numbers.tolist()
     ]
     bits = np.stack(raw) >> np.uint64(64 - SIGNIFICANT_BITS)
-    return bits.astype(np.float32) / np.float32(2**SIGNIFICANT_BITS)
+    uniforms: Float32 = bits.astype(np.float32) / np.float32(2**SIGNIFICANT_BITS)
+    return uniforms
