@@ -103,7 +103,7 @@ def _generation_reasons(model: Untyped) -> list[str]:
 
 
 def _clashes(model: Untyped, decode: DecodeSettings) -> list[str]:
-    """Name what a checkpoint sets for `generate` and `decode`, which wins, leaves at its default."""
+    """Name what a checkpoint sets for `generate` and `decode`, which wins, leaves as usual."""
     names = ["repetition_penalty", *(["early_stopping"] if decode.has_beams else [])]
     usual = DecodeSettings()
     found = {name: _generation_option(model, name) for name in names}
