@@ -4,14 +4,17 @@ MINUTES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := build/peers
 
-.PHONY: help demo test test-ui soak lint check install constraints data clean
+.PHONY: help demo test test-ui soak bench bench-peers lint check install constraints data clean
 
 help:
 	@echo 'make demo         install, then generate questions for the sample passages'
 	@echo 'make test         install, then run the tests'
 	@echo 'make test-ui      install, then run the tests that drive a browser'
 	@echo 'make soak         disturb runs at random for MINUTES=20, and count what was lost'
+	@echo 'make bench        measure the native engine beside PaddleNLP (half an hour)'
+	@echo 'make bench-peers  the same beside transformers and CTranslate2, which it installs'
 	@echo 'make check        ruff, mypy and the tests: what CI runs'
 	@echo 'make data         make the sample passages and train the sample model again'
 	@echo 'make constraints  resolve the versions in constraints.txt anew'
@@ -33,6 +36,23 @@ test-ui: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+# Figures for docs/benchmarks.md; quiet machines only.
+bench: $(INSTALLED)
+	@mkdir -p build
+	$(BIN)/wenti bench engine --json build/bench.json
+	$(BIN)/wenti bench engine --uneven --json build/bench-uneven.json
+	$(BIN)/wenti bench scan --json build/bench-scan.json
+
+bench-peers: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/wenti bench peers --python $(PEERS)/bin/python --json build/bench-peers.json
+
+# Other versions than Wenti's: an environment of its own.
+$(PEERS)/.installed:
+	@echo 'Installing PyTorch, transformers and CTranslate2 into $(PEERS) …'
+	@rm -rf $(PEERS) && $(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/pip install --quiet torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5
+	@touch $@
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flows.bench import bench
 from tasks.errors import ServerError, UnusableError, WentiError
 from tasks.texts import to_json, visible
 
@@ -316,6 +317,9 @@ def gc(
         typer.echo(to_json({"removed": delete, "garbage": found}))
     else:
         print_garbage(garbage, delete)
+
+
+app.add_typer(bench, name="bench")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

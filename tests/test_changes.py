@@ -35,8 +35,11 @@ WORDS = {
         "decode/topk": "decode.topk",
         "decode/topp": "decode.topp",
         "decode/temperature": "decode.temperature",
+        "decode/seed": "decode.seed",
         "decode/num_return_sequences": "decode.num_return_sequences",
         "decode/diversity_rate": "decode.diversity_rate",
+        "decode/early_stopping": "decode.early_stopping",
+        "decode/repetition_penalty": "decode.repetition_penalty",
         "use_fp16_decoding": "export.use_fp16_decoding",
     },
     "dataset": {

@@ -2,6 +2,7 @@
 
 Nothing is stubbed: each case writes a checkpoint, exports it, runs it through a `Session` in
 batches of 1, 7 and 16, and asks `generate` for the same rows, padded as PaddleNLP's example does.
+Where tokens are drawn, `generate` draws by the same numbers.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ OF_ALL_TOKENS = {
     "seed": 5,
 }
 CASES = {
-    "defaults": Case(Recipe(1), DecodeSettings(), rows=MANY_ROWS, longest=160),
+    "defaults": Case(Recipe(1), DecodeSettings(), rows=MANY_ROWS),
     "six beams, plain sum": Case(
         Recipe(2, eos_bias=18.0),
         DecodeSettings(num_beams=6, length_penalty=0.0, min_dec_len=0, num_return_sequences=6),
@@ -88,7 +89,7 @@ CASES = {
         rows=16,
     ),
     "no room for eos": Case(
-        Recipe(11), DecodeSettings(num_beams=4, max_dec_len=6, min_dec_len=6), rows=16
+        Recipe(11), DecodeSettings(num_beams=2, max_dec_len=6, min_dec_len=6), rows=16
     ),
     "ten beams": Case(Recipe(14), DecodeSettings(num_beams=10, num_return_sequences=10), rows=12),
     "early stopping, high penalty": Case(

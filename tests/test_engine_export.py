@@ -121,6 +121,17 @@ def test_every_reason_is_given_at_once(broken: Path, tmp_path: Path) -> None:
         assert part in message, part
 
 
+def test_what_a_checkpoint_sets_for_generate_is_asked_for_in_the_config(
+    broken: Path, tmp_path: Path
+) -> None:
+    path = broken / "generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"repetition_penalty": 1.2}))
+    assert "set it in `decode.repetition_penalty` too" in refusal(broken, tmp_path)
+    decode = DECODE.model_copy(update={"repetition_penalty": 1.2})
+    (folder := tmp_path / "exported").mkdir()
+    assert export_native(broken, decode, folder).decode == decode
+
+
 def test_a_checkpoint_that_is_no_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert "no such folder" in refusal(tmp_path / "nowhere", tmp_path)
     with pytest.raises(ModelError, match="a file, not a folder"):

@@ -1,0 +1,53 @@
+"""On what a benchmark was run."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tasks.bench.options import available_cores
+from tasks.plan import paddle_version
+
+STEAL = 7
+"""The place of stolen time behind `cpu`: user, nice, system, idle, iowait, irq, softirq, steal."""
+
+PACKAGES = ("wenti", "paddlenlp", "numpy")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Give the processor, the cores that may be used, the memory, and versions."""
+    return {
+        "processor": _first("/proc/cpuinfo", "model name") or platform.machine(),
+        "cores": available_cores(),
+        "memory": _first("/proc/meminfo", "MemTotal"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "paddle": paddle_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def processor_ticks() -> tuple[int, int]:
+    """Give the ticks of all cores since the start, and those of them that a hypervisor took away.
+
+    Zeros where the kernel does not tell. Source: `/proc/stat` in Linux's filesystems/proc.rst.
+    """
+    try:
+        line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
+    except OSError:
+        return 0, 0
+    ticks = [int(word) for word in line.split()[1:]]
+    stolen = ticks[STEAL] if len(ticks) > STEAL else 0
+    return sum(ticks[: STEAL + 1]), stolen
+
+
+def _first(path: str, key: str) -> str | None:
+    """Give the value of the first line of a kernel's table that is about `key`."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    found = (line.partition(":")[2].strip() for line in lines if line.startswith(key))
+    return next(found, None)

@@ -1,0 +1,124 @@
+"""What is measured: the options of `wenti bench`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasks.bench.operations import ModelSize
+from tasks.errors import UnusableError
+
+if TYPE_CHECKING:  # the command line reads the defaults here, and has to answer at once
+    from tasks.settings import DecodeSettings, PredictSettings
+
+CONTENDERS = ("example", "tuned", "native", "products")
+"""The example's way, the same with the native engine's settings, the native engine, the floor."""
+
+HEAD_SIZE = 64
+FFN_FACTOR = 4
+SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
+
+
+def available_cores() -> int:
+    """Give the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What is generated, by whom, and how often.
+
+    Attributes:
+        rows: of the native engine.
+        generate_rows: of `generate`: the first of the rows, fewer because it takes so long. With
+            uneven lengths the same as `rows`.
+        length: tokens of a row, start token included; the mean with uneven lengths.
+        uneven: whether lengths spread as those of passages do.
+        beams: 1 is greedy search.
+        steps: tokens of each question; eos is so unlikely that all are needed.
+        threads: of the native engine, of `tuned` and of the matrix products.
+        batch_size: most rows of a batch of the native engine.
+        layers, hidden, vocab: of the random model.
+        rounds: how often each contender answers.
+        only: the contenders that are measured.
+    """
+
+    rows: int = 16
+    generate_rows: int = 8
+    length: int = 270
+    uneven: bool = False
+    beams: int = 6
+    steps: int = 20
+    threads: int = field(default_factory=available_cores)
+    batch_size: int = 16
+    layers: int = 12
+    hidden: int = 768
+    vocab: int = 18000
+    rounds: int = 3
+    only: tuple[str, ...] = CONTENDERS
+
+    @property
+    def size(self) -> ModelSize:
+        """The sizes of the random model."""
+        return ModelSize(self.layers, self.hidden, FFN_FACTOR * self.hidden, self.vocab)
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of the random model, each of the base model's size where that fits."""
+        return max(1, self.hidden // HEAD_SIZE)
+
+    @property
+    def decode(self) -> DecodeSettings:
+        """The search."""
+        from tasks.settings import DecodeSettings
+
+        shortest = min(DecodeSettings().min_dec_len, self.steps)
+        return DecodeSettings(num_beams=self.beams, max_dec_len=self.steps, min_dec_len=shortest)
+
+    @property
+    def predict(self) -> PredictSettings:
+        """How the native engine is run."""
+        from tasks.settings import PredictSettings
+
+        return PredictSettings(device="cpu", cpu_threads=self.threads, batch_size=self.batch_size)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all options as plain JSON types."""
+        return asdict(self) | {"only": list(self.only)}
+
+
+def check_options(options: BenchOptions) -> None:
+    """Refuse what cannot be measured, before anything is built.
+
+    Raises:
+        UnusableError: says which option is wrong and what would be right.
+    """
+    fewest = {"rows": 1, "generate_rows": 1, "length": 4, "beams": 1, "steps": 1, "threads": 1}
+    fewest |= {"batch_size": 1, "layers": 1, "hidden": 2, "rounds": 1}
+    fewest["vocab"] = max(len(SPECIAL_TOKENS) + 1, 2 * options.beams)
+    for name, least in fewest.items():
+        if getattr(options, name) < least:
+            _refuse(name, getattr(options, name), f"at least {least}")
+    most = {"threads": available_cores(), "beams": 64, "steps": 512, "generate_rows": options.rows}
+    for name, limit in most.items():
+        if getattr(options, name) > limit:
+            _refuse(name, getattr(options, name), f"at most {limit} here")
+    if options.hidden > HEAD_SIZE and options.hidden % HEAD_SIZE:
+        _refuse("hidden", options.hidden, f"a multiple of {HEAD_SIZE}")
+    if options.uneven and options.generate_rows != options.rows:
+        _refuse("generate_rows", options.generate_rows, f"{options.rows}, as --rows, if --uneven")
+    _check_only(options.only)
+
+
+def _check_only(only: Sequence[str]) -> None:
+    for name in only:
+        if name not in CONTENDERS:
+            _refuse("only", name, ", ".join(CONTENDERS))
+    if "native" not in only:
+        _refuse("only", ",".join(only), "native among them, all figures are about it")
+
+
+def _refuse(name: str, value: object, right: str) -> None:
+    raise UnusableError(f"--{name.replace('_', '-')} {value} cannot be measured; allowed: {right}")
