@@ -1,4 +1,4 @@
-"""The command line: `wenti run`, `rerun`, `export`, `status`, `show`, `verify`, `gc`.
+"""The command line, a function for each command; those of `wenti bench` are in `flows.bench`.
 
 Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once.
 """
