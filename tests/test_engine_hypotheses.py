@@ -51,6 +51,9 @@ def test_keeps_and_orders_what_paddlenlp_keeps(
         expected_done = bool(theirs.is_done(best, step))
         bound = paddle.to_tensor([best / divisors[step]], "float64")
         assert bool(ours.cannot_improve(bound)) == expected_done
+        theirs.early_stopping = True
+        assert bool(ours.is_full()) == theirs.is_done(best, step)
+        theirs.early_stopping = False
     expected = sorted(theirs.beams, key=lambda beam: beam[0])[::-1]
     tokens, scores = ours.best(BEAMS)
     kept = len(expected)

@@ -101,22 +101,13 @@ def test_sampled_questions_depend_on_neither_shards_nor_batches(
     path = tmp_path / "passages.jsonl"
     with (ROOT / "data/passages/heldout.jsonl").open(encoding="utf-8") as passages:
         path.write_text("".join(islice(passages, 20)), encoding="utf-8")
-    plans = {
-        "one shard": (),
-        "many shards": ("shards.rows_per_shard=3", "predict.batch_size=2"),
-        "another seed": ("decode.seed=1",),
-    }
-    texts = {}
-    for name, plan in plans.items():
-        result = run_demo(
-            tmp_path / "store",
-            f"dataset.predict_file={path}",
-            "decode.decoding_strategy=sampling",
-            *plan,
-        )
-        texts[name] = (Path(result["folder"]) / "predictions.txt").read_text(encoding="utf-8")
-    assert texts["one shard"] == texts["many shards"] != texts["another seed"]
-    assert len(list((tmp_path / "store/exports").iterdir())) == 2
+    job = [f"dataset.predict_file={path}", "decode.decoding_strategy=sampling"]
+    texts = []
+    for plan in ((), ("shards.rows_per_shard=7", "predict.batch_size=3")):
+        result = run_demo(tmp_path / "store", *job, *plan)
+        texts.append((Path(result["folder"]) / "predictions.txt").read_text(encoding="utf-8"))
+    assert texts[0] == texts[1]
+    assert len(set(texts[0].splitlines())) > 10
 
 
 def kill_a_worker_soon(stop: threading.Event) -> None:

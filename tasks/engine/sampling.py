@@ -1,7 +1,9 @@
 """Sampling as PaddleNLP's `GenerationMixin.sample` does it, for a static graph.
 
 PaddleNLP draws from the state of a process; here the numbers that decide come in with the rows, so
-that a row gets the same tokens whenever and in whatever company it is generated.
+that a row gets the same tokens whenever and in whatever company it is generated. (Batches of other
+shapes differ in the last digits of the logits. That decides only where a number is all but equal to
+a sum of probabilities, or such a sum to topp.)
 
 Letters in shapes: B rows, K sequences of a row, V tokens of the vocabulary, T = `max_dec_len`.
 """
