@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent.parent
 CHECKPOINT = ROOT / "data/checkpoint"
 SCORE_TOLERANCE = 1e-4
 TIE_TOLERANCE = 1e-5
-MANY_ROWS = 208  # for one case each of 1, 4 and 6 beams
+MANY_ROWS = 208  # for the defaults and greedy search
 BATCHES = {16: MANY_ROWS, 7: 21, 1: 6}  # batch size: rows that are run in such batches
 LONG_ROW = 160  # tokens; generate's time grows with their square
 
@@ -69,11 +69,7 @@ CASES = {
     "four beams, half penalty": Case(
         Recipe(3, eos_bias=15.0),
         DecodeSettings(num_beams=4, length_penalty=0.6, min_dec_len=0, num_return_sequences=2),
-        rows=MANY_ROWS,
-    ),
-    "negative penalty": Case(
-        Recipe(6, eos_bias=17.0),
-        DecodeSettings(num_beams=4, length_penalty=-0.3, min_dec_len=3),
+        rows=MANY_ROWS // 2,
     ),
     "diversity": Case(
         Recipe(7, eos_bias=18.0),
@@ -91,7 +87,11 @@ CASES = {
     "no room for eos": Case(
         Recipe(11), DecodeSettings(num_beams=2, max_dec_len=6, min_dec_len=6), rows=16
     ),
-    "ten beams": Case(Recipe(14), DecodeSettings(num_beams=10, num_return_sequences=10), rows=12),
+    "ten beams, negative penalty": Case(
+        Recipe(14),
+        DecodeSettings(num_beams=10, length_penalty=-0.3, num_return_sequences=10),
+        rows=8,
+    ),
     "early stopping, high penalty": Case(
         Recipe(15, eos_bias=16.0),
         DecodeSettings(early_stopping=True, **FOUR_ALL, length_penalty=2.0),
@@ -164,9 +164,8 @@ def test_same_tokens_and_scores_as_generate(
     [
         DecodeSettings(num_return_sequences=2),
         DecodeSettings(decoding_strategy="greedy_search"),
-        DecodeSettings(decoding_strategy="sampling"),
     ],
-    ids=["beams", "greedy", "sampling"],
+    ids=["beams", "greedy"],
 )
 def test_same_on_the_trained_checkpoint(
     decode: DecodeSettings, tmp_path: Path, record_property: Report
