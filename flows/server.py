@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wenti.server")
 
 LOOK_SECONDS = 5.0
+LOOK_PATIENCE_SECONDS = 10.0  # a server that takes longer for "I am ready" is away
 AWAY = (
     "Prefect's server does not answer (%s); the work goes on, and what is made is kept; at its end "
     "a run waits some minutes for the server"
@@ -94,7 +95,7 @@ def _impatient_client() -> Iterator[SyncPrefectClient]:
 
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(sync_client=True) as client,
+        get_client(httpx_settings={"timeout": LOOK_PATIENCE_SECONDS}, sync_client=True) as client,
     ):
         yield client
 
@@ -127,11 +128,15 @@ def _is_cloud(client: SyncPrefectClient) -> bool:
 def _outages_told() -> Iterator[None]:
     """Log when the server stops answering, and when it is back, as long as the block lasts."""
     over = threading.Event()
-    threading.Thread(target=_tell_outages, args=(over,), daemon=True).start()
+    thread = threading.Thread(target=_tell_outages, args=(over,), name="wenti server", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         over.set()
+        # Python ends daemon threads by unwinding them; one that is in Prefect's client then, in
+        # code of Rust, aborts the process: exit code -6 of a run that went well.
+        thread.join()
 
 
 def _tell_outages(over: threading.Event) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from flows.server_faults import explain, is_compatible
-from tests.rehearsal import Rehearsal
+from tests.rehearsal import ROOT, Rehearsal
 from tests.servers import free_port
 
 
@@ -134,6 +136,25 @@ def test_a_page_that_is_no_json_is_no_prefect_api(tmp_path: Path) -> None:
     with web_server(tmp_path) as port:
         message = explain("there", fault_of(f"http://127.0.0.1:{port}/api"))
     assert "is no Prefect API" in message
+
+
+# Python would unwind it while it is in the client's Rust, which aborts the process.
+LOOKING_TO_THE_END = """
+import threading
+from flows import server
+server.LOOK_SECONDS = 0.0
+with server.connected():
+    pass
+print([thread.name for thread in threading.enumerate() if thread.name.startswith("wenti")])
+"""
+
+
+def test_no_thread_asks_the_server_while_the_program_ends(rehearsal: Rehearsal) -> None:
+    program = [sys.executable, "-c", LOOKING_TO_THE_END]
+    ended = subprocess.run(
+        program, env=rehearsal.environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "[]\n"), ended.stderr
 
 
 @pytest.mark.parametrize(
