@@ -322,14 +322,16 @@ def gc(
 app.add_typer(bench, name="bench")
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def main() -> None:
     """Run the command line; an error that Wenti knows is one message and its exit code."""
-    # Schedulers stop a job by SIGTERM; it ends as by Ctrl-C.
+    # Schedulers stop a job by SIGTERM, a terminal that closes by SIGHUP; it ends as by Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         app(standalone_mode=True)
     except WentiError as error:

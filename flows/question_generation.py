@@ -138,9 +138,14 @@ def recorded(plan: Plan, **asked: object) -> Iterator[Run]:
             if isinstance(error, Exception):
                 run.end("failed", error=describe_error(error))
             else:  # Prefect's TerminationSignal says nothing
-                is_ctrl_c = isinstance(error, KeyboardInterrupt)
-                run.end("interrupted", error="stopped by Ctrl-C" if is_ctrl_c else "cancelled")
+                run.end("interrupted", error=_describe_stop(error))
         raise
+
+
+def _describe_stop(error: BaseException) -> str:
+    if not isinstance(error, KeyboardInterrupt):
+        return "cancelled"
+    return f"stopped by {str(error) or 'Ctrl-C'}"  # the name of another signal
 
 
 def tell_changes(plan: Plan, config_file: str) -> None:

@@ -163,13 +163,13 @@ def _fault() -> httpx.HTTPError | None:
 
 
 def _start_server() -> None:
-    """Start the server where Ctrl-C does not reach it.
+    """Start the server where neither Ctrl-C nor the end of the terminal reaches it.
 
-    It is in the terminal's process group. If it died of the same Ctrl-C as the flow, Prefect would
+    It is in the terminal's process group. If it died of the same signal as the flow, Prefect would
     try for minutes to tell it that the flow has ended. A signal that is blocked in the thread that
     starts a process is blocked in the process; Prefect ends its server by another one.
     """
     from prefect.server.api.server import SubprocessASGIServer
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     SubprocessASGIServer().start()

@@ -39,7 +39,9 @@ class ServingRunner(Runner):
         # write how they ended. Prefect has no option for a session of their own.
         in_session = partial(run_process, start_new_session=True)
         _starter_engine.run_process = in_session  # type: ignore[attr-defined]
-        signal.signal(signal.SIGINT, self.handle_sigterm)  # to SIGTERM Prefect sees by itself
+        for number in (signal.SIGINT, signal.SIGHUP):  # to SIGTERM Prefect sees by itself
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self.handle_sigterm)
         asyncio.run(self._run())
 
     async def _run(self) -> None:

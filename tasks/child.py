@@ -146,8 +146,9 @@ def answer(connection: Connection, compute: Callable[[], object]) -> None:
 def _start(
     target: Callable[..., None], connection: Connection, output: Connection, *args: object
 ) -> None:
-    # Ctrl-C reaches the whole terminal group; the parent decides and stops us.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # These reach the whole group of a terminal; the parent decides and stops us.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     speak_into(output)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     target(connection, *args)

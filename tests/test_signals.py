@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -51,22 +52,30 @@ def wait_for_a_shard(process: subprocess.Popen[str], store: Path) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("SIGINT", "stopped by Ctrl-C"),
+        ("SIGTERM", "cancelled"),  # so Prefect ends a run that is cancelled
+        ("SIGHUP", "stopped by SIGHUP"),
+    ],
+)
 def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
-    running: tuple[subprocess.Popen[str], Path], name: str
+    running: tuple[subprocess.Popen[str], Path], name: str, told: str
 ) -> None:
     process, store = running
     children = psutil.Process(process.pid).children(recursive=True)
-    if name == "SIGINT":  # a terminal sends Ctrl-C to all of the group
-        os.killpg(process.pid, signal.SIGINT)
-    else:
+    if name == "SIGTERM":
         process.terminate()
+    else:  # a terminal sends Ctrl-C, and that it closes, to all of the group
+        os.killpg(process.pid, signal.Signals[name])
     _, messages = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"goes on from there: wenti run configs/demo.yaml --set store.path={store}" in messages
     assert "Traceback" not in messages
     _, alive = psutil.wait_procs(children, timeout=30)
     assert alive == []
-    assert '"state": "interrupted"' in (store / "runs/latest/run.json").read_text()
+    record = json.loads((store / "runs/latest/run.json").read_bytes())
+    assert (record["state"], record["error"]) == ("interrupted", told)
     assert list(store.glob("predictions/*/shard-*.json"))
     assert not list(store.rglob("*.tmp"))
