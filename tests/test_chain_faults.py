@@ -80,7 +80,7 @@ def points_of(path: str, nth: int, sync: int) -> tuple[Point, ...]:
 
 
 def renamed(path: str) -> Point:
-    """Give the point at which a file of the stages before has just got its name."""
+    """Give the point at which a file has just got its name: the first that fits."""
     return Point(Op.RENAME, path, 1, (Call(Op.RENAME, path),))
 
 
@@ -95,9 +95,9 @@ CHAINS = {
         *points_of(f"{PREDICTIONS}/shard-*-of-*.json", nth=1, sync=2),
     ),
     "aggregate": (
-        *points_of(f"{RUN}/run.json", nth=1, sync=1),
+        renamed(f"{RUN}/run.json"),
         *points_of(f"{RUN}/predictions.parquet", nth=1, sync=3),
-        *points_of(f"{RUN}/predictions.txt", nth=1, sync=6),
+        renamed(f"{RUN}/predictions.txt"),
         *points_of(f"{RUN}/run.json", nth=2, sync=9),
         *points_of(f"{RUN}/_SUCCESS", nth=1, sync=10),
     ),
@@ -159,7 +159,7 @@ def kill_at(rehearsal: Rehearsal, disk: FaultyDisk, store: Path, point: Point) -
     assert_nothing_half_made(rehearsal, store)
 
 
-def test_a_kill_at_each_point_of_each_commit_and_in_each_recovery_loses_nothing(
+def test_a_kill_at_any_point_of_a_commit_and_in_the_recovery_loses_nothing(
     rehearsal: Rehearsal, make_disk: MakeDisk
 ) -> None:
     """Each run recovers from the last kill, and is killed at the next point."""

@@ -47,7 +47,7 @@ class Case:
 
     recipe: Recipe
     decode: DecodeSettings
-    rows: int = 24
+    rows: int = 16
     longest: int = 100  # tokens of a row
     unlike: DecodeSettings | None = None
 
@@ -82,11 +82,8 @@ CASES = {
     "one token": Case(
         Recipe(10),
         DecodeSettings(num_beams=4, max_dec_len=1, min_dec_len=0, num_return_sequences=4),
-        rows=16,
     ),
-    "no room for eos": Case(
-        Recipe(11), DecodeSettings(num_beams=2, max_dec_len=6, min_dec_len=6), rows=16
-    ),
+    "no room for eos": Case(Recipe(11), DecodeSettings(num_beams=2, max_dec_len=6, min_dec_len=6)),
     "ten beams, negative penalty": Case(
         Recipe(14),
         DecodeSettings(num_beams=10, length_penalty=-0.3, num_return_sequences=10),
