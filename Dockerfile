@@ -3,19 +3,22 @@
 #   docker build -t wenti .
 #   docker run --gpus all -e PREFECT_API_URL=http://HOST:4200/api \
 #     -v "$PWD/data:/wenti/data" -v "$PWD/store:/wenti/wenti-store" wenti
-FROM nvidia/cuda:11.8.0-cudnn8-runtime-ubuntu22.04
+#
+# The driver is the host's, which NVIDIA's container toolkit puts in; CUDA's libraries come from the
+# package registry with Wenti.
+FROM python:3.11-slim-bookworm
+
+# `utility` is what `wenti doctor` and every run ask the driver with.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc g++ python3.11 python3.11-dev python3.11-venv \
+    && apt-get install -y --no-install-recommends gcc g++ \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /wenti
 COPY . .
-# Both Paddle packages install the same module, so that the one for the CPU goes first.
-RUN python3.11 -m venv /venv \
-    && /venv/bin/pip install --no-cache-dir --constraint constraints.txt . \
-    && /venv/bin/pip uninstall --yes paddlepaddle \
-    && /venv/bin/pip install --no-cache-dir paddlepaddle-gpu==2.6.2
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --constraint constraints-gpu.txt '.[gpu]'
 
 RUN useradd --create-home wenti && mkdir wenti-store && chown -R wenti /wenti
 USER wenti

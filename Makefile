@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
+GPU := build/gpu
 
-.PHONY: help demo test test-ui soak bench bench-peers lint check install constraints data clean
+.PHONY: help demo test test-ui test-gpu-wheel gpu-acceptance soak bench bench-peers lint check install constraints \
+  constraints-gpu data clean
 
 help:
 	@echo 'make demo         install, then generate questions for the sample passages'
 	@echo 'make test         install, then run the tests'
 	@echo 'make test-ui      install, then run the tests that drive a browser'
+	@echo 'make test-gpu-wheel  install Paddle for GPUs beside it, and test that on the CPU (7 GB)'
+	@echo 'make gpu-acceptance  on a machine with a GPU: try every engine, compare, measure; a page'
 	@echo 'make soak         disturb runs at random for MINUTES=20, and count what was lost'
 	@echo 'make bench        measure the native engine beside PaddleNLP (half an hour)'
 	@echo 'make bench-peers  the same beside transformers and CTranslate2, which it installs'
@@ -28,11 +32,28 @@ demo: $(INSTALLED)
 
 # A file of tests stays in one process: its fixtures are runs and models.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not ui' --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not ui and not gpu_wheel' --numprocesses 2 --dist loadfile
 
 # WENTI_PICTURES=docs/pictures takes the pictures of the documentation anew.
 test-ui: $(INSTALLED)
 	$(BIN)/python -m pytest -m ui
+
+# No GPU is needed: its CUDA libraries are loaded, and its predictor runs on the CPU.
+test-gpu-wheel: $(INSTALLED) $(GPU)/.installed
+	env -u LD_LIBRARY_PATH WENTI_CPU_WHEEL=$(BIN)/wenti $(GPU)/bin/python -m pytest -m gpu_wheel
+
+# Both Paddles install the same module: an environment of its own.
+$(GPU)/.installed: pyproject.toml constraints-gpu.txt
+	@echo 'Installing Wenti and Paddle for GPUs into $(GPU) …'
+	@rm -rf $(GPU) && $(PYTHON) -m venv $(GPU)
+	@$(GPU)/bin/pip install --quiet --constraint constraints-gpu.txt --editable '.[gpu,tools]'
+	@touch $@
+
+# Paddle for GPUs is installed only where there is one. ACCEPT='--decoding-lib …' gives options.
+gpu-acceptance: $(INSTALLED)
+	@$(BIN)/python -m flows.acceptance build/gpu-acceptance --look
+	@$(MAKE) --no-print-directory $(GPU)/.installed
+	$(GPU)/bin/python -m flows.acceptance build/gpu-acceptance $(ACCEPT)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
@@ -75,6 +96,12 @@ constraints:
 	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	build/constraints/bin/pip install --quiet --editable '.[dev]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints.txt
+
+# The versions of constraints.txt, and what comes with Paddle for GPUs.
+constraints-gpu:
+	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu,tools]'
+	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-gpu.txt
 
 data: $(INSTALLED)
 	$(BIN)/python data/make_passages.py

@@ -158,6 +158,22 @@ def export(config: Config, overrides: Overrides = None, day: Day = None) -> None
 
 
 @app.command()
+def doctor(
+    config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
+) -> None:
+    """Look at all that a config needs of this machine; exit code 2 if it cannot run here."""
+    from flows.doctor import can_run, examine, findings_as_json, print_findings
+
+    findings = examine(_settings(config, overrides, day))
+    if as_json:
+        typer.echo(findings_as_json(findings))
+    else:
+        print_findings(findings, config)
+    if not can_run(findings):
+        raise typer.Exit(UnusableError.exit_code)
+
+
+@app.command()
 def status(
     config: ConfigOrRun,
     overrides: Overrides = None,

@@ -12,11 +12,18 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from flows.server_faults import describe, explain, explain_version, is_compatible
+from flows.server_faults import (
+    describe,
+    explain,
+    explain_version,
+    is_compatible,
+    without_password,
+)
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.settings import Settings
 
 logger = logging.getLogger("wenti.server")
 
@@ -61,7 +68,6 @@ def connected() -> Iterator[None]:
     Raises:
         ServerError: the server cannot be used, at the beginning or at the end.
     """
-    set_defaults()
     _start_if_none()
     try:
         with _outages_told():
@@ -73,13 +79,35 @@ def connected() -> Iterator[None]:
         ) from error
 
 
-def _start_if_none() -> None:
+def find_server() -> str | None:
+    """Give the address of the server that is set up; None if there is none.
+
+    Raises:
+        ServerError: it cannot be used, or there is no place for a temporary one's database.
+    """
+    set_defaults()
     from prefect.settings import get_current_settings
 
-    url = get_current_settings().api.url
-    if url:
-        with _impatient_client() as client:
-            _check(url, client)
+    settings = get_current_settings()
+    url = settings.api.url
+    if not url:
+        _check_home(settings)
+        return None
+    with _impatient_client() as client:
+        _check(url, client)
+    return without_password(url)
+
+
+def _check_home(settings: Settings) -> None:
+    """Refuse a temporary server that would be started again and again for want of a database."""
+    database = settings.server.database.connection_url
+    is_in_home = database is not None and str(settings.home) in database.get_secret_value()
+    if is_in_home and not os.access(settings.home, os.W_OK):
+        raise ServerError(f"Prefect cannot write into {settings.home}; correct PREFECT_HOME")
+
+
+def _start_if_none() -> None:
+    if find_server() is not None:
         return
     logger.info("starting Prefect's temporary server; that takes some seconds")
     thread = threading.Thread(target=_start_server, daemon=True)

@@ -55,6 +55,11 @@ _STAGES = {
         names={
             "format": "Wenti's own format of exported models",
             "engine_version": "the version of the engine",
+            "half_version": "the version of half precision",
+            "tensorrt.version": "the version of what suits TensorRT",
+            "tensorrt.rows": "predict.batch_size for TensorRT",
+            "tensorrt.tokens": "dataset.max_seq_len for TensorRT",
+            "tensorrt.most_tokens": "predict.max_tokens_per_batch for TensorRT",
         },
         contents={"model": "model file"},
         outcomes=_WHOLE,

@@ -5,6 +5,7 @@
     │   ├── FaultsError        several things are wrong; lists every fault at once
     │   │   ├── ConfigError    the YAML file or an override
     │   │   └── PreflightError what the config names is not there or does not go together
+    │   ├── InstallationError  Paddle is not installed
     │   ├── ModelError         `model.model_name_or_path` is not a usable UNIMO checkpoint
     │   ├── InputError         the passages cannot be read, or none of them is usable
     │   ├── ExportError        no engine can export this model with these settings
@@ -79,6 +80,10 @@ class ConfigError(FaultsError):
 
 class PreflightError(FaultsError):
     """What the config names is not there, or does not go together."""
+
+
+class InstallationError(UnusableError):
+    """Paddle, which comes with the extras `cpu` and `gpu`, is not installed."""
 
 
 class ModelError(UnusableError):

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.child import call_in_child
 from tasks.claims import Claims
+from tasks.dataset import make_request
 from tasks.engine.export import export_native
 from tasks.engine.fake import export_fake
-from tasks.plan import Plan, effective_decode
+from tasks.engine.faster_transformer import Operators, export_faster_transformer
+from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER
+from tasks.engine.gate import REMEDY, let_through
+from tasks.engine.tuning import tune_export
+from tasks.errors import ExportError, WorkerError
+from tasks.plan import Plan, effective_decode, shape_range
+from tasks.sample import read_sample
 from tasks.stage import StageResult
 from tasks.store import (
     MANIFEST,
@@ -25,7 +34,10 @@ from tasks.store import (
     staging_folder,
 )
 
-EXPORTERS = {"native": export_native, "fake": export_fake}
+logger = logging.getLogger("wenti.export")
+
+SAMPLE_ROWS = 256
+"""On which a faster export is compared with the plain one."""
 
 
 def export_model(plan: Plan, claims: Claims) -> StageResult:
@@ -33,7 +45,9 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
 
     Raises:
         ModelError: PaddleNLP cannot load the model.
-        ExportError: the engine cannot export it with these settings; every reason is listed.
+        ExportError: the engine cannot export it with these settings, every reason is listed; or a
+            faster export does not write what the plain one writes.
+        InputError: there are no passages to try a faster export on.
         StorageError: the store cannot be written.
     """
     started = time.monotonic()
@@ -45,25 +59,61 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
 
 
 def _make(plan: Plan) -> Manifest:
-    export = plan.export
-    with staging_folder(export.folder) as staging:
-        call_in_child(
-            EXPORTERS[plan.settings.export.engine_name],
-            plan.model_folder,
-            effective_decode(plan.settings.decode),
-            staging,
-            plan.settings.model.trust_checkpoint,
-        )
-        written = sorted(staging.iterdir())
-        entries = [adopt_file(path, export.folder / path.name) for path in written]
-        manifest = Manifest(
-            kind="export",
-            fingerprint=export.fingerprint,
-            decided_by=export.decided_by,
-            files=tuple(entries),
-        )
-        commit_manifest(export.manifest_path, manifest)
+    if is_tuned(plan):
+        return _make_tuned(plan)
+    with staging_folder(plan.export.folder) as staging:
+        _export(plan, staging)
+        return _commit(plan, staging, {})
+
+
+def is_tuned(plan: Plan) -> bool:
+    """Tell whether the export is another one than the plain one of its engine."""
+    settings = plan.settings
+    return plan.engine == "native" and (settings.is_half or settings.predict.use_tensorrt)
+
+
+def _make_tuned(plan: Plan) -> Manifest:
+    """Make the plain export and a faster one, and commit that if it writes the same questions."""
+    settings, folder = plan.settings, plan.export.folder
+    rows = call_in_child(read_sample, make_request(plan), SAMPLE_ROWS)
+    with staging_folder(folder) as plain, staging_folder(folder) as tuned:
+        _export(plan, plain)
+        call_in_child(tune_export, plain, tuned, settings.is_half, shape_range(settings))
+        try:
+            reproduction = call_in_child(let_through, plain, tuned, settings.predict, rows)
+        except WorkerError as error:
+            raise ExportError(f"the faster export does not run here: {error}; {REMEDY}") from error
+        logger.info("%s", reproduction)
+        sample = plan.dataset.decided_by["passages"]
+        return _commit(plan, tuned, {"reproduction": {**reproduction.figures(), "sample": sample}})
+
+
+def _commit(plan: Plan, staging: Path, details: dict[str, Any]) -> Manifest:
+    """Adopt the files of an export, and write its manifest."""
+    export, written = plan.export, sorted(staging.iterdir())
+    manifest = Manifest(
+        kind="export",
+        fingerprint=export.fingerprint,
+        decided_by=export.decided_by,
+        files=tuple(adopt_file(path, export.folder / path.name) for path in written),
+        details=details,
+    )
+    commit_manifest(export.manifest_path, manifest)
     return manifest
+
+
+def _export(plan: Plan, folder: Path) -> None:
+    settings, given = plan.settings, plan.settings.export.decoding_lib
+    decode = effective_decode(settings.decode)
+    asked = (plan.model_folder, decode, folder, settings.model.trust_checkpoint)
+    if plan.engine != FASTER_TRANSFORMER:
+        call_in_child(export_fake if plan.engine == "fake" else export_native, *asked)
+        return
+    if given is None:
+        logger.warning("PaddleNLP builds its operators now, unless it has before: some minutes")
+    library = None if given is None else Path(given).expanduser()
+    operators = Operators(library, settings.is_half, settings.predict.device_names[0])
+    call_in_child(export_faster_transformer, *asked, operators=operators)
 
 
 def _copy(folder: Path, manifest: Manifest, target: Path) -> None:

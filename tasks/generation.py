@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -39,10 +40,13 @@ class Generator:
 
 @dataclass(frozen=True)
 class Question:
-    """One generated sequence: text, score as the search gives it, tokens up to the eos token."""
+    """One generated sequence: text, score as the search gives it, tokens up to the eos token.
+
+    The score is None if the engine has none.
+    """
 
     text: str
-    score: float
+    score: float | None
     output_ids: list[int]
     is_finished: bool
 
@@ -64,13 +68,17 @@ def make_question(tokens: list[int], score: float, generator: Generator) -> Ques
     eos = generator.eos_token_id
     is_finished = eos in tokens
     output_ids = tokens[: tokens.index(eos) + 1] if is_finished else tokens
-    return Question(generator.detokenizer.decode(output_ids), score, output_ids, is_finished)
+    text = generator.detokenizer.decode(output_ids)
+    return Question(text, None if math.isnan(score) else score, output_ids, is_finished)
 
 
 def rank(questions: Iterable[Question]) -> list[Question]:
-    """Put a row's questions in the example's order: by score, unfinished ones last."""
+    """Put a row's questions in the example's order: by score, unfinished ones last.
+
+    Without scores, those of each kind stay in the engine's order.
+    """
 
     def key(question: Question) -> float:
-        return question.score - (0.0 if question.is_finished else UNFINISHED_PENALTY)
+        return (question.score or 0.0) - (0.0 if question.is_finished else UNFINISHED_PENALTY)
 
     return sorted(questions, key=key, reverse=True)

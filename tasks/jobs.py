@@ -68,11 +68,13 @@ class Prediction:
     """The predict stage: an outcome for every planned shard in order, and the seconds it took.
 
     `ended` is when, by the clock of `time.monotonic`: as a rule, when this was written down.
+    `devices` tells what each worker did and took (`tasks.pool.WorkerPool.figures`).
     """
 
     outcomes: list[ShardOutcome]
     seconds: float
     ended: float = field(default_factory=time.monotonic)
+    devices: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def manifests(self) -> list[Manifest]:

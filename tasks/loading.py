@@ -56,7 +56,7 @@ def load_passages(request: LoadRequest) -> Manifest:
     )
     with staging_folder(request.folder) as staging:
         writer = PartWriter(staging)
-        for row in encode_rows(_read(request), tokenizer, request.on_bad_row):
+        for row in encode_rows(read_rows(request), tokenizer, request.on_bad_row):
             if isinstance(row, Reject):
                 writer.reject(row)
             else:
@@ -102,7 +102,12 @@ def encode_rows(
             yield row, encoded
 
 
-def _read(request: LoadRequest) -> Iterator[Passage | Reject]:
+def read_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
+    """Read the passages lazily, one row at a time.
+
+    Raises:
+        InputError: the file or the data set cannot be read.
+    """
     if request.predict_file is not None:
         yield from read_passages(request.predict_file, request.template)
         return

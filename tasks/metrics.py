@@ -20,6 +20,9 @@ def make_metrics(
     The result is `partial` if shards failed; their rows, `rows_missing`, are among the `rejects`.
     `padding_share` is the share of padding among the tokens that the batches were made of.
     `rows_per_second` counts the rows that this run generated; null when it generated none.
+    `devices` tells of each worker of this run how many shards and rows it made, in how many
+    seconds, and what it took: on a GPU the card's memory and utilisation, on the CPU the memory
+    and the seconds of computing of its process; in MB of 10^6 bytes.
     """
     manifests = prediction.manifests
     rejects = sum(len(manifest.details["rejects"]) for manifest in manifests)
@@ -40,6 +43,7 @@ def make_metrics(
         "output_tokens": _total(manifests, "output_tokens"),
         "padding_share": round(1 - _total(manifests, "input_tokens") / padded, 4) if padded else 0,
         "rows_per_second": round(rows_made / prediction.seconds, 2) if rows_made else None,
+        "devices": prediction.devices,
         "stage_seconds": {stage: round(value, 2) for stage, value in stage_seconds.items()},
     }
 

@@ -21,14 +21,20 @@ from tasks.store import (
 )
 
 
-def find_model(settings: Settings, store: Store) -> Path | None:
-    """Give the model folder; None when it is a named model that was not downloaded yet."""
+def locate_model(settings: Settings, store: Store) -> Path:
+    """Give the model folder, or where it will be once a named model is there; reads nothing."""
     name = settings.model.model_name_or_path
     if is_folder_path(name):
         return Path(name).expanduser()
-    digest = fingerprint(_decide(name))
-    folder = store.model_folder(digest)
-    found = find_checkpoint(folder / MANIFEST, digest)
+    return store.model_folder(fingerprint(_decide(name)))
+
+
+def find_model(settings: Settings, store: Store) -> Path | None:
+    """Give the model folder; None when it is a named model that was not downloaded yet."""
+    name, folder = settings.model.model_name_or_path, locate_model(settings, store)
+    if is_folder_path(name):
+        return folder
+    found = find_checkpoint(folder / MANIFEST, fingerprint(_decide(name)))
     return folder if found.manifest is not None else None
 
 

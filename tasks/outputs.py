@@ -168,9 +168,9 @@ def _on_one_line(reference: str | None) -> str:
     return " ".join((reference or "").splitlines())
 
 
-def _rounded(score: float) -> float:
+def _rounded(score: float | None) -> float | None:
     """Leave out the digits that a float32 does not have."""
-    return round(score, 6)
+    return None if score is None else round(score, 6)
 
 
 def _row_numbers(path: Path) -> Iterator[int]:

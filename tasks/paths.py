@@ -33,7 +33,10 @@ def _with_paths(settings: Settings, change: Callable[[str], str]) -> Settings:
         "store": {"path": change(settings.store.path)},
         "model": {"model_name_or_path": change(name) if is_folder_path(name) else name},
         "dataset": {"predict_file": changed(settings.dataset.predict_file)},
-        "export": {"inference_model_dir": changed(settings.export.inference_model_dir)},
+        "export": {
+            "inference_model_dir": changed(settings.export.inference_model_dir),
+            "decoding_lib": changed(settings.export.decoding_lib),
+        },
         "aggregate": {"output_path": changed(settings.aggregate.output_path)},
     }
     sections = {

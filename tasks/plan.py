@@ -7,28 +7,33 @@ and writes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from tasks.engine.contract import NATIVE_VERSION
+from tasks.engine.contract import FASTER_TRANSFORMER_VERSION, NATIVE_VERSION
 from tasks.engine.fake import FAKE_VERSION
+from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER, choose_engine
+from tasks.engine.half_precision import HALF_VERSION
+from tasks.engine.tensorrt import TENSORRT_VERSION, ShapeRange
 from tasks.model_files import hash_model, hash_tokenizer
 from tasks.passage_kinds import identify
 from tasks.settings import DecodeSettings, Settings
-from tasks.store import MANIFEST, Found, Store, find_checkpoint, fingerprint
+from tasks.store import MANIFEST, Found, Store, file_sha256, find_checkpoint, fingerprint
 
 # Raised when the same settings begin to give other files.
 EXPORT_FORMAT = 1
 DATASET_FORMAT = 1
-SHARD_FORMAT = 1
+SHARD_FORMAT = 2
 
-ENGINE_VERSIONS = {"native": NATIVE_VERSION, "fake": FAKE_VERSION}
+ENGINE_VERSIONS = {
+    "native": NATIVE_VERSION,
+    FASTER_TRANSFORMER: FASTER_TRANSFORMER_VERSION,
+    "fake": FAKE_VERSION,
+}
 
-# Options that a search or a device does not look at must not decide what is reused.
-_SAMPLING_ONLY = {"topk", "topp", "temperature", "seed"}
-_BEAMS_ONLY = {"num_beams", "length_penalty", "diversity_rate", "early_stopping"}
+# Options that a device does not look at must not decide what is reused.
 _NOT_IN_THE_RESULT = {"devices", "logging_steps", "batch_deadline_seconds"}
 _OTHER_DEVICES_OPTIONS = {"gpu": {"cpu_threads", "enable_mkldnn"}, "cpu": {"use_tensorrt"}}
 
@@ -68,6 +73,11 @@ class Plan:
     predictions: Planned
 
     @property
+    def engine(self) -> str:
+        """The engine that exports the model."""
+        return str(self.export.decided_by["engine"])
+
+    @property
     def decided_by(self) -> dict[str, dict[str, Any]]:
         """What decides each of the three checkpoints."""
         planned = {"export": self.export, "dataset": self.dataset, "predictions": self.predictions}
@@ -89,38 +99,47 @@ def make_plan(settings: Settings, model_folder: Path) -> Plan:
     return Plan(settings, store, model_folder, export, dataset, predictions)
 
 
-def unused_options(decode: DecodeSettings) -> set[str]:
-    """Name the options that the search does not look at."""
-    unused: set[str] = set()
-    if not decode.is_sampling:
-        unused |= _SAMPLING_ONLY
-    if not decode.has_beams:
-        unused |= _BEAMS_ONLY
-    return unused
-
-
 def effective_decode(decode: DecodeSettings) -> DecodeSettings:
     """Give the settings with every option that the search does not look at at its default."""
-    kept = decode.model_dump(exclude=unused_options(decode))
+    kept = decode.model_dump(exclude=decode.unused_options)
     if decode.is_greedy:
         kept["decoding_strategy"] = "greedy_search"
     return DecodeSettings(**kept)
 
 
 def decide_export(settings: Settings, model_folder: Path) -> dict[str, Any]:
-    """Collect what decides the exported model."""
-    decode = settings.decode
+    """Collect what decides the exported model, its engine among it."""
+    decode, engine = settings.decode, choose_engine(settings, model_folder)
     return {
         "stage": "export",
         "format": EXPORT_FORMAT,
-        "engine": settings.export.engine_name,
-        "engine_version": ENGINE_VERSIONS[settings.export.engine_name],
+        "engine": engine,
+        "engine_version": ENGINE_VERSIONS[engine],
         "paddlepaddle": paddle_version(),
         "paddlenlp": version("paddlenlp"),
         "model": hash_model(model_folder),
-        "decode": effective_decode(decode).model_dump(mode="json", exclude=unused_options(decode)),
-        "use_fp16_decoding": settings.export.use_fp16_decoding,
+        "decode": effective_decode(decode).model_dump(mode="json", exclude=decode.unused_options),
+        "use_fp16_decoding": settings.is_half,
+        **(_decide_tuning(settings) if engine == "native" else {}),
+        **({"decoding_lib": _identify_library(settings)} if engine == FASTER_TRANSFORMER else {}),
     }
+
+
+def shape_range(settings: Settings) -> ShapeRange | None:
+    """Give the batches that TensorRT is built for; None without TensorRT."""
+    predict, longest = settings.predict, settings.dataset.max_seq_len
+    if not predict.use_tensorrt:
+        return None
+    return ShapeRange(predict.batch_size, longest, predict.max_tokens_per_batch)
+
+
+def _decide_tuning(settings: Settings) -> dict[str, Any]:
+    """Collect what makes a native export another than the plain one; nothing for the plain one."""
+    shapes = shape_range(settings)
+    half = {"half_version": HALF_VERSION} if settings.is_half else {}
+    if shapes is None:
+        return half
+    return {**half, "tensorrt": {"version": TENSORRT_VERSION, **asdict(shapes)}}
 
 
 def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
@@ -167,6 +186,12 @@ def paddle_version() -> str:
         except PackageNotFoundError:
             continue
     return "not installed"
+
+
+def _identify_library(settings: Settings) -> str:
+    library = settings.export.decoding_lib
+    # Built of its own sources, PaddleNLP's version decides it.
+    return "built" if library is None else file_sha256(Path(library).expanduser())
 
 
 def _identify_passages(settings: Settings) -> dict[str, str]:

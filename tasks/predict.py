@@ -54,8 +54,8 @@ def predict_missing(
 ) -> Prediction:
     """Generate the shards that the store does not have; those that fail are outcomes, not errors.
 
-    One Prefect thread for each device feeds that device's worker. `progress` hears of the rows that
-    are not reused.
+    There is a Prefect thread for each worker, and each shard goes to a worker that is idle.
+    `progress` hears of the rows that are not reused.
 
     Raises:
         InputError: the selection names a shard that there is not.
@@ -67,12 +67,14 @@ def predict_missing(
         {index: one.manifest.details for index, one in outcomes.items() if one.manifest is not None}
     )
     missing = [one.job for one in outcomes.values() if one.manifest is None and one.error is None]
+    devices: dict[str, dict[str, Any]] = {}
     if missing:
         progress.start(sum(job.shard.rows for job in missing))
         pool = WorkerPool(plan, run, progress, selection.is_forced)
         with slots(plan.settings.predict.device_names):
             outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
-    return Prediction(list(outcomes.values()), time.monotonic() - started)
+        devices = pool.figures()
+    return Prediction(list(outcomes.values()), time.monotonic() - started, devices=devices)
 
 
 def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:

@@ -6,33 +6,39 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks import model_files
+from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER, choose_engine
+from tasks.engine.faster_transformer_reasons import find_faults as find_faster_transformer_faults
 from tasks.errors import Fault, PreflightError
 from tasks.passage_kinds import find_fault
 from tasks.settings import Settings
 
-DeviceCheck = Callable[[tuple[str, ...]], Sequence[Fault]]
+HALF_NEEDS_A_GPU = "half precision needs a GPU: the CPU computes it in float32, only slower"
 
 
-def check(settings: Settings, find_device_faults: DeviceCheck | None = None) -> None:
-    """Look at everything that the settings name; at the devices only if it is told how.
-
-    `find_device_faults` is asked for GPUs only, because asking means importing Paddle.
+def check(
+    settings: Settings, find_machine_faults: Callable[[Settings], Sequence[Fault]] | None = None
+) -> None:
+    """Look at everything that the settings name; at the machine only if it is told how.
 
     Raises:
         PreflightError: with every fault that was found.
     """
-    faults = [
+    faults = find_faults(settings)
+    if find_machine_faults is not None:
+        faults += find_machine_faults(settings)
+    if faults:
+        raise PreflightError("the config", faults)
+
+
+def find_faults(settings: Settings) -> list[Fault]:
+    """Give all that is wrong with what the settings name."""
+    return [
         *_model_faults(settings),
         *_passages_faults(settings),
         *_export_faults(settings),
         *_predict_faults(settings),
         *_store_faults(settings),
     ]
-    uses_gpu = settings.predict.device_kind == "gpu" and settings.export.engine != "fake"
-    if find_device_faults is not None and uses_gpu:
-        faults += find_device_faults(settings.predict.device_names)
-    if faults:
-        raise PreflightError("the config", faults)
 
 
 def _model_faults(settings: Settings) -> list[Fault]:
@@ -58,27 +64,29 @@ def _passages_faults(settings: Settings) -> list[Fault]:
 
 
 def _export_faults(settings: Settings) -> list[Fault]:
-    faults = []
-    if settings.export.engine == "faster_transformer":
-        problem = "faster_transformer cannot be used by this version of Wenti"
-        faults.append(Fault("export.engine", problem, "use native or auto"))
-    if settings.export.use_fp16_decoding:
-        problem = "the native engine cannot decode in half precision yet"
-        faults.append(Fault("export.use_fp16_decoding", problem, "set it to false"))
-    return faults
+    name = settings.model.model_name_or_path
+    folder = Path(name).expanduser() if model_files.is_folder_path(name) else None
+    if choose_engine(settings, folder) == FASTER_TRANSFORMER:
+        return find_faster_transformer_faults(settings, folder)
+    if settings.export.use_fp16_decoding and settings.predict.use_tensorrt:
+        problem = "TensorRT is not given an export in half precision"
+        remedy = "set it to false; predict.precision=fp16 is TensorRT's own half precision"
+        return [Fault("export.use_fp16_decoding", problem, remedy)]
+    return []
 
 
 def _predict_faults(settings: Settings) -> list[Fault]:
+    """Say what is set that only a GPU does; the fake engine rehearses it on any device."""
     predict = settings.predict
-    faults = []
-    if predict.use_tensorrt and predict.device_kind == "cpu":
-        remedy = "leave it out, or set predict.device=gpu"
-        faults.append(Fault("predict.use_tensorrt", "TensorRT needs a GPU", remedy))
-    if predict.precision == "fp16" and not predict.use_tensorrt:
-        problem = "fp16 is a precision of TensorRT and does nothing without it"
-        remedy = "set predict.use_tensorrt=true, or leave it at fp32"
-        faults.append(Fault("predict.precision", problem, remedy))
-    return faults
+    if predict.device_kind == "gpu" or settings.export.engine == "fake":
+        return []
+    for_gpus = {
+        "predict.use_tensorrt": (predict.use_tensorrt, "TensorRT needs a GPU"),
+        "predict.precision": (predict.precision == "fp16", HALF_NEEDS_A_GPU),
+        "export.use_fp16_decoding": (settings.export.use_fp16_decoding, HALF_NEEDS_A_GPU),
+    }
+    remedy = "leave it out, or set predict.device=gpu"
+    return [Fault(key, problem, remedy) for key, (is_set, problem) in for_gpus.items() if is_set]
 
 
 def _store_faults(settings: Settings) -> list[Fault]:

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tasks.child import call_in_child
-from tasks.engine.devices import find_device_faults
+from tasks.doctor import find_machine_faults
+from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER
 from tasks.model import get_model
 from tasks.plan import Plan, make_plan, open_store
 from tasks.preflight import check
@@ -18,8 +18,11 @@ logger = logging.getLogger("wenti.preparation")
 
 
 def check_settings(settings: Settings) -> None:
-    """Run the preflight; raises `PreflightError` with all that is wrong. Nothing is written."""
-    check(settings, lambda devices: call_in_child(find_device_faults, devices))
+    """Run the preflight; raises `PreflightError` with all that is wrong. Nothing is written.
+
+    It takes milliseconds: Paddle is not imported, and so `wenti run` can afford it twice.
+    """
+    check(settings, find_machine_faults)
 
 
 @contextmanager
@@ -34,8 +37,19 @@ def prepared(settings: Settings) -> Iterator[Plan]:
         StorageError: the store cannot be written.
     """
     check_settings(settings)
-    if settings.export.engine_name == "fake":
-        logger.warning("export.engine is fake: the questions of this run are made up")
     store = open_store(settings)
     with using(store):
-        yield make_plan(settings, get_model(settings, store))
+        plan = make_plan(settings, get_model(settings, store))
+        _say_engine(plan)
+        yield plan
+
+
+def _say_engine(plan: Plan) -> None:
+    """Say what the engine of a plan means that nobody has asked for."""
+    settings = plan.settings
+    if plan.engine == "fake":
+        logger.warning("export.engine is fake: the questions of this run are made up")
+    if settings.export.engine == "auto" and settings.export.decoding_lib is not None:
+        logger.info("export.engine: auto is %s", plan.engine)
+    if plan.engine == FASTER_TRANSFORMER and settings.decode.is_sampling:
+        logger.warning("FasterTransformer draws by the clock: another run, other questions")

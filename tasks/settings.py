@@ -20,8 +20,12 @@ from pydantic import (
 
 DecodingStrategy = Literal["beam_search", "greedy_search", "sampling"]
 DeviceKind = Literal["gpu", "cpu"]
-DeviceName = Annotated[str, StringConstraints(pattern=r"^(gpu|cpu)(:\d+)?$")]
+DeviceName = Annotated[str, StringConstraints(pattern=r"^((gpu|cpu)(:\d+)?|all)$")]
+ALL = ("all",)
 Text = Annotated[str, StringConstraints(min_length=1)]
+
+_SAMPLING_ONLY = frozenset({"topk", "topp", "temperature", "seed"})
+_BEAMS_ONLY = frozenset({"num_beams", "length_penalty", "diversity_rate", "early_stopping"})
 
 
 class Section(BaseModel):
@@ -92,12 +96,14 @@ class ExportSettings(Section):
     inference_model_dir: Text | None = Field(
         None, description="A second copy of the exported model goes here. null: only in the store."
     )
-    use_fp16_decoding: bool = Field(False, description="Decode in half precision (GPU only).")
-
-    @property
-    def engine_name(self) -> str:
-        """The engine that is used; `auto` is none."""
-        return "native" if self.engine == "auto" else self.engine
+    use_fp16_decoding: bool = Field(
+        False, description="Export the model in half precision (GPU only)."
+    )
+    decoding_lib: Text | None = Field(
+        None,
+        description="PaddleNLP's operators for faster_transformer, a shared library. null: built "
+        "when the model is exported.",
+    )
 
 
 class DecodeSettings(Section):
@@ -167,6 +173,14 @@ class DecodeSettings(Section):
         """Whether the search is a beam search with more than one beam."""
         return not (self.is_greedy or self.is_sampling)
 
+    @property
+    def unused_options(self) -> set[str]:
+        """The options that the search does not look at."""
+        return {
+            *(() if self.is_sampling else _SAMPLING_ONLY),
+            *(() if self.has_beams else _BEAMS_ONLY),
+        }
+
 
 class ShardSettings(Section):
     """How the predict stage is cut."""
@@ -184,14 +198,17 @@ class PredictSettings(Section):
         None,
         strict=False,  # YAML has lists, not tuples
         min_length=1,
-        description="One worker for each, such as [gpu:0, gpu:1]; all of one kind.",
+        description="One worker for each, such as [gpu:0, gpu:1]; all of one kind. all: every GPU.",
     )
     batch_size: int = Field(16, ge=1, description="Most rows of a batch.")
     max_tokens_per_batch: int = Field(
         8192, ge=1, description="Most tokens of a batch, padding included; one row always fits."
     )
-    precision: Literal["fp32", "fp16"] = Field("fp32", description="Precision of the predictor.")
-    use_tensorrt: bool = Field(False, description="Use TensorRT (GPU only).")
+    precision: Literal["fp32", "fp16"] = Field(
+        "fp32",
+        description="Precision of TensorRT; without it fp16 means an export in half precision.",
+    )
+    use_tensorrt: bool = Field(False, description="Run the encoder in TensorRT (GPU only).")
     enable_mkldnn: bool = Field(False, description="Use oneDNN (CPU only).")
     cpu_threads: int = Field(10, ge=1, description="Threads of a worker on the CPU.")
     batch_deadline_seconds: float | None = Field(
@@ -199,22 +216,34 @@ class PredictSettings(Section):
     )
     logging_steps: int = Field(100, ge=1, description="Batches between two log lines.")
 
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _all_is_one_of_a_list(cls, value: object) -> object:
+        return ALL if value == "all" else value
+
     @field_validator("devices")
     @classmethod
     def _devices_are_of_one_kind(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is not None and len({name.partition(":")[0] for name in value}) > 1:
             raise ValueError("allowed here: devices of one kind, all gpu or all cpu")
+        if value is not None and len(value) > 1 and "all" in value:
+            raise ValueError("allowed here: all, with nothing beside it")
         return value
 
     @property
     def device_names(self) -> tuple[str, ...]:
-        """The devices to start a worker on, in order."""
+        """The devices to start a worker on, in order; of `all`, those that the driver tells of."""
+        if self.devices == ALL:
+            from tasks.engine.gpus import name_gpus
+
+            return name_gpus()
         return self.devices or (self.device,)
 
     @property
     def device_kind(self) -> str:
         """`gpu` or `cpu`."""
-        return self.device_names[0].partition(":")[0]
+        kind = (self.devices or (self.device,))[0].partition(":")[0]
+        return "gpu" if kind == "all" else kind
 
 
 class AggregateSettings(Section):
@@ -239,6 +268,12 @@ class Settings(Section):
     shards: ShardSettings = ShardSettings()
     predict: PredictSettings = PredictSettings()
     aggregate: AggregateSettings = AggregateSettings()
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the export is to be in half precision."""
+        asked = self.predict.precision == "fp16" and not self.predict.use_tensorrt
+        return self.export.use_fp16_decoding or asked
 
     def as_dict(self) -> dict[str, Any]:
         """Give every key and value as plain JSON types."""

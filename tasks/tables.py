@@ -40,7 +40,7 @@ SHARD = pa.schema(
         pa.field("row", pa.int64(), nullable=False),
         pa.field("id", pa.string(), nullable=False),
         pa.field("question", pa.string(), nullable=False),
-        pa.field("score", pa.float32(), nullable=False),
+        pa.field("score", pa.float32()),  # null: the engine has none
         pa.field("output_ids", pa.list_(pa.int32()), nullable=False),
         # the other num_return_sequences - 1 questions, best first
         pa.field("alternatives", pa.list_(_ALTERNATIVE), nullable=False),

@@ -20,6 +20,7 @@ from tasks.engine.batch import Row
 from tasks.engine.contract import Contract, read_contract
 from tasks.engine.export import made_up_rows
 from tasks.engine.fake import FakeDetokenizer, load_fake
+from tasks.engine.one_gpu import see_only
 from tasks.engine.session import Session
 from tasks.engine.tokenizer import QuestionTokenizer
 from tasks.errors import StoppedError, WorkerError
@@ -54,6 +55,11 @@ class Worker:
     def device(self) -> str:
         """The device that it works on."""
         return self._order.device
+
+    def find_process(self) -> int | None:
+        """Give the id of its process; None while it has none."""
+        child = self._child
+        return None if child is None else child.process_id
 
     def open(self, job: ShardJob) -> list[int]:
         """Have the shard's rows read, by a new process if there is none; gives their lengths.
@@ -119,12 +125,15 @@ class _WorkPlace:
 
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
+        self._device: str | None = None
         self._generator: Generator | None = None
         self._rows: list[Row] = []
 
     def open(self, job: ShardJob) -> list[int]:
+        if self._device is None:
+            self._device = see_only(self._order.device)
         if self._generator is None:
-            self._generator = load_generator(self._order)
+            self._generator = load_generator(self._order, self._device)
             logger.info("the model is loaded")
         table = job.read_rows()
         columns = (table[name].to_pylist() for name in ("input_ids", "token_type_ids", "row"))
@@ -138,11 +147,11 @@ class _WorkPlace:
         return generate_batch(rows or self._generator.good_rows, self._generator)
 
 
-def load_generator(order: WorkerOrder) -> Generator:
-    """Load the exported model on the device, and the vocabulary."""
+def load_generator(order: WorkerOrder, device: str) -> Generator:
+    """Load the exported model, and the vocabulary; `device` is its name in this process."""
     contract = read_contract(order.export_folder)
     load = _load_fake if contract.engine == "fake" else _load_session
-    engine, detokenizer = load(order, contract)
+    engine, detokenizer = load(order, contract, device)
     return Generator(
         engine=engine,
         detokenizer=detokenizer,
@@ -152,15 +161,18 @@ def load_generator(order: WorkerOrder) -> Generator:
     )
 
 
-def _load_session(order: WorkerOrder, contract: Contract) -> tuple[Engine, Detokenizer]:
+def _load_session(
+    order: WorkerOrder, contract: Contract, device: str
+) -> tuple[Engine, Detokenizer]:
     dataset = order.dataset
     return (
-        Session(order.export_folder, contract, order.predict, order.device),
+        Session(order.export_folder, contract, order.predict, device, called=order.device),
         QuestionTokenizer(
             order.model_folder, dataset.template, dataset.max_seq_len, dataset.max_title_len
         ),
     )
 
 
-def _load_fake(order: WorkerOrder, contract: Contract) -> tuple[Engine, Detokenizer]:
-    return load_fake(contract), FakeDetokenizer(order.model_folder, contract)
+def _load_fake(order: WorkerOrder, contract: Contract, _device: str) -> tuple[Engine, Detokenizer]:
+    detokenizer = FakeDetokenizer(order.model_folder, contract)
+    return load_fake(contract, order.device), detokenizer

@@ -41,6 +41,11 @@ WORDS = {
         "decode/early_stopping": "decode.early_stopping",
         "decode/repetition_penalty": "decode.repetition_penalty",
         "use_fp16_decoding": "export.use_fp16_decoding",
+        "half_version": "the version of half precision",
+        "tensorrt/version": "the version of what suits TensorRT",
+        "tensorrt/rows": "predict.batch_size for TensorRT",
+        "tensorrt/tokens": "dataset.max_seq_len for TensorRT",
+        "tensorrt/most_tokens": "predict.max_tokens_per_batch for TensorRT",
     },
     "dataset": {
         "format": "Wenti's own format of datasets",
@@ -81,6 +86,8 @@ VARIANTS: list[tuple[str, ...]] = [
     ("decode.num_beams=1",),
     ("dataset.predict_file=null",),
     ("predict.device=gpu",),
+    ("predict.device=gpu", "predict.precision=fp16"),
+    ("predict.device=gpu", "predict.use_tensorrt=true"),
 ]
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks.engine.batch import Generated, Row, cut_batch, join_generated, pad_rows
 from tasks.engine.contract import read_contract
 from tasks.engine.export import export_native
-from tasks.engine.session import LEAST_ROWS, Session, share_threads
+from tasks.engine.session import LEAST_ROWS, Session, Share, share_threads
 from tasks.settings import DecodeSettings, PredictSettings
 from tests.engine_reference import Recipe, make_checkpoint
 
@@ -54,15 +54,35 @@ def test_answers_come_back_in_the_order_of_the_batch(rows: list[Row], parts: int
     assert joined.scores[:, 0].tolist() == [len(row.input_ids) for row in rows]
 
 
-@given(st.integers(1, 200), st.integers(1, 200))
-def test_parts_have_enough_rows_and_no_more_threads_than_cores(threads: int, rows: int) -> None:
-    predict = PredictSettings(device="cpu", cpu_threads=threads, batch_size=rows)
+def share(threads: int, rows: int, workers: int, cores: int) -> Share:
+    devices = tuple(f"cpu:{number}" for number in range(workers))
+    predict = PredictSettings(devices=devices, cpu_threads=threads, batch_size=rows)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.sched_getaffinity", lambda _process: set(range(64)))
-        parts, each = share_threads(predict)
-    assert parts * each <= min(threads, 64)
-    assert each >= 1
-    assert parts == 1 or rows // parts >= LEAST_ROWS
+        patch.setattr("os.sched_getaffinity", lambda _process: set(range(cores)))
+        return share_threads(predict)
+
+
+counts = st.integers(1, 200)
+
+
+@given(counts, counts, st.integers(1, 9), st.integers(1, 64))
+def test_parts_have_enough_rows_and_the_workers_no_more_threads_than_cores(
+    threads: int, rows: int, workers: int, cores: int
+) -> None:
+    shared = share(threads, rows, workers, cores)
+    assert shared.at_once * shared.threads <= min(threads, max(1, cores // workers))
+    assert 1 <= shared.at_once <= shared.parts
+    assert shared.threads >= 1
+    assert shared.parts == 1 or rows // shared.parts >= LEAST_ROWS
+
+
+@given(counts, counts, st.integers(2, 9), st.integers(1, 64))
+def test_batches_are_cut_alike_however_many_workers_there_are(
+    threads: int, rows: int, workers: int, cores: int
+) -> None:
+    alone = share(threads, rows, 1, cores)
+    assert share(threads, rows, workers, cores).parts == alone.parts
+    assert alone.at_once == alone.parts
 
 
 def test_a_model_gives_the_same_whether_one_thread_runs_it_or_several(tmp_path: Path) -> None:

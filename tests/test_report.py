@@ -172,6 +172,27 @@ def test_lineage_says_what_the_run_was_made_from(run: FinishedRun, tmp_path: Pat
     assert "sacreBLEU-zh" in facts
 
 
+def test_each_device_is_shown_with_what_it_did_and_took(run: FinishedRun, tmp_path: Path) -> None:
+    did = {"shards": 2, "rows": 1300, "busy_seconds": 12.34}
+    card = {"name": "<b>T4</b>", "memory_mb": 16000.0, "peak_memory_mb": 3120.4}
+    run.metrics = {
+        "devices": {
+            "gpu:0": {**did, **card, "utilisation_percent": 87.4},
+            "gpu:1": {**did, **card, "utilisation_percent": None},
+            "cpu": {**did, "peak_memory_mb": 812.0, "cpu_seconds": 9.96},
+            "gpu:2": did,
+        }
+    }
+    table = read_page(run.report(tmp_path)).part("devices").named("tbody")[0]
+    rows = [[cell.words for cell in row.named("td")] for row in table.named("tr")]
+    assert rows == [
+        ["gpu:0 (<b>T4</b>)", "2", "1,300", "12.3", "3,120 MB", "87 % of the time"],
+        ["gpu:1 (<b>T4</b>)", "2", "1,300", "12.3", "3,120 MB", "–"],
+        ["cpu", "2", "1,300", "12.3", "812 MB", "10.0 CPU seconds"],
+        ["gpu:2", "2", "1,300", "12.3", "–", "–"],
+    ]
+
+
 def test_a_partial_run_says_so_at_the_top_with_each_failed_shard(
     run: FinishedRun, tmp_path: Path
 ) -> None:

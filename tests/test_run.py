@@ -142,9 +142,17 @@ def test_a_killed_worker_costs_its_attempt_and_not_the_run(store: Path, run_demo
 def test_two_workers_share_the_shards(store: Path, run_demo: RunFlow) -> None:
     first = results_of(store / "runs/latest")
     shutil.rmtree(store / "predictions")
-    result = run_demo(store, "predict.devices=[cpu, cpu]")
-    assert result["metrics"]["shards_made"] == result["metrics"]["shards_planned"]
+    result = run_demo(store, "predict.devices=[cpu:0, cpu:1]")
+    metrics = result["metrics"]
+    assert metrics["shards_made"] == metrics["shards_planned"]
     assert results_of(Path(result["folder"])) == first
+    devices = metrics["devices"]
+    assert set(devices) == {"cpu:0", "cpu:1"}
+    assert sum(figures["shards"] for figures in devices.values()) == metrics["shards_made"]
+    for figures in devices.values():
+        assert figures["rows"] > 0
+        assert figures["peak_memory_mb"] > 100  # Paddle alone is more
+        assert figures["cpu_seconds"] > 0
 
 
 def test_unusable_rows_are_rejected_with_line_and_reason_and_no_row_is_lost(

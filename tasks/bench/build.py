@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.bench.lines import Answer, answer_lines
 from tasks.bench.options import FFN_FACTOR, SPECIAL_TOKENS, BenchOptions
+from tasks.bench.words import make_words
 from tasks.bench.workload import SEED
 from tasks.engine.export import export_native
 from tasks.engine.runtime import import_paddle, import_paddlenlp
@@ -48,7 +49,7 @@ def make_checkpoint(folder: Path, options: BenchOptions, longest: int) -> None:
 
 
 def _write_vocabulary(path: Path, size: int) -> None:
-    words = [*SPECIAL_TOKENS, *(f"[word{number}]" for number in range(size - len(SPECIAL_TOKENS)))]
+    words = [*SPECIAL_TOKENS, *make_words(size - len(SPECIAL_TOKENS))]
     lines = (f"{word}\t{index}\n" for index, word in enumerate(words))
     path.write_text("".join(lines), encoding="utf-8")
 

@@ -30,6 +30,7 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
     import paddle
     from paddlenlp.transformers import UNIMOLMHeadModel
 
+    paddle.set_device(options.device)
     model = UNIMOLMHeadModel.from_pretrained(order["checkpoint"])
     model.eval()
     batches = [[rows[place] for place in batch] for batch in example_batches(len(rows))]

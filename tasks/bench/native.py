@@ -21,7 +21,7 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
     options, rows = BenchOptions(**order["options"]), order["rows"]
     folder = Path(order["export"])
     contract = read_contract(folder)
-    session = Session(folder, contract, options.predict, "cpu")
+    session = Session(folder, contract, options.predict, options.device)
     planned = native_batches([len(row) for row in rows], options)
     made = [Row(row, [0] * (len(row) - 1) + [1], number) for number, row in enumerate(rows)]
     batches = [

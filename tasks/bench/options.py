@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks.bench.operations import ModelSize
+from tasks.bench.words import MOST
 from tasks.errors import UnusableError
 
 if TYPE_CHECKING:  # the command line reads the defaults here, and has to answer at once
@@ -42,6 +43,7 @@ class BenchOptions:
         batch_size: most rows of a batch of the native engine.
         layers, hidden, vocab: of the random model.
         rounds: how often each contender answers.
+        device: of the native engine and of `generate`.
         only: the contenders that are measured.
     """
 
@@ -57,6 +59,7 @@ class BenchOptions:
     hidden: int = 768
     vocab: int = 18000
     rounds: int = 3
+    device: str = "cpu"
     only: tuple[str, ...] = CONTENDERS
 
     @property
@@ -82,7 +85,9 @@ class BenchOptions:
         """How the native engine is run."""
         from tasks.settings import PredictSettings
 
-        return PredictSettings(device="cpu", cpu_threads=self.threads, batch_size=self.batch_size)
+        return PredictSettings(
+            devices=(self.device,), cpu_threads=self.threads, batch_size=self.batch_size
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Give all options as plain JSON types."""
@@ -102,6 +107,7 @@ def check_options(options: BenchOptions) -> None:
         if getattr(options, name) < least:
             _refuse(name, getattr(options, name), f"at least {least}")
     most = {"threads": available_cores(), "beams": 64, "steps": 512, "generate_rows": options.rows}
+    most["vocab"] = len(SPECIAL_TOKENS) + MOST
     for name, limit in most.items():
         if getattr(options, name) > limit:
             _refuse(name, getattr(options, name), f"at most {limit} here")

@@ -73,7 +73,7 @@ class Generated:
     Attributes:
         tokens: int32 [batch, num_return_sequences, max_dec_len]: each sequence with its eos token
             if that fits, then the pad token.
-        scores: float32 [batch, num_return_sequences].
+        scores: float32 [batch, num_return_sequences]; of an engine that has none, not a number.
     """
 
     tokens: Int32
@@ -138,20 +138,31 @@ def join_generated(parts: Sequence[Generated]) -> Generated:
     )
 
 
+def no_scores(tokens: Int32) -> Float32:
+    """Give the scores of an engine that has none."""
+    return np.full(tokens.shape[:2], np.nan, np.float32)
+
+
 def check_generated(generated: Generated, contract: Contract, rows: int, device: str) -> None:
     """Check that an engine's answer to a batch of so many rows is what its contract says.
 
     Raises:
-        BadOutputError: another type or shape, or scores that are not numbers.
+        BadOutputError: another type or shape, tokens that the vocabulary has not, or scores that
+            are not numbers.
     """
-    arrays = (generated.tokens, generated.scores)
-    for spec, array in zip(contract.outputs, arrays, strict=True):
+    arrays = {"tokens": generated.tokens, "scores": generated.scores}
+    for spec in contract.outputs:
+        array = arrays[spec.name]
         if array.dtype != spec.dtype or not symbolic_shape_matches(spec.shape, array, rows):
             raise BadOutputError(
                 f"{device}: the model gave {spec.name} as {array.dtype} {list(array.shape)}; "
                 f"its contract says {spec.dtype} {list(spec.shape)} for {rows} rows"
             )
-    if np.isnan(generated.scores).any():
+    if generated.tokens.min() < 0 or generated.tokens.max() >= contract.vocab_size:
+        raise BadOutputError(
+            f"{device}: the model gave tokens outside of 0 to {contract.vocab_size - 1}"
+        )
+    if contract.has_scores and np.isnan(generated.scores).any():
         raise BadOutputError(f"{device}: the model gave scores that are not numbers")
 
 

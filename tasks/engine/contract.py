@@ -20,6 +20,9 @@ PARAMS_FILE = "unimo_text.pdiparams"
 NATIVE_VERSION = 2
 """Raise it whenever the native engine's graph changes: old exports are then not reused."""
 
+FASTER_TRANSFORMER_VERSION = 1
+"""The same of the graph around `FasterUNIMOText`."""
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -89,8 +92,8 @@ class Contract(_Frozen):
         params_file: its weights.
         inputs: int32 rows as tokenised, final start token included, padded on the right; for
             sampling also the `uniforms` that choose the tokens.
-        outputs: tokens and scores. Tokens include the eos token where it fits into
-            `max_dec_len`, then go on with the pad token.
+        outputs: tokens and, of engines that have them, scores. Tokens include the eos token where
+            it fits into `max_dec_len`, then go on with the pad token.
         decode: the search that is part of the graph.
         special_tokens: the ids it treats specially.
         vocab_size: number of tokens; ids are below it.
@@ -98,10 +101,13 @@ class Contract(_Frozen):
         max_positions: most source tokens of a row, final start token not counted.
         num_sequences: sequences for each row.
         eos_included: whether `tokens` show the eos token that ended a sequence.
+        operator_library: what has to be loaded before the model; None if Paddle has all of it.
+        precision: of the layers of a native model in half precision; None: float32.
+        shapes_file: what TensorRT is built for; None if the model is not for TensorRT.
     """
 
     format_version: Literal[1] = 1
-    engine: Literal["native", "fake"]
+    engine: Literal["native", "faster_transformer", "fake"]
     engine_version: int
     paddle_version: str
     model_file: str = MODEL_FILE
@@ -115,10 +121,23 @@ class Contract(_Frozen):
     max_positions: int
     num_sequences: int
     eos_included: bool = True
+    operator_library: str | None = None
+    precision: Literal["fp16"] | None = None
+    shapes_file: str | None = None
 
     def to_json(self) -> str:
         """Give the file's text: the same for the same contract, everywhere and always."""
-        return self.model_dump_json(indent=2) + "\n"
+        return self.model_dump_json(indent=2, exclude_none=True) + "\n"
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the model gives a score with each sequence."""
+        return any(spec.name == "scores" for spec in self.outputs)
+
+    @property
+    def takes_uniforms(self) -> bool:
+        """Whether the model is given the random numbers that it draws with."""
+        return any(spec.name == "uniforms" for spec in self.inputs)
 
     @property
     def longest_row(self) -> int:

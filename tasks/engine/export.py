@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from tasks.engine.contract import (
     NATIVE_VERSION,
     Contract,
     SpecialTokens,
+    TensorSpec,
     input_specs,
     output_specs,
     write_contract,
@@ -41,16 +44,23 @@ def export_native(
         ExportError: the native engine cannot do this; lists every reason.
     """
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
-    _refuse(decode_reasons(decode) + model_reasons(loaded, decode))
-    _save_graph(loaded, decode, folder)
-    contract = _contract(loaded, decode)
+    refuse("the native engine", decode_reasons(decode) + model_reasons(loaded, decode))
+    save_graph(lambda: _make_graph(loaded, decode), input_specs(decode), folder)
+    contract = make_contract(
+        loaded,
+        decode,
+        engine="native",
+        engine_version=NATIVE_VERSION,
+        inputs=input_specs(decode),
+        outputs=output_specs(decode),
+    )
     write_contract(contract, folder)
     try_export(folder, contract)
     return contract
 
 
 def decode_reasons(decode: DecodeSettings) -> list[str]:
-    """Say what of these settings the native engine cannot do, whatever the model."""
+    """Say what of these settings no engine can do, whatever the model."""
     try:
         powers = [((n + 5) / 6) ** decode.length_penalty for n in (0, decode.max_dec_len)]
     except OverflowError:
@@ -64,13 +74,13 @@ def decode_reasons(decode: DecodeSettings) -> list[str]:
 
 
 def model_reasons(loaded: LoadedCheckpoint, decode: DecodeSettings) -> list[str]:
-    """Say what of this model the native engine cannot do."""
+    """Say what of this model no engine can do."""
     config = loaded.model.config
     reasons = []
     if config.hidden_act not in ACTIVATIONS:
         reasons.append(
-            f"the model's `hidden_act: {config.hidden_act}` is not available; the native engine "
-            f"has {' and '.join(ACTIVATIONS)}"
+            f"the model's `hidden_act: {config.hidden_act}` is not available; there are "
+            f"{' and '.join(ACTIVATIONS)}"
         )
     if decode.max_dec_len > config.max_position_embeddings:
         reasons.append(
@@ -122,25 +132,34 @@ def _generation_option(model: Untyped, name: str) -> Untyped:
     return getattr(model.config, name, None) if value is None else value
 
 
-def _refuse(reasons: list[str]) -> None:
-    if reasons:
-        lines = ["the native engine cannot export this:", *(f"  - {reason}" for reason in reasons)]
-        raise ExportError("\n".join(lines))
+def refuse(engine: str, reasons: Iterable[object]) -> None:
+    """Raise an `ExportError` that lists the reasons, if there are any."""
+    if lines := [f"  - {reason}" for reason in reasons]:
+        raise ExportError("\n".join([f"{engine} cannot export this:", *lines]))
 
 
-def _save_graph(loaded: LoadedCheckpoint, decode: DecodeSettings, folder: Path) -> None:
-    """Trace the graph and write it; fresh names make the bytes the same each time."""
-    paddle = import_paddle()
+def _make_graph(loaded: LoadedCheckpoint, decode: DecodeSettings) -> Untyped:
     from tasks.engine.decode_graph import DecodeGraph
 
+    return DecodeGraph(loaded.model, decode, loaded.special_tokens)
+
+
+def save_graph(
+    make_graph: Callable[[], Untyped], inputs: Iterable[TensorSpec], folder: Path
+) -> None:
+    """Trace the layer that `make_graph()` gives and write it into `folder`.
+
+    It is called where fresh names make the bytes the same each time.
+    """
+    paddle = import_paddle()
     specs = [
         paddle.static.InputSpec(
             [None if isinstance(size, str) else size for size in spec.shape], spec.dtype, spec.name
         )
-        for spec in input_specs(decode)
+        for spec in inputs
     ]
     with paddle.utils.unique_name.guard(), quiet():
-        graph = DecodeGraph(loaded.model, decode, loaded.special_tokens)
+        graph = make_graph()
         graph.eval()
         graph = paddle.jit.to_static(graph, input_spec=specs, full_graph=True)
         paddle.jit.save(graph, str(folder / MODEL_FILE.removesuffix(".pdmodel")))
@@ -168,34 +187,36 @@ def _make_reproducible(model_file: Path) -> None:
     model_file.write_bytes(program.SerializeToString(deterministic=True))
 
 
-def _contract(loaded: LoadedCheckpoint, decode: DecodeSettings) -> Contract:
+def make_contract(
+    loaded: LoadedCheckpoint,
+    decode: DecodeSettings,
+    **of_engine: Any,  # noqa: ANN401 pydantic checks them
+) -> Contract:
+    """Give the contract of a checkpoint's export, with what its engine decides."""
     config = loaded.model.config
     return Contract(
-        engine="native",
-        engine_version=NATIVE_VERSION,
         paddle_version=import_paddle().__version__,
-        inputs=input_specs(decode),
-        outputs=output_specs(decode),
         decode=decode,
         special_tokens=loaded.special_tokens,
         vocab_size=config.vocab_size,
         type_vocab_size=config.type_vocab_size,
         max_positions=config.max_position_embeddings,
         num_sequences=decode.num_return_sequences,
+        **of_engine,
     )
 
 
-def try_export(folder: Path, contract: Contract) -> None:
-    """Run an exported model once, on rows of different length, on the CPU.
+def try_export(folder: Path, contract: Contract, device: str = "cpu") -> None:
+    """Run an exported model once, on rows of different length.
 
     Raises:
         ExportError: it does not do what its contract says.
     """
-    settings = PredictSettings(device="cpu", cpu_threads=1)
+    settings = PredictSettings(devices=(device,), cpu_threads=1)
     rows = made_up_rows(contract)
-    session = Session(folder, contract, settings, "cpu")
+    session = Session(folder, contract, settings, device)
     generated = session.run(pad_rows(rows, contract.special_tokens.pad))
-    if not np.isfinite(generated.scores).all():
+    if contract.has_scores and not np.isfinite(generated.scores).all():
         raise ExportError(f"{folder}: the exported model gives scores that are not finite")
 
 

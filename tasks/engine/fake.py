@@ -64,11 +64,13 @@ class Faults(_Frozen):
         rows: the faulty rows.
         padded_tokens_that_fit: a larger batch is out of memory; null: any fits.
         seconds_per_batch: how long a batch takes.
+        slow_devices: how long it takes on some devices, by their names.
     """
 
     rows: tuple[Fault, ...] = ()
     padded_tokens_that_fit: int | None = None
     seconds_per_batch: float = 0.0
+    slow_devices: dict[str, float] = {}
 
 
 def row_digest(input_ids: Sequence[int] | Int32) -> str:
@@ -177,13 +179,15 @@ class FakeDetokenizer:
         return "".join(word.removeprefix("##") for word in words)
 
 
-def load_fake(contract: Contract) -> FakeEngine:
+def load_fake(contract: Contract, device: str = "cpu") -> FakeEngine:
     """Give an engine with the faults of the file that WENTI_FAKE_FAULTS names, if there is one."""
     name = os.environ.get(FAULTS_VARIABLE)
     if name is None:
         return FakeEngine(contract, Faults(), Path())
     path = Path(name)
-    return FakeEngine(contract, Faults.model_validate_json(path.read_bytes()), path)
+    faults = Faults.model_validate_json(path.read_bytes())
+    seconds = faults.slow_devices.get(device, faults.seconds_per_batch)
+    return FakeEngine(contract, faults.model_copy(update={"seconds_per_batch": seconds}), path)
 
 
 def _crash(_generated: Generated) -> Generated:

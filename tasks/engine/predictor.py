@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.engine.batch import Generated
+from tasks.engine.batch import Generated, no_scores
 from tasks.engine.contract import Contract
 from tasks.engine.devices import device_index
+from tasks.engine.faster_transformer_operator import load_operator
+from tasks.engine.half_on_cpu import run_halves_on_cpu
+from tasks.engine.programs import read_program, write_program
 from tasks.engine.runtime import Untyped, import_paddle, quiet
 from tasks.errors import DeviceError, OutOfMemoryError, StoreCorruptionError, WorkerError
 from tasks.settings import PredictSettings
 
 GPU_MEMORY_MB = 100
 """Taken at first; Paddle takes more when it needs it."""
+
+WRONG_PASSES = (
+    "embedding_eltwise_layernorm_fuse_pass",
+    "trt_embedding_eltwise_layernorm_fuse_pass",
+)
+"""What Paddle does to a graph for a GPU, and what this graph does not bear: the operator that they
+make of its embeddings takes int64 ids only, and these are int32."""
 
 TENSORRT_MIN_SUBGRAPH = 30
 MKLDNN_CACHED_SHAPES = 10
@@ -48,7 +60,8 @@ class Predictor:
         except RuntimeError as error:
             self._raise(error)
         handles = [self._predictor.get_output_handle(s.variable) for s in self._contract.outputs]
-        return Generated(*(handle.copy_to_cpu() for handle in handles))
+        tokens, *scores = (handle.copy_to_cpu() for handle in handles)
+        return Generated(tokens, scores[0] if scores else no_scores(tokens))
 
     def _raise(self, error: RuntimeError) -> None:
         message = str(error)
@@ -71,13 +84,16 @@ def load_predictor(
 
     Raises:
         DeviceError: an accelerator asked for is not there.
+        ExportError: the operators that the model needs cannot be loaded.
         StoreCorruptionError: the model cannot be loaded or is not what the contract says.
     """
     inference = import_paddle().inference
-    config = _config(inference, folder, contract, predict, device)
-    config.set_cpu_math_library_num_threads(threads)
+    if contract.operator_library is not None:
+        load_operator(folder / contract.operator_library)
     try:
-        with quiet():
+        with quiet(), _graph_for(device, folder, contract) as model_file:
+            config = _config(inference, model_file, folder, contract, predict, device)
+            config.set_cpu_math_library_num_threads(threads)
             predictor = inference.create_predictor(config)
     except RuntimeError as error:
         raise StoreCorruptionError(
@@ -98,15 +114,38 @@ def _check_names(predictor: Untyped, contract: Contract, folder: Path) -> None:
         )
 
 
+@contextmanager
+def _graph_for(device: str, folder: Path, contract: Contract) -> Iterator[Path]:
+    """Give the file of a graph that the device can run, as long as the block lasts."""
+    model_file = folder / contract.model_file
+    if contract.precision is None or device.startswith("gpu"):
+        yield model_file
+        return
+    with TemporaryDirectory(prefix="wenti-") as temporary:
+        program = read_program(model_file)
+        run_halves_on_cpu(program)
+        write_program(program, Path(temporary) / contract.model_file)
+        yield Path(temporary) / contract.model_file
+
+
 def _config(
-    inference: Untyped, folder: Path, contract: Contract, predict: PredictSettings, device: str
+    inference: Untyped,
+    model_file: Path,
+    folder: Path,
+    contract: Contract,
+    predict: PredictSettings,
+    device: str,
 ) -> Untyped:
     """Make the predictor's options those of the example's `inference.py`."""
-    config = inference.Config(str(folder / contract.model_file), str(folder / contract.params_file))
+    config = inference.Config(str(model_file), str(folder / contract.params_file))
     if device.startswith("gpu"):
         config.enable_use_gpu(GPU_MEMORY_MB, device_index(device))
         if predict.use_tensorrt:
             _enable_tensorrt(inference, config, predict)
+            if contract.shapes_file is not None:
+                config.enable_tuned_tensorrt_dynamic_shape(str(folder / contract.shapes_file), True)
+        for name in WRONG_PASSES:
+            config.delete_pass(name)
     else:
         config.disable_gpu()
         if predict.enable_mkldnn:
@@ -128,11 +167,17 @@ def _enable_tensorrt(inference: Untyped, config: Untyped, predict: PredictSettin
             "this Paddle is built without TensorRT; install one that has it, or set "
             "`predict.use_tensorrt: false`"
         )
+    try:
+        inference.get_trt_runtime_version()
+    except RuntimeError as error:
+        problem = "TensorRT is not installed, or not where the loader looks for libraries"
+        raise DeviceError(f"{problem}; set `predict.use_tensorrt: false`") from error
     precisions = {"fp32": inference.PrecisionType.Float32, "fp16": inference.PrecisionType.Half}
     config.enable_tensorrt_engine(
         max_batch_size=predict.batch_size,
         min_subgraph_size=TENSORRT_MIN_SUBGRAPH,
         precision_mode=precisions[predict.precision],
+        use_calib_mode=False,
     )
 
 

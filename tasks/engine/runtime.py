@@ -16,6 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tasks.engine.cuda_libraries import load_cuda_libraries
+from tasks.engine.paddle_build import INSTALL
+from tasks.errors import InstallationError
+
 __all__ = ["Tensor", "Untyped", "import_paddle", "import_paddlenlp", "quiet"]
 
 Untyped = Any
@@ -34,14 +38,26 @@ _ZLIB_IS_LOADED = bool(_zlib.ZLIB_VERSION)
 
 
 def import_paddle() -> Untyped:
-    """Import Paddle after zlib, quietly, and give the process its signal handlers back."""
+    """Import Paddle after zlib, quietly, and give the process its signal handlers back.
+
+    Raises:
+        InstallationError: Paddle is not installed.
+    """
     # Paddle's C++ side reads this once, when it is loaded; 2 leaves errors only.
     os.environ.setdefault("GLOG_minloglevel", "2")
+    # CUDA's own order is by speed, which NVML does not know; so gpu:1 is the 1 of nvidia-smi.
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     _allow_avx_on_amd()
     _keep_freed_memory()
-    with quiet():
-        import paddle
-        import paddle.inference
+    load_cuda_libraries()
+    try:
+        with quiet():
+            import paddle
+            import paddle.inference
+    except ModuleNotFoundError as error:
+        if error.name != "paddle":
+            raise
+        raise InstallationError(f"Paddle is not installed; {INSTALL}") from error
     # Paddle's own handlers print a C++ trace on SIGTERM, which is how a worker is told to stop.
     paddle.disable_signal_handler()
     return paddle

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import queue
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,8 @@ class Session:
         folder: holds the files that `contract` names.
         contract: of the model.
         predict: precision, threads and accelerators.
-        device: `cpu`, `gpu` or `gpu:<index>`; one of `predict.device_names`.
+        device: `cpu`, `gpu` or `gpu:<index>`, as this process counts them.
+        called: what messages call the device, where other processes count otherwise.
 
     Raises:
         DeviceError: the device, or an accelerator asked for, is not there.
@@ -42,15 +44,24 @@ class Session:
     """
 
     def __init__(
-        self, folder: Path, contract: Contract, predict: PredictSettings, device: str
+        self,
+        folder: Path,
+        contract: Contract,
+        predict: PredictSettings,
+        device: str,
+        called: str | None = None,
     ) -> None:
         self.contract = contract
-        self.device = device
+        self.device = called or device
         require_devices([device])
-        parts, threads = share_threads(predict) if device.startswith("cpu") else (1, 1)
-        first = load_predictor(folder, contract, predict, device, threads)
-        self._predictors = [first, *(first.clone() for _ in range(parts - 1))]
-        self._threads = ThreadPoolExecutor(parts, thread_name_prefix=f"predict-{device}")
+        share = share_threads(predict) if device.startswith("cpu") else ON_GPU
+        self._parts = share.parts
+        self._predictors: queue.SimpleQueue[Predictor] = queue.SimpleQueue()
+        predictor = load_predictor(folder, contract, predict, device, share.threads)
+        self._predictors.put(predictor)
+        for _ in range(share.at_once - 1):
+            self._predictors.put(predictor.clone())
+        self._threads = ThreadPoolExecutor(share.at_once, thread_name_prefix=f"predict-{device}")
 
     def run(self, batch: Batch) -> Generated:
         """Generate for every row of a batch.
@@ -62,19 +73,16 @@ class Session:
             WorkerError: the predictor failed.
         """
         self._check_batch(batch)
-        parts = cut_batch(batch, min(len(self._predictors), len(batch)))
-        predictors = self._predictors[: len(parts)]
-        return join_generated(list(self._threads.map(self._run_part, predictors, parts)))
+        parts = cut_batch(batch, min(self._parts, len(batch)))
+        return join_generated(list(self._threads.map(self._run_part, parts)))
 
-    def _run_part(self, predictor: Predictor, part: Batch) -> Generated:
-        arrays: dict[str, NDArray[Any]] = {
-            "input_ids": part.input_ids,
-            "token_type_ids": part.token_type_ids,
-            "seq_len": part.seq_len,
-        }
-        if self.contract.decode.is_sampling:
-            arrays["uniforms"] = draw_uniforms(part.numbers, self.contract.decode)
-        generated = predictor.run(arrays)
+    def _run_part(self, part: Batch) -> Generated:
+        arrays = to_arrays(part, self.contract)
+        predictor = self._predictors.get()
+        try:
+            generated = predictor.run(arrays)
+        finally:
+            self._predictors.put(predictor)
         check_generated(generated, self.contract, len(part), self.device)
         return generated
 
@@ -112,9 +120,45 @@ class Session:
             raise InputError(f"the model cannot take this batch: it has {'; '.join(found)}")
 
 
-def share_threads(predict: PredictSettings) -> tuple[int, int]:
-    """Give the number of parts that a batch is cut into on the CPU, and the threads of each."""
+def to_arrays(batch: Batch, contract: Contract) -> dict[str, NDArray[Any]]:
+    """Give what a model is given of a batch, under the names of its contract."""
+    arrays: dict[str, NDArray[Any]] = {
+        "input_ids": batch.input_ids,
+        "token_type_ids": batch.token_type_ids,
+        "seq_len": batch.seq_len,
+    }
+    if contract.takes_uniforms:
+        arrays["uniforms"] = draw_uniforms(batch.numbers, contract.decode)
+    return arrays
+
+
+class Share(NamedTuple):
+    """How a worker on the CPU uses its cores.
+
+    Attributes:
+        parts: that a batch is cut into.
+        at_once: how many of them run side by side.
+        threads: of each of these.
+    """
+
+    parts: int
+    at_once: int
+    threads: int
+
+
+ON_GPU = Share(1, 1, 1)
+
+
+def share_threads(predict: PredictSettings) -> Share:
+    """Give a worker its share of the cores, which it has in common with the other workers.
+
+    The parts, and with them the last digits of scores, are those of a worker that is alone; with
+    fewer cores, fewer of them run side by side.
+    """
     # More threads than cores would only wait for each other.
-    threads = min(predict.cpu_threads, len(os.sched_getaffinity(0)))
-    parts = max(1, min(threads, predict.batch_size // LEAST_ROWS))
-    return parts, threads // parts
+    cores = len(os.sched_getaffinity(0))
+    alone = min(predict.cpu_threads, cores)
+    own = min(predict.cpu_threads, max(1, cores // len(predict.device_names)))
+    parts = max(1, min(alone, predict.batch_size // LEAST_ROWS))
+    at_once = min(parts, own)
+    return Share(parts, at_once, min(alone // parts, own // at_once))

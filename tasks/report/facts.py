@@ -82,7 +82,8 @@ def gather(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) 
     """
     return Facts(
         record=record,
-        metrics={"partial": False, "rows_missing": 0, **metrics},  # older ones are never partial
+        # Older ones are never partial, and tell nothing of the devices.
+        metrics={"partial": False, "rows_missing": 0, "devices": {}, **metrics},
         rows=read_rows(folder / PREDICTIONS_FILE),
         rejects=_read_rejects(folder / REJECTS_FILE),
         shards=dict(sorted(read_journal(folder / JOURNAL_FILE).items())),

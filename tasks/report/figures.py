@@ -68,6 +68,8 @@ def rows_of(shard: ShardHistory) -> int:
 
 
 def _draw_scores(figures: Figures) -> Figure:
+    if not figures.has_scores:
+        return Figure("Score", "The engine gives no scores.")
     scores = figures.scores[np.isfinite(figures.scores)]
     if not scores.size:
         return Figure("Score", "No score is a finite number.")

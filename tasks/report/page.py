@@ -31,7 +31,7 @@ def render(facts: Facts) -> str:
         "BLEU of a question": facts.rows.figures.bleu_signature,
     }
     style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    page = _environment().get_template("page.html.j2")
+    page = make_environment(PARTS).get_template("page.html.j2")
     return page.render(
         facts=facts,
         record=record,
@@ -48,8 +48,8 @@ def render(facts: Facts) -> str:
         limits=rows,
         style=style,
         script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=hash_source(style),
+        script_hash=hash_source(script),
     )
 
 
@@ -68,10 +68,10 @@ def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
     return [*sorted(missing.items()), *others]
 
 
-def _environment() -> Environment:
-    """Give an environment in which whatever is put into a page is only shown by it."""
+def make_environment(folder: Path) -> Environment:
+    """Give an environment in which whatever is put into a page of `folder` is only shown by it."""
     environment = Environment(
-        loader=FileSystemLoader(PARTS),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         finalize=_only_show,
         undefined=StrictUndefined,
@@ -87,7 +87,7 @@ def _only_show(value: object) -> object:
     return visible(value) if type(value) is str else value  # no Markup
 
 
-def _hash(inline: str) -> str:
+def hash_source(inline: str) -> str:
     """Give the source expression that allows an inline style or script (CSP level 2, 4.2.5)."""
     digest = hashlib.sha256(inline.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"

@@ -40,7 +40,10 @@ class Passage:
 
 @dataclass(frozen=True)
 class Row:
-    """A row to be read, texts shortened; `bleu` is None where it was not computed."""
+    """A row to be read, texts shortened.
+
+    `score` is None if the engine has none, `bleu` where it was not computed.
+    """
 
     row: int
     id: str
@@ -48,7 +51,7 @@ class Row:
     answer: str
     question: str
     reference: str | None
-    score: float
+    score: float | None
     bleu: float | None
     alternatives: list[dict[str, Any]]
     more_alternatives: int
@@ -59,7 +62,7 @@ class Figures:
     """Of every row, in order; lengths are in characters.
 
     Attributes:
-        scores: as the search gave them.
+        scores: as the search gave them, not a number where the engine has none.
         questions: lengths of the questions.
         passages: lengths of the passages.
         references: lengths of the references, not a number where there is none.
@@ -75,6 +78,11 @@ class Figures:
     bleus: Values
     bleu_signature: str | None
     identical: int
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the engine gave any question a score."""
+        return bool((~np.isnan(self.scores)).any())
 
     @property
     def empty(self) -> int:
@@ -185,7 +193,6 @@ def _rank(figures: Figures) -> Iterator[tuple[str, Sequence[int]]]:
 
 
 def _make_row(record: Mapping[str, Any], figures: Figures, at: int) -> Row:
-    bleu = float(figures.bleus[at])
     others, reference = record["alternatives"], record["reference"]
     return Row(
         row=record["row"],
@@ -194,13 +201,17 @@ def _make_row(record: Mapping[str, Any], figures: Figures, at: int) -> Row:
         answer=_cut(record["answer"]),
         question=_cut(record["question"]),
         reference=None if reference is None else _cut(reference),
-        score=float(figures.scores[at]),
-        bleu=None if math.isnan(bleu) else bleu,
+        score=_or_none(figures.scores[at]),
+        bleu=_or_none(figures.bleus[at]),
         alternatives=[
             {**other, "question": _cut(other["question"])} for other in others[:MOST_ALTERNATIVES]
         ],
         more_alternatives=max(0, len(others) - MOST_ALTERNATIVES),
     )
+
+
+def _or_none(number: float) -> float | None:
+    return None if math.isnan(number) else float(number)
 
 
 def _cut(text: str) -> str:

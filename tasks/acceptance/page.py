@@ -1,0 +1,26 @@
+"""What was tried, as one HTML document that loads nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.report import page as report
+
+HERE = Path(__file__).parent
+CLASSES = {"passed": "good", "failed": "bad", "not run": "warn", "told": ""}
+
+
+def render(result: Mapping[str, Any]) -> str:
+    """Give the page of `result`, which is what the JSON file holds."""
+    style = (report.PARTS / "page.css").read_text(encoding="utf-8")
+    template = report.make_environment(HERE).get_template("page.html.j2")
+    return template.render(
+        result=result,
+        classes=CLASSES,
+        as_json=lambda value: json.dumps(value, ensure_ascii=False, indent=2),
+        style=style,
+        style_hash=report.hash_source(style),
+    )

@@ -1,0 +1,140 @@
+"""From a checkpoint to a static graph around PaddleNLP's `FasterUNIMOText`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engine.checkpoint import LoadedCheckpoint, load_checkpoint
+from tasks.engine.contract import (
+    FASTER_TRANSFORMER_VERSION,
+    INPUTS,
+    Contract,
+    output_specs,
+    write_contract,
+)
+from tasks.engine.export import make_contract, model_reasons, refuse, save_graph, try_export
+from tasks.engine.faster_transformer_operator import OPERATOR, load_operator
+from tasks.engine.faster_transformer_reasons import (
+    FASTER_TRANSFORMER,
+    build_faults,
+    shape_reasons,
+)
+from tasks.engine.paddlenlp_fixes import transferring_plain_tensors
+from tasks.engine.runtime import Untyped, import_paddlenlp, quiet
+from tasks.engine.text_tokenizer import load_text_tokenizer
+from tasks.errors import ExportError, describe_error
+from tasks.settings import DecodeSettings
+
+LIBRARY_FILE = "libdecoding_op.so"
+EXTENSION = "FastGeneration"
+
+
+@dataclass(frozen=True)
+class Operators:
+    """The operators of an export.
+
+    Attributes:
+        library: a shared library that has them; None: PaddleNLP builds it.
+        is_half: the weights are in half precision.
+        device: on which the export is tried.
+    """
+
+    library: Path | None
+    is_half: bool
+    device: str
+
+
+def export_faster_transformer(
+    checkpoint: Path,
+    decode: DecodeSettings,
+    folder: Path,
+    trust_checkpoint: bool = False,
+    *,
+    operators: Operators,
+) -> Contract:
+    """Write the checkpoint as `FasterUNIMOText` has it, with its operators, and try the result.
+
+    Args:
+        checkpoint: folder of a UNIMO checkpoint.
+        decode: the search, which becomes part of the graph.
+        folder: an existing, empty folder: it gets the model, its weights, the library of
+            operators and `contract.json`.
+        trust_checkpoint: load weights that could run code.
+        operators: which, and how they work.
+
+    Raises:
+        ModelError: the checkpoint cannot be used at all.
+        ExportError: FasterTransformer cannot do this here; lists every reason.
+    """
+    loaded = load_checkpoint(checkpoint, trust_checkpoint)
+    reasons = model_reasons(loaded, decode) + shape_reasons(loaded.model.config.to_dict())
+    refuse("FasterTransformer", reasons)
+    library = folder / LIBRARY_FILE
+    shutil.copyfile(operators.library or build_library(), library)
+    load_operator(library)
+    start = load_text_tokenizer(checkpoint).special_ids["cls_token"]
+    with transferring_plain_tensors():
+        save_graph(lambda: _make_graph(loaded, decode, start, library, operators), INPUTS, folder)
+    tokens, _scores = output_specs(decode)
+    contract = make_contract(
+        loaded,
+        decode,
+        engine=FASTER_TRANSFORMER,
+        engine_version=FASTER_TRANSFORMER_VERSION,
+        inputs=INPUTS,
+        outputs=(tokens,),
+        operator_library=LIBRARY_FILE,
+    )
+    write_contract(contract, folder)
+    try_export(folder, contract, operators.device)
+    return contract
+
+
+def _make_graph(
+    loaded: LoadedCheckpoint, decode: DecodeSettings, start: int, library: Path, how: Operators
+) -> Untyped:
+    from paddlenlp.ops import FasterUNIMOText
+    from paddlenlp.ops.ext_utils import LOADED_EXT
+
+    from tasks.engine.faster_transformer_graph import FasterGraph
+
+    LOADED_EXT.setdefault(EXTENSION, [OPERATOR])  # or else it would load the library once more
+    faster = FasterUNIMOText(
+        loaded.model,
+        decoding_lib=str(library),
+        use_fp16_decoding=how.is_half,
+        trans_out=True,
+    )
+    faster.logits_mask.name = "logits_mask"  # its own name differs from process to process
+    return FasterGraph(faster, decode, loaded.special_tokens, start)
+
+
+def build_library() -> Path:
+    """Have PaddleNLP build its operators, unless it has done so before; gives the library.
+
+    It takes minutes and says on standard output what it does.
+
+    Raises:
+        ExportError: something that it takes is missing, or it failed.
+    """
+    refuse("FasterTransformer", build_faults())
+    import_paddlenlp()
+    with quiet():
+        from paddlenlp.ops import ext_utils
+        from paddlenlp.utils.env import PPNLP_HOME
+    # The folder that it takes by itself; only so is it known what it is.
+    sources = str(Path(ext_utils.__file__).parent.resolve())
+    digest = hashlib.md5(sources.encode(), usedforsecurity=False).hexdigest()
+    folder = Path(PPNLP_HOME, "extensions", digest)
+    try:
+        ext_utils.load(EXTENSION, build_dir=str(folder), verbose=True)
+    except Exception as error:  # whatever its compilers make it raise
+        raise ExportError(
+            f"PaddleNLP cannot build its operators ({describe_error(error)}); see above for what "
+            "its compilers said, give a library in `export.decoding_lib`, or set `export.engine: "
+            "native`"
+        ) from error
+    return folder / EXTENSION / LIBRARY_FILE

@@ -1,0 +1,87 @@
+"""What PaddleNLP needs to build its operators, and what of it this machine has."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engine.paddle_build import CUDA, find_builds
+
+NEWEST_GCC = 11
+"""CUDA 11.8's nvcc refuses a newer one (its installation guide for Linux, table 2)."""
+
+OLDEST_CMAKE = (3, 10)
+SECONDS = 10.0
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """The versions of the programs that are found; None for one that is not.
+
+    `git` gets the sources of FasterTransformer 3.1 while PaddleNLP builds.
+    """
+
+    paddle_has_cuda: bool
+    nvcc: Version | None
+    gcc: Version | None
+    cmake: Version | None
+    git: Version | None
+
+
+def find_toolchain() -> Toolchain:
+    """Ask each program for its version; nvcc is looked for where Paddle looks for it."""
+    home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
+    nvcc = Path(home, "bin/nvcc") if home else shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
+    return Toolchain(
+        paddle_has_cuda=any(build.has_cuda for build in find_builds()),
+        nvcc=_version(r"release (\d+)\.(\d+)", str(nvcc), "--version"),
+        gcc=_version(r"^(\d+)(?:\.(\d+))?", "gcc", "-dumpfullversion"),
+        cmake=_version(r"version (\d+)\.(\d+)", "cmake", "--version"),
+        git=_version(r"version (\d+)\.(\d+)", "git", "--version"),
+    )
+
+
+def judge_toolchain(found: Toolchain) -> list[tuple[str, str]]:
+    """Give each reason why the operators cannot be built, with its remedy."""
+    cuda = _join(CUDA)
+    reasons = []
+    if not found.paddle_has_cuda:
+        reasons.append(("this Paddle is built for the CPU only", "install wenti[gpu]"))
+    if found.nvcc is None:
+        reasons.append((f"there is no CUDA {cuda} toolkit (nvcc)", f"install CUDA {cuda}"))
+    elif found.nvcc[:2] != CUDA:
+        problem = f"nvcc is of CUDA {_join(found.nvcc)}, Paddle is built for {cuda}"
+        reasons.append((problem, f"install CUDA {cuda} and let CUDA_HOME name its folder"))
+    if found.gcc is None:
+        reasons.append(("there is no gcc", f"install gcc and g++ {NEWEST_GCC}"))
+    elif found.gcc[0] > NEWEST_GCC:
+        problem = f"gcc is {_join(found.gcc)}, CUDA {cuda} takes one up to {NEWEST_GCC}"
+        reasons.append((problem, f"put gcc and g++ {NEWEST_GCC} first in PATH"))
+    if found.cmake is None or found.cmake < OLDEST_CMAKE:
+        problem = f"there is no CMake {_join(OLDEST_CMAKE)} or newer"
+        reasons.append((problem, "install cmake"))
+    if found.git is None:
+        reasons.append(("there is no git to get FasterTransformer's sources", "install git"))
+    return reasons
+
+
+def _version(pattern: str, *command: str) -> Version | None:
+    """Give the numbers that the program's answer has where the pattern has its groups."""
+    try:
+        done = subprocess.run(  # noqa: S603 compilers, as PaddleNLP calls them
+            command, capture_output=True, text=True, timeout=SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(pattern, done.stdout)
+    return None if found is None else tuple(int(part) for part in found.groups() if part)
+
+
+def _join(version: Version) -> str:
+    return ".".join(str(part) for part in version)

@@ -1,0 +1,55 @@
+"""What a GPU is doing, as NVIDIA's driver tells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.engine.gpus import device_index, look_at_gpus, seen_here
+from tasks.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class GpuUse:
+    """A moment of a GPU.
+
+    Attributes:
+        memory: bytes in use, by whomever.
+        busy: share of the last moments in which it was computing, 0 to 1.
+    """
+
+    memory: int
+    busy: float
+
+
+class GpuWatch:
+    """Looks at one GPU as often as it is asked.
+
+    Raises:
+        DeviceError: the driver does not tell of it.
+    """
+
+    def __init__(self, device: str) -> None:
+        import pynvml
+
+        gpus = seen_here(look_at_gpus())
+        if device_index(device) >= len(gpus):
+            raise DeviceError(f"the NVIDIA driver does not tell of {device}")
+        gpu = gpus[device_index(device)]
+        self.name, self.memory = gpu.name, gpu.memory
+        try:
+            pynvml.nvmlInit()  # ended with the process; NVML counts how often it is begun
+            self._handle: Any = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+        except pynvml.NVMLError as error:
+            raise DeviceError(f"the NVIDIA driver does not tell of {device} ({error})") from error
+
+    def look(self) -> GpuUse | None:
+        """Give what it is doing; None if the driver does not say."""
+        import pynvml
+
+        try:
+            memory = pynvml.nvmlDeviceGetMemoryInfo(self._handle).used
+            busy = pynvml.nvmlDeviceGetUtilizationRates(self._handle).gpu
+        except pynvml.NVMLError:
+            return None
+        return GpuUse(int(memory), busy / 100)

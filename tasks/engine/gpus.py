@@ -1,0 +1,220 @@
+"""The GPUs of this machine: what NVIDIA's driver says of them, and whether Paddle can use them.
+
+The driver is asked through its management library (NVML), in milliseconds; Paddle is not imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tasks.engine.fat_binaries import Capability, Kernels, name_architecture
+from tasks.errors import DeviceError
+from tasks.findings import Finding
+
+KEY = "predict.device"
+OR_CPU = "or set `predict.device: cpu`"
+DRIVERS = "https://www.nvidia.com/drivers"
+
+# CUDA 11.8's release notes, table 3; below CUDA 11.0 no driver runs what was built for 11.8.
+OWN_DRIVER = "520.61.05"
+OLDEST_DRIVER = "450.80.02"
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU.
+
+    Attributes:
+        index: its number in `nvidia-smi`.
+        name: such as NVIDIA A10.
+        uuid: such as GPU-5a1b….
+        memory: bytes.
+        free: bytes that nobody uses now.
+        capability: compute capability, (8, 6) for sm_86.
+    """
+
+    index: int
+    name: str
+    uuid: str
+    memory: int
+    free: int
+    capability: Capability
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A driver and its GPUs.
+
+    Attributes:
+        driver: its version.
+        cuda: the newest CUDA whose programs it runs, (12, 2) for 12.2.
+        gpus: all of them, in the order of the bus.
+    """
+
+    driver: str
+    cuda: tuple[int, int]
+    gpus: tuple[Gpu, ...]
+
+
+def look_at_gpus() -> Machine:
+    """Ask the driver.
+
+    Raises:
+        DeviceError: there is no driver, or it does not answer.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        try:
+            newest = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+            return Machine(
+                driver=pynvml.nvmlSystemGetDriverVersion(),
+                cuda=(newest // 1000, newest % 1000 // 10),
+                gpus=tuple(_look_at(index) for index in range(pynvml.nvmlDeviceGetCount())),
+            )
+        finally:
+            pynvml.nvmlShutdown()
+    except pynvml.NVMLError as error:
+        raise DeviceError(_explain(error)) from error
+
+
+def _look_at(index: int) -> Gpu:
+    import pynvml
+
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(
+        index=index,
+        name=pynvml.nvmlDeviceGetName(handle),
+        uuid=pynvml.nvmlDeviceGetUUID(handle),
+        memory=int(memory.total),
+        free=int(memory.free),
+        capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
+    )
+
+
+def _explain(error: Exception) -> str:
+    import pynvml
+
+    if isinstance(error, pynvml.NVMLError_LibraryNotFound):
+        return "no NVIDIA driver is installed (libnvidia-ml.so.1 is not there)"
+    if isinstance(error, pynvml.NVMLError_DriverNotLoaded):
+        return "the NVIDIA driver is installed but not loaded"
+    return f"the NVIDIA driver does not answer ({error})"
+
+
+def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
+    """Give the GPUs that a process sees, in its order: its `gpu:0` is the first.
+
+    Args:
+        gpus: all of the machine, in the order of the bus.
+        visible: what CUDA_VISIBLE_DEVICES is: numbers, or beginnings of UUIDs that fit one only.
+            What follows one that is not there is not seen; one that is named twice leaves none
+            (CUDA C++ Programming Guide 11.8, appendix M).
+    """
+    if visible is None:
+        return list(gpus)
+    seen: list[Gpu] = []
+    for name in visible.split(","):
+        found = _named(gpus, name.strip())
+        if found is None:
+            break
+        if found in seen:
+            return []
+        seen.append(found)
+    return seen
+
+
+def _named(gpus: Sequence[Gpu], name: str) -> Gpu | None:
+    if name.startswith("GPU-"):
+        found = [gpu for gpu in gpus if gpu.uuid.startswith(name)]
+        return found[0] if len(found) == 1 else None
+    return next((gpu for gpu in gpus if str(gpu.index) == name), None)
+
+
+def judge_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
+    """Say whether a driver runs what was built for a CUDA version.
+
+    Any driver of the same major version does, an older one without compiling PTX (CUDA
+    Compatibility, "Minor Version Compatibility").
+    """
+    newest = "{}.{}".format(*machine.cuda)
+    seen = f"{machine.driver}, for CUDA up to {newest}"
+    ours = "{}.{}".format(*built_for)
+    if machine.cuda >= built_for:
+        return Finding("driver", "ok", seen)
+    if machine.cuda[0] == built_for[0]:
+        remedy = f"it should do; if not, install {OWN_DRIVER} or newer ({DRIVERS})"
+        return Finding("driver", "warning", f"{seen}; Paddle is built for {ours}", remedy)
+    remedy = f"install {OLDEST_DRIVER} or newer ({DRIVERS}), {OR_CPU}"
+    return Finding("driver", "fault", f"{seen}; Paddle is built for {ours}", remedy)
+
+
+def judge_gpus(
+    devices: Iterable[str], gpus: Sequence[Gpu], kernels: Kernels | None
+) -> list[Finding]:
+    """Say of each device of a config whether it is there and Paddle has kernels for it.
+
+    Args:
+        devices: such as gpu:0.
+        gpus: those that this process sees, `gpu:0` first.
+        kernels: of the installed Paddle; None if that cannot be told.
+    """
+    return [_judge(device, gpus, kernels) for device in devices]
+
+
+def _judge(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding:
+    index = device_index(device)
+    if index >= len(gpus):
+        remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
+        return Finding(KEY, "fault", f"no {device}: {_count(len(gpus))}", remedy)
+    gpu = gpus[index]
+    architecture = name_architecture(gpu.capability)
+    seen = f"{device}: {gpu.name}, {gigabytes(gpu.memory)}, {architecture}"
+    if kernels is None:
+        remedy = (
+            "if a run fails with `no kernel image is available`, the card is too new or too old"
+        )
+        return Finding(KEY, "warning", f"{seen}; what Paddle has kernels for is not known", remedy)
+    runs = kernels.find_for(gpu.capability)
+    if runs is None:
+        problem = f"{seen}: this Paddle build has no kernels for it (it has {kernels})"
+        remedy = f"use a card that one of them runs on, a Paddle built for {architecture}, {OR_CPU}"
+        return Finding(KEY, "fault", problem, remedy)
+    return Finding(KEY, "ok", f"{seen}, runs the kernels for {runs}")
+
+
+def _count(count: int) -> str:
+    if count == 0:
+        return "no GPU is seen (is CUDA_VISIBLE_DEVICES empty?)"
+    return f"{count} GPU{'s' if count > 1 else ''} seen, gpu:0 to gpu:{count - 1}"
+
+
+def device_index(device: str) -> int:
+    """Give the number in a name such as `gpu:1`; 0 without one."""
+    return int(device.partition(":")[2] or 0)
+
+
+def gigabytes(count: int) -> str:
+    """Give a number of bytes in GB (10^9 bytes)."""
+    return f"{count / 1e9:.1f} GB"
+
+
+def seen_here(machine: Machine) -> list[Gpu]:
+    """Give the GPUs of a machine that this process, and its children, see."""
+    return visible_gpus(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def name_gpus() -> tuple[str, ...]:
+    """Give a name to each GPU that this process sees; to the first even if there is none.
+
+    Whoever looks for that one says why it is not there.
+    """
+    try:
+        count = len(seen_here(look_at_gpus()))
+    except DeviceError:
+        count = 0
+    return tuple(f"gpu:{number}" for number in range(max(1, count)))

@@ -1,0 +1,57 @@
+"""One GPU for each process: a worker sees its own card and no other.
+
+CUDA looks at CUDA_VISIBLE_DEVICES when it starts, which is after this: Paddle is imported later.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from tasks.engine.gpus import Gpu, device_index, look_at_gpus, visible_gpus
+from tasks.errors import DeviceError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def see_only(device: str) -> str:
+    """Let this process, and Paddle in it, see one GPU, or for a worker on the CPU none.
+
+    Returns:
+        What the device is called in this process from now on.
+
+    Raises:
+        DeviceError: CUDA_VISIBLE_DEVICES does not name so many GPUs.
+    """
+    if not device.startswith("gpu"):
+        os.environ[VISIBLE] = ""
+        return device
+    try:
+        gpus = look_at_gpus().gpus
+    except DeviceError:  # CUDA may work where its management library does not
+        gpus = ()
+    os.environ[VISIBLE] = identify(device, gpus, os.environ.get(VISIBLE))
+    return "gpu:0"
+
+
+def identify(device: str, gpus: Sequence[Gpu], visible: str | None) -> str:
+    """Give what names one GPU to CUDA: its UUID or, if that is not known, what it is named now.
+
+    Args:
+        device: such as gpu:1, the second of those that are visible.
+        gpus: all of the machine, in the order of the bus, as far as they are known.
+        visible: what CUDA_VISIBLE_DEVICES is; also a part of a card (MIG), which is none of `gpus`.
+
+    Raises:
+        DeviceError: `visible` does not name so many GPUs.
+    """
+    index = device_index(device)
+    seen = visible_gpus(gpus, visible)
+    if index < len(seen):
+        return seen[index].uuid
+    if visible is None:
+        return str(index)
+    names = [name.strip() for name in visible.split(",")]
+    if index >= len(names) or not names[index]:
+        raise DeviceError(f"no {device}: {VISIBLE} is {visible!r}")
+    return names[index]
