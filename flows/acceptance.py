@@ -21,8 +21,8 @@ from tasks.acceptance.page import render
 from tasks.acceptance.variants import ENGINES, PRECISIONS, Variant
 from tasks.bench.machine import describe_machine
 from tasks.bench.options import BenchOptions
-from tasks.engine.fat_binaries import name_architecture
-from tasks.engine.gpus import Gpu, gigabytes, look_at_gpus, seen_here
+from tasks.engine.gpu.driver import Gpu, gigabytes, look_at_gpus, seen_here
+from tasks.engine.gpu.fat_binaries import name_architecture
 from tasks.errors import DeviceError
 from tasks.texts import to_json, visible
 

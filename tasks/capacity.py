@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tasks.engine.gpus import Gpu, device_index, gigabytes, look_at_gpus, seen_here
-from tasks.engine.memory import NUMBER, Need, estimate_need, read_size
+from tasks.engine.gpu.driver import Gpu, device_index, gigabytes, look_at_gpus, seen_here
+from tasks.engine.gpu.memory import NUMBER, Need, estimate_need, read_size
 from tasks.errors import DeviceError
 from tasks.findings import Finding
 from tasks.model import locate_model

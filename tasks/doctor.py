@@ -15,13 +15,13 @@ from pathlib import Path
 from tasks.capacity import existing_model, judge_memory, judge_space, megabytes
 from tasks.child import call_in_child
 from tasks.engine.devices import judge_devices
-from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER, choose_engine
-from tasks.engine.faster_transformer_reasons import find_faults as find_faster_transformer_faults
-from tasks.engine.gpus import KEY, OR_CPU, device_index
-from tasks.engine.memory import read_size
+from tasks.engine.faster_transformer.reasons import FASTER_TRANSFORMER, choose_engine
+from tasks.engine.faster_transformer.reasons import find_faults as find_faster_transformer_faults
+from tasks.engine.gpu.driver import KEY, OR_CPU, device_index
+from tasks.engine.gpu.memory import read_size
+from tasks.engine.gpu.tensorrt import find_tensorrt_faults
 from tasks.engine.paddle_build import INSTALL, find_builds, find_package_faults
 from tasks.engine.paddle_look import PaddleLook, look_at_paddle
-from tasks.engine.tensorrt import find_tensorrt_faults
 from tasks.errors import Fault, StorageError, WentiError
 from tasks.findings import Finding, State, faults_among
 from tasks.plan import open_store

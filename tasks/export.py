@@ -17,8 +17,8 @@ from tasks.claims import Claims
 from tasks.dataset import make_request
 from tasks.engine.export import export_native
 from tasks.engine.fake import export_fake
-from tasks.engine.faster_transformer import Operators, export_faster_transformer
-from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER
+from tasks.engine.faster_transformer.export import Operators, export_faster_transformer
+from tasks.engine.faster_transformer.reasons import FASTER_TRANSFORMER
 from tasks.engine.gate import REMEDY, let_through
 from tasks.engine.tuning import tune_export
 from tasks.errors import ExportError, WorkerError

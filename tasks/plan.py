@@ -14,9 +14,9 @@ from typing import Any
 
 from tasks.engine.contract import FASTER_TRANSFORMER_VERSION, NATIVE_VERSION
 from tasks.engine.fake import FAKE_VERSION
-from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER, choose_engine
-from tasks.engine.half_precision import HALF_VERSION
-from tasks.engine.tensorrt import TENSORRT_VERSION, ShapeRange
+from tasks.engine.faster_transformer.reasons import FASTER_TRANSFORMER, choose_engine
+from tasks.engine.gpu.tensorrt import TENSORRT_VERSION, ShapeRange
+from tasks.engine.half.precision import HALF_VERSION
 from tasks.model_files import hash_model, hash_tokenizer
 from tasks.passage_kinds import identify
 from tasks.settings import DecodeSettings, Settings

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tasks import model_files
-from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER, choose_engine
-from tasks.engine.faster_transformer_reasons import find_faults as find_faster_transformer_faults
+from tasks.engine.faster_transformer.reasons import FASTER_TRANSFORMER, choose_engine
+from tasks.engine.faster_transformer.reasons import find_faults as find_faster_transformer_faults
 from tasks.errors import Fault, PreflightError
 from tasks.passage_kinds import find_fault
 from tasks.settings import Settings

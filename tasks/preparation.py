@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tasks.doctor import find_machine_faults
-from tasks.engine.faster_transformer_reasons import FASTER_TRANSFORMER
+from tasks.engine.faster_transformer.reasons import FASTER_TRANSFORMER
 from tasks.model import get_model
 from tasks.plan import Plan, make_plan, open_store
 from tasks.preflight import check

@@ -234,7 +234,7 @@ class PredictSettings(Section):
     def device_names(self) -> tuple[str, ...]:
         """The devices to start a worker on, in order; of `all`, those that the driver tells of."""
         if self.devices == ALL:
-            from tasks.engine.gpus import name_gpus
+            from tasks.engine.gpu.driver import name_gpus
 
             return name_gpus()
         return self.devices or (self.device,)

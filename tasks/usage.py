@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
-from tasks.engine.gpu_usage import GpuWatch
+from tasks.engine.gpu.usage import GpuWatch
 from tasks.errors import DeviceError
 
 logger = logging.getLogger("wenti.usage")

@@ -20,7 +20,7 @@ from tasks.engine.batch import Row
 from tasks.engine.contract import Contract, read_contract
 from tasks.engine.export import made_up_rows
 from tasks.engine.fake import FakeDetokenizer, load_fake
-from tasks.engine.one_gpu import see_only
+from tasks.engine.gpu.one_gpu import see_only
 from tasks.engine.session import Session
 from tasks.engine.tokenizer import QuestionTokenizer
 from tasks.errors import StoppedError, WorkerError

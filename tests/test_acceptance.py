@@ -14,7 +14,7 @@ import pytest
 from tasks.acceptance.chain import Run, compare_questions, judge_questions
 from tasks.acceptance.checks import Check, State, carry_out
 from tasks.acceptance.variants import Variant
-from tasks.engine.gpus import look_at_gpus
+from tasks.engine.gpu.driver import look_at_gpus
 from tasks.errors import DeviceError, UnusableError, WentiError, WorkerError
 from tasks.tables import PREDICTIONS, REJECTS, commit_table
 from tests.finished_runs import prediction

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.engine.cuda_libraries import LIBRARIES
-from tasks.engine.library_alias import load_alias
+from tasks.engine.gpu.cuda_libraries import LIBRARIES
+from tasks.engine.gpu.library_alias import load_alias
 from tests.rehearsal import ROOT
 
 LOAD = """
 import ctypes
-from tasks.engine.cuda_libraries import find_missing, load_cuda_libraries
+from tasks.engine.gpu.cuda_libraries import find_missing, load_cuda_libraries
 print(*(library.name for library in find_missing()), sep=",")
 problems = load_cuda_libraries()
 print(len(problems), *problems)

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.child import call_in_child
-from tasks.engine.fat_binaries import Capability
-from tasks.engine.gpus import Gpu
-from tasks.engine.one_gpu import identify, see_only
+from tasks.engine.gpu.driver import Gpu
+from tasks.engine.gpu.fat_binaries import Capability
+from tasks.engine.gpu.one_gpu import identify, see_only
 from tasks.errors import DeviceError
 from tasks.pool import name_workers
 from tasks.runs import find_results
@@ -95,7 +95,7 @@ def two_cards(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 LOOK = """
 import json, os
-from tasks.engine.one_gpu import see_only
+from tasks.engine.gpu.one_gpu import see_only
 from tasks.settings import PredictSettings
 from tasks.usage import make_meter
 

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from tasks.capacity import estimate_space, judge_need
 from tasks.config import load_settings
 from tasks.doctor import diagnose
-from tasks.engine.memory import BESIDE_CPU, ModelSize, Need, batch_bytes, estimate_need, read_size
+from tasks.engine.gpu.memory import (
+    BESIDE_CPU,
+    ModelSize,
+    Need,
+    batch_bytes,
+    estimate_need,
+    read_size,
+)
 from tasks.settings import DecodeSettings, Settings
 from tests.rehearsal import ROOT
 from tests.servers import free_port

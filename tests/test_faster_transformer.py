@@ -16,9 +16,9 @@ import pytest
 from tasks.child import call_in_child
 from tasks.engine.batch import Row, check_generated, pad_rows
 from tasks.engine.contract import Contract, read_contract
-from tasks.engine.faster_transformer import Operators, export_faster_transformer
-from tasks.engine.faster_transformer_operator import load_operator
-from tasks.engine.paddlenlp_fixes import transferring_plain_tensors
+from tasks.engine.faster_transformer.export import Operators, export_faster_transformer
+from tasks.engine.faster_transformer.operator import load_operator
+from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
 from tasks.engine.runtime import Untyped, import_paddle, import_paddlenlp, quiet
 from tasks.engine.session import Session
 from tasks.errors import ExportError, PreflightError

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine.faster_transformer_reasons import (
+from tasks.engine.faster_transformer.reasons import (
     choose_engine,
     kernel_reasons,
     library_faults,
@@ -20,8 +20,8 @@ from tasks.engine.faster_transformer_reasons import (
     parallel_faults,
     shape_reasons,
 )
-from tasks.engine.faster_transformer_toolchain import Toolchain, find_toolchain, judge_toolchain
-from tasks.engine.fat_binaries import Kernels
+from tasks.engine.faster_transformer.toolchain import Toolchain, find_toolchain, judge_toolchain
+from tasks.engine.gpu.fat_binaries import Kernels
 from tasks.plan import Plan
 from tasks.settings import DecodeSettings, DeviceKind, ExportSettings, PredictSettings, Settings
 from tests.planned_jobs import plan_job, write_job

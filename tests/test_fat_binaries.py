@@ -8,7 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tasks.engine.fat_binaries import BINARY, CONTAINER, ENTRY, MAGIC, PTX, Kernels, read_kernels
+from tasks.engine.gpu.fat_binaries import (
+    BINARY,
+    CONTAINER,
+    ENTRY,
+    MAGIC,
+    PTX,
+    Kernels,
+    read_kernels,
+)
 
 Build = Callable[[bytes], Path]
 

@@ -22,9 +22,9 @@ from tasks.engine.gate import (
     compare,
     find_problems,
 )
-from tasks.engine.parameters import Weight, change_weights
-from tasks.engine.programs import read_program
-from tasks.engine.tensorrt import SHAPES_FILE, ShapeRange
+from tasks.engine.gpu.tensorrt import SHAPES_FILE, ShapeRange
+from tasks.engine.half.parameters import Weight, change_weights
+from tasks.engine.half.programs import read_program
 from tasks.engine.tuning import tune_export
 from tasks.errors import ExportError, InputError
 from tasks.export import export_model

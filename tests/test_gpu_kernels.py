@@ -10,11 +10,11 @@ import pytest
 from tasks.engine.batch import pad_rows
 from tasks.engine.contract import read_contract
 from tasks.engine.export import export_native, made_up_rows
+from tasks.engine.gpu.tensorrt import ShapeRange
+from tasks.engine.half.programs import Variables, arguments, has_block, protobuf, read_program
 from tasks.engine.predictor import WRONG_PASSES, _config
-from tasks.engine.programs import Variables, arguments, has_block, protobuf, read_program
 from tasks.engine.runtime import Untyped, import_paddle
 from tasks.engine.session import to_arrays
-from tasks.engine.tensorrt import ShapeRange
 from tasks.engine.tuning import tune_export
 from tasks.settings import DecodeSettings, PredictSettings
 from tests.engine_reference import Recipe, make_checkpoint

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.child import call_in_child
-from tasks.engine.cuda_libraries import LIBRARIES, find_missing
+from tasks.engine.gpu.cuda_libraries import LIBRARIES, find_missing
 from tasks.engine.paddle_build import find_builds, find_kernels
 from tasks.engine.paddle_look import look_at_paddle
 from tests.rehearsal import ROOT, outside_environment

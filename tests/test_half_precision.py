@@ -12,10 +12,10 @@ import pytest
 from tasks.engine.batch import Batch, Generated, Row, pad_rows
 from tasks.engine.contract import MODEL_FILE, PARAMS_FILE, TensorSpec, read_contract
 from tasks.engine.export import export_native, save_graph
-from tasks.engine.half_on_cpu import run_halves_on_cpu
-from tasks.engine.half_precision import halve, halve_program
-from tasks.engine.parameters import read_weights
-from tasks.engine.programs import Variables, arguments, float_types, has_block, read_program
+from tasks.engine.half.on_cpu import run_halves_on_cpu
+from tasks.engine.half.parameters import read_weights
+from tasks.engine.half.precision import halve, halve_program
+from tasks.engine.half.programs import Variables, arguments, float_types, has_block, read_program
 from tasks.engine.runtime import Untyped, import_paddle
 from tasks.engine.session import Session
 from tasks.engine.tuning import tune_export

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tasks.engine.batch import pad_rows
 from tasks.engine.contract import Contract, read_contract
 from tasks.engine.export import export_native, made_up_rows
+from tasks.engine.gpu.tensorrt import SHAPES_FILE, ShapeRange, find_tensorrt_faults
+from tasks.engine.half.programs import read_program
 from tasks.engine.predictor import load_predictor
-from tasks.engine.programs import read_program
 from tasks.engine.session import Session
-from tasks.engine.tensorrt import SHAPES_FILE, ShapeRange, find_tensorrt_faults
 from tasks.engine.tuning import tune_export
 from tasks.errors import DeviceError
 from tasks.settings import DecodeSettings, PredictSettings

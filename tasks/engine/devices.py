@@ -6,8 +6,8 @@ import ctypes
 import os
 from collections.abc import Iterable, Sequence
 
-from tasks.engine.cuda_libraries import find_missing
-from tasks.engine.gpus import (
+from tasks.engine.gpu.cuda_libraries import find_missing
+from tasks.engine.gpu.driver import (
     KEY,
     OR_CPU,
     device_index,

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
-from tasks.engine.fat_binaries import Kernels, read_kernels
+from tasks.engine.gpu.fat_binaries import Kernels, read_kernels
 from tasks.errors import Fault
 
 GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"

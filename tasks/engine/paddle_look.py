@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tasks.engine.cuda_libraries import load_cuda_libraries
+from tasks.engine.gpu.cuda_libraries import load_cuda_libraries
 from tasks.engine.runtime import Untyped, import_paddle
 
 Version = tuple[int, ...]

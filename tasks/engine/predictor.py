@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tasks.engine.batch import Generated, no_scores
 from tasks.engine.contract import Contract
 from tasks.engine.devices import device_index
-from tasks.engine.faster_transformer_operator import load_operator
-from tasks.engine.half_on_cpu import run_halves_on_cpu
-from tasks.engine.programs import read_program, write_program
+from tasks.engine.faster_transformer.operator import load_operator
+from tasks.engine.half.on_cpu import run_halves_on_cpu
+from tasks.engine.half.programs import read_program, write_program
 from tasks.engine.runtime import Untyped, import_paddle, quiet
 from tasks.errors import DeviceError, OutOfMemoryError, StoreCorruptionError, WorkerError
 from tasks.settings import PredictSettings

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.engine.cuda_libraries import load_cuda_libraries
+from tasks.engine.gpu.cuda_libraries import load_cuda_libraries
 from tasks.engine.paddle_build import INSTALL
 from tasks.errors import InstallationError
 

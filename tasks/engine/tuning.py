@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from tasks.engine.contract import read_contract, write_contract
-from tasks.engine.half_precision import halve
-from tasks.engine.tensorrt import SHAPES_FILE, ShapeRange, suit_tensorrt
+from tasks.engine.gpu.tensorrt import SHAPES_FILE, ShapeRange, suit_tensorrt
+from tasks.engine.half.precision import halve
 
 
 def tune_export(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:

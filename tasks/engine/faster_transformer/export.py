@@ -16,13 +16,13 @@ from tasks.engine.contract import (
     write_contract,
 )
 from tasks.engine.export import make_contract, model_reasons, refuse, save_graph, try_export
-from tasks.engine.faster_transformer_operator import OPERATOR, load_operator
-from tasks.engine.faster_transformer_reasons import (
+from tasks.engine.faster_transformer.operator import OPERATOR, load_operator
+from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
+from tasks.engine.faster_transformer.reasons import (
     FASTER_TRANSFORMER,
     build_faults,
     shape_reasons,
 )
-from tasks.engine.paddlenlp_fixes import transferring_plain_tensors
 from tasks.engine.runtime import Untyped, import_paddlenlp, quiet
 from tasks.engine.text_tokenizer import load_text_tokenizer
 from tasks.errors import ExportError, describe_error
@@ -99,7 +99,7 @@ def _make_graph(
     from paddlenlp.ops import FasterUNIMOText
     from paddlenlp.ops.ext_utils import LOADED_EXT
 
-    from tasks.engine.faster_transformer_graph import FasterGraph
+    from tasks.engine.faster_transformer.graph import FasterGraph
 
     LOADED_EXT.setdefault(EXTENSION, [OPERATOR])  # or else it would load the library once more
     faster = FasterUNIMOText(

@@ -8,7 +8,7 @@ fast it is, cannot.
 
 from __future__ import annotations
 
-from tasks.engine.programs import (
+from tasks.engine.half.programs import (
     Variables,
     arguments,
     float_types,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.engine.gpus import device_index, look_at_gpus, seen_here
+from tasks.engine.gpu.driver import device_index, look_at_gpus, seen_here
 from tasks.errors import DeviceError
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.engine.parameters import Weight, change_weights
-from tasks.engine.programs import (
+from tasks.engine.half.parameters import Weight, change_weights
+from tasks.engine.half.programs import (
     Variables,
     arguments,
     float_types,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tasks.engine.gpus import Gpu, device_index, look_at_gpus, visible_gpus
+from tasks.engine.gpu.driver import Gpu, device_index, look_at_gpus, visible_gpus
 from tasks.errors import DeviceError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"

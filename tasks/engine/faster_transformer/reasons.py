@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.engine.export import decode_reasons
-from tasks.engine.faster_transformer_operator import OPERATOR
-from tasks.engine.faster_transformer_toolchain import find_toolchain, judge_toolchain
-from tasks.engine.fat_binaries import Capability, Kernels, name_architecture, read_kernels
-from tasks.engine.gpus import device_index, look_at_gpus, seen_here
+from tasks.engine.faster_transformer.operator import OPERATOR
+from tasks.engine.faster_transformer.toolchain import find_toolchain, judge_toolchain
+from tasks.engine.gpu.driver import device_index, look_at_gpus, seen_here
+from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture, read_kernels
 from tasks.errors import DeviceError, Fault
 from tasks.settings import DecodeSettings, Settings
 

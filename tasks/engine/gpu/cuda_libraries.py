@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tasks.engine.library_alias import load_alias
+from tasks.engine.gpu.library_alias import load_alias
 from tasks.engine.paddle_build import find_builds
 
 

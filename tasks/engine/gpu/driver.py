@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.engine.fat_binaries import Capability, Kernels, name_architecture
+from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture
 from tasks.errors import DeviceError
 from tasks.findings import Finding
 

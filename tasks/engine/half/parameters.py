@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.engine.programs import protobuf
+from tasks.engine.half.programs import protobuf
 from tasks.engine.runtime import Untyped
 from tasks.errors import StoreCorruptionError
 

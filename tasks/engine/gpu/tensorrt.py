@@ -15,8 +15,7 @@ from pathlib import Path
 
 from tasks.engine.batch import Row, pad_rows
 from tasks.engine.contract import Contract
-from tasks.engine.predictor import Predictor
-from tasks.engine.programs import (
+from tasks.engine.half.programs import (
     Variables,
     arguments,
     make_operator,
@@ -24,6 +23,7 @@ from tasks.engine.programs import (
     replace_operators,
     write_program,
 )
+from tasks.engine.predictor import Predictor
 from tasks.engine.runtime import Untyped, import_paddle, quiet
 from tasks.engine.session import to_arrays
 from tasks.errors import Fault

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.devices import judge_devices
-from tasks.engine.fat_binaries import Kernels
-from tasks.engine.gpus import (
+from tasks.engine.gpu.driver import (
     Gpu,
     Machine,
     judge_driver,
@@ -17,6 +16,7 @@ from tasks.engine.gpus import (
     look_at_gpus,
     visible_gpus,
 )
+from tasks.engine.gpu.fat_binaries import Kernels
 from tasks.errors import DeviceError
 
 PADDLES = Kernels(frozenset({(6, 1), (7, 0), (7, 5), (8, 0), (8, 6)}), frozenset())

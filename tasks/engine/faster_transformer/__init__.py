@@ -1,0 +1,1 @@
+"""PaddleNLP's FasterTransformer as an engine: its graph, its operator, every reason against it."""
