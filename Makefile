@@ -30,9 +30,10 @@ demo: $(INSTALLED)
 	@echo
 	@$(BIN)/wenti show latest -n 5
 
-# A file of tests stays in one process: its fixtures are runs and models.
+# A file of tests stays in one process: its fixtures are runs and models. Three processes on two
+# cores, because many tests wait for others' processes.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not ui and not gpu_wheel' --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not ui and not gpu_wheel' --numprocesses 3 --dist loadfile
 
 # WENTI_PICTURES=docs/pictures takes the pictures of the documentation anew.
 test-ui: $(INSTALLED)
