@@ -7,21 +7,21 @@ INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 GPU := build/gpu
 
-.PHONY: help demo test test-ui test-gpu-wheel gpu-acceptance soak bench bench-peers lint check install constraints \
-  constraints-gpu data clean
+.PHONY: help demo test test-ui test-gpu-wheel gpu-acceptance soak bench bench-peers lint check \
+  install constraints constraints-gpu data clean
 
 help:
-	@echo 'make demo         install, then generate questions for the sample passages'
-	@echo 'make test         install, then run the tests'
-	@echo 'make test-ui      install, then run the tests that drive a browser'
+	@echo 'make demo            install, then generate questions for the sample passages'
+	@echo 'make test            install, then run the tests'
+	@echo 'make test-ui         install, then run the tests that drive a browser'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs beside it, and test that on the CPU (7 GB)'
 	@echo 'make gpu-acceptance  on a machine with a GPU: try every engine, compare, measure; a page'
-	@echo 'make soak         disturb runs at random for MINUTES=20, and count what was lost'
-	@echo 'make bench        measure the native engine beside PaddleNLP (half an hour)'
-	@echo 'make bench-peers  the same beside transformers and CTranslate2, which it installs'
-	@echo 'make check        ruff, mypy and the tests: what CI runs'
-	@echo 'make data         make the sample passages and train the sample model again'
-	@echo 'make constraints  resolve the versions in constraints.txt anew'
+	@echo 'make soak            disturb runs at random for MINUTES=20, and count what was lost'
+	@echo 'make bench           measure the native engine beside PaddleNLP (half an hour)'
+	@echo 'make bench-peers     the same beside transformers and CTranslate2, which it installs'
+	@echo 'make check           ruff, mypy and the tests: what CI runs'
+	@echo 'make data            make the sample passages and train the sample model again'
+	@echo 'make constraints     resolve the versions in constraints.txt anew'
 
 demo: $(INSTALLED)
 	$(BIN)/wenti run configs/demo.yaml
