@@ -25,6 +25,8 @@ HIDDEN = -1e4
 
 def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
     options, rows = BenchOptions(**order["options"]), order["rows"]
+    if options.device != "cpu":
+        import_paddle()  # with the CUDA libraries that it needs
     if order["threads"] is not None:
         import_paddle().base.core.set_num_threads(order["threads"])
     import paddle
