@@ -47,14 +47,14 @@ class BenchOptions:
         only: the contenders that are measured.
     """
 
-    rows: int = 16
+    rows: int = 30
     generate_rows: int = 8
     length: int = 270
     uneven: bool = False
     beams: int = 6
     steps: int = 20
     threads: int = field(default_factory=available_cores)
-    batch_size: int = 16
+    batch_size: int = 32
     layers: int = 12
     hidden: int = 768
     vocab: int = 18000

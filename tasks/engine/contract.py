@@ -17,7 +17,7 @@ from tasks.settings import DecodeSettings
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "unimo_text.pdmodel"
 PARAMS_FILE = "unimo_text.pdiparams"
-NATIVE_VERSION = 2
+NATIVE_VERSION = 3
 """Raise it whenever the native engine's graph changes: old exports are then not reused."""
 
 FASTER_TRANSFORMER_VERSION = 1

@@ -155,6 +155,8 @@ def _config(
             # Paddle 2.6 uses oneDNN unless told not to. Its own memory layout would make the
             # loop copy every cache in every step.
             config.disable_mkldnn()
+        # Not in TensorRT's graphs: it refuses a variable that is written twice.
+        config.pass_builder().append_pass("inplace_op_var_pass")
     config.switch_ir_optim(True)
     config.enable_memory_optim()
     config.disable_glog_info()

@@ -97,22 +97,16 @@ def split_dense(program: Untyped) -> None:
 def _parts_of_dense(
     operator: Untyped, variables: Variables, block: Untyped, number: int
 ) -> list[Untyped]:
-    """Give activation(input weight + bias) as operators of their own."""
+    """Give input weight + bias as operators of their own."""
     taken, given = dict(arguments(operator.inputs)), dict(arguments(operator.outputs))["Out"]
-    attributes = {one.name: one for one in operator.attrs}
-    activation, last = attributes["activation_type"].s, attributes["in_num_col_dims"].i
-    made = variables.type_of(given) or 0
-    product, total = f"{given}.product{number}", f"{given}.sum{number}" if activation else given
-    for name in {product, total} - {given}:
-        variables.make_like(given, name, made, block)
+    last = {one.name: one for one in operator.attrs}["in_num_col_dims"].i
+    product = f"{given}.product{number}"
+    variables.make_like(given, product, variables.type_of(given) or 0, block)
     factors, addends = {"X": taken["Input"], "Y": taken["W"]}, {"X": product, "Y": taken["Bias"]}
-    parts = [
+    return [
         make_operator("matmul_v2", factors, {"Out": product}, trans_x=False, trans_y=False),
-        make_operator("elementwise_add", addends, {"Out": total}, axis=last),
+        make_operator("elementwise_add", addends, {"Out": given}, axis=last),
     ]
-    if activation:
-        parts.append(make_operator(activation, {"X": total}, {"Out": given}))
-    return parts
 
 
 def collect_shapes(folder: Path, contract: Contract, corners: Iterable[tuple[int, int]]) -> None:
