@@ -138,7 +138,7 @@ def dense(hidden: Tensor, linear: nn.Linear) -> Tensor:
     """Give hidden weight + bias, for float32 [B, N, E], as one operator.
 
     Paddle Inference's passes would make it of two, but they do not look into a loop. The operator
-    could also do relu; on the CPU that takes three times as long as relu by itself.
+    could also do relu; on the CPU that takes several times as long as relu by itself.
     """
     from paddle.base.layer_helper import LayerHelper
 
