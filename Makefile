@@ -8,7 +8,7 @@ PEERS := build/peers
 GPU := build/gpu
 
 .PHONY: help demo test test-ui test-gpu-wheel gpu-acceptance soak bench bench-peers lint check \
-  install constraints constraints-gpu data clean
+  install reference constraints constraints-gpu data clean
 
 help:
 	@echo 'make demo            install, then generate questions for the sample passages'
@@ -21,6 +21,7 @@ help:
 	@echo 'make bench-peers     the same beside transformers and CTranslate2, which it installs'
 	@echo 'make check           ruff, mypy and the tests: what CI runs'
 	@echo 'make data            make the sample passages and train the sample model again'
+	@echo 'make reference       write the page of config keys again: docs/configuration.md'
 	@echo 'make constraints     resolve the versions in constraints.txt anew'
 
 demo: $(INSTALLED)
@@ -52,12 +53,12 @@ $(GPU)/.installed: pyproject.toml constraints-gpu.txt
 
 # Paddle for GPUs is installed only where there is one. ACCEPT='--decoding-lib …' gives options.
 gpu-acceptance: $(INSTALLED)
-	@$(BIN)/python -m flows.acceptance build/gpu-acceptance --look
+	@$(BIN)/python -m tasks.acceptance build/gpu-acceptance --look
 	@$(MAKE) --no-print-directory $(GPU)/.installed
-	$(GPU)/bin/python -m flows.acceptance build/gpu-acceptance $(ACCEPT)
+	$(GPU)/bin/python -m tasks.acceptance build/gpu-acceptance $(ACCEPT)
 
 soak: $(INSTALLED)
-	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+	$(BIN)/python -m tests.support.soak --minutes $(MINUTES)
 
 # Figures for docs/benchmarks.md; quiet machines only.
 bench: $(INSTALLED)
@@ -103,6 +104,10 @@ constraints-gpu:
 	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu,tools]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-gpu.txt
+
+# The page of config keys, made from the settings themselves.
+reference: $(INSTALLED)
+	$(BIN)/python -m tasks.config.reference > docs/configuration.md
 
 data: $(INSTALLED)
 	$(BIN)/python data/make_passages.py

@@ -11,7 +11,7 @@ import yaml
 from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Schedule
 
-from flows.serving import ServingRunner
+from flows.server.runner import ServingRunner
 from tasks.errors import ConfigError, Fault
 
 logger = logging.getLogger("wenti.deployments")

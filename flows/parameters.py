@@ -14,8 +14,9 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
-from tasks.config import allowed, list_configs
-from tasks.settings import Settings
+from tasks.config.describe import allowed
+from tasks.config.loading import list_configs
+from tasks.config.settings import Settings
 
 SHOWN_TYPES = {"boolean", "string"}  # a form draws a switch, a choice or a line for them
 

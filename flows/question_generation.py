@@ -10,29 +10,47 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
+from flows.artifacts import failed_state, final_state, rows_bar, show_results, show_shards
 from flows.parameters import AS_IN_THE_CONFIG, Config, Overrides
-from flows.run_page import failed_state, final_state, rows_bar, show_results, show_shards
-from flows.running import flow_run_id, name_rerun, name_run, scheduled_day, send_logs
-from tasks.aggregate import aggregate_task
-from tasks.changes import describe_changes, find_previous
-from tasks.child import stop_children
-from tasks.config import find_config, load_settings
-from tasks.dataset import load_task
+from flows.prepare import prepared
+from flows.run_context import flow_run_id, scheduled_day, send_logs
+from tasks.aggregate.partial import raise_if_failed
+from tasks.aggregate.task import aggregate_task
+from tasks.config.loading import find_config, load_settings
+from tasks.config.paths import with_date
 from tasks.errors import StorageError, WentiError, describe_error
-from tasks.export import export_task
-from tasks.jobs import Selection, plan_jobs
-from tasks.partial import raise_if_failed
-from tasks.paths import with_date
-from tasks.plan import Plan
-from tasks.predict import predict_missing
-from tasks.preparation import prepared
-from tasks.progress import Several, listener
-from tasks.reruns import parse_shards, plan_rerun
-from tasks.runs import Run
-from tasks.store import Store
+from tasks.export.task import export_task
+from tasks.load.task import load_task
+from tasks.operations.rerun import parse_shards, plan_rerun
+from tasks.plan.changes import describe_changes
+from tasks.plan.plan import Plan
+from tasks.predict.jobs import Selection, plan_jobs
+from tasks.predict.progress import Several, listener
+from tasks.predict.task import predict_missing
+from tasks.processes import stop_children
+from tasks.runs.find import find_previous
+from tasks.runs.run import Run
+from tasks.store.layout import Store
 
 logger = logging.getLogger("wenti.flow")
+
+
+def name_run() -> str:
+    """Give a run's name in the UI, such as question-generation/dureader_qg/2026-11-23/3f9a."""
+    parameters = flow_run.parameters
+    day = parameters.get("day") or scheduled_day()
+    return _name(Path(parameters["config"]).stem, str(day))
+
+
+def name_rerun() -> str:
+    """Give a rerun's name in the UI, such as rerun/20261123-010003-ab12cd/3f9a."""
+    return _name(Path(flow_run.parameters["run"]).name)
+
+
+def _name(*parts: str) -> str:
+    return "/".join((flow_run.flow_name, *parts, flow_run.id[-4:]))
 
 
 # No retries of a whole run, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: shards have their own, and

@@ -27,11 +27,8 @@ A message says what is wrong, where, and what to do about it.
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 
 class WentiError(Exception):
@@ -159,31 +156,3 @@ class ShardsFailedError(WentiError):
 def describe_error(error: BaseException) -> str:
     """Give an error as one text, also one that says nothing."""
     return f"{type(error).__name__}: {error}"
-
-
-_STORAGE_REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space or choose another place",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.EACCES: "permission denied; choose another place or change its owner",
-    errno.EPERM: "permission denied; choose another place or change its owner",
-    errno.EIO: "the disk failed; try again, check it, or choose another place",
-    errno.ENOLCK: "this file system has no locks; choose another place",
-    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another place",
-}
-
-
-@contextmanager
-def storage_faults(path: Path, setting: str) -> Iterator[None]:
-    """Turn the operating system's refusals to write under `path` into a `StorageError`.
-
-    `setting` is the config key that moves `path` elsewhere. Other errors pass unchanged.
-    """
-    try:
-        yield
-    except OSError as error:
-        remedy = _STORAGE_REMEDIES.get(error.errno or 0)
-        if remedy is None:
-            raise
-        kind = DiskError if error.errno == errno.EIO else StorageError
-        raise kind(f"cannot write {path}: {remedy} with `{setting}`") from error

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
-from tasks.loading import LoadRequest
-from tasks.overrides import parse_overrides
-from tasks.store import Store
-from tests.load_requests import make_request, write_vocabulary
-from tests.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
-from tests.shelf import Shelf
+from tasks.config.overrides import parse_overrides
+from tasks.load.dataset import LoadRequest
+from tasks.store.layout import Store
+from tests.support.commands import RunFlow, made_once
+from tests.support.load_requests import make_request, write_vocabulary
+from tests.support.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
+from tests.support.shelf import Shelf
 
 # Before anything imports Prefect or Paddle.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
-# The tests run in two processes, and on small matrices a second thread mostly spins.
+# No test fails because a machine is busy.
+hypothesis.settings.register_profile("wenti", deadline=None)
+hypothesis.settings.load_profile("wenti")
+# The tests run in several processes, and on small matrices a second thread mostly spins.
 os.environ["OMP_NUM_THREADS"] = "1"
-
-RunFlow = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
@@ -51,20 +53,6 @@ def run_demo(prefect_server: None) -> RunFlow:
         return question_generation(str(ROOT / "configs/demo.yaml"), overrides=values)
 
     return run
-
-
-def made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Give a folder that the first of the processes which run the tests has filled."""
-    base = folders.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            shutil.rmtree(folder, ignore_errors=True)  # half made: the test that began it failed
-            folder.mkdir()
-            make(folder)
-            (folder / "done").touch()
-    return folder
 
 
 @pytest.fixture(scope="session")

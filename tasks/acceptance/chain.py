@@ -12,12 +12,12 @@ from typing import Any
 
 from tasks.acceptance.checks import Check
 from tasks.acceptance.variants import Variant
-from tasks.bench.contender import ROOT
-from tasks.comparison import read_rows
+from tasks.bench.contenders.contender import ROOT
 from tasks.errors import UnusableError, WentiError, WorkerError
-from tasks.outputs import PREDICTIONS_FILE
-from tasks.pairing import Kind, pair_rows
-from tasks.tables import read_batches
+from tasks.operations.compare import read_rows
+from tasks.operations.pairing import Kind, pair_rows
+from tasks.runs.results import PREDICTIONS_FILE
+from tasks.store.tables import read_batches
 
 CONFIG = ROOT / "configs/demo.yaml"
 SHOWN = 5  # questions that differ

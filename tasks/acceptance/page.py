@@ -15,7 +15,7 @@ CLASSES = {"passed": "good", "failed": "bad", "not run": "warn", "told": ""}
 
 def render(result: Mapping[str, Any]) -> str:
     """Give the page of `result`, which is what the JSON file holds."""
-    style = (report.PARTS / "page.css").read_text(encoding="utf-8")
+    style = (report.TEMPLATES / "page.css").read_text(encoding="utf-8")
     template = report.make_environment(HERE).get_template("page.html.j2")
     return template.render(
         result=result,

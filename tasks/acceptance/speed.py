@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tasks.bench.contender import Contender, module_command
+from tasks.bench.contenders.contender import Contender, module_command
 from tasks.bench.options import SPECIAL_TOKENS, BenchOptions
 from tasks.bench.words import make_words
 from tasks.bench.workload import SEED, make_rows, row_lengths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.engine.gate import LEAST_SHARE
+from tasks.engine.export.equivalence import LEAST_SHARE
 
 ENGINES = ("native", "faster_transformer")
 PRECISIONS = ("fp32", "fp16")

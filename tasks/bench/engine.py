@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tasks.bench.contender import Contender, module_command
+from tasks.bench.contenders.contender import Contender, module_command
 from tasks.bench.machine import describe_machine, processor_ticks
 from tasks.bench.operations import count_operations
 from tasks.bench.options import SPECIAL_TOKENS, BenchOptions, check_options

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.bench.options import available_cores
-from tasks.plan import paddle_version
+from tasks.engine.paddle.installation import describe_paddle
 
 STEAL = 7
 """The place of stolen time behind `cpu`: user, nice, system, idle, iowait, irq, softirq, steal."""
@@ -24,7 +24,7 @@ def describe_machine() -> dict[str, Any]:
         "memory": _first("/proc/meminfo", "MemTotal"),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "paddle": paddle_version(),
+        "paddle": describe_paddle(),
         **{name: version(name) for name in PACKAGES},
     }
 

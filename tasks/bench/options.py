@@ -12,7 +12,8 @@ from tasks.bench.words import MOST
 from tasks.errors import UnusableError
 
 if TYPE_CHECKING:  # the command line reads the defaults here, and has to answer at once
-    from tasks.settings import DecodeSettings, PredictSettings
+    from tasks.config.settings import DecodeSettings, PredictSettings
+
 
 CONTENDERS = ("example", "tuned", "native", "products")
 """The example's way, the same with the native engine's settings, the native engine, the floor."""
@@ -75,7 +76,7 @@ class BenchOptions:
     @property
     def decode(self) -> DecodeSettings:
         """The search."""
-        from tasks.settings import DecodeSettings
+        from tasks.config.settings import DecodeSettings
 
         shortest = min(DecodeSettings().min_dec_len, self.steps)
         return DecodeSettings(num_beams=self.beams, max_dec_len=self.steps, min_dec_len=shortest)
@@ -83,7 +84,7 @@ class BenchOptions:
     @property
     def predict(self) -> PredictSettings:
         """How the native engine is run."""
-        from tasks.settings import PredictSettings
+        from tasks.config.settings import PredictSettings
 
         return PredictSettings(
             devices=(self.device,), cpu_threads=self.threads, batch_size=self.batch_size

@@ -11,17 +11,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tasks.bench.contender import Contender, module_command
+from tasks.bench.contenders.contender import Contender, module_command
+from tasks.bench.contenders.peer import POSITIONS
 from tasks.bench.engine import build
 from tasks.bench.machine import describe_machine
 from tasks.bench.options import BenchOptions, check_options
-from tasks.bench.peer import POSITIONS
 from tasks.bench.workload import make_rows, row_lengths
 from tasks.errors import UnusableError
 
 logger = logging.getLogger("wenti")
 
-SCRIPT = Path(__file__).with_name("peer.py")
+SCRIPT = Path(__file__).parent / "contenders/peer.py"
 BATCH_SIZES = (8, 16)
 PEERS: dict[str, dict[str, str]] = {
     "transformers": {"kind": "transformers"},

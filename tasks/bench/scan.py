@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tasks.bench.contender import Contender, module_command
+from tasks.bench.contenders.contender import Contender, module_command
 from tasks.bench.engine import build
 from tasks.bench.machine import describe_machine
 from tasks.bench.operations import count_operations

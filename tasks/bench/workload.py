@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from tasks.bench.options import SPECIAL_TOKENS, BenchOptions
-from tasks.shards import plan_batches
+from tasks.engine.batch import plan_batches
 
 EXAMPLE_BATCH_SIZE = 8
 """Rows of a batch of the example, in the file's order: its 16, halved by the example itself."""

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.engine.contract import Contract
+from tasks.engine.contract import (
+    Contract,
+)
 from tasks.errors import BadOutputError
 
 Int32 = NDArray[np.int32]
@@ -173,3 +175,40 @@ def symbolic_shape_matches(shape: Sequence[int | str], array: NDArray[Any], batc
         isinstance(size, str) or size == actual
         for size, actual in zip(expected, array.shape, strict=True)
     )
+
+
+def probe_rows(contract: Contract) -> list[Row]:
+    """Give a few rows of made-up tokens, the longest as long as the model allows up to 32."""
+    special = contract.special_tokens
+    longest = min(32, contract.longest_row)
+    lengths = sorted({2, 5, longest} & set(range(2, longest + 1)))
+    reserved = {special.unk, special.pad, special.bos, special.eos}
+    words = [token for token in range(contract.vocab_size) if token not in reserved]
+    return [
+        Row(
+            [words[place * 7 % len(words)] for place in range(length - 1)] + [special.bos],
+            [0] * (length - 1) + [1 % contract.type_vocab_size],
+        )
+        for length in lengths
+    ]
+
+
+def plan_batches(
+    lengths: Sequence[int], batch_size: int, max_tokens_per_batch: int
+) -> list[list[int]]:
+    """Group row positions into batches of similar length, longest first.
+
+    `lengths` are in tokens. A batch has at most `batch_size` rows and, padded to its longest row,
+    at most `max_tokens_per_batch` tokens; a row that is longer than that is a batch of its own.
+    Every position is in exactly one batch. Longest first, so that a batch that does not fit into
+    the device's memory shows at once.
+    """
+    batches: list[list[int]] = []
+    room = 0
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        if room == 0:
+            batches.append([])
+            room = min(batch_size, max(1, max_tokens_per_batch // lengths[position]))
+        batches[-1].append(position)
+        room -= 1
+    return batches

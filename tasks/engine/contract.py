@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from tasks.config.settings import DecodeSettings
 from tasks.errors import StoreCorruptionError
-from tasks.settings import DecodeSettings
 
 CONTRACT_FILE = "contract.json"
 MODEL_FILE = "unimo_text.pdmodel"

@@ -19,17 +19,11 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from tasks.config.settings import DecodeSettings
 from tasks.engine.batch import Batch, Generated, Int32, check_generated
-from tasks.engine.checkpoint import VOCAB_FILE
-from tasks.engine.contract import (
-    Contract,
-    SpecialTokens,
-    input_specs,
-    output_specs,
-    write_contract,
-)
+from tasks.engine.contract import Contract, SpecialTokens, input_specs, output_specs, write_contract
+from tasks.engine.models.checkpoint import VOCAB_FILE
 from tasks.errors import OutOfMemoryError
-from tasks.settings import DecodeSettings
 
 FAKE_VERSION = 1
 FAULTS_VARIABLE = "WENTI_FAKE_FAULTS"

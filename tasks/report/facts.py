@@ -10,12 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from tasks.journal import JOURNAL_FILE, ShardHistory, read_journal
-from tasks.outputs import PREDICTIONS_FILE
-from tasks.partial import METADATA_KEY
-from tasks.parts import REJECTS_FILE
+from tasks.load.parts import REJECTS_FILE
 from tasks.report.rows import Rows, read_rows
-from tasks.tables import read_batches
+from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
+from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
+from tasks.store.tables import read_batches
 
 EXAMPLES = 5  # of each reason
 

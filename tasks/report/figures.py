@@ -8,12 +8,12 @@ from itertools import accumulate
 
 import numpy as np
 
-from tasks.journal import ShardHistory
 from tasks.report import charts
 from tasks.report.bins import PERCENT_BINS, Values, make_bins
 from tasks.report.charts import Chart
+from tasks.report.formatting import count, decimal, percent, time_unit
 from tasks.report.rows import Figures
-from tasks.report.words import count, decimal, percent, time_unit
+from tasks.runs.journal import ShardHistory
 
 Shards = Mapping[int, ShardHistory]
 

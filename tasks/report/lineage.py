@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.settings import Settings
+from tasks.config.settings import Settings
 
 Record = Mapping[str, Any]
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.journal import ShardHistory
+from tasks.escaping import shorten, visible
 from tasks.report import lineage, rows
 from tasks.report.facts import Facts
 from tasks.report.figures import draw_distributions, draw_speed, rate
+from tasks.report.formatting import FILTERS
 from tasks.report.timeline import draw_timeline
-from tasks.report.words import FILTERS
-from tasks.texts import shorten, visible
+from tasks.runs.journal import ShardHistory
 
-PARTS = Path(__file__).parent
+TEMPLATES = Path(__file__).parent / "templates"
 MOST_SHARDS = 1000  # in the table
 
 
@@ -30,8 +30,9 @@ def render(facts: Facts) -> str:
         "sacreBLEU-zh": metrics["sacrebleu_signature"],
         "BLEU of a question": facts.rows.figures.bleu_signature,
     }
-    style, script = ((PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    page = make_environment(PARTS).get_template("page.html.j2")
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    page = make_environment(TEMPLATES).get_template("page.html.j2")
     return page.render(
         facts=facts,
         record=record,

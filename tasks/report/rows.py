@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasks.evaluation.scores import sentence_bleu
 from tasks.report.bins import Values
-from tasks.report.bleu import sentence_bleu
-from tasks.tables import read_batches, read_places, spaced
+from tasks.store.tables import read_batches, read_places, spaced
 
 MOST_SAMPLES = 1000
 MOST_SCORED = 20_000  # rows that get a BLEU of their own

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.journal import ShardHistory
 from tasks.report.charts import Tick, time_ticks
-from tasks.report.words import duration, plural, time_unit
+from tasks.report.formatting import duration, plural, time_unit
+from tasks.runs.journal import ShardHistory
 
 NARROWEST = 0.4  # percent: what took no time is still seen
 

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.engine.checkpoint import LoadedCheckpoint, load_checkpoint
+from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import (
     FASTER_TRANSFORMER_VERSION,
     INPUTS,
@@ -15,18 +15,19 @@ from tasks.engine.contract import (
     output_specs,
     write_contract,
 )
-from tasks.engine.export import make_contract, model_reasons, refuse, save_graph, try_export
-from tasks.engine.faster_transformer.operator import OPERATOR, load_operator
-from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
-from tasks.engine.faster_transformer.reasons import (
+from tasks.engine.export.requirements import model_reasons, refuse
+from tasks.engine.export.saving import make_contract, save_graph, try_export
+from tasks.engine.faster_transformer.compatibility import (
     FASTER_TRANSFORMER,
     build_faults,
     shape_reasons,
 )
-from tasks.engine.runtime import Untyped, import_paddlenlp, quiet
-from tasks.engine.text_tokenizer import load_text_tokenizer
+from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
+from tasks.engine.models.checkpoint import LoadedCheckpoint, load_checkpoint
+from tasks.engine.paddle.custom_operators import OPERATOR, load_operator
+from tasks.engine.paddle.runtime import Untyped, import_paddlenlp, quiet
+from tasks.engine.tokenization.tokenizer import load_text_tokenizer
 from tasks.errors import ExportError, describe_error
-from tasks.settings import DecodeSettings
 
 LIBRARY_FILE = "libdecoding_op.so"
 EXTENSION = "FastGeneration"

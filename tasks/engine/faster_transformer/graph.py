@@ -8,9 +8,9 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
+from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
-from tasks.engine.runtime import Tensor, Untyped
-from tasks.settings import DecodeSettings
+from tasks.engine.paddle.runtime import Tensor, Untyped
 
 HIDDEN = -1e9
 """In an attention mask, as in the example's `batchify_fn`; whatever is not 0 is not seen."""

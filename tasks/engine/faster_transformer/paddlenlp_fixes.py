@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from tasks.engine.runtime import Tensor, import_paddle
+from tasks.engine.paddle.runtime import Tensor, import_paddle
 from tasks.errors import ExportError
 
 PADDLENLP = "2.8.1"

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.engine.paddle_build import CUDA, find_builds
+from tasks.engine.paddle.installation import CUDA, find_builds
 
 NEWEST_GCC = 11
 """CUDA 11.8's nvcc refuses a newer one (its installation guide for Linux, table 2)."""

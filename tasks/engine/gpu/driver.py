@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tasks.config.settings import ALL, PredictSettings
 from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture
 from tasks.errors import DeviceError
 from tasks.findings import Finding
@@ -206,6 +207,11 @@ def gigabytes(count: int) -> str:
 def seen_here(machine: Machine) -> list[Gpu]:
     """Give the GPUs of a machine that this process, and its children, see."""
     return visible_gpus(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def device_names(predict: PredictSettings) -> tuple[str, ...]:
+    """Return the devices to start a worker on, in order; for `all`, the GPUs of `name_gpus`."""
+    return name_gpus() if predict.devices == ALL else predict.devices or (predict.device,)
 
 
 def name_gpus() -> tuple[str, ...]:

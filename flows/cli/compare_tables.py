@@ -1,0 +1,160 @@
+"""What `wenti compare` prints: what differs, the metrics, changed questions side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from difflib import SequenceMatcher
+from typing import Any
+
+from rich.cells import chop_cells
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from tasks.escaping import visible
+from tasks.evaluation.bootstrap import RESAMPLES
+from tasks.operations.compare import Comparison, Metric
+from tasks.operations.pairing import Kind
+
+FEW_ROWS = 30
+LABEL_WIDTH = 11  # with the space behind it
+NAMES = {
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "sacrebleu_zh": "sacreBLEU-zh",
+}
+KINDS = {
+    Kind.SAME: "with the same question",
+    Kind.CHANGED: "with another question",
+    Kind.OTHER_INPUT: "with another passage or answer under the same id, not compared",
+    Kind.REJECTED_IN_A: "rejected in A only",
+    Kind.REJECTED_IN_B: "rejected in B only",
+    Kind.REJECTED_IN_BOTH: "rejected in both",
+    Kind.ONLY_IN_A: "in A only",
+    Kind.ONLY_IN_B: "in B only",
+}
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Say on a terminal's standard error that this takes a while; elsewhere nothing."""
+    with Console(stderr=True).status("scoring both runs …"):
+        yield
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Print which runs they are and what differs, then the metrics, then questions that changed."""
+    console = Console()
+    console.print(_overview(comparison))
+    console.print()
+    if comparison.metrics:
+        console.print(_tabulate(comparison.metrics))
+        console.print()
+    for sentence in _explain(comparison):
+        console.print(sentence, highlight=False)
+    for question in comparison.questions:
+        console.print()
+        console.print(_show(question, console.width))
+
+
+def _overview(comparison: Comparison) -> Table:
+    grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
+    same = comparison.a["folder"] == comparison.b["folder"]
+    _add(grid, "A", comparison.a["run_id"])
+    _add(grid, "B", comparison.b["run_id"] + (", the same run" if same else ""))
+    for number, cause in enumerate(_causes(comparison)):
+        _add(grid, "" if number else "A → B", cause)
+    counted = {kind: comparison.rows[kind] for kind in KINDS if comparison.rows[kind]}
+    width = len(str(max(counted.values(), default=0)))
+    for number, (kind, rows) in enumerate(counted.items()):
+        reasons = ", ".join(f"{why} {n}" for why, n in comparison.reasons.get(kind, {}).items())
+        text = f"{rows:>{width}} {KINDS[kind]}" + (f": {reasons}" if reasons else "")
+        _add(grid, "" if number else "rows", text)
+    return grid
+
+
+def _causes(comparison: Comparison) -> list[str]:
+    if comparison.causes is None:
+        return ["not known: an older Wenti made one of the runs"]
+    return comparison.causes or ["nothing: the same settings, passages, model and versions"]
+
+
+def _tabulate(metrics: list[Metric]) -> Table:
+    numbers = [Column(name, justify="right") for name in ("A", "B", "B − A", "95 % interval")]
+    table = Table("metric", *numbers, "", box=None, pad_edge=False)
+    for one in metrics:
+        interval = f"{one.low:+.2f} … {one.high:+.2f}"
+        scores = (f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}")
+        table.add_row(NAMES[one.name], *scores, interval, one.verdict)
+    return table
+
+
+def _explain(comparison: Comparison) -> Iterator[str]:
+    """Say in sentences what the figures are made of, and what is not shown."""
+    rows, changed = comparison.rows, comparison.rows[Kind.CHANGED]
+    if comparison.metrics:
+        yield (
+            f"Over {comparison.scored} rows that have the same reference in both runs; intervals "
+            f"of {RESAMPLES} paired bootstrap resamples: where one holds 0, it may be chance."
+        )
+        if comparison.scored < FEW_ROWS:
+            yield "So few rows make the interval narrower than it should be."
+    elif rows[Kind.SAME] + changed:
+        yield "There are no metrics: no row has the same reference in both runs."
+    else:
+        yield "There is nothing to compare: no row has questions in both runs."
+    if changed and comparison.questions:
+        order = "those that gained or lost most first" if comparison.metrics else "in input order"
+        yield f"\n{len(comparison.questions)} of {changed} changed questions, {order}:"
+    elif rows[Kind.SAME] and not changed:
+        yield "No question changed."
+
+
+def _show(question: Mapping[str, Any], width: int) -> Table:
+    """Give a changed question as a small block; in colour what only one of the two has."""
+    grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
+    width -= LABEL_WIDTH  # of cells; on two lines there is room for as many Chinese characters
+    passage = shorten_around(question["context"], question["answer"], width)
+    _add(grid, "id", question["id"] + _gain(question))
+    # Rich would end a line at each space, however little Chinese stands before it.
+    _add(grid, "passage", "\n".join(chop_cells(visible(passage), width)))
+    _add(grid, "answer", question["answer"])
+    if question["reference"] is not None:
+        _add(grid, "reference", question["reference"])
+    a, b = visible(question["question_a"]), visible(question["question_b"])
+    grid.add_row("A", _mark(a, b, "bold red"))
+    grid.add_row("B", _mark(b, a, "bold green"))
+    return grid
+
+
+def shorten_around(text: str, middle: str, longest: int) -> str:
+    """Give a text on one line, of `longest` characters at most, those around `middle`."""
+    line, middle = " ".join(text.split()), " ".join(middle.split())
+    if len(line) <= longest:
+        return line
+    spare = max(longest - 2 - len(middle), 0)
+    start = min(max(line.find(middle) - spare // 2, 0), len(line) - (longest - 2))
+    end = start + longest - 2
+    return "…" * (start > 0) + line[start:end] + "…" * (end < len(line))
+
+
+def _gain(question: Mapping[str, Any]) -> str:
+    a, b = question["bleu_a"], question["bleu_b"]
+    return "" if a is None else f"  BLEU {a:.1f} → {b:.1f} ({b - a:+.1f})"
+
+
+def _mark(text: str, other: str, style: str) -> Text:
+    """Give a text in which what `other` does not have is in a style."""
+    marked = Text(text)
+    for what, start, end, *_ in SequenceMatcher(None, text, other, False).get_opcodes():
+        if what != "equal":
+            marked.stylize(style, start, end)
+    return marked
+
+
+def _add(grid: Table, label: str, text: str) -> None:
+    grid.add_row(label, Text(visible(text)))

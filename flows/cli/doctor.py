@@ -1,0 +1,76 @@
+"""`wenti doctor`: what a config needs, and whether it is here, as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from tasks.config.settings import Settings
+from tasks.errors import ServerError
+from tasks.escaping import to_json, visible
+from tasks.findings import Finding
+
+STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Give everything that can be found out about running a config here."""
+    from tasks.doctor.diagnosis import diagnose
+
+    return [*diagnose(settings), judge_server()]
+
+
+def judge_server() -> Finding:
+    """Say whether Prefect's server can be used by a run; none is started."""
+    from flows.server.connection import find_server
+
+    try:
+        url = find_server()
+    except ServerError as error:
+        problem, _, remedy = str(error).rpartition("; ")
+        return Finding("Prefect", "fault", problem, remedy)
+    return Finding("Prefect", "ok", url or "each run starts a temporary server")
+
+
+def can_run(findings: Sequence[Finding]) -> bool:
+    """Tell whether nothing was found that keeps the config from running."""
+    return all(finding.state != "fault" for finding in findings)
+
+
+def findings_as_json(findings: Sequence[Finding]) -> str:
+    """Give the findings for programs."""
+    return to_json({"can_run": can_run(findings), "findings": [asdict(one) for one in findings]})
+
+
+def print_findings(findings: Sequence[Finding], name: str) -> None:
+    """Print the findings as a table, and what follows from them."""
+    what = Column("what", overflow="fold")
+    finding = Column("finding", no_wrap=True)
+    table = Table(finding, "state", what, "what to do", box=None, pad_edge=False)
+    for one in findings:
+        cells = [Text(visible(text)) for text in (one.what, one.state, one.seen, one.remedy)]
+        cells[1].stylize(STYLES[one.state])
+        table.add_row(*cells)
+    console = Console()
+    console.print(table)
+    console.print()
+    console.print(Text(visible(_conclude(findings, name))), soft_wrap=True)
+
+
+def _conclude(findings: Sequence[Finding], name: str) -> str:
+    faults, warnings = (
+        sum(finding.state == state for finding in findings) for state in ("fault", "warning")
+    )
+    if faults:
+        return f"{name} cannot run here: {_count(faults, 'fault')}"
+    if warnings:
+        return f"{name} can run here, with {_count(warnings, 'warning')}"
+    return f"all is well: wenti run {name}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,115 @@
+"""TODO: flows.cli.tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Column, Table
+from rich.text import Text
+
+from flows.summary import count_rows
+from tasks.escaping import visible
+from tasks.operations.gc import Garbage
+from tasks.operations.status import Status
+from tasks.operations.verify import Checked
+from tasks.runs.results import REPORT_FILE
+
+
+def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
+    """Add cells to a table as they are: a `str` would be read as markup, and `:smile:` drawn."""
+    table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
+
+
+def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Print how a run ended: rows, rejects, shards, scores, and where the results are."""
+    left_out = " (partial: their rows are rejects)" if metrics["partial"] else ""
+    shards = f"{metrics['shards_reused']} reused, {metrics['shards_made']} made, "
+    lines = {
+        "rows": count_rows(metrics),
+        "shards": f"{shards}{metrics['shards_failed']} failed{left_out}",
+        "scores": _scores(metrics),
+        "results": str(folder),
+        "report": str(folder / REPORT_FILE),
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, text in lines.items():
+        _add_row(table, name, text)
+    Console(soft_wrap=True).print(table)
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    if not metrics["references"]:
+        return "none: the passages have no reference questions"
+    named = {"BLEU-4": "bleu_4", "ROUGE-L": "rouge_l", "sacreBLEU-zh": "sacrebleu_zh"}
+    return ", ".join(f"{name} {metrics[key]:.2f}" for name, key in named.items())
+
+
+def print_status(status: Status) -> None:
+    """Print a table of the stages, one of the shards, and what is damaged."""
+    stages = Table("stage", "state", "rows", "fingerprint", box=None, pad_edge=False)
+    for stage in status.stages:
+        rows = "" if stage.rows is None else str(stage.rows)
+        _add_row(stages, stage.name, stage.state, rows, stage.fingerprint[:12])
+    console = Console()
+    console.print(stages)
+    if status.shards:
+        shards = Table("shard", "state", "rows", "attempts", "last error", box=None, pad_edge=False)
+        for shard in status.shards:
+            error = shard.last_error or ""
+            numbers = (str(shard.rows), str(shard.attempts))
+            _add_row(shards, str(shard.index), shard.state, *numbers, error)
+        console.print()
+        console.print(shards)
+    _print_damages(console, status.damages)
+
+
+def print_checked(checked: Sequence[Checked]) -> None:
+    """Print a table of the parts of a run, and what is wrong with them."""
+    table = Table("part", "state", "manifest", box=None, pad_edge=False)
+    for part in checked:
+        _add_row(table, part.part, part.state, Path(part.path).name)
+    console = Console()
+    console.print(table)
+    _print_damages(console, [part.problem for part in checked if part.problem])
+
+
+def print_garbage(garbage: Sequence[Garbage], is_removed: bool) -> None:
+    """Print what no run refers to, how much room it takes, and whether it was removed."""
+    console = Console(soft_wrap=True)
+    if not garbage:
+        console.print("nothing to remove")
+        return
+    table = Table("size", "why", "path", box=None, pad_edge=False)
+    for one in garbage:
+        _add_row(table, decimal(one.size), one.why, str(one.path))
+    console.print(table)
+    what = "removed" if is_removed else "to be removed; --delete removes it"
+    console.print(f"{decimal(sum(one.size for one in garbage))} {what}")
+
+
+def _print_damages(console: Console, damages: Sequence[str]) -> None:
+    for damage in damages:
+        console.print(Text(visible(f"damaged: {damage}")), soft_wrap=True)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows of a run, each as a small block."""
+    console = Console()
+    labels = {
+        "context": "passage",
+        "answer": "answer",
+        "question": "question",
+        "reference": "reference",
+    }
+    for row in rows:
+        grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
+        for name, label in labels.items():
+            if row[name] is not None:
+                style = "bold" if name == "question" else None
+                _add_row(grid, label, row[name], style=style)
+        console.print(grid)
+        console.print()

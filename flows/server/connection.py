@@ -1,0 +1,204 @@
+"""The Prefect server of a run: the one that is set up, or else Prefect's own temporary one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+
+from flows.server.diagnosis import (
+    describe,
+    explain,
+    explain_version,
+    is_compatible,
+    without_password,
+)
+from tasks.errors import ServerError
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.settings import Settings
+
+
+logger = logging.getLogger("wenti.server")
+
+LOOK_SECONDS = 5.0
+LOOK_PATIENCE_SECONDS = 10.0  # a server that takes longer for "I am ready" is away
+AWAY = (
+    "Prefect's server does not answer (%s); the work goes on, and what is made is kept; at its end "
+    "a run waits some minutes for the server"
+)
+
+# Prefect reads these when it is imported; what the user has set stays.
+PREFECT_DEFAULTS = {
+    # The temporary server migrates its database first; its own 20 s are few on a busy machine.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    # No usage data goes out from somebody's nightly job unasked.
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Prefect's own log lines would repeat ours on the console, and what it says of an event that it
+    # could not hand over, but will, is the whole event.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    # A call to a server that is away is tried again after 2, 4, 8 … 128 s: four minutes in all.
+    "PREFECT_CLIENT_MAX_RETRIES": "7",
+    # Besides the codes that Prefect knows: its server without its database says 500, and a proxy
+    # without its server 504.
+    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+    # Seconds between the signs of life by which an automation can tell a run that was killed.
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+}
+
+
+def set_defaults() -> None:
+    """Set what Prefect reads when it is imported."""
+    for name, value in PREFECT_DEFAULTS.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Import Prefect with our defaults and have a server for what runs in this block.
+
+    Raises:
+        ServerError: the server cannot be used, at the beginning or at the end.
+    """
+    _start_if_none()
+    try:
+        with _outages_told():
+            yield
+    except httpx.HTTPError as error:
+        raise ServerError(
+            f"Prefect's server went away ({describe(error)}); what was made is kept, and the same "
+            "command goes on from there once the server is back"
+        ) from error
+
+
+def find_server() -> str | None:
+    """Give the address of the server that is set up; None if there is none.
+
+    Raises:
+        ServerError: it cannot be used, or there is no place for a temporary one's database.
+    """
+    set_defaults()
+    from prefect.settings import get_current_settings
+
+    settings = get_current_settings()
+    url = settings.api.url
+    if not url:
+        _check_home(settings)
+        return None
+    with _impatient_client() as client:
+        _check(url, client)
+    return without_password(url)
+
+
+def _check_home(settings: Settings) -> None:
+    """Refuse a temporary server that would be started again and again for want of a database."""
+    database = settings.server.database.connection_url
+    is_in_home = database is not None and str(settings.home) in database.get_secret_value()
+    if is_in_home and not os.access(settings.home, os.W_OK):
+        raise ServerError(f"Prefect cannot write into {settings.home}; correct PREFECT_HOME")
+
+
+def _start_if_none() -> None:
+    if find_server() is not None:
+        return
+    logger.info("starting Prefect's temporary server; that takes some seconds")
+    thread = threading.Thread(target=_start_server, daemon=True)
+    thread.start()
+    thread.join()
+
+
+@contextmanager
+def _impatient_client() -> Iterator[SyncPrefectClient]:
+    """Give a client that does not try again, for calls from this thread."""
+    from prefect import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(httpx_settings={"timeout": LOOK_PATIENCE_SECONDS}, sync_client=True) as client,
+    ):
+        yield client
+
+
+def _check(url: str, client: SyncPrefectClient) -> None:
+    """Raise a `ServerError` that names the remedy if a run cannot use this server."""
+    import prefect
+
+    try:
+        _ask(client)
+        version = prefect.__version__ if _is_cloud(client) else client.api_version()
+    except (httpx.HTTPError, ValueError) as fault:
+        raise ServerError(explain(url, fault)) from fault
+    if not is_compatible(version, prefect.__version__):
+        raise ServerError(explain_version(url, version, prefect.__version__))
+
+
+def _ask(client: SyncPrefectClient) -> None:
+    """Raise an `httpx.HTTPError` if the server, or its database, does not answer."""
+    client.request("GET", "/health" if _is_cloud(client) else "/ready")
+
+
+def _is_cloud(client: SyncPrefectClient) -> bool:
+    from prefect.client.base import ServerType
+
+    return client.server_type is ServerType.CLOUD
+
+
+@contextmanager
+def _outages_told() -> Iterator[None]:
+    """Log when the server stops answering, and when it is back, as long as the block lasts."""
+    over = threading.Event()
+    thread = threading.Thread(target=_tell_outages, args=(over,), name="wenti server", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        # Python ends daemon threads by unwinding them; one that is in Prefect's client then, in
+        # code of Rust, aborts the process: exit code -6 of a run that went well.
+        thread.join()
+
+
+def _tell_outages(over: threading.Event) -> None:
+    is_away = False
+    while not over.wait(LOOK_SECONDS):
+        was_away, fault = is_away, _fault()
+        is_away = fault is not None
+        if over.is_set() or is_away == was_away:
+            continue
+        if fault is None:
+            logger.info("Prefect's server answers again")
+        else:
+            logger.warning(AWAY, describe(fault))
+
+
+def _fault() -> httpx.HTTPError | None:
+    """Ask over a new connection: the server closes one that was idle for some seconds."""
+    try:
+        with _impatient_client() as client:
+            _ask(client)
+    except httpx.HTTPError as fault:
+        return fault
+    return None
+
+
+def _start_server() -> None:
+    """Start the server where neither Ctrl-C nor the end of the terminal reaches it.
+
+    It is in the terminal's process group. If it died of the same signal as the flow, Prefect would
+    try for minutes to tell it that the flow has ended. A signal that is blocked in the thread that
+    starts a process is blocked in the process; Prefect ends its server by another one.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    SubprocessASGIServer().start()

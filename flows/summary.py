@@ -1,0 +1,126 @@
+"""How a run went, in tables and Markdown, for people who look at it in Prefect's UI."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.escaping import in_markdown, shorten, visible
+from tasks.predict.jobs import Prediction, ShardOutcome
+from tasks.report.lineage import Record, list_config
+from tasks.runs.journal import ShardHistory
+from tasks.runs.results import REPORT_FILE
+
+LONGEST_TEXT = 200  # characters
+LONGEST_ERROR = 80  # characters; the UI's table does not wrap them
+MOST_SHARDS = 1000  # rows of a table that a browser still shows at once
+STATES = ("reused", "made", "failed")
+UNTRIED = ShardHistory(state="", attempts=0)
+
+
+def count_shards(metrics: Mapping[str, Any]) -> str:
+    """Say how many shards a run reused, made and lacks, and what is missing because of that."""
+    text = _count_states({state: metrics[f"shards_{state}"] for state in STATES})
+    return f"{text}; {metrics['rows_missing']} rows are missing" if metrics["partial"] else text
+
+
+def count_rows(metrics: Mapping[str, Any]) -> str:
+    """Say how many rows came in, and what became of them."""
+    missing = metrics["rows_missing"]  # they are among the rejects
+    rejected = metrics["rejects"] - missing
+    text = f"{metrics['rows_in']} in, {metrics['predictions']} questions, {rejected} rejected"
+    return f"{text}, {missing} missing" if missing else text
+
+
+def count_outcomes(prediction: Prediction) -> str:
+    """Say how many shards were reused, made and failed, before there are metrics."""
+    return _count_states(Counter(outcome.state for outcome in prediction.outcomes))
+
+
+def _count_states(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{state} {counts[state]}" for state in STATES)
+
+
+def tabulate_shards(
+    outcomes: Iterable[ShardOutcome], histories: Mapping[int, ShardHistory]
+) -> list[dict[str, Any]]:
+    """Give a row for every shard, those that failed first, `MOST_SHARDS` at most."""
+    ordered = sorted(outcomes, key=lambda outcome: outcome.manifest is not None)
+    return [
+        _shard_row(one, histories.get(one.job.shard.index, UNTRIED))
+        for one in ordered[:MOST_SHARDS]
+    ]
+
+
+def _shard_row(outcome: ShardOutcome, history: ShardHistory) -> dict[str, Any]:
+    manifest = outcome.manifest
+    error = outcome.error or history.last_error or ""
+    recovered = "recovered: " if manifest and error else ""
+    return {
+        "shard": outcome.job.shard.index,
+        "state": outcome.state,
+        "last error": recovered + visible(shorten(error, LONGEST_ERROR)),
+        "rows": outcome.job.shard.rows,
+        "rejects": len(manifest.details["rejects"]) if manifest else None,
+        "attempts": history.attempts,
+        "seconds": history.seconds,
+        "device": history.device,
+    }
+
+
+def as_markdown(
+    metrics: Mapping[str, Any],
+    samples: Sequence[Mapping[str, Any]],
+    record: Record,
+    folder: Path,
+) -> str:
+    """Give a page about a run: figures, samples, settings that are not the default, its files.
+
+    Args:
+        metrics: what metrics.json holds.
+        samples: rows of predictions.parquet.
+        record: the run's run.json.
+        folder: the run's.
+    """
+    columns = ("context", "answer", "question", "reference")
+    tables = {
+        "Figures": _table(("", ""), _figures(metrics).items()),
+        "Samples": _table(
+            ("passage", *columns[1:]), ([row[name] for name in columns] for row in samples)
+        ),
+        "Settings that differ from the default": _table(
+            ("key", "value", "default"),
+            (
+                (f"{section}.{key.name}", key.value, key.default)
+                for section, keys in list_config(record).items()
+                for key in keys
+                if key.is_changed
+            ),
+        ),
+        "Results": _table(("", ""), (("folder", folder), ("report", folder / REPORT_FILE))),
+    }
+    return "\n\n".join(f"## {title}\n\n{table}" for title, table in tables.items())
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
+    scores = {"BLEU-4": "bleu_4", "ROUGE-L": "rouge_l", "sacreBLEU-zh": "sacrebleu_zh"}
+    is_partial = "partial: " if metrics["partial"] else ""
+    return {
+        "rows": count_rows(metrics),
+        "shards": f"{is_partial}{count_shards(metrics)}",
+        **{name: metrics[key] for name, key in scores.items() if metrics[key] is not None},
+        "rows a second": metrics["rows_per_second"],
+        "share of padding": metrics["padding_share"],
+        "seconds": ", ".join(f"{name} {took}" for name, took in metrics["stage_seconds"].items()),
+    }
+
+
+def _table(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [header, ["---"] * len(header), *([_cell(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    return "–" if value is None else in_markdown(shorten(str(value), LONGEST_TEXT))

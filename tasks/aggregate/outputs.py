@@ -1,0 +1,171 @@
+"""The files that a run leaves for its reader: the shards put together in input order."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.aggregate.partial import Missing
+from tasks.errors import StoreCorruptionError
+from tasks.load.parts import REJECTS_FILE
+from tasks.plan.plan import Plan
+from tasks.predict.jobs import Prediction, ShardOutcome
+from tasks.predict.shards import read_shard
+from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
+from tasks.store.files import commit_file, storage_faults
+from tasks.store.manifest import Manifest
+from tasks.store.tables import PREDICTIONS, REJECTS, commit_table, iterate_rows, read_batches
+
+PARTIAL_SUFFIX = ".partial"
+ROWS_AT_A_TIME = 8192
+
+
+def write_predictions(
+    plan: Plan, dataset: Manifest, prediction: Prediction, missing: Missing, folder: Path
+) -> None:
+    """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
+
+    The rows that are `missing` are rejects, and every file says that it is partial.
+
+    Raises:
+        StoreCorruptionError: input rows are not predictions plus rejects, each row once.
+    """
+    predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
+    unusable = plan.dataset.folder / REJECTS_FILE
+    commit_table(predictions, missing.mark(PREDICTIONS), join_shards(prediction.outcomes))
+    commit_table(
+        rejects, missing.mark(REJECTS), join_rejects(unusable, prediction.manifests, missing)
+    )
+    check_rows(predictions, rejects, dataset.details["rows_in"])
+    commit_text(
+        folder / LINES_FILE,
+        lambda: (as_line(row, bool(missing)) for row in iterate_rows(predictions)),
+    )
+    commit_marked(folder / TEXT_FILE, lambda: read_questions(predictions), missing)
+
+
+def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
+    """Give the columns of `tasks.tables.PREDICTIONS`, shard by shard, without those that failed.
+
+    Raises:
+        StoreCorruptionError: a shard's rows are not those of the dataset.
+    """
+    for outcome in outcomes:
+        if outcome.manifest is not None:
+            job = outcome.job
+            shard, rows = read_shard(job.folder, outcome.manifest, job.read_rows())
+            for name in ("context", "answer", "reference"):
+                shard = shard.append_column(name, rows[name])
+            yield from shard.select(PREDICTIONS.names).cast(PREDICTIONS).to_batches()
+
+
+def join_rejects(
+    of_dataset: Path, shards: Sequence[Manifest], missing: Missing
+) -> Iterator[pa.RecordBatch]:
+    """Give the rows that could not be loaded, broke the engine or are missing, in input order."""
+    of_shards = (reject for shard in shards for reject in shard.details["rejects"])
+    sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
+    merged = heapq.merge(*sources, key=itemgetter("row"))
+    while piece := list(islice(merged, ROWS_AT_A_TIME)):
+        yield pa.RecordBatch.from_pylist(piece, schema=REJECTS)
+
+
+def check_rows(predictions: Path, rejects: Path, rows_in: int) -> None:
+    """Check that the rows of both files together are those of the input, each of them once."""
+    numbers = sorted(row for path in (predictions, rejects) for row in _row_numbers(path))
+    if numbers != list(range(rows_in)):
+        raise StoreCorruptionError(
+            f"{predictions} and {rejects} together do not hold every input row once; "
+            "delete the dataset and the shards of this run from the store and run again"
+        )
+
+
+def read_questions(predictions: Path) -> Iterator[str]:
+    """Give the questions of predictions.parquet, one by one."""
+    return (row["question"] for row in iterate_rows(predictions))
+
+
+def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
+    """Give a prediction as a JSON line in the fields of dureader_qg, `question` being ours.
+
+    Of a result that lacks rows, each line that is there says so with `"partial": true`.
+    """
+    names = ("id", "context", "answer", "question", "reference")
+    line = {name: row[name] for name in names} | {"score": _rounded(row["score"])}
+    if row["alternatives"]:
+        others = row["alternatives"]
+        line["alternatives"] = [{**other, "score": _rounded(other["score"])} for other in others]
+    if is_partial:
+        line["partial"] = True
+    return json.dumps(line, ensure_ascii=False)
+
+
+def commit_text(
+    path: Path, lines: Callable[[], Iterator[str]], setting: str = "store.path"
+) -> None:
+    """Commit a text file, one line for each item of `lines()`."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(f"{line}\n" for line in lines())
+
+    commit_file(path, write, setting=setting)
+
+
+def commit_marked(
+    path: Path,
+    lines: Callable[[], Iterator[str]],
+    missing: Missing,
+    setting: str = "store.path",
+) -> None:
+    """Commit a text file; what is missing in it is told by a second one, `path`.partial.
+
+    That one is written before the text and removed after it, so that no moment shows a text without
+    all its rows as if it were whole.
+    """
+    mark = path.with_name(path.name + PARTIAL_SUFFIX)
+    if missing:
+        text = json.dumps({"partial": True, **missing.summary}, ensure_ascii=False, indent=2)
+        commit_text(mark, lambda: iter([text]), setting)
+    commit_text(path, lines, setting)
+    if not missing:
+        with storage_faults(mark, setting):
+            mark.unlink(missing_ok=True)
+
+
+def write_output(predictions: Path, output_path: Path, missing: Missing) -> None:
+    """Write the questions to `aggregate.output_path`, and references beside them if there are any.
+
+    The two files of the example's inference.py: `output_path` and `output_path`.reference.txt.
+    """
+    key = "aggregate.output_path"
+    commit_marked(output_path, lambda: read_questions(predictions), missing, key)
+    if any(row["reference"] for row in iterate_rows(predictions)):
+        commit_marked(
+            output_path.with_name(output_path.name + ".reference.txt"),
+            lambda: (_on_one_line(row["reference"]) for row in iterate_rows(predictions)),
+            missing,
+            key,
+        )
+
+
+def _on_one_line(reference: str | None) -> str:
+    """Keep line n of the references beside line n of the questions, whatever the text holds."""
+    return " ".join((reference or "").splitlines())
+
+
+def _rounded(score: float | None) -> float | None:
+    """Leave out the digits that a float32 does not have."""
+    return None if score is None else round(score, 6)
+
+
+def _row_numbers(path: Path) -> Iterator[int]:
+    for batch in read_batches(path, ["row"]):
+        yield from batch["row"].to_pylist()

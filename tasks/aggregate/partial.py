@@ -1,0 +1,92 @@
+"""Results without the shards that failed: when they are allowed, and what they lack."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.errors import ShardsFailedError
+from tasks.predict.jobs import Prediction, ShardOutcome
+from tasks.runs.results import METADATA_KEY
+
+SHARD_FAILED = "shard_failed"
+AGAIN = "the same command, or Retry on the run's page in Prefect"
+REMEDY = "run the same config again: it makes what is missing, and its results are whole"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """The shards that a result lacks because they failed; true if there are any."""
+
+    failed: tuple[ShardOutcome, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.failed)
+
+    @property
+    def rows(self) -> int:
+        """How many rows are missing."""
+        return sum(outcome.job.shard.rows for outcome in self.failed)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Which rows of the input are missing and why, for JSON."""
+        return {
+            "rows_missing": self.rows,
+            "shards": [_summarise(outcome) for outcome in self.failed],
+            "remedy": REMEDY,
+        }
+
+    def rejects(self) -> Iterator[dict[str, Any]]:
+        """Give the missing rows in the columns of `tasks.tables.REJECTS`, in input order."""
+        for outcome in self.failed:
+            why = {"reason": SHARD_FAILED, "detail": _reason(outcome)}
+            for row in outcome.job.read_rows().select(["row", "id"]).to_pylist():
+                yield {**row, "line": None, **why}
+
+    def mark(self, schema: pa.Schema) -> pa.Schema:
+        """Give the schema with the summary in its metadata, or as it is if nothing is missing."""
+        if not self:
+            return schema
+        return schema.with_metadata({METADATA_KEY: json.dumps(self.summary, ensure_ascii=False)})
+
+
+def raise_if_failed(prediction: Prediction, allow_partial: bool) -> None:
+    """Raise if shards failed, unless `allow_partial` is set and there is a result without them.
+
+    Raises:
+        ShardsFailedError: names every shard that failed, and why.
+    """
+    failed, can_go_on = prediction.failed, bool(prediction.manifests)
+    if not failed or (allow_partial and can_go_on):
+        return
+    remedy = (
+        f"the others are kept; {AGAIN}, makes what is missing; `aggregate.allow_partial` goes on "
+        "without it"
+        if can_go_on
+        else f"without any there is no result; once the cause is gone, {AGAIN}, makes them"
+    )
+    lines = [f"  shard {outcome.job.shard.index}: {_reason(outcome)}" for outcome in failed]
+    count = f"{len(failed)} of {len(prediction.outcomes)} shards failed"
+    raise ShardsFailedError("\n".join([f"{count} ({remedy}):", *lines]))
+
+
+def _summarise(outcome: ShardOutcome) -> dict[str, Any]:
+    # The numbers that the rows have in the input; a shard's own count leaves out rejects.
+    rows = outcome.job.read_rows()["row"]
+    return {
+        "shard": outcome.job.shard.index,
+        "rows": outcome.job.shard.rows,
+        "first_row": rows[0].as_py(),
+        "last_row": rows[-1].as_py(),
+        "error": _reason(outcome),
+    }
+
+
+def _reason(outcome: ShardOutcome) -> str:
+    return outcome.error or "no reason is known"

@@ -1,0 +1,77 @@
+"""Aggregate: put the shards together in input order, score them, and say how the run went."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.aggregate.metrics import make_metrics
+from tasks.aggregate.outputs import write_output, write_predictions
+from tasks.aggregate.partial import SHARD_FAILED, Missing
+from tasks.evaluation.evaluate import evaluate
+from tasks.plan.plan import Plan
+from tasks.plan.stage_result import StageResult
+from tasks.predict.jobs import Prediction
+from tasks.report.write import write_report
+from tasks.runs.results import PREDICTIONS_FILE
+from tasks.runs.run import Run
+
+logger = logging.getLogger("wenti.aggregate")
+
+
+def aggregate(
+    plan: Plan, run: Run, export: StageResult, dataset: StageResult, prediction: Prediction
+) -> dict[str, Any]:
+    """Write a run's results and give its metrics; its `_SUCCESS` is written last.
+
+    Shards that failed are left out, and what is written is marked as partial; whether that is
+    allowed is not asked here.
+
+    Raises:
+        StoreCorruptionError: input rows are not predictions plus rejects, each row once.
+        StorageError: the results cannot be written.
+    """
+    started = time.monotonic()
+    missing = Missing(tuple(prediction.failed))
+    if missing:
+        logger.warning(
+            "partial results: %d rows are missing; rejects.parquet has them as %s",
+            missing.rows,
+            SHARD_FAILED,
+        )
+    write_predictions(plan, dataset.manifest, prediction, missing, run.folder)
+    scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
+    if plan.settings.aggregate.output_path is not None:
+        output_path = Path(plan.settings.aggregate.output_path).expanduser()
+        write_output(run.folder / PREDICTIONS_FILE, output_path, missing)
+    seconds = {
+        "export": export.seconds,
+        "load": dataset.seconds,
+        "predict": prediction.seconds,
+        "aggregate": time.monotonic() - started,
+    }
+    metrics = make_metrics(dataset.manifest, prediction, scores, seconds)
+    run.record["stages"] = {
+        "export": {"started": _start(run, export), "reused": export.made.is_reused},
+        "load": {"started": _start(run, dataset), "reused": dataset.made.is_reused},
+        "predict": {"started": _start(run, prediction)},
+        "aggregate": {"started": run.journal.since_start(started)},
+    }
+    write_report(run.folder, run.record, metrics)
+    run.succeed(metrics)
+    return metrics
+
+
+def _start(run: Run, stage: StageResult | Prediction) -> float:
+    """Give when a stage began, in seconds from the run's start."""
+    return run.journal.since_start(stage.ended - stage.seconds)
+
+
+aggregate_task = Task(
+    aggregate, name="aggregate", task_run_name="aggregate the shards", cache_policy=NO_CACHE
+)

@@ -1,0 +1,96 @@
+"""The example's way as a contender: what PaddleNLP's `predict.py` does with a batch.
+
+Padding on the left, a dense mask, and `generate` of the dynamic graph. By its order it runs as a
+user of `predict.py` has it, or with the settings that the native engine gives itself.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib  # noqa: F401 libpaddle exports an old zlib: loading ours after it crashes the process
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tasks.bench.contenders.lines import Answer, answer_lines
+from tasks.bench.options import SPECIAL_TOKENS, BenchOptions
+from tasks.bench.workload import example_batches
+from tasks.config.settings import DecodeSettings
+from tasks.engine.paddle.runtime import Untyped, import_paddle
+
+PAD, CLS, MASK = (SPECIAL_TOKENS.index(name) for name in ("[PAD]", "[CLS]", "[MASK]"))
+HIDDEN = -1e4
+
+
+def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
+    options, rows = BenchOptions(**order["options"]), order["rows"]
+    if options.device != "cpu":
+        import_paddle()  # with the CUDA libraries that it needs
+    if order["threads"] is not None:
+        import_paddle().base.core.set_num_threads(order["threads"])
+    import paddle
+    from paddlenlp.transformers import UNIMOLMHeadModel
+
+    paddle.set_device(options.device)
+    model = UNIMOLMHeadModel.from_pretrained(order["checkpoint"])
+    model.eval()
+    batches = [[rows[place] for place in batch] for batch in example_batches(len(rows))]
+
+    def run() -> Answer:
+        return {"tokens": [row for batch in batches for row in generate(model, batch, options)]}
+
+    generate(model, [row[-8:] for row in rows[:2]], options)  # as warm-up
+    return {
+        "mkl_debug_cpu_type": os.environ.get("MKL_DEBUG_CPU_TYPE"),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "paddlepaddle": paddle.__version__,
+    }, run
+
+
+def generate(
+    model: Untyped, rows: Sequence[Sequence[int]], options: BenchOptions
+) -> list[list[int]]:
+    """Give the tokens of each row's question, called as `predict.py` calls it."""
+    decode = options.decode
+    tokens, _scores = model.generate(
+        **left_padded(rows),
+        max_length=decode.max_dec_len,
+        min_length=decode.min_dec_len,
+        bos_token_id=CLS,
+        eos_token_id=MASK,
+        **_strategy(decode),
+    )
+    found: list[list[int]] = tokens.numpy().tolist()
+    return found
+
+
+def _strategy(decode: DecodeSettings) -> dict[str, Any]:
+    if decode.is_greedy:
+        return {"decode_strategy": "greedy_search"}
+    names = ("num_beams", "length_penalty", "num_return_sequences", "diversity_rate")
+    return {"decode_strategy": "beam_search", **{name: getattr(decode, name) for name in names}}
+
+
+def left_padded(rows: Sequence[Sequence[int]]) -> dict[str, Untyped]:
+    """Build the batch as `batchify_fn` of the example does."""
+    import paddle
+
+    width = max(map(len, rows))
+    ids = np.full((len(rows), width), PAD, np.int64)
+    types, positions = np.zeros_like(ids), np.zeros_like(ids)
+    mask = np.full((len(rows), 1, width, width), HIDDEN, np.float32)
+    types[:, -1] = 1
+    for index, row in enumerate(rows):
+        start = width - len(row)
+        ids[index, start:] = row
+        positions[index, start:-1] = np.arange(len(row) - 1)
+        mask[index, 0, start:, start:-1] = 0
+        mask[index, 0, -1, -1] = 0
+    names = ("input_ids", "token_type_ids", "position_ids", "attention_mask")
+    arrays = (ids, types, positions, mask)
+    return {name: paddle.to_tensor(array) for name, array in zip(names, arrays, strict=True)}
+
+
+if __name__ == "__main__":
+    answer_lines(_load)

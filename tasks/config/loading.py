@@ -1,0 +1,126 @@
+"""Reading a config: YAML file, then overrides, then every fault at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from tasks.config.describe import _known_keys, allowed
+from tasks.config.overrides import Overrides, apply_overrides, one_line, parse_overrides
+from tasks.config.settings import Settings
+from tasks.errors import ConfigError, Fault
+
+CONFIG_SUFFIXES = {".yaml", ".yml"}
+
+
+def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Settings:
+    """Give the settings of the YAML file at `path` with `overrides` applied.
+
+    Args:
+        path: of the config.
+        overrides: `section.key=value` texts, or values by section and key.
+
+    Raises:
+        ConfigError: the file cannot be read as YAML, or has faults; all of them are listed.
+    """
+    raw, faults = _read_yaml(path), list[Fault]()
+    if not isinstance(overrides, Mapping):
+        overrides, faults = parse_overrides(overrides)
+    apply_overrides(raw, overrides)
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        faults += [_explain(details) for details in error.errors(include_url=False)]
+    if faults:
+        raise ConfigError(str(path), faults)
+    return settings
+
+
+def find_config(name: str) -> Path:
+    """Give the path of a config: a YAML file, or the name of one in the folder of the configs.
+
+    That folder is `configs` in the working folder, or what WENTI_CONFIGS names.
+
+    Raises:
+        ConfigError: there is no config of that name.
+    """
+    known = list_configs()
+    if name in known:
+        return known[name]
+    if not is_config(name):
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+        raise _unreadable(Path(name), f"there is no such config in {configs_folder()}/", hint)
+    return Path(name)
+
+
+def is_config(name: str) -> bool:
+    """Tell whether a name is that of a config, or the path of what is or should be one."""
+    path = Path(name)
+    return path.suffix in CONFIG_SUFFIXES or path.is_file() or name in list_configs()
+
+
+def list_configs() -> dict[str, Path]:
+    """Give the configs of the folder of the configs, by name."""
+    paths = (path for path in configs_folder().glob("*") if path.suffix in CONFIG_SUFFIXES)
+    return {path.stem: path for path in sorted(paths)}
+
+
+def configs_folder() -> Path:
+    """Give the folder whose configs are known by name."""
+    return Path(os.environ.get("WENTI_CONFIGS", "configs"))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        remedy = "check the path; `configs/` holds examples"
+        raise _unreadable(path, "there is no such file", remedy) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, str(error), "it must be a UTF-8 text file") from error
+    except yaml.YAMLError as error:
+        raise _unreadable(path, f"not YAML: {one_line(error)}", "correct the line") from error
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        remedy = "sections such as `predict:` with keys below them are expected"
+        raise _unreadable(path, f"a {type(raw).__name__} instead of sections", remedy)
+    return raw
+
+
+def _unreadable(path: Path, problem: str, remedy: str) -> ConfigError:
+    return ConfigError(str(path), [Fault("the file", problem, remedy)])
+
+
+def _explain(details: ErrorDetails) -> Fault:
+    """Turn one of pydantic's errors into a fault with the key's path and what is allowed."""
+    names = [str(part) for part in details["loc"]]
+    where = ".".join(names)
+    if details["type"] == "extra_forbidden":
+        return Fault(where, "no such key", _suggest(names))
+    if details["type"] in {"model_type", "model_attributes_type"}:
+        return Fault(where, f"{_show(details['input'])} is not a section", "keys go below it")
+    if details["type"] == "value_error":
+        reason = str(details["ctx"]["error"])
+        return Fault(where, f"{_show(details['input'])} does not fit", reason)
+    return Fault(where, f"{_show(details['input'])} is not allowed", f"allowed: {allowed(names)}")
+
+
+def _show(value: object) -> str:
+    text = "null" if value is None else repr(value)
+    shortened = text if len(text) <= 60 else f"{text[:57]}…"
+    return f"{shortened} ({type(value).__name__})" if value is not None else shortened
+
+
+def _suggest(names: Sequence[str]) -> str:
+    known = _known_keys(names[:-1])
+    close = difflib.get_close_matches(names[-1], known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

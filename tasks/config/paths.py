@@ -1,0 +1,52 @@
+"""The paths that settings name: for any working folder, and for a day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from tasks.config.settings import Settings
+
+
+def is_folder_path(name_or_path: str) -> bool:
+    """Tell a folder from the name of a model that PaddleNLP downloads (`org/name` is a name)."""
+    path = Path(name_or_path).expanduser()
+    written_as_path = name_or_path.startswith((".", "/", "~"))
+    return written_as_path or path.exists() or ("/" in name_or_path and path.parent.is_dir())
+
+
+DAY = "{date}"
+
+
+def with_absolute_paths(settings: Settings) -> Settings:
+    """Give the same settings, to be used from any working folder."""
+    return _with_paths(settings, lambda path: str(Path(path).expanduser().absolute()))
+
+
+def with_date(settings: Settings, day: date) -> Settings:
+    """Give the settings of a day: `{date}` in a path is the day, as in 2026-11-23."""
+    return _with_paths(settings, lambda path: path.replace(DAY, day.isoformat()))
+
+
+def _with_paths(settings: Settings, change: Callable[[str], str]) -> Settings:
+    """Change every path; the name of a model that PaddleNLP downloads is none."""
+
+    def changed(path: str | None) -> str | None:
+        return None if path is None else change(path)
+
+    name = settings.model.model_name_or_path
+    changes: dict[str, dict[str, str | None]] = {
+        "store": {"path": change(settings.store.path)},
+        "model": {"model_name_or_path": change(name) if is_folder_path(name) else name},
+        "dataset": {"predict_file": changed(settings.dataset.predict_file)},
+        "export": {
+            "inference_model_dir": changed(settings.export.inference_model_dir),
+            "decoding_lib": changed(settings.export.decoding_lib),
+        },
+        "aggregate": {"output_path": changed(settings.aggregate.output_path)},
+    }
+    sections = {
+        name: getattr(settings, name).model_copy(update=change) for name, change in changes.items()
+    }
+    return settings.model_copy(update=sections)

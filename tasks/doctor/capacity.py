@@ -1,0 +1,131 @@
+"""Whether a config fits into the memory and onto the disk of this machine; both are estimated."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from tasks.config.settings import Settings
+from tasks.engine.gpu.driver import (
+    Gpu,
+    device_index,
+    device_names,
+    gigabytes,
+    look_at_gpus,
+    seen_here,
+)
+from tasks.engine.models.memory import NUMBER, Need, estimate_need, read_size
+from tasks.errors import DeviceError
+from tasks.findings import Finding
+from tasks.passages.formats import kind_of
+from tasks.plan.model import locate_model
+from tasks.plan.plan import open_store
+
+PACKED = 6
+"""Bytes of text in a byte of gzip."""
+
+PER_BYTE = 8
+"""Bytes of the store for a byte of passages: tokens, questions, the results; 6.7 in the demo."""
+
+
+def judge_memory(settings: Settings) -> list[Finding]:
+    """Say for each device whether it has the memory that the model and a batch take."""
+    folder = existing_model(settings)
+    size = None if folder is None else read_size(folder)
+    if settings.export.engine == "fake":
+        return []
+    if size is None:
+        return [Finding("memory", "ok", "what the model takes is not known before it is there")]
+    need = estimate_need(size, settings)
+    if settings.predict.device_kind == "cpu":
+        workers = len(device_names(settings.predict))
+        return [judge_need("memory", need, workers, *_memory_of_the_host())]
+    return [
+        judge_need(f"memory of {device}", need, 1, gpu.memory, gpu.free)
+        for device, gpu in _gpus_of(settings)
+    ] or [Finding("memory", "ok", f"{describe_need(need)} on each GPU")]
+
+
+def _gpus_of(settings: Settings) -> list[tuple[str, Gpu]]:
+    try:
+        gpus = seen_here(look_at_gpus())
+    except DeviceError:
+        return []
+    names = device_names(settings.predict)
+    return [(name, gpus[device_index(name)]) for name in names if device_index(name) < len(gpus)]
+
+
+def judge_need(what: str, need: Need, workers: int, memory: int, free: int) -> Finding:
+    """Say whether workers fit into a device's memory.
+
+    Args:
+        what: names the memory.
+        need: of one worker.
+        workers: how many share it.
+        memory: all of it, in bytes.
+        free: of it, what nobody uses now.
+    """
+    most, least = workers * need.most, workers * need.least
+    seen = f"{describe_need(need, workers)}, {gigabytes(free)} of {gigabytes(memory)} free"
+    smaller = "lower predict.batch_size, predict.max_tokens_per_batch or decode.num_beams"
+    if least > memory:
+        return Finding(what, "fault", seen, "use a device with more memory, or a smaller model")
+    if most > memory:
+        return Finding(what, "warning", f"{seen}: batches will be halved", smaller)
+    if most > free:
+        return Finding(what, "warning", seen, f"end what else uses it, or {smaller}")
+    return Finding(what, "ok", seen)
+
+
+def describe_need(need: Need, workers: int = 1) -> str:
+    """Give in words what workers need together."""
+    each = f"{gigabytes(need.weights)} weights, {gigabytes(need.batch)} a batch"
+    count = "" if workers == 1 else f"{workers} times "
+    return f"about {gigabytes(workers * need.most)} needed ({count}{each})"
+
+
+def _memory_of_the_host() -> tuple[int, int]:
+    """Give all and available memory in bytes, as the kernel tells (man 5 proc)."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    told = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+    return told["MemTotal"] * 1024, told["MemAvailable"] * 1024
+
+
+def judge_space(settings: Settings) -> Finding:
+    """Say whether what a run writes fits onto the disk of the store."""
+    root = open_store(settings).root.absolute()
+    place = next(one for one in (root, *root.parents) if one.is_dir())
+    need, free = estimate_space(settings), shutil.disk_usage(place).free
+    is_known = existing_model(settings) is not None and settings.dataset.predict_file is not None
+    what = "needed" if is_known else "needed, besides what is downloaded"
+    seen = f"about {megabytes(need)} {what}; {gigabytes(free)} free in {place}"
+    if need > free:
+        remedy = "free some, or choose another place with `store.path`"
+        return Finding("disk space", "warning", seen, remedy)
+    return Finding("disk space", "ok", seen)
+
+
+def estimate_space(settings: Settings) -> int:
+    """Estimate from above what a run writes into the store, in bytes, if nothing is reused.
+
+    The exported model has the size of the weights; passages count `PER_BYTE` times, packed ones
+    `PACKED` times as much. What is still to be downloaded is not counted.
+    """
+    folder, name = existing_model(settings), settings.dataset.predict_file
+    size = None if folder is None else read_size(folder)
+    path = None if name is None else Path(name).expanduser()
+    text = path.stat().st_size if path is not None and path.is_file() else 0
+    if path is not None and kind_of(path).endswith(".gz"):
+        text *= PACKED
+    return PER_BYTE * text + (0 if size is None else NUMBER * size.parameters)
+
+
+def existing_model(settings: Settings) -> Path | None:
+    """Give the model's folder; None if there is none yet."""
+    folder = locate_model(settings, open_store(settings))
+    return folder if folder.is_dir() else None
+
+
+def megabytes(count: int) -> str:
+    """Give a number of bytes in MB (10^6 bytes)."""
+    return f"{count / 1e6:.1f} MB"

@@ -1,0 +1,184 @@
+"""What a config needs of this machine, and whether it is there: `wenti doctor`, and every run.
+
+A run asks the cheap half (`find_machine_faults`), which imports neither Paddle nor Prefect and
+writes nothing; `wenti doctor` asks everything, and shows what is well, too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Set
+from importlib.metadata import version
+from pathlib import Path
+
+from tasks.config.settings import Settings
+from tasks.doctor.capacity import existing_model, judge_memory, judge_space, megabytes
+from tasks.doctor.preflight import find_faults
+from tasks.engine.export.tensorrt import find_tensorrt_faults
+from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
+from tasks.engine.faster_transformer.compatibility import (
+    find_faults as find_faster_transformer_faults,
+)
+from tasks.engine.gpu.driver import KEY, OR_CPU, device_index, device_names
+from tasks.engine.models.memory import read_size
+from tasks.engine.paddle.devices import judge_devices
+from tasks.engine.paddle.installation import INSTALL, find_builds, find_package_faults
+from tasks.engine.paddle.probe import PaddleLook, look_at_paddle
+from tasks.engine.selection import choose_engine
+from tasks.errors import Fault, StorageError, WentiError
+from tasks.findings import Finding, State, faults_among
+from tasks.plan.plan import open_store
+from tasks.processes import call_in_child
+from tasks.store.files import staging_folder
+
+REINSTALL = f"uninstall it, then {INSTALL}"
+TENSORRT = "predict.use_tensorrt"
+NO_TENSORRT = "set `predict.use_tensorrt: false`"
+
+
+def find_machine_faults(settings: Settings) -> list[Fault]:
+    """Give what of this machine keeps a config from running, as far as that shows in a moment."""
+    predict = settings.predict
+    findings = [*_judge_gpus(settings), *judge_memory(settings)]
+    wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
+    return [
+        *find_package_faults(find_builds()),
+        *faults_among(findings),
+        *(find_tensorrt_faults() if wants_tensorrt else []),
+    ]
+
+
+def diagnose(settings: Settings) -> list[Finding]:
+    """Give all that can be found out about running a config here, but for Prefect's server."""
+    faults = [Finding.of(fault) for fault in find_faults(settings)]
+    named = {finding.what for finding in faults}
+    look, gpus = _look_at_paddle(), _judge_gpus(settings)
+    return [
+        *_judge_paddle(look, settings),
+        *faults,
+        *_describe(settings, named),
+        *_judge_faster_transformer(settings),
+        *(gpus if faults_among(gpus) else [*gpus, *_judge_sight(look, settings)]),
+        *([] if TENSORRT in named else _judge_tensorrt(look, settings)),
+        *judge_memory(settings),
+        *([] if "store.path" in named else [_judge_store(settings), judge_space(settings)]),
+    ]
+
+
+def _look_at_paddle() -> PaddleLook | list[Fault]:
+    if faults := find_package_faults(find_builds()):
+        return faults
+    try:
+        return call_in_child(look_at_paddle)
+    except WentiError as error:
+        return [Fault("paddle", f"Paddle cannot be imported: {error}", REINSTALL)]
+
+
+def _judge_paddle(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
+    if isinstance(look, list):
+        return [Finding.of(fault) for fault in look]
+    for_what = "for the CPU" if look.cuda is None else f"for CUDA {look.cuda}, cuDNN {look.cudnn}"
+    seen = f"{look.version} {for_what}, with PaddleNLP {version('paddlenlp')}"
+    state: State = "fault" if settings.predict.device_kind == "gpu" else "warning"
+    problems = [Finding("CUDA libraries", state, one, REINSTALL) for one in look.problems]
+    return [Finding("paddle", "ok", seen), *problems]
+
+
+def _describe(settings: Settings, named: Set[str]) -> list[Finding]:
+    """Give what the preflight has looked at, but for what it has named as faulty."""
+    describe = {
+        "model.model_name_or_path": _describe_model,
+        "dataset.predict_file": _describe_passages,
+        "export.engine": _describe_engine,
+    }
+    return [
+        Finding(key, "ok", function(settings))
+        for key, function in describe.items()
+        if key not in named
+    ]
+
+
+def _describe_model(settings: Settings) -> str:
+    name, folder = settings.model.model_name_or_path, existing_model(settings)
+    if folder is None:
+        return f"{name}, which the first run downloads"
+    return f"{name}: {read_size(folder) or 'of a size that its config does not tell'}"
+
+
+def _describe_passages(settings: Settings) -> str:
+    name = settings.dataset.predict_file
+    if name is None:
+        return f"the dev split of {settings.dataset.dataset_name}, which the first run downloads"
+    return f"{name}, {megabytes(Path(name).expanduser().stat().st_size)}"
+
+
+def _describe_engine(settings: Settings) -> str:
+    return choose_engine(settings, existing_model(settings))
+
+
+def _judge_faster_transformer(settings: Settings) -> list[Finding]:
+    """Say why `auto` does without FasterTransformer; asked for by name, it has faults instead."""
+    folder = existing_model(settings)
+    is_left_out = settings.export.engine == "auto" and (
+        choose_engine(settings, folder) != FASTER_TRANSFORMER
+    )
+    if not is_left_out or settings.predict.device_kind == "cpu":
+        return []
+    reasons = find_faster_transformer_faults(settings, folder)
+    return [
+        Finding("FasterTransformer", "ok", f"not used ({one.where}): {one.problem}", one.remedy)
+        for one in reasons
+    ] or [
+        Finding("FasterTransformer", "ok", "could be used", "set export.engine=faster_transformer")
+    ]
+
+
+def _judge_gpus(settings: Settings) -> list[Finding]:
+    predict = settings.predict
+    if settings.export.engine == "fake":
+        return []
+    if predict.device_kind == "cpu":
+        cores = len(os.sched_getaffinity(0))
+        return [Finding("predict.device", "ok", f"cpu: {cores} cores for this process")]
+    return judge_devices(device_names(predict))
+
+
+def _judge_sight(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
+    """Say whether Paddle sees the GPUs that the driver has told of."""
+    predict = settings.predict
+    if isinstance(look, list) or settings.export.engine == "fake" or predict.device_kind == "cpu":
+        return []
+    if look.gpus > max(device_index(name) for name in device_names(predict)):
+        return []
+    problem = f"the driver tells of these GPUs, but Paddle sees {look.gpus}"
+    return [Finding(KEY, "fault", problem, f"run nvidia-smi, restart the machine, {OR_CPU}")]
+
+
+def _judge_tensorrt(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
+    if isinstance(look, list) or not settings.predict.use_tensorrt:
+        return []
+    if not any(look.tensorrt):
+        problem = "this Paddle is built without TensorRT"
+        return [Finding(TENSORRT, "fault", problem, f"install one that has it, or {NO_TENSORRT}")]
+    built_for, here = (".".join(map(str, one)) for one in (look.tensorrt, look.tensorrt_here))
+    if look.tensorrt_here[:2] != look.tensorrt[:2]:
+        found = f"{here} is here" if any(look.tensorrt_here) else "none is here"
+        problem = f"this Paddle is built for TensorRT {built_for}, {found}"
+        remedy = f"install TensorRT {built_for} for CUDA {look.cuda} from NVIDIA, or {NO_TENSORRT}"
+        return [Finding(TENSORRT, "fault", problem, remedy)]
+    return [Finding(TENSORRT, "ok", f"TensorRT {here}")]
+
+
+def _judge_store(settings: Settings) -> Finding:
+    """Write a file, lock it and take it away, with the folders that had to be made for it."""
+    root = open_store(settings).root
+    try:
+        with staging_folder(root) as folder, (folder / "probe").open("wb") as file:
+            file.write(b"wenti")
+            file.flush()
+            os.fsync(file.fileno())
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (StorageError, OSError) as error:
+        return Finding("store.path", "fault", str(error), "choose a folder that you can write")
+    return Finding("store.path", "ok", f"{root.absolute()} can be written")

@@ -1,0 +1,128 @@
+"""The gate: a faster export is let through if it writes what the plain one writes.
+
+Half precision and TensorRT round otherwise. Whether that matters depends on model and card, so it
+is tried, on the card: both exports answer the same rows, and are compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tasks.config.settings import PredictSettings
+from tasks.engine.batch import Generated, Row, pad_rows
+from tasks.engine.contract import read_contract
+from tasks.engine.gpu.driver import device_names
+from tasks.engine.inference.session import Session
+from tasks.errors import ExportError
+
+LEAST_SHARE = 0.99
+"""Of the rows that must get the same best question, token for token."""
+
+LARGEST_DIFFERENCE = 0.1
+"""Between the scores of the same question; of scores beyond -1 and 1, the share of the score."""
+
+REMEDY = (
+    "set `export.use_fp16_decoding: false`, `predict.precision: fp32` and "
+    "`predict.use_tensorrt: false`"
+)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How well an export reproduces another one.
+
+    Attributes:
+        rows: that both answered.
+        identical: those of them that got the same best question, token for token.
+        difference: the largest between the scores of a question that is the same, as
+            `LARGEST_DIFFERENCE` measures it; 0 if there is no such question.
+    """
+
+    rows: int
+    identical: int
+    difference: float
+
+    @property
+    def share(self) -> float:
+        """The share of the rows that are identical, 0 to 1."""
+        return self.identical / self.rows
+
+    def __str__(self) -> str:
+        """Give the figures in words."""
+        return (
+            f"of {self.rows} questions {self.identical} are those of float32, their scores differ "
+            f"by {self.difference:.2g} at most"
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Give the figures, and what they had to be, for the manifest."""
+        bounds = {"least_share": LEAST_SHARE, "largest_difference": LARGEST_DIFFERENCE}
+        return {**asdict(self), **bounds}
+
+
+def compare(expected: Generated, found: Generated) -> Reproduction:
+    """Compare the best question of each row; both have the same rows, at least one."""
+    same = (expected.tokens[:, 0] == found.tokens[:, 0]).all(axis=1)
+    right = expected.scores[same, 0].astype(np.float64)
+    differences = np.abs(found.scores[same, 0] - right) / np.maximum(1.0, np.abs(right))
+    largest = float(np.max(differences, initial=0.0))
+    return Reproduction(len(same), int(same.sum()), largest)
+
+
+def find_problems(found: Reproduction) -> list[str]:
+    """Say what keeps an export from being let through."""
+    problems = []
+    if found.share < LEAST_SHARE:
+        problems.append(
+            f"{found.identical} of {found.rows} questions are those of float32, "
+            f"{100 * found.share:.1f} %; at least {100 * LEAST_SHARE:.0f} % must be"
+        )
+    if not found.difference <= LARGEST_DIFFERENCE:  # also if it is not a number
+        problems.append(
+            f"the score of a question differs by {found.difference:.3g} from that of float32; at "
+            f"most {LARGEST_DIFFERENCE} is allowed"
+        )
+    return problems
+
+
+def let_through(
+    reference: Path, candidate: Path, predict: PredictSettings, rows: Sequence[Row]
+) -> Reproduction:
+    """Run both exports on the first device of `predict` and compare what they make of some rows.
+
+    Raises:
+        ExportError: the candidate does not reproduce the reference.
+        DeviceError: the device, or TensorRT, is not there.
+        WorkerError: one of them fails.
+    """
+    plain = predict.model_copy(update={"use_tensorrt": False, "precision": "fp32"})
+    expected = _answer(reference, plain, rows)
+    found = compare(expected, _answer(candidate, predict, rows))
+    if problems := find_problems(found):
+        lines = ["the faster export does not reproduce the float32 one, and was not kept:"]
+        raise ExportError("\n".join([*lines, *(f"  - {one}" for one in problems), REMEDY]))
+    return found
+
+
+def _answer(folder: Path, predict: PredictSettings, rows: Sequence[Row]) -> Generated:
+    contract, device = read_contract(folder), device_names(predict)[0]
+    session = Session(folder, contract, predict, device)
+    answers = [
+        session.run(pad_rows(batch, contract.special_tokens.pad))
+        for batch in _batches(rows, predict)
+    ]
+    return Generated(
+        tokens=np.concatenate([answer.tokens for answer in answers]),
+        scores=np.concatenate([answer.scores for answer in answers]),
+    )
+
+
+def _batches(rows: Sequence[Row], predict: PredictSettings) -> Iterator[Sequence[Row]]:
+    longest = max(len(row.input_ids) for row in rows)
+    size = max(1, min(predict.batch_size, predict.max_tokens_per_batch // longest))
+    for first in range(0, len(rows), size):
+        yield rows[first : first + size]

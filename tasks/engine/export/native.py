@@ -1,0 +1,55 @@
+"""From a checkpoint to the files of a static graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.config.settings import DecodeSettings
+from tasks.engine.contract import (
+    NATIVE_VERSION,
+    Contract,
+    input_specs,
+    output_specs,
+    write_contract,
+)
+from tasks.engine.export.requirements import decode_reasons, model_reasons, refuse
+from tasks.engine.export.saving import make_contract, save_graph, try_export
+from tasks.engine.models.checkpoint import LoadedCheckpoint, load_checkpoint
+from tasks.engine.paddle.runtime import Untyped
+
+
+def export_native(
+    checkpoint: Path, decode: DecodeSettings, folder: Path, trust_checkpoint: bool = False
+) -> Contract:
+    """Write the checkpoint with its search as one static graph, and try the result.
+
+    Args:
+        checkpoint: folder of a UNIMO checkpoint.
+        decode: the search, which becomes part of the graph.
+        folder: an existing, empty folder: it gets the model, its weights and `contract.json`.
+        trust_checkpoint: load weights that could run code.
+
+    Raises:
+        ModelError: the checkpoint cannot be used at all.
+        ExportError: the native engine cannot do this; lists every reason.
+    """
+    loaded = load_checkpoint(checkpoint, trust_checkpoint)
+    refuse("the native engine", decode_reasons(decode) + model_reasons(loaded, decode))
+    save_graph(lambda: _make_graph(loaded, decode), input_specs(decode), folder)
+    contract = make_contract(
+        loaded,
+        decode,
+        engine="native",
+        engine_version=NATIVE_VERSION,
+        inputs=input_specs(decode),
+        outputs=output_specs(decode),
+    )
+    write_contract(contract, folder)
+    try_export(folder, contract)
+    return contract
+
+
+def _make_graph(loaded: LoadedCheckpoint, decode: DecodeSettings) -> Untyped:
+    from tasks.engine.generation.decode_graph import DecodeGraph
+
+    return DecodeGraph(loaded.model, decode, loaded.special_tokens)

@@ -1,0 +1,126 @@
+"""TensorRT: an export of which it can run the encode part, and the shapes that it is built for.
+
+TensorRT takes what it can of the graph outside of the loop; the loop stays Paddle's. An engine of
+TensorRT is built for a range of shapes of every tensor. Paddle collects these while it runs the
+graph as it is, which any machine can do: so they are collected when the model is exported, on the
+CPU, and are a file of the export like the others (decision 15).
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engine.batch import Row, pad_rows
+from tasks.engine.contract import Contract
+from tasks.engine.inference.predictor import Predictor
+from tasks.engine.inference.session import to_arrays
+from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
+from tasks.engine.program.protobuf import (
+    Variables,
+    arguments,
+    make_operator,
+    read_program,
+    replace_operators,
+    write_program,
+)
+from tasks.errors import Fault
+
+TENSORRT_VERSION = 1
+"""Raise it whenever another graph or other shapes come out: old exports are then not reused."""
+
+SHAPES_FILE = "tensorrt_shapes.pbtxt"
+KEY = "predict.use_tensorrt"
+LIBRARY = "libnvinfer.so.8"
+REMEDY = "install TensorRT 8.5 for CUDA 11 from NVIDIA, or set `predict.use_tensorrt: false`"
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The batches that TensorRT is built for.
+
+    Attributes:
+        rows: of the largest.
+        tokens: of the longest row.
+        most_tokens: of a batch, padding included, if it has more rows than one.
+    """
+
+    rows: int
+    tokens: int
+    most_tokens: int
+
+    def corners(self) -> list[tuple[int, int]]:
+        """Give the batches whose shapes span all others, each as rows and tokens of a row."""
+        few = max(1, min(self.rows, self.most_tokens // self.tokens))
+        short = max(2, min(self.tokens, self.most_tokens // self.rows))
+        return [(1, 2), (self.rows, short), (few, self.tokens)]
+
+
+def find_tensorrt_faults() -> list[Fault]:
+    """Say, without Paddle, why TensorRT cannot be used; takes as long as loading a library."""
+    try:
+        ctypes.CDLL(LIBRARY)
+    except OSError:
+        return [Fault(KEY, f"TensorRT is not installed ({LIBRARY} is not found)", REMEDY)]
+    return []
+
+
+def suit_tensorrt(folder: Path, contract: Contract, shapes: ShapeRange) -> None:
+    """Rewrite an export so that TensorRT can take its layers, and add the file of its shapes.
+
+    `contract.shapes_file` is to name that file.
+    """
+    model_file = folder / contract.model_file
+    program = read_program(model_file)
+    split_dense(program)
+    write_program(program, model_file)
+    collect_shapes(folder, contract, shapes.corners())
+
+
+def split_dense(program: Untyped) -> None:
+    """Make every `fc` outside of the loop the operators that it consists of.
+
+    Paddle 2.6.2 has nothing that gives `fc` to TensorRT, which would get no layer whole.
+    """
+    block, variables = program.blocks[0], Variables(program)
+    operators: list[Untyped] = []
+    for number, operator in enumerate(block.ops):
+        if operator.type == "fc":
+            operators += _parts_of_dense(operator, variables, block, number)
+        else:
+            operators.append(operator)
+    replace_operators(block, operators)
+
+
+def _parts_of_dense(
+    operator: Untyped, variables: Variables, block: Untyped, number: int
+) -> list[Untyped]:
+    """Give input weight + bias as operators of their own."""
+    taken, given = dict(arguments(operator.inputs)), dict(arguments(operator.outputs))["Out"]
+    last = {one.name: one for one in operator.attrs}["in_num_col_dims"].i
+    product = f"{given}.product{number}"
+    variables.make_like(given, product, variables.type_of(given) or 0, block)
+    factors, addends = {"X": taken["Input"], "Y": taken["W"]}, {"X": product, "Y": taken["Bias"]}
+    return [
+        make_operator("matmul_v2", factors, {"Out": product}, trans_x=False, trans_y=False),
+        make_operator("elementwise_add", addends, {"Out": given}, axis=last),
+    ]
+
+
+def collect_shapes(folder: Path, contract: Contract, corners: Iterable[tuple[int, int]]) -> None:
+    """Run an export on batches of rows and tokens, and write the shapes of its tensors."""
+    inference = import_paddle().inference
+    config = inference.Config(str(folder / contract.model_file), str(folder / contract.params_file))
+    config.disable_gpu()
+    config.disable_mkldnn()
+    config.disable_glog_info()
+    config.collect_shape_range_info(str(folder / SHAPES_FILE))
+    with quiet():
+        predictor = Predictor(inference.create_predictor(config), contract, "cpu")
+    special = contract.special_tokens
+    for rows, tokens in corners:
+        row = Row([special.bos] * tokens, [0] * tokens)
+        predictor.run(to_arrays(pad_rows([row] * rows, special.pad), contract))
+    del predictor  # it writes the file when it is destroyed

@@ -1,0 +1,38 @@
+"""The repetition penalty as PaddleNLP's `RepetitionPenaltyLogitsProcessor` has it.
+
+It goes back to Keskar et al. 2019, "CTRL", section 4.1. Letters in shapes as in
+`tasks.engine.search`.
+"""
+
+from __future__ import annotations
+
+import paddle
+
+from tasks.engine.generation.search import Given
+from tasks.engine.paddle.runtime import Tensor
+
+
+def penalise_repetition(scores: Tensor, penalty: float, tokens: Tensor, given: Given) -> Tensor:
+    """Make what has been there less likely: tokens of the row, and those generated so far.
+
+    A score below 0 is multiplied by the penalty, another divided by it; once, however often the
+    token has been there. Padding is among the tokens, as in PaddleNLP: it is forbidden anyway.
+
+    Args:
+        scores: float32 [B, K, V], logits or logarithms of probabilities.
+        penalty: above 1 to avoid repetition, below 1 to invite it; 1 changes nothing.
+        tokens: int32 [B, K, T], each beam's own so far, then padding.
+        given: the rows.
+    """
+    if penalty == 1.0:
+        return scores
+    beams, vocabulary = scores.shape[1:]
+    prompt = paddle.expand(paddle.unsqueeze(given.input_ids, 1), [-1, beams, -1])
+    seen = paddle.flatten(paddle.concat([prompt, tokens], axis=2), 0, 1)
+    flat = paddle.flatten(scores, 0, 1)
+    found = paddle.index_sample(flat, seen)
+    penalised = paddle.where(found < 0, found * penalty, found / penalty)
+    first = paddle.arange(paddle.shape(flat)[0], dtype="int64") * vocabulary
+    places = paddle.flatten(paddle.cast(seen, "int64") + paddle.unsqueeze(first, 1))
+    changed = paddle.scatter(paddle.flatten(flat), places, paddle.flatten(penalised))
+    return paddle.reshape(changed, [-1, beams, vocabulary])

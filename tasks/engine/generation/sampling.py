@@ -1,0 +1,85 @@
+"""Sampling as PaddleNLP's `GenerationMixin.sample` does it, for a static graph.
+
+PaddleNLP draws from the state of a process; here the numbers that decide come in with the rows, so
+that a row gets the same tokens whenever and in whatever company it is generated. (Batches of other
+shapes differ in the last digits of the logits. That decides only where a number is all but equal to
+a sum of probabilities, or such a sum to topp.)
+
+Letters in shapes: B rows, K sequences of a row, V tokens of the vocabulary, T = `max_dec_len`.
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle.nn import functional
+
+from tasks.engine.generation.independent_search import IndependentSearch
+from tasks.engine.generation.search import Given
+from tasks.engine.paddle.runtime import Tensor
+
+
+class Sampling(IndependentSearch):
+    """`GenerationMixin.sample`: a token at random, of those that topk and topp leave."""
+
+    def choose(self, logits: Tensor, length: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+        """See `IndependentSearch.choose`; a token is worth its log probability.
+
+        That is the one before temperature, topk and topp.
+        """
+        decode, likely = self.decode, functional.softmax(logits)
+        kept = likely
+        if decode.temperature != 1.0:
+            kept = functional.softmax(logits / decode.temperature)
+        if decode.topk > 0:
+            kept = keep_topk(kept, decode.topk)
+        if decode.topp < 1.0:
+            kept = keep_topp(kept, decode.topp)
+        chosen = draw(kept, paddle.gather(given.uniforms, length, axis=2))
+        return chosen, paddle.log(paddle.take_along_axis(likely, chosen, axis=-1))
+
+
+def keep_topk(probabilities: Tensor, topk: int) -> Tensor:
+    """Set all but the `topk` highest of [B, K, V] to 0 (`TopKProcess`).
+
+    What equals the last of them is kept too.
+    """
+    top, _tokens = paddle.topk(probabilities, min(topk, probabilities.shape[-1]), axis=-1)
+    is_kept = probabilities >= top[:, :, -1:]
+    return paddle.where(is_kept, probabilities, paddle.zeros_like(probabilities))
+
+
+def keep_topp(probabilities: Tensor, topp: float) -> Tensor:
+    """Keep of [B, K, V] the highest, up to the one with which they exceed `topp`; the others: 0.
+
+    This is `TopPProcess`, which sums up what topk has left as it is: not divided by its sum.
+    """
+    order = paddle.argsort(probabilities, axis=-1, descending=True)
+    ranked = paddle.take_along_axis(probabilities, order, axis=-1)
+    before = paddle.cumsum(ranked, axis=-1)[:, :, :-1]
+    kept = paddle.cast(before <= topp, "float32") * ranked[:, :, 1:]
+    kept = paddle.concat([ranked[:, :, :1], kept], axis=-1)
+    return paddle.put_along_axis(probabilities, order, kept, axis=-1)
+
+
+def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
+    """Choose the tokens at which the cumulated probabilities first exceed a share of their sum.
+
+    The order is that of the vocabulary, not of the probabilities: two tokens that are all but
+    equally likely would change places with the last digit of either.
+
+    Args:
+        probabilities: float32 [B, K, V], not negative; they need not add up to 1.
+        uniforms: float32 [B, K, 1], that share, in [0, 1).
+
+    Returns:
+        int64 [B, K, 1]. Never a token of probability 0: such a one counts as exceeding nothing;
+        and always a token: the highest sum exceeds every share of itself.
+    """
+    exact = paddle.cast(probabilities, "float64")  # of 18,000 float32 the last digits would be lost
+    sums = paddle.where(exact > 0, paddle.cumsum(exact, axis=-1), paddle.zeros_like(exact))
+    share = paddle.max(sums, axis=-1, keepdim=True) * paddle.cast(uniforms, "float64")
+    tokens = paddle.arange(sums.shape[-1], dtype="int64")
+    tokens = paddle.expand_as(tokens, sums)
+    # The last token is what remains where probabilities are not numbers.
+    tokens = paddle.where(sums > share, tokens, paddle.full_like(tokens, sums.shape[-1] - 1))
+    return paddle.min(tokens, axis=-1, keepdim=True)

@@ -1,0 +1,77 @@
+"""What the decode graph needs of a search: beam search, greedy search or sampling.
+
+A search keeps its state in a named tuple of tensors, which become variables of the graph's loop.
+Letters in shapes: B rows, L length of the batch, K beams, V tokens of the vocabulary, T =
+`max_dec_len`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import paddle
+
+from tasks.engine.paddle.runtime import Tensor
+
+FORBIDDEN = -1e9
+"""What `adjust_logits_during_generation` makes of the logits of unk, pad and bos."""
+
+
+class Given(NamedTuple):
+    """What the graph was given, as far as a search may look at it: the same in every step.
+
+    Attributes:
+        input_ids: int32 [B, L], padded on the right.
+        uniforms: float32 [B, K, T], each in [0, 1); only for sampling.
+    """
+
+    input_ids: Tensor
+    uniforms: Tensor | None
+
+
+class Choice(NamedTuple):
+    """What a search chose in one step.
+
+    Attributes:
+        tokens: int32 [B, K], the next token of each beam.
+        parents: int64 [B, K], the beam that each continues.
+        state: the search's own state after the step.
+    """
+
+    tokens: Tensor
+    parents: Tensor
+    state: tuple[Tensor, ...]
+
+
+class Search(Protocol):
+    """What the decode graph needs of a search."""
+
+    num_beams: int
+
+    def start(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Give the state before the first step; `rows` is the number of rows."""
+
+    def step(
+        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], given: Given
+    ) -> Choice:
+        """Choose the next tokens.
+
+        Args:
+            logits: float32 [B, K, V], those of unk, pad and bos already `FORBIDDEN`.
+            length: int64 [1], the number of tokens that each beam has so far.
+            state: as `start` or the last step gave it.
+            given: the rows themselves.
+        """
+
+    def is_done(self, state: tuple[Tensor, ...]) -> Tensor:
+        """Tell which rows need no further step: bool [B]."""
+
+    def result(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Give tokens int32 [B, num_return_sequences, T] and their scores float32."""
+
+
+def put_token(sequences: Tensor, tokens: Tensor, position: Tensor) -> Tensor:
+    """Set place `position` int64 [1] of `sequences` int32 [B, K, T] to `tokens` int32 [B, K]."""
+    is_here = paddle.arange(sequences.shape[-1], dtype="int64") == position
+    tokens = paddle.expand_as(paddle.unsqueeze(tokens, 2), sequences)
+    return paddle.where(paddle.expand_as(is_here, sequences), tokens, sequences)

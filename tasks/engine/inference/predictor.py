@@ -1,0 +1,189 @@
+"""Paddle Inference: the one module that makes predictors and runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.config.settings import PredictSettings
+from tasks.engine.batch import Generated, no_scores
+from tasks.engine.contract import Contract
+from tasks.engine.paddle.custom_operators import load_operator
+from tasks.engine.paddle.devices import device_index
+from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
+from tasks.engine.program.half_on_cpu import run_halves_on_cpu
+from tasks.engine.program.protobuf import read_program, write_program
+from tasks.errors import DeviceError, OutOfMemoryError, StoreCorruptionError, WorkerError
+
+GPU_MEMORY_MB = 100
+"""Taken at first; Paddle takes more when it needs it."""
+
+WRONG_PASSES = (
+    "embedding_eltwise_layernorm_fuse_pass",
+    "trt_embedding_eltwise_layernorm_fuse_pass",
+)
+"""What Paddle does to a graph for a GPU, and what this graph does not bear: the operator that they
+make of its embeddings takes int64 ids only, and these are int32."""
+
+TENSORRT_MIN_SUBGRAPH = 30
+MKLDNN_CACHED_SHAPES = 10
+
+
+class Predictor:
+    """A loaded graph; only one thread may use it at a time, others take a `clone`."""
+
+    def __init__(self, predictor: Untyped, contract: Contract, device: str) -> None:
+        self._predictor, self._contract, self._device = predictor, contract, device
+
+    def clone(self) -> Predictor:
+        """Give a predictor for another thread, which shares the weights of this one."""
+        return Predictor(self._predictor.clone(), self._contract, self._device)
+
+    def run(self, arrays: Mapping[str, NDArray[Any]]) -> Generated:
+        """Run the graph on the arrays that its contract names.
+
+        Raises:
+            OutOfMemoryError: the device has not enough memory for them.
+            WorkerError: the predictor failed.
+        """
+        for spec in self._contract.inputs:
+            handle = self._predictor.get_input_handle(spec.variable)
+            handle.copy_from_cpu(np.ascontiguousarray(arrays[spec.name]))
+        try:
+            self._predictor.run()
+        except RuntimeError as error:
+            self._raise(error)
+        handles = [self._predictor.get_output_handle(s.variable) for s in self._contract.outputs]
+        tokens, *scores = (handle.copy_to_cpu() for handle in handles)
+        return Generated(tokens, scores[0] if scores else no_scores(tokens))
+
+    def _raise(self, error: RuntimeError) -> None:
+        message = str(error)
+        if "ResourceExhausted" in message or "out of memory" in message.lower():
+            raise OutOfMemoryError(f"{self._device}: {_last_line(error)}") from error
+        raise WorkerError(f"{self._device}: the model failed: {_last_line(error)}") from error
+
+
+def load_predictor(
+    folder: Path, contract: Contract, predict: PredictSettings, device: str, threads: int
+) -> Predictor:
+    """Load the graph that a contract in `folder` describes.
+
+    Args:
+        folder: holds the files that `contract` names.
+        contract: of the model.
+        predict: precision and accelerators.
+        device: `cpu`, `gpu` or `gpu:<index>`.
+        threads: of one run's matrix products on the CPU.
+
+    Raises:
+        DeviceError: an accelerator asked for is not there.
+        ExportError: the operators that the model needs cannot be loaded.
+        StoreCorruptionError: the model cannot be loaded or is not what the contract says.
+    """
+    inference = import_paddle().inference
+    if contract.operator_library is not None:
+        load_operator(folder / contract.operator_library)
+    try:
+        with quiet(), _graph_for(device, folder, contract) as model_file:
+            config = _config(inference, model_file, folder, contract, predict, device)
+            config.set_cpu_math_library_num_threads(threads)
+            predictor = inference.create_predictor(config)
+    except RuntimeError as error:
+        raise StoreCorruptionError(
+            f"{folder}: Paddle cannot load the model ({_last_line(error)}); export it again"
+        ) from error
+    _check_names(predictor, contract, folder)
+    return Predictor(predictor, contract, device)
+
+
+def _check_names(predictor: Untyped, contract: Contract, folder: Path) -> None:
+    inputs = {spec.variable for spec in contract.inputs}
+    outputs = {spec.variable for spec in contract.outputs}
+    found = set(predictor.get_input_names()), set(predictor.get_output_names())
+    if found != (inputs, outputs):
+        raise StoreCorruptionError(
+            f"{folder}: the model takes and gives {found}, its contract says "
+            f"{(inputs, outputs)}; export it again"
+        )
+
+
+@contextmanager
+def _graph_for(device: str, folder: Path, contract: Contract) -> Iterator[Path]:
+    """Give the file of a graph that the device can run, as long as the block lasts."""
+    model_file = folder / contract.model_file
+    if contract.precision is None or device.startswith("gpu"):
+        yield model_file
+        return
+    with TemporaryDirectory(prefix="wenti-") as temporary:
+        program = read_program(model_file)
+        run_halves_on_cpu(program)
+        write_program(program, Path(temporary) / contract.model_file)
+        yield Path(temporary) / contract.model_file
+
+
+def _config(
+    inference: Untyped,
+    model_file: Path,
+    folder: Path,
+    contract: Contract,
+    predict: PredictSettings,
+    device: str,
+) -> Untyped:
+    """Make the predictor's options those of the example's `inference.py`."""
+    config = inference.Config(str(model_file), str(folder / contract.params_file))
+    if device.startswith("gpu"):
+        config.enable_use_gpu(GPU_MEMORY_MB, device_index(device))
+        if predict.use_tensorrt:
+            _enable_tensorrt(inference, config, predict)
+            if contract.shapes_file is not None:
+                config.enable_tuned_tensorrt_dynamic_shape(str(folder / contract.shapes_file), True)
+        for name in WRONG_PASSES:
+            config.delete_pass(name)
+    else:
+        config.disable_gpu()
+        if predict.enable_mkldnn:
+            config.enable_mkldnn()
+            config.set_mkldnn_cache_capacity(MKLDNN_CACHED_SHAPES)
+        else:
+            # Paddle 2.6 uses oneDNN unless told not to. Its own memory layout would make the
+            # loop copy every cache in every step.
+            config.disable_mkldnn()
+        # Not in TensorRT's graphs: it refuses a variable that is written twice.
+        config.pass_builder().append_pass("inplace_op_var_pass")
+    config.switch_ir_optim(True)
+    config.enable_memory_optim()
+    config.disable_glog_info()
+    return config
+
+
+def _enable_tensorrt(inference: Untyped, config: Untyped, predict: PredictSettings) -> None:
+    if inference.get_trt_compile_version() == (0, 0, 0):
+        raise DeviceError(
+            "this Paddle is built without TensorRT; install one that has it, or set "
+            "`predict.use_tensorrt: false`"
+        )
+    try:
+        inference.get_trt_runtime_version()
+    except RuntimeError as error:
+        problem = "TensorRT is not installed, or not where the loader looks for libraries"
+        raise DeviceError(f"{problem}; set `predict.use_tensorrt: false`") from error
+    precisions = {"fp32": inference.PrecisionType.Float32, "fp16": inference.PrecisionType.Half}
+    config.enable_tensorrt_engine(
+        max_batch_size=predict.batch_size,
+        min_subgraph_size=TENSORRT_MIN_SUBGRAPH,
+        precision_mode=precisions[predict.precision],
+        use_calib_mode=False,
+    )
+
+
+def _last_line(error: Exception) -> str:
+    """Give the message at the end of Paddle's C++ trace."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error:" in line), lines[-1] if lines else "")

@@ -1,0 +1,38 @@
+"""Getting a model by name, through PaddleNLP's own download and cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.engine.paddle.runtime import import_paddlenlp
+from tasks.errors import ModelError
+
+
+def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> None:
+    """Have PaddleNLP fetch the model and tokenizer called `name` and save both into `folder`.
+
+    Raises:
+        ModelError: PaddleNLP cannot get or load a UNIMO model of this name, or it is not one of
+            PaddleNLP's own (loading it could run code) and `trust_checkpoint` is false.
+    """
+    transformers = import_paddlenlp().transformers
+    if name not in transformers.UNIMOTokenizer.pretrained_init_configuration:
+        _require_trust(name, trust_checkpoint)
+    try:
+        for kind in (transformers.UNIMOTokenizer, transformers.UNIMOLMHeadModel):
+            kind.from_pretrained(name).save_pretrained(str(folder))
+    except Exception as error:  # PaddleNLP raises what its many sources raise
+        raise ModelError(
+            f"model.model_name_or_path: PaddleNLP cannot get a UNIMO model called {name!r} "
+            f"({type(error).__name__}: {error}); check the name and the network, "
+            "or give the folder of a checkpoint"
+        ) from error
+
+
+def _require_trust(name: str, trust_checkpoint: bool) -> None:
+    if not trust_checkpoint:
+        raise ModelError(
+            f"model.model_name_or_path: there is no folder {name!r}, and it is not a model of "
+            "PaddleNLP's own; correct the path, or, if you trust whoever published a model of this "
+            "name, set `model.trust_checkpoint: true`"
+        )

@@ -1,0 +1,88 @@
+"""Which Paddle is installed and what it was built for, told without importing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
+
+from tasks.engine.gpu.fat_binaries import Kernels, read_kernels
+from tasks.errors import Fault
+
+GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"
+KERNELS_FILE = "libphi.so"
+"""Paddle's library of operators; with 1.9 GB the most of its kernels are in it."""
+
+CUDA = (11, 8)
+"""Of paddlepaddle-gpu 2.6.2 on the registry."""
+
+INSTALL = "pip install 'wenti[cpu]', or 'wenti[gpu]' on a machine with NVIDIA GPUs"
+
+
+@dataclass(frozen=True)
+class PaddleBuild:
+    """An installed Paddle.
+
+    Attributes:
+        package: `paddlepaddle` or `paddlepaddle-gpu`.
+        version: such as 2.6.2.
+    """
+
+    package: str
+    version: str
+
+    @property
+    def has_cuda(self) -> bool:
+        """Whether it can use GPUs."""
+        return self.package == GPU_PACKAGE
+
+    def __str__(self) -> str:
+        """Give package and version."""
+        return f"{self.package} {self.version}"
+
+
+def find_builds() -> list[PaddleBuild]:
+    """Give the Paddles that are installed, the one for GPUs first: one, if all is well."""
+    found = []
+    for package in (GPU_PACKAGE, CPU_PACKAGE):
+        try:
+            found.append(PaddleBuild(package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_paddle() -> str:
+    """Return package and version of the installed Paddle, such as `paddlepaddle 2.6.2`."""
+    return str(next(iter(find_builds()), "not installed"))
+
+
+def find_package_faults(builds: list[PaddleBuild]) -> list[Fault]:
+    """Say what is wrong with the Paddles that are installed."""
+    if not builds:
+        return [Fault("paddle", "Paddle is not installed", INSTALL)]
+    if len(builds) > 1:
+        both = " and ".join(str(build) for build in builds)
+        problem = f"{both} are installed, and each overwrites the other's files"
+        remedy = f"pip uninstall {' '.join(build.package for build in builds)}, then {INSTALL}"
+        return [Fault("paddle", problem, remedy)]
+    return []
+
+
+@cache
+def find_kernels() -> Kernels | None:
+    """Give what the installed Paddle has kernels for; None if it cannot be told."""
+    library = _locate(KERNELS_FILE)
+    try:
+        return None if library is None else read_kernels(library)
+    except (OSError, ValueError):
+        return None
+
+
+def _locate(name: str) -> Path | None:
+    try:
+        files = distribution(GPU_PACKAGE).files or []
+    except PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())) for file in files if file.name == name), None)

@@ -1,0 +1,39 @@
+"""TODO: tasks.engine.paddle.paddlenlp_datasets."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from tasks.engine.paddle.runtime import import_paddlenlp
+from tasks.errors import InputError
+
+
+def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
+    """Read the dev split of one of PaddleNLP's data sets lazily, as records for `parse_record`.
+
+    Raises:
+        InputError: PaddleNLP has no such data set, cannot get it, or cannot read it.
+    """
+    import_paddlenlp()
+    from paddlenlp.datasets import load_dataset
+
+    remedy = "give a file in `dataset.predict_file`"
+    # names that it has not, it looks up on the Hugging Face hub and then cannot read lazily
+    is_name = dataset_name.replace("-", "_").isidentifier()
+    if not is_name or find_spec(f"paddlenlp.datasets.{dataset_name}") is None:
+        raise InputError(f"PaddleNLP has no data set `{dataset_name}`; {remedy}")
+    # It warns that what is read lazily can be read once only, which is what happens here.
+    warnings.filterwarnings("ignore", "Reciving generator", UserWarning)
+    rows = 0
+    try:
+        for record in load_dataset(dataset_name, splits="dev", lazy=True):
+            rows += 1
+            yield record
+    except Exception as error:  # a failed download has no exception of its own
+        raise InputError(
+            f"PaddleNLP's data set `{dataset_name}` cannot be read after {rows} rows:"
+            f" {type(error).__name__}: {error}; check the network, or {remedy}"
+        ) from error

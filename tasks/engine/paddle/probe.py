@@ -1,0 +1,59 @@
+"""What Paddle says of itself when it is imported; for a child process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tasks.engine.paddle.cuda_libraries import load_cuda_libraries
+from tasks.engine.paddle.runtime import Untyped, import_paddle
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PaddleLook:
+    """An imported Paddle.
+
+    Attributes:
+        version: of Paddle.
+        cuda: version of CUDA that it is built for; none if it is for the CPU only.
+        cudnn: likewise.
+        gpus: how many GPUs it sees.
+        problems: CUDA libraries that cannot be loaded, and why.
+        tensorrt: version of TensorRT that it is built for; all 0 without.
+        tensorrt_here: version of the TensorRT that it finds; all 0 without.
+    """
+
+    version: str
+    cuda: str | None
+    cudnn: str | None
+    gpus: int
+    problems: tuple[str, ...]
+    tensorrt: Version
+    tensorrt_here: Version
+
+
+def look_at_paddle() -> PaddleLook:
+    """Import Paddle and ask it.
+
+    Raises:
+        InstallationError: it is not installed.
+    """
+    paddle = import_paddle()
+    has_cuda = paddle.is_compiled_with_cuda()
+    return PaddleLook(
+        version=paddle.__version__,
+        cuda=paddle.version.cuda() if has_cuda else None,
+        cudnn=paddle.version.cudnn() if has_cuda else None,
+        gpus=paddle.device.cuda.device_count() if has_cuda else 0,
+        problems=load_cuda_libraries(),
+        tensorrt=tuple(paddle.inference.get_trt_compile_version()),
+        tensorrt_here=_find_tensorrt(paddle.inference),
+    )
+
+
+def _find_tensorrt(inference: Untyped) -> Version:
+    try:
+        return tuple(inference.get_trt_runtime_version())
+    except RuntimeError:  # Paddle is built for it, and cannot open its library
+        return (0, 0, 0)

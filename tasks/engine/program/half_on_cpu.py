@@ -1,0 +1,105 @@
+"""Half precision on the CPU: float16 graphs run there, by operators in float32 in between.
+
+Paddle has no CPU kernels for float16 of most operators. An operator in float16 is a float32 one
+whose inputs are float16 numbers and whose result is rounded to float16, as on a GPU, whose kernels
+add up in float32 too. So what the rounding does to texts and scores can be seen without a GPU; how
+fast it is, cannot.
+"""
+
+from __future__ import annotations
+
+from tasks.engine.paddle.runtime import Untyped
+from tasks.engine.program.protobuf import (
+    Variables,
+    arguments,
+    float_types,
+    has_block,
+    make_cast,
+    make_operator,
+    rename,
+    replace_operators,
+)
+
+SPLITTER = 2.0**13 + 1
+"""24 binary digits of float32 less 11 of float16 (T. J. Dekker, Numer. Math. 18, 1971)."""
+
+
+def run_halves_on_cpu(program: Untyped) -> None:
+    """Rewrite a graph in half precision so that the CPU can run it."""
+    rewriting = _Rewriting(program)
+    for block in program.blocks:
+        replace_operators(block, rewriting.rewrite(block))
+
+
+class _Rewriting:
+    """A graph while it is rewritten; each new variable has a name of its own.
+
+    Paddle's passes order operators by the names of the variables.
+    """
+
+    def __init__(self, program: Untyped) -> None:
+        self._variables = Variables(program)
+        self._half, self._single = float_types()
+        self._made = 0
+
+    def rewrite(self, block: Untyped) -> list[Untyped]:
+        """Give the operators that a block is to have."""
+        operators: list[Untyped] = []
+        for operator in block.ops:
+            if has_block(operator):
+                operators.append(operator)
+            elif operator.type == "cast":
+                operators += self._cast(operator, block)
+            else:
+                operators += self._in_single(operator, block)
+        return operators
+
+    def _in_single(self, operator: Untyped, block: Untyped) -> list[Untyped]:
+        """Give an operator with what casts its inputs before it and its outputs behind it."""
+        before, behind = [], []
+        for name in self._halves(operator.inputs):
+            single = self._make(name, block)
+            before.append(make_cast(name, single, self._half, self._single))
+            rename(operator.inputs, name, single)
+        for name in self._halves(operator.outputs):
+            single = self._make(name, block)
+            behind += self._round(single, name, block)
+            rename(operator.outputs, name, single)
+        return [*before, operator, *behind]
+
+    def _cast(self, operator: Untyped, block: Untyped) -> list[Untyped]:
+        ((_slot, source),), ((_slot, target),) = (
+            arguments(slots) for slots in (operator.inputs, operator.outputs)
+        )
+        types = self._variables.type_of(source), self._variables.type_of(target)
+        is_rounding = types == (self._single, self._half)
+        return self._round(source, target, block) if is_rounding else [operator]
+
+    def _round(self, source: str, target: str, block: Untyped) -> list[Untyped]:
+        """Cast to the nearest float16: Paddle's cast for the CPU goes to the one nearer to zero.
+
+        s x - (s x - x) is x with as many digits as float16 has, s being `SPLITTER`.
+        """
+        product, rest, rounded = (self._make(target, block) for _ in range(3))
+        return [
+            make_operator("scale", {"X": source}, {"Out": product}, scale=SPLITTER, bias=0.0),
+            _subtract(product, source, rest),
+            _subtract(product, rest, rounded),
+            make_cast(rounded, target, self._single, self._half),
+        ]
+
+    def _make(self, name: str, block: Untyped) -> str:
+        """Declare a float32 variable that is shaped as `name`; gives its name."""
+        self._made += 1
+        made = f"{name}.single{self._made}"
+        self._variables.make_like(name, made, self._single, block)
+        return made
+
+    def _halves(self, slots: Untyped) -> list[str]:
+        names = {name for _slot, name in arguments(slots)}
+        return sorted(name for name in names if self._variables.type_of(name) == self._half)
+
+
+def _subtract(minuend: str, subtrahend: str, difference: str) -> Untyped:
+    taken = {"X": minuend, "Y": subtrahend}
+    return make_operator("elementwise_sub", taken, {"Out": difference}, axis=-1)

@@ -1,0 +1,117 @@
+"""Text to ids and back, as PaddleNLP's `UNIMOTokenizer` does it, mostly without PaddleNLP.
+
+A checkpoint whose tokenizer files are as UNIMO's were published needs no PaddleNLP, which takes
+seconds to import. With any other, PaddleNLP's own tokenizer is loaded and does the work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
+from tasks.engine.tokenization.vocabulary import (
+    SPECIAL_TOKENS,
+    PlainTokenizer,
+    read_plain_tokenizer,
+    read_vocabulary,
+)
+from tasks.engine.tokenization.wordpiece import WordPieces
+from tasks.errors import ModelError
+
+
+@dataclass(frozen=True)
+class TextTokenizer:
+    """What a checkpoint's tokenizer knows; special tokens by the names of PaddleNLP's attributes.
+
+    `first_ids(text, most)` gives the ids of the first `most` word pieces of a text.
+    """
+
+    special: Mapping[str, str]
+    special_ids: Mapping[str, int]
+    tokens: Mapping[int, str]
+    first_ids: Callable[[str, int], list[int]]
+
+
+def load_text_tokenizer(model_folder: str | Path, keep_markers: bool = False) -> TextTokenizer:
+    """Load the tokenizer of a checkpoint folder.
+
+    With `keep_markers`, the tokens [CLS] and [SEP] in a text stay whole where they stand alone.
+
+    Raises:
+        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+    """
+    plain = read_plain_tokenizer(Path(model_folder).absolute())
+    if plain is None:
+        return _through_paddlenlp(load_paddlenlp_tokenizer(model_folder), keep_markers)
+    return _without_paddlenlp(plain, keep_markers)
+
+
+def load_paddlenlp_tokenizer(model_folder: str | Path) -> Untyped:
+    """Give PaddleNLP's `UNIMOTokenizer` of a checkpoint folder.
+
+    Raises:
+        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+    """
+    folder = Path(model_folder).absolute()  # a relative name can be one that PaddleNLP downloads
+    read_vocabulary(folder / "vocab.txt")  # what is wrong with it, PaddleNLP does not say
+    transformers = import_paddlenlp().transformers
+    try:
+        tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))
+    except Exception as error:  # whatever the files beside vocab.txt make it raise
+        raise ModelError(
+            f"{folder}: the tokenizer cannot be loaded: {type(error).__name__}: {error}; save it"
+            " again with UNIMOTokenizer.save_pretrained"
+        ) from error
+    _check_special_tokens(folder, tokenizer)
+    return tokenizer
+
+
+def join_pieces(tokens: Iterable[str]) -> list[str]:
+    """Put word pieces together to words, as `UNIMOTokenizer.merge_subword` does."""
+    words: list[str] = []
+    for token in tokens:
+        if token.startswith("##") and words:
+            words[-1] += token[2:]
+        else:
+            words.append(token.removeprefix("##"))
+    return words
+
+
+def _without_paddlenlp(plain: PlainTokenizer, keep_markers: bool) -> TextTokenizer:
+    markers = [SPECIAL_TOKENS["cls_token"], SPECIAL_TOKENS["sep_token"]] if keep_markers else []
+    pieces = WordPieces(plain.ids, SPECIAL_TOKENS["unk_token"], plain.lower_case, markers)
+    return TextTokenizer(
+        special=SPECIAL_TOKENS,
+        special_ids={name: plain.ids[token] for name, token in SPECIAL_TOKENS.items()},
+        tokens={index: token for token, index in plain.ids.items()},
+        first_ids=pieces.first_ids,
+    )
+
+
+def _through_paddlenlp(tokenizer: Untyped, keep_markers: bool) -> TextTokenizer:
+    if keep_markers:
+        tokenizer.basic_tokenizer.never_split = {tokenizer.cls_token, tokenizer.sep_token}
+    added = tokenizer.added_tokens_decoder
+
+    def first_ids(text: str, most: int) -> list[int]:
+        ids: list[int] = tokenizer.convert_tokens_to_ids(tokenizer._tokenize(text))
+        return ids[:most]
+
+    return TextTokenizer(
+        special={name: getattr(tokenizer, name) for name in SPECIAL_TOKENS},
+        special_ids={name: int(getattr(tokenizer, f"{name}_id")) for name in SPECIAL_TOKENS},
+        tokens={one: added.get(one, token) for one, token in tokenizer.vocab.idx_to_token.items()},
+        first_ids=first_ids,
+    )
+
+
+def _check_special_tokens(folder: Path, tokenizer: Untyped) -> None:
+    """PaddleNLP gives a special token that is missing the id of [UNK] and goes on."""
+    tokens = [getattr(tokenizer, name) for name in SPECIAL_TOKENS]
+    missing = [token for token in tokens if token not in tokenizer.vocab]
+    if missing:
+        raise ModelError(
+            f"{folder / 'vocab.txt'} lacks {', '.join(missing)}; copy it again from its checkpoint"
+        )

@@ -1,0 +1,56 @@
+"""Evaluation: how near the questions are to the references, if the passages came with any."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from tasks.evaluation.scores import score_file
+from tasks.plan.plan import Plan
+from tasks.processes import call_in_child
+from tasks.store.files import file_sha256
+from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.tables import read_batches
+
+EVALUATION = "evaluation.json"
+EVALUATION_FORMAT = 1
+NO_REFERENCES: dict[str, Any] = {
+    "references": 0,
+    **dict.fromkeys(("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l")),
+    **dict.fromkeys(("sacrebleu_zh", "sacrebleu_signature")),
+}
+
+
+def evaluate(plan: Plan, predictions: Path) -> dict[str, Any]:
+    """Give the scores of `predictions`, a Parquet file; all null when there are no references.
+
+    They are a checkpoint beside the shards, because computing them means importing PaddleNLP.
+    """
+    if count_references(predictions) == 0:
+        return dict(NO_REFERENCES)
+    decided_by = {
+        "stage": "evaluate",
+        "format": EVALUATION_FORMAT,
+        # Not the stage's fingerprint: a shard made again can reject other rows than before.
+        "predictions": file_sha256(predictions),
+        **{name: version(name) for name in ("paddlenlp", "sacrebleu")},
+    }
+    digest = fingerprint(decided_by)
+    path = plan.predictions.folder / EVALUATION
+    manifest = find_checkpoint(path, digest).manifest
+    if manifest is None:
+        scores = call_in_child(score_file, predictions)
+        manifest = Manifest(
+            kind="evaluation", fingerprint=digest, decided_by=decided_by, files=(), details=scores
+        )
+        commit_manifest(path, manifest)
+    return {name: manifest.details[name] for name in NO_REFERENCES}
+
+
+def count_references(predictions: Path) -> int:
+    """Count the rows that have a reference."""
+    batches = read_batches(predictions, ["reference"])
+    return sum(pc.count(batch["reference"]).as_py() for batch in batches)

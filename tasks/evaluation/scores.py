@@ -1,0 +1,198 @@
+"""Scores of generated questions against references, as PaddleNLP and sacreBLEU compute them.
+
+BLEU of many rows is no mean over the rows, it comes from sums over them. So each row is counted
+once, `count_rows`, and any score, of all rows or of a sample, is made from sums of these counts.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from tasks.engine.paddle.runtime import import_paddlenlp
+
+Scores = dict[str, float | str | int]
+
+Counts = NDArray[np.float64]
+"""A row, or a sum of rows, in each line: what its scores are made from."""
+
+METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "sacrebleu_zh")
+
+_ORDERS = 4  # n-grams of 1 to 4 tokens
+# Columns of Counts. Either BLEU: n-grams found in the reference by order, n-grams by order, tokens,
+# tokens of the reference.
+_BLEU, _SACREBLEU, _ROUGE, _ROWS = slice(0, 10), slice(10, 20), 20, 21
+_COLUMNS = 22
+_SMOOTHING = "exp"
+
+
+def score_file(predictions: Path) -> Scores:
+    """Score the `question` column of a Parquet file against its `reference` column.
+
+    Rows without a reference do not count. See `score_pairs` for what comes back.
+    """
+    rows = pq.read_table(predictions, columns=["question", "reference"]).drop_null()
+    columns = (column.to_pylist() for column in rows.columns)
+    return score_pairs(list(zip(*columns, strict=True)))
+
+
+def score_pairs(pairs: Sequence[tuple[str, str]]) -> Scores:
+    """Score (question, reference) pairs, of which there is one at least.
+
+    Gives `references` (how many), and on a scale of 0 to 100 `bleu_1` … `bleu_4`
+    (`paddlenlp.metrics.BLEU` over `BasicTokenizer` tokens, as the question-generation example
+    does), `rouge_l` (`paddlenlp.metrics.RougeL` over the same tokens) and `sacrebleu_zh`, with the
+    `sacrebleu_signature` that tells how it was computed.
+    """
+    scores = score_counts(count_rows(pairs).sum(axis=0, keepdims=True))[0].tolist()
+    rounded = {name: round(score, 4) for name, score in zip(METRICS, scores, strict=True)}
+    return {"references": len(pairs), **rounded, "sacrebleu_signature": _signature(*pairs[0])}
+
+
+def count_rows(pairs: Sequence[tuple[str, str]]) -> Counts:
+    """Count what the scores of (question, reference) pairs are made from, a line for each pair.
+
+    It imports PaddleNLP. Equal pairs, and equal texts, that follow each other are counted once.
+    """
+    count = lru_cache(maxsize=1)(_row_counter())
+    lines = (count(question, reference) for question, reference in pairs)
+    return np.fromiter(lines, np.dtype((np.float64, _COLUMNS)), len(pairs))
+
+
+def score_counts(sums: Counts) -> NDArray[np.float64]:
+    """Give the `METRICS` of each line of `sums`, a column each, on a scale of 0 to 100."""
+    rouge = 100 * sums[:, _ROUGE] / sums[:, _ROWS]
+    sacrebleu = _sacrebleu(sums, effective_order=False)
+    return np.column_stack([_bleu(sums[:, _BLEU]), rouge, sacrebleu])
+
+
+def score_each(rows: Counts) -> NDArray[np.float64]:
+    """Give sacreBLEU's BLEU of single rows, 0 to 100, by which rows can be told from each other.
+
+    Orders that a question is too short for do not count, as sacreBLEU advises for sentences.
+    """
+    return _sacrebleu(rows, effective_order=True)
+
+
+def lcs_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
+    """Give the length of the longest common subsequence of two sequences.
+
+    The bits of one integer are a whole row of the usual table (H. Hyyrö, Bit-parallel LCS-length
+    computation revisited, AWOCA 2004).
+    """
+    places: dict[Hashable, int] = {}
+    for place, token in enumerate(one):
+        places[token] = places.get(token, 0) | 1 << place
+    every = (1 << len(one)) - 1
+    unused = every
+    for token in other:
+        found = unused & places.get(token, 0)
+        unused = (unused + found | unused - found) & every
+    return len(one) - unused.bit_count()
+
+
+def _row_counter() -> Callable[[str, str], list[float]]:
+    """Give the function that counts a question and its reference, cut up as the libraries do."""
+    import_paddlenlp()
+    from paddlenlp.metrics import RougeL
+    from paddlenlp.transformers import BasicTokenizer
+    from sacrebleu.metrics.bleu import BLEU
+
+    tokenize, tokenize_zh = BasicTokenizer().tokenize, BLEU(tokenize="zh").tokenizer
+    rouge = RougeL()
+    rouge.lcs = lcs_length  # its own takes more than ten times as long
+
+    # Two, so that the next question to the same reference finds that.
+    cut = lru_cache(maxsize=2)(lambda text: _Cut(tokenize(text)))
+    cut_zh = lru_cache(maxsize=2)(lambda text: _Cut(tokenize_zh(text).split()))
+
+    def count(question: str, reference: str) -> list[float]:
+        found, expected = cut(question), cut(reference)
+        rouge.reset()
+        rouge.add_inst(found.tokens, [expected.tokens])
+        zh = cut_zh(question).count(cut_zh(reference))
+        return [*found.count(expected), *zh, rouge.score(), 1]
+
+    return count
+
+
+class _Cut:
+    """A text as tokens, and how often it has each n-gram of every order."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.tokens = tokens
+        self.ngrams = Counter(
+            ngram
+            for order in range(1, _ORDERS + 1)
+            for ngram in zip(*(tokens[start:] for start in range(order)), strict=False)
+        )
+
+    def count(self, reference: _Cut) -> list[int]:
+        """Give the ten columns of a BLEU. An n-gram is found as often as the reference has it."""
+        found, length = [0] * _ORDERS, len(self.tokens)
+        for ngram, times in self.ngrams.items():
+            found[len(ngram) - 1] += min(times, reference.ngrams[ngram])
+        totals = [max(length - order, 0) for order in range(_ORDERS)]
+        return [*found, *totals, length, len(reference.tokens)]
+
+
+def _bleu(sums: Counts) -> NDArray[np.float64]:
+    """Give BLEU-1 to BLEU-4, a column each, as `paddlenlp.metrics.BLEU` computes them.
+
+    The formula is that of K. Papineni et al., BLEU, ACL 2002; a precision of 0 is the smallest
+    float instead, so that its logarithm exists.
+    """
+    matches, ngrams = sums[:, :_ORDERS], sums[:, _ORDERS : 2 * _ORDERS]
+    length, reference = np.maximum(sums[:, -2:-1], 1), sums[:, -1:]
+    precisions = np.maximum(matches / np.maximum(ngrams, 1), sys.float_info.min)
+    logarithms = np.cumsum(np.log(precisions), axis=1) / np.arange(1, _ORDERS + 1)
+    penalties = np.minimum(1 - reference / length, 0)
+    scores: NDArray[np.float64] = 100 * np.exp(penalties) * np.exp(logarithms)
+    return scores
+
+
+def _sacrebleu(sums: Counts, effective_order: bool) -> NDArray[np.float64]:
+    from sacrebleu.metrics.bleu import BLEU
+
+    def score(line: list[float]) -> float:
+        found = BLEU.compute_bleu(
+            correct=line[:_ORDERS],
+            total=line[_ORDERS:-2],
+            sys_len=int(line[-2]),
+            ref_len=int(line[-1]),
+            smooth_method=_SMOOTHING,
+            effective_order=effective_order,
+        )
+        return float(found.score)
+
+    lines: Iterable[list[float]] = sums[:, _SACREBLEU].tolist()
+    return np.array([score(line) for line in lines])
+
+
+def _signature(question: str, reference: str) -> str:
+    """Tell how sacreBLEU scores; a metric knows that once it has scored."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU(tokenize="zh", smooth_method=_SMOOTHING)
+    metric.corpus_score([question], [[reference]])
+    return str(metric.get_signature())
+
+
+def sentence_bleu(pairs: Iterable[tuple[str, str]]) -> tuple[list[float], str]:
+    """Score (question, reference) pairs one by one, on a scale of 0 to 100.
+
+    BLEU-4 over Chinese characters, of as many n-grams as a question is long enough for
+    (`effective_order`); also gives sacreBLEU's signature, which tells how they were computed.
+    """
+    from sacrebleu.metrics.bleu import BLEU
+
+    metric = BLEU(tokenize="zh", effective_order=True)
+    scores = [float(metric.sentence_score(one, [reference]).score) for one, reference in pairs]
+    return scores, str(metric.get_signature())

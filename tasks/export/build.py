@@ -1,0 +1,94 @@
+"""Export: from a checkpoint of PaddleNLP to a static graph in the store."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasks.engine.export.equivalence import REMEDY, let_through
+from tasks.engine.export.native import export_native
+from tasks.engine.export.optimize import tune_export
+from tasks.engine.fake import export_fake
+from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
+from tasks.engine.faster_transformer.export import Operators, export_faster_transformer
+from tasks.engine.gpu.driver import device_names
+from tasks.errors import ExportError, WorkerError
+from tasks.load.dataset import make_request, read_sample
+from tasks.plan.fingerprints import effective_decode, shape_range
+from tasks.plan.plan import Plan
+from tasks.processes import call_in_child
+from tasks.store.files import adopt_file, commit_file, staging_folder
+from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
+
+logger = logging.getLogger("wenti.export")
+
+SAMPLE_ROWS = 256
+"""On which a faster export is compared with the plain one."""
+
+
+def _make(plan: Plan) -> Manifest:
+    if is_tuned(plan):
+        return _make_tuned(plan)
+    with staging_folder(plan.export.folder) as staging:
+        _export(plan, staging)
+        return _commit(plan, staging, {})
+
+
+def is_tuned(plan: Plan) -> bool:
+    """Tell whether the export is another one than the plain one of its engine."""
+    settings = plan.settings
+    return plan.engine == "native" and (settings.is_half or settings.predict.use_tensorrt)
+
+
+def _make_tuned(plan: Plan) -> Manifest:
+    """Make the plain export and a faster one, and commit that if it writes the same questions."""
+    settings, folder = plan.settings, plan.export.folder
+    rows = call_in_child(read_sample, make_request(plan), SAMPLE_ROWS)
+    with staging_folder(folder) as plain, staging_folder(folder) as tuned:
+        _export(plan, plain)
+        call_in_child(tune_export, plain, tuned, settings.is_half, shape_range(settings))
+        try:
+            reproduction = call_in_child(let_through, plain, tuned, settings.predict, rows)
+        except WorkerError as error:
+            raise ExportError(f"the faster export does not run here: {error}; {REMEDY}") from error
+        logger.info("%s", reproduction)
+        sample = plan.dataset.decided_by["passages"]
+        return _commit(plan, tuned, {"reproduction": {**reproduction.figures(), "sample": sample}})
+
+
+def _commit(plan: Plan, staging: Path, details: dict[str, Any]) -> Manifest:
+    """Adopt the files of an export, and write its manifest."""
+    export, written = plan.export, sorted(staging.iterdir())
+    manifest = Manifest(
+        kind="export",
+        fingerprint=export.fingerprint,
+        decided_by=export.decided_by,
+        files=tuple(adopt_file(path, export.folder / path.name) for path in written),
+        details=details,
+    )
+    commit_manifest(export.manifest_path, manifest)
+    return manifest
+
+
+def _export(plan: Plan, folder: Path) -> None:
+    settings, given = plan.settings, plan.settings.export.decoding_lib
+    decode = effective_decode(settings.decode)
+    asked = (plan.model_folder, decode, folder, settings.model.trust_checkpoint)
+    if plan.engine != FASTER_TRANSFORMER:
+        call_in_child(export_fake if plan.engine == "fake" else export_native, *asked)
+        return
+    if given is None:
+        logger.warning("PaddleNLP builds its operators now, unless it has before: some minutes")
+    library = None if given is None else Path(given).expanduser()
+    operators = Operators(library, settings.is_half, device_names(settings.predict)[0])
+    call_in_child(export_faster_transformer, *asked, operators=operators)
+
+
+def _copy(folder: Path, manifest: Manifest, target: Path) -> None:
+    """Commit a second copy of an export, for other programs that load it."""
+    for name in (*(entry.name for entry in manifest.files), MANIFEST):
+        copy = partial(shutil.copyfile, folder / name)
+        commit_file(target / name, copy, setting="export.inference_model_dir")

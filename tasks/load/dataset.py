@@ -1,0 +1,182 @@
+"""Loading: passages in, tokens in Parquet parts out, every row accounted for.
+
+`load_passages` runs in a child process, because it needs PaddleNLP for its data sets and for a
+tokenizer with options of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from tasks.engine.batch import Row
+from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
+from tasks.errors import InputError
+from tasks.load.encoding import Encoded, QuestionTokenizer
+from tasks.load.parts import PartWriter
+from tasks.passages.formats import identify
+from tasks.passages.reader import read_passages
+from tasks.passages.records import Passage, Reject, parse_record
+from tasks.plan.plan import Plan
+from tasks.store.files import staging_folder
+from tasks.store.layout import Store
+from tasks.store.lock import using
+from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
+
+
+def make_request(plan: Plan) -> LoadRequest:
+    """Say what a child process is to load, tokenise and commit."""
+    settings = plan.settings.dataset
+    path = settings.predict_file
+    return LoadRequest(
+        folder=plan.dataset.folder,
+        fingerprint=plan.dataset.fingerprint,
+        decided_by=plan.dataset.decided_by,
+        model_folder=plan.model_folder,
+        predict_file=None if path is None else Path(path).expanduser(),
+        input_sha256=plan.dataset.decided_by["passages"].get("sha256"),
+        **settings.model_dump(exclude={"predict_file"}),
+    )
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """All that a child process needs to know to make a dataset checkpoint."""
+
+    folder: Path  # of the dataset checkpoint
+    fingerprint: str
+    decided_by: Mapping[str, object]
+    model_folder: Path
+    predict_file: Path | None  # None: the named data set
+    dataset_name: str
+    template: int
+    max_seq_len: int
+    max_title_len: int
+    on_bad_row: Literal["reject", "fail"]
+    input_sha256: str | None = None  # of predict_file, where the fingerprint was made from it
+
+
+def load_passages(request: LoadRequest) -> Manifest:
+    """Make the dataset checkpoint: `part-*.parquet`, `rejects.parquet`, `manifest.json`.
+
+    The tables have the schemas `DATASET` and `REJECTS`; all files are byte-identical when made
+    again. Two processes may make the same checkpoint at the same time. The manifest's details are
+    those of `PartWriter.details`.
+
+    Raises:
+        InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
+            is `fail`, or changed meanwhile. Nothing is left behind.
+        ModelError: the model folder has no usable vocabulary.
+        StorageError: the folder cannot be written.
+    """
+    tokenizer = QuestionTokenizer(
+        request.model_folder, request.template, request.max_seq_len, request.max_title_len
+    )
+    with staging_folder(request.folder) as staging:
+        writer = PartWriter(staging)
+        for row in encode_rows(read_rows(request), tokenizer, request.on_bad_row):
+            if isinstance(row, Reject):
+                writer.reject(row)
+            else:
+                writer.add(*row)
+        _check_some_accepted(writer)
+        _check_unchanged(request)
+        manifest = Manifest(
+            kind="dataset",
+            fingerprint=request.fingerprint,
+            decided_by=dict(request.decided_by),
+            files=writer.publish(request.folder),
+            details=writer.details(),
+        )
+        commit_manifest(request.folder / MANIFEST, manifest)
+    return manifest
+
+
+def load_into(store: Store, request: LoadRequest) -> Manifest:
+    """Make the dataset checkpoint as `load_passages` does, with the store in use meanwhile.
+
+    A child process can outlive its run that was killed; no gc may take away what it commits.
+    """
+    with using(store):
+        return load_passages(request)
+
+
+def encode_rows(
+    rows: Iterable[Passage | Reject], tokenizer: QuestionTokenizer, on_bad_row: str
+) -> Iterator[tuple[Passage, Encoded] | Reject]:
+    """Tokenise lazily, one row at a time.
+
+    Raises:
+        InputError: a row is bad and `on_bad_row` is `fail`.
+    """
+    for row in rows:
+        encoded = row if isinstance(row, Reject) else tokenizer.encode(row)
+        if isinstance(encoded, Reject):
+            if on_bad_row == "fail":
+                remedy = "repair it, or set `dataset.on_bad_row` to reject"
+                raise InputError(f"{_describe(encoded)}; {remedy}")
+            yield encoded
+        elif isinstance(row, Passage):
+            yield row, encoded
+
+
+def read_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
+    """Read the passages lazily, one row at a time.
+
+    Raises:
+        InputError: the file or the data set cannot be read.
+    """
+    if request.predict_file is not None:
+        yield from read_passages(request.predict_file, request.template)
+        return
+    for row, record in enumerate(read_named_passages(request.dataset_name)):
+        yield parse_record(record, row, None, request.template)
+
+
+def _check_some_accepted(writer: PartWriter) -> None:
+    if writer.rows:
+        return
+    if not writer.reasons:
+        raise InputError("the data set has no rows; give a file in `dataset.predict_file`")
+    reason, count = writer.reasons.most_common(1)[0]
+    raise InputError(
+        f"no row is usable: all {writer.reasons.total()} were rejected, {count} of them for"
+        f" {reason}, such as {_describe(writer.examples[reason])}; repair the input"
+    )
+
+
+def _check_unchanged(request: LoadRequest) -> None:
+    path, known = request.predict_file, request.input_sha256
+    if path is not None and known is not None and identify(path)["sha256"] != known:
+        raise InputError(f"{path} changed while it was read; run again")
+
+
+def _describe(reject: Reject) -> str:
+    line = "" if reject.line is None else f", line {reject.line}"
+    return f"row {reject.row}{line}: {reject.reason.value}: {reject.detail}"
+
+
+def read_sample(request: LoadRequest, most: int) -> list[Row]:
+    """Give the first usable rows of the passages, at most so many, as tokens.
+
+    It needs what PaddleNLP's data sets need, and so runs in a child process.
+
+    Raises:
+        InputError: the passages cannot be read, or there is no usable row.
+        ModelError: the model folder has no usable vocabulary.
+    """
+    tokenizer = QuestionTokenizer(
+        request.model_folder, request.template, request.max_seq_len, request.max_title_len
+    )
+    encoded = encode_rows(read_rows(request), tokenizer, request.on_bad_row)
+    usable = (one for one in encoded if not isinstance(one, Reject))
+    rows = [
+        Row(tokens.input_ids, tokens.token_type_ids, passage.row)
+        for passage, tokens in islice(usable, most)
+    ]
+    if not rows:
+        raise InputError("no row of the passages is usable, so that no export can be tried")
+    return rows

@@ -1,0 +1,147 @@
+"""The files of a dataset: accepted rows in Parquet parts, and the rejects.
+
+How many parts there are is known only at the end, so they are written under private names in a
+staging folder and renamed when all of them are there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.errors import StoreCorruptionError
+from tasks.load.encoding import Encoded
+from tasks.passages.records import Passage, Reject
+from tasks.store.files import FileEntry, adopt_file
+from tasks.store.manifest import Manifest
+from tasks.store.tables import DATASET, REJECTS, commit_table, read_batches
+
+ROWS_PER_PART = 8192
+CHARACTERS_PER_PART = 1 << 26  # long passages end a part earlier: what a part needs in memory
+REJECTS_FILE = "rejects.parquet"
+
+
+class PartWriter:
+    """Writes rows and rejects to numbered files in a staging folder, and counts them."""
+
+    def __init__(self, staging: Path) -> None:
+        self.reasons: Counter[str] = Counter()
+        self.examples: dict[str, Reject] = {}  # the first of each reason
+        self._staging = staging
+        self._parts: list[Path] = []
+        self._part_rows: list[int] = []
+        self._reject_files: list[Path] = []
+        self._rows: list[tuple[Passage, Encoded]] = []
+        self._rejects: list[Reject] = []
+        self._characters = self._tokens = self._longest = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows were accepted."""
+        return sum(self._part_rows) + len(self._rows)
+
+    def add(self, passage: Passage, encoded: Encoded) -> None:
+        """Take an accepted row."""
+        self._rows.append((passage, encoded))
+        self._characters += len(passage.context) + len(passage.answer)
+        self._tokens += len(encoded.input_ids)
+        self._longest = max(self._longest, len(encoded.input_ids))
+        if len(self._rows) >= ROWS_PER_PART or self._characters >= CHARACTERS_PER_PART:
+            self._flush_rows()
+
+    def reject(self, reject: Reject) -> None:
+        """Take a row that cannot be used."""
+        self.reasons[reject.reason.value] += 1
+        self.examples.setdefault(reject.reason.value, reject)
+        self._rejects.append(reject)
+        if len(self._rejects) >= ROWS_PER_PART:
+            self._flush_rejects()
+
+    def publish(self, folder: Path) -> tuple[FileEntry, ...]:
+        """Give the files their names in `folder`: the parts in order, then the rejects."""
+        self._flush_rows()
+        self._flush_rejects()
+        batches = (batch for path in self._reject_files for batch in read_batches(path))
+        rejects = commit_table(folder / REJECTS_FILE, REJECTS, batches)
+        count = len(self._parts)
+        parts = [
+            adopt_file(path, folder / f"part-{number:05d}-of-{count:05d}.parquet")
+            for number, path in enumerate(self._parts)
+        ]
+        return (*parts, rejects)
+
+    def details(self) -> dict[str, Any]:
+        """Give what a dataset's manifest says of its rows.
+
+        `rows_in` = `rows` + `rejects`; `tokens` is the sum of `seq_len` and `longest` its maximum;
+        `part_rows` are the rows of each part; `reject_reasons` counts the rejects by reason.
+        """
+        rejects = self.reasons.total()
+        return {
+            "rows_in": self.rows + rejects,
+            "rows": self.rows,
+            "rejects": rejects,
+            "tokens": self._tokens,
+            "longest": self._longest,
+            "part_rows": list(self._part_rows),
+            "reject_reasons": dict(sorted(self.reasons.items())),
+        }
+
+    def _flush_rows(self) -> None:
+        if self._rows:
+            path = self._staging / f"part-{len(self._parts):05d}.parquet"
+            commit_table(path, DATASET, [_as_batch(self._rows)])
+            self._parts.append(path)
+            self._part_rows.append(len(self._rows))
+            self._rows, self._characters = [], 0
+
+    def _flush_rejects(self) -> None:
+        if self._rejects:
+            path = self._staging / f"rejects-{len(self._reject_files):05d}.parquet"
+            records = [{**vars(reject), "reason": reject.reason.value} for reject in self._rejects]
+            commit_table(path, REJECTS, [pa.RecordBatch.from_pylist(records, schema=REJECTS)])
+            self._reject_files.append(path)
+            self._rejects = []
+
+
+def read_rows(folder: Path, dataset: Manifest, start: int, stop: int) -> pa.Table:
+    """Give the accepted rows from number `start` up to `stop`, counted from 0 without rejects.
+
+    The columns are those of `tasks.tables.DATASET`; only the parts that hold the rows are read.
+
+    Raises:
+        ValueError: the dataset does not have these rows.
+        StoreCorruptionError: a part cannot be read or has another number of rows.
+    """
+    counts = dataset.details["part_rows"]
+    if not 0 <= start <= stop <= sum(counts):
+        raise ValueError(f"rows {start} to {stop} of {sum(counts)}")
+    tables = [DATASET.empty_table()]
+    # The files are the parts in order, and the rejects, which have no count, come last.
+    for entry, count, end in zip(dataset.files, counts, accumulate(counts), strict=False):
+        first = end - count
+        if first < stop and start < end:
+            offset = max(start - first, 0)
+            part = _read_part(folder / entry.name, count)
+            tables.append(part.slice(offset, min(stop, end) - first - offset))
+    return pa.concat_tables(tables)
+
+
+def _read_part(path: Path, rows: int) -> pa.Table:
+    table = pa.Table.from_batches(read_batches(path), schema=DATASET)
+    if table.num_rows != rows:
+        raise StoreCorruptionError(f"{path} has {table.num_rows} rows, its manifest says {rows}")
+    return table
+
+
+def _as_batch(rows: Sequence[tuple[Passage, Encoded]]) -> pa.RecordBatch:
+    records = [
+        {**vars(passage), **encoded._asdict(), "seq_len": len(encoded.input_ids)}
+        for passage, encoded in rows
+    ]
+    return pa.RecordBatch.from_pylist(records, schema=DATASET)

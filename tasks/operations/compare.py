@@ -1,0 +1,237 @@
+"""Two runs beside each other: what differs, how much the scores do, which questions changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, compare_paired
+from tasks.evaluation.scores import METRICS, count_rows, score_counts, score_each
+from tasks.load.parts import REJECTS_FILE
+from tasks.operations.pairing import Kind, Pair, Row, pair_rows
+from tasks.plan.changes import describe_changes
+from tasks.processes import call_in_child
+from tasks.runs.find import read_record
+from tasks.runs.results import PREDICTIONS_FILE
+from tasks.store.tables import iterate_rows, read_batches
+
+_STAGES = ("export", "dataset", "predictions")
+_COLUMNS = ["row", "id", "context", "answer", "reference", "question"]
+
+Both = tuple[Row, Row]
+"""A row of run A and the same one of run B."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of both runs over the same rows, and the confidence interval of B − A."""
+
+    name: str
+    a: float
+    b: float
+    low: float
+    high: float
+
+    @property
+    def difference(self) -> float:
+        """B − A."""
+        return self.b - self.a
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says, in words: whether it excludes 0, and if so, for whom."""
+        if self.low > 0 or self.high < 0:
+            return "B is better" if self.low > 0 else "B is worse"
+        return "no clear difference" if self.low < self.high else "no difference"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON types."""
+        numbers = {"a": self.a, "b": self.b, "difference": self.difference}
+        numbers |= {"low": self.low, "high": self.high}
+        rounded = {name: round(value, 4) for name, value in numbers.items()}
+        return {"name": self.name, **rounded, "verdict": self.verdict}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row whose question changed, and BLEU of either question alone if there is a reference."""
+
+    a: Row
+    b: Row
+    bleu_a: float | None = None
+    bleu_b: float | None = None
+
+    @property
+    def gain(self) -> float:
+        """BLEU of B's question less that of A's; 0 without a reference."""
+        return (self.bleu_b or 0.0) - (self.bleu_a or 0.0)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare_runs` found; `as_dict` is what `wenti compare --json` prints.
+
+    Attributes:
+        a: `run_id`, `folder` and the fingerprints of a run, null where it did not note them.
+        b: the same of the other.
+        causes: what decided the results otherwise, a sentence a stage; null if it is not known.
+        rows: how many rows there are of each kind.
+        reasons: how many rows were rejected in one of the runs for each reason.
+        scored: how many rows the metrics are made of.
+        metrics: none if no row has the same reference in both.
+        questions: some that changed, each with all there is to show of it.
+    """
+
+    a: dict[str, Any]
+    b: dict[str, Any]
+    causes: list[str] | None
+    rows: dict[str, int]
+    reasons: dict[str, dict[str, int]]
+    scored: int
+    metrics: list[Metric]
+    questions: list[dict[str, Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON types."""
+        metrics = [metric.as_dict() for metric in self.metrics]
+        settings = {"resamples": RESAMPLES, "seed": SEED, "confidence": CONFIDENCE}
+        return {**asdict(self), "metrics": metrics, "bootstrap": settings}
+
+
+def compare_runs(a: Path, b: Path, most: int) -> Comparison:
+    """Compare the results of two runs, in the folders `a` and `b`, and show `most` changes.
+
+    Scores are those of the rows that both runs have, with the same reference; a child process
+    imports PaddleNLP for them.
+
+    Raises:
+        StoreCorruptionError: a result or a run.json cannot be read.
+        WorkerError: the process that scores died.
+    """
+    pairs = pair_rows(read_rows(a), read_rows(b))
+    common = [(p.a, p.b) for p in pairs if p.a and p.b and p.kind in (Kind.SAME, Kind.CHANGED)]
+    scored = [(x, y) for x, y in common if x.reference and x.reference == y.reference]
+    metrics, bleus = score(scored) if scored else ([], {})
+    changes = [Change(x, y, *bleus.get(x.row, ())) for x, y in common if x.question != y.question]
+    kinds = Counter(pair.kind for pair in pairs)
+    records = [read_record(folder) for folder in (a, b)]
+    return Comparison(
+        a=_introduce(a, records[0]),
+        b=_introduce(b, records[1]),
+        causes=find_causes(*records),
+        rows={str(kind): kinds[kind] for kind in Kind},
+        reasons=count_reasons(pairs),
+        scored=len(scored),
+        metrics=metrics,
+        questions=_with_texts(choose(changes, most), b),
+    )
+
+
+def read_rows(folder: Path) -> list[Row]:
+    """Give the predictions and the rejects of a run, in input order."""
+    rows = [
+        Row(
+            row=line["row"],
+            id=line["id"],
+            content=hash((line["context"], line["answer"])),  # the texts would fill the memory
+            reference=line["reference"],
+            question=line["question"],
+        )
+        for batch in read_batches(folder / PREDICTIONS_FILE, _COLUMNS)
+        for line in batch.to_pylist()
+    ]
+    for line in iterate_rows(folder / REJECTS_FILE):
+        rows.append(Row(line["row"], line["id"], reason=line["reason"]))
+    return sorted(rows, key=attrgetter("row"))
+
+
+def score(both: Sequence[Both]) -> tuple[list[Metric], dict[int, tuple[float, float]]]:
+    """Give the metrics, and for each row number of A the BLEU of either question alone."""
+    # One beside the other: what is the same in both is counted once.
+    counts = call_in_child(
+        count_rows, [(row.question or "", row.reference or "") for rows in both for row in rows]
+    )
+    a, b = counts[0::2], counts[1::2]
+    found = compare_paired(a, b, score_counts)
+    numbers = [part.tolist() for part in (found.a, found.b, found.low, found.high)]
+    metrics = [Metric(*values) for values in zip(METRICS, *numbers, strict=True)]
+    bleus = zip(score_each(a).tolist(), score_each(b).tolist(), strict=True)
+    return metrics, {rows[0].row: bleu for rows, bleu in zip(both, bleus, strict=True)}
+
+
+def choose(changes: Sequence[Change], most: int) -> list[Change]:
+    """Give `most` changes: the biggest gain, the biggest loss, the next of either, then the rest.
+
+    What neither gains nor loses BLEU, or has no reference, keeps its order.
+    """
+    by_gain = sorted(changes, key=attrgetter("gain"))
+    losses = [change for change in by_gain if change.gain < 0]
+    gains = [change for change in reversed(by_gain) if change.gain > 0]
+    mixed = [one for both in zip_longest(gains, losses) for one in both if one is not None]
+    return [*mixed, *(change for change in changes if change.gain == 0)][:most]
+
+
+def find_causes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str] | None:
+    """Say from two run.json what decided the results otherwise, a sentence for each such stage.
+
+    None if an older Wenti made one of the runs, which did not note it.
+    """
+    before, now = a.get("decided_by"), b.get("decided_by")
+    if not isinstance(before, dict) or not isinstance(now, dict) or not set(_STAGES) <= set(now):
+        return None
+    changes = describe_changes(before, now, dict.fromkeys(_STAGES, False))
+    # Behind the last colon is what a new run would do about it.
+    causes = [change.rpartition(": ")[0] for change in changes]
+    return [cause for cause in causes if not cause.endswith(": unchanged")]
+
+
+def count_reasons(pairs: Iterable[Pair]) -> dict[str, dict[str, int]]:
+    """Count why rows were rejected in one of the runs, for either run."""
+    found = Counter(
+        (pair.kind, row.reason)
+        for pair in pairs
+        if pair.kind in (Kind.REJECTED_IN_A, Kind.REJECTED_IN_B)
+        for row in (pair.a, pair.b)
+        if row and row.reason
+    )
+    reasons: dict[str, dict[str, int]] = {Kind.REJECTED_IN_A: {}, Kind.REJECTED_IN_B: {}}
+    for (kind, reason), count in found.items():
+        reasons[kind][reason] = count
+    return reasons
+
+
+def _introduce(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+    fingerprints = {name: record.get(name) for name in _STAGES}
+    return {"run_id": folder.name, "folder": str(folder), **fingerprints}
+
+
+def _with_texts(changes: Sequence[Change], folder: Path) -> list[dict[str, Any]]:
+    """Give what there is to show of changes; passage and answer are read from run B."""
+    numbers = pa.array([change.b.row for change in changes], pa.int64())
+    texts = {
+        line["row"]: {"context": line["context"], "answer": line["answer"]}
+        for batch in read_batches(folder / PREDICTIONS_FILE, ["row", "context", "answer"])
+        for line in batch.filter(pc.is_in(batch["row"], numbers)).to_pylist()
+    }
+    return [
+        {
+            "id": one.b.id,
+            "row_a": one.a.row,
+            "row_b": one.b.row,
+            **texts[one.b.row],
+            "reference": one.b.reference,
+            "question_a": one.a.question,
+            "question_b": one.b.question,
+            "bleu_a": one.bleu_a and round(one.bleu_a, 4),
+            "bleu_b": one.bleu_b and round(one.bleu_b, 4),
+        }
+        for one in changes
+    ]

@@ -1,0 +1,144 @@
+"""What the store has of a config, stage by stage and shard by shard; nothing is computed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+from tasks.config.loading import find_config, is_config, load_settings
+from tasks.config.paths import with_date
+from tasks.config.settings import Settings
+from tasks.doctor.preflight import check
+from tasks.plan.model import find_model
+from tasks.plan.plan import Plan, Planned, make_plan, open_store
+from tasks.predict.jobs import ShardJob, look_up, plan_jobs
+from tasks.runs.find import find_run, read_records, settings_of_run
+from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
+from tasks.store.layout import Store
+from tasks.store.manifest import Found, Manifest
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """A stage: `made`, `missing`, `damaged`, or how many shards are made."""
+
+    name: str
+    state: str
+    fingerprint: str
+    rows: int | None = None
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class ShardStatus:
+    """A shard of the predict stage, and what the last run that had to do with it did about it.
+
+    Attributes:
+        state: `reused` or `made`, if the store has it; else `failed` in the last run, `damaged` or
+            `missing`.
+        attempts: of the last run.
+        last_error: of the last run's attempts, even if a later one succeeded.
+    """
+
+    index: int
+    state: str
+    rows: int
+    file: str
+    attempts: int = 0
+    last_error: str | None = None
+    damage: str | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """All stages, and the shards if the dataset is there to tell how many there are."""
+
+    stages: list[StageStatus]
+    shards: list[ShardStatus] = field(default_factory=list)
+
+    @property
+    def damages(self) -> list[str]:
+        """What is damaged, a sentence each."""
+        found = [stage.damage for stage in self.stages] + [shard.damage for shard in self.shards]
+        return [damage for damage in found if damage]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as plain JSON types."""
+        return asdict(self)
+
+
+def settings_of(name: str, store: Store, overrides: list[str], day: date) -> Settings:
+    """Give the settings of a config on a day, or of a run, whichever `name` is.
+
+    Raises:
+        ConfigError: the config cannot be used.
+        InputError: there is neither a config nor a run of this name.
+    """
+    if is_config(name):
+        return with_date(load_settings(find_config(name), overrides), day)
+    return settings_of_run(find_run(name, store), overrides)
+
+
+def look_at(settings: Settings) -> Status:
+    """Look up every checkpoint of a config.
+
+    Raises:
+        PreflightError: a file that the settings name is not there.
+    """
+    check(settings)
+    store = open_store(settings)
+    model_folder = find_model(settings, store)
+    if model_folder is None:
+        return Status([StageStatus("model", "missing: it is downloaded by the first run", "")])
+    plan = make_plan(settings, model_folder)
+    dataset = plan.dataset.find()
+    rows = dataset.manifest.details["rows"] if dataset.manifest else None
+    shards = _look_at_shards(plan, dataset.manifest) if dataset.manifest else []
+    stages = [
+        _stage("export", plan.export, plan.export.find()),
+        _stage("load", plan.dataset, dataset, rows),
+        StageStatus("predict", _summary(shards), plan.predictions.fingerprint, rows),
+    ]
+    return Status(stages, shards)
+
+
+def _look_at_shards(plan: Plan, dataset: Manifest) -> list[ShardStatus]:
+    histories = _last_histories(plan)
+    jobs = plan_jobs(plan, dataset)
+    return [_shard(job, look_up(job), histories.get(job.shard.index)) for job in jobs]
+
+
+def _last_histories(plan: Plan) -> dict[int, ShardHistory]:
+    """Give what happened to each shard in the newest run of this plan that touched it."""
+    histories: dict[int, ShardHistory] = {}
+    for record in read_records(plan.store):
+        if record.get("predictions") == plan.predictions.fingerprint:
+            histories |= read_journal(plan.store.run_folder(record["run_id"]) / JOURNAL_FILE)
+    return histories
+
+
+def _stage(name: str, planned: Planned, found: Found, rows: int | None = None) -> StageStatus:
+    return StageStatus(name, found.state, planned.fingerprint, rows, found.damage)
+
+
+def _shard(job: ShardJob, found: Found, history: ShardHistory | None) -> ShardStatus:
+    shard, known = job.shard, history or ShardHistory(found.state)
+    # The store tells whether it is there; a journal may be older than what the store has now.
+    is_there, has_failed = found.manifest is not None, known.state == "failed"
+    return ShardStatus(
+        index=shard.index,
+        state=known.state if is_there != has_failed else found.state,
+        rows=shard.rows,
+        file=found.manifest.files[0].name if found.manifest else shard.file_name,
+        attempts=known.attempts,
+        last_error=known.last_error,
+        damage=found.damage,
+    )
+
+
+def _summary(shards: list[ShardStatus]) -> str:
+    if not shards:
+        return "missing"
+    made = sum(shard.state in {"made", "reused"} for shard in shards)
+    return f"{made} of {len(shards)} shards made"

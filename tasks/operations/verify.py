@@ -1,0 +1,128 @@
+"""Reading back everything that a run consists of, and naming what is missing or damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tasks.errors import StoreCorruptionError
+from tasks.load.parts import read_rows
+from tasks.predict.shards import Shard, find_shard, plan_shards, read_shard
+from tasks.report.write import ensure_report
+from tasks.runs.find import read_record, store_of
+from tasks.runs.results import SUCCESS_FILE
+from tasks.store.files import FileEntry, commit_file
+from tasks.store.layout import Store
+from tasks.store.manifest import MANIFEST, Found, Manifest, find_checkpoint, verify_files
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A part of a run: `ok`, `missing`, or `damaged` with what is wrong."""
+
+    part: str
+    path: str
+    state: str
+    problem: str | None = None
+
+
+def verify_run(folder: Path) -> list[Checked]:
+    """Read every checkpoint and every result of a run back, in the order they were made.
+
+    Sizes, sha256 and fingerprints of all files are compared with what was committed, and the rows
+    of every shard with those of the dataset.
+    """
+    record = read_record(folder)
+    store = store_of(folder)
+    export = store.export_folder(record["export"]) / MANIFEST
+    dataset = store.dataset_folder(record["dataset"]) / MANIFEST
+    found = find_checkpoint(dataset, record["dataset"])
+    return [
+        _describe("export", export, find_checkpoint(export, record["export"])),
+        _describe("dataset", dataset, found),
+        *_check_shards(record, store, found.manifest),
+        _check_results(folder),
+    ]
+
+
+def _describe(part: str, manifest: Path, found: Found) -> Checked:
+    state = "ok" if found.manifest is not None else found.state
+    return Checked(part, str(manifest), state, found.damage)
+
+
+def _check_shards(
+    record: dict[str, str], store: Store, dataset: Manifest | None
+) -> Iterator[Checked]:
+    """Check the planned shards; without the dataset nobody knows how many there are."""
+    if dataset is None:
+        return
+    folder, fingerprint = store.predictions_folder(record["predictions"]), record["predictions"]
+    for shard in plan_shards(dataset.details["rows"], int(record["rows_per_shard"])):
+        manifest = folder / shard.manifest_name
+        found = find_shard(folder, shard, fingerprint)
+        if found.manifest is not None:
+            found = _check_rows(folder, found.manifest, store, dataset, shard)
+        yield _describe(f"shard {shard.index}", manifest, found)
+
+
+def _check_rows(
+    folder: Path, manifest: Manifest, store: Store, dataset: Manifest, shard: Shard
+) -> Found:
+    """Read the rows themselves: page checksums, their number, and their ids."""
+    try:
+        of_dataset = store.dataset_folder(dataset.fingerprint)
+        read_shard(folder, manifest, read_rows(of_dataset, dataset, shard.start, shard.stop))
+    except StoreCorruptionError as error:
+        return Found(None, str(error))
+    return Found(manifest)
+
+
+def restore_results(folder: Path, fresh: Path) -> None:
+    """Put the damaged results of a run right from those of its rerun, where these are the same.
+
+    What holds times, run.json and metrics.json, is no other run's to give and stays as it is; the
+    report is made again from the run's own results.
+    """
+    try:
+        marked = _marked_files(folder)
+    except (FileNotFoundError, StoreCorruptionError):
+        return  # it never had results, or nothing tells any more what they were
+    entries = {entry.name: entry for entry in _marked_files(fresh)}
+    for entry in marked:
+        if not _is_whole(folder, entry) and entries.get(entry.name) == entry:
+            commit_file(folder / entry.name, partial(shutil.copyfile, fresh / entry.name))
+    with suppress(StoreCorruptionError):  # of what is still damaged no report can be made
+        ensure_report(folder)
+
+
+def _is_whole(folder: Path, entry: FileEntry) -> bool:
+    try:
+        verify_files(folder, [entry])
+    except StoreCorruptionError:
+        return False
+    return True
+
+
+def _marked_files(folder: Path) -> list[FileEntry]:
+    path = folder / SUCCESS_FILE
+    try:
+        marked = json.loads(path.read_bytes())
+        return [FileEntry.model_validate(entry) for entry in marked["files"]]
+    except (ValueError, LookupError, TypeError) as error:
+        raise StoreCorruptionError(f"{path} does not list a run's files: {error}") from error
+
+
+def _check_results(folder: Path) -> Checked:
+    path = folder / SUCCESS_FILE
+    try:
+        verify_files(folder, _marked_files(folder))
+    except FileNotFoundError:
+        return Checked("results", str(path), "missing")
+    except StoreCorruptionError as error:
+        return Checked("results", str(path), "damaged", str(error))
+    return Checked("results", str(path), "ok")

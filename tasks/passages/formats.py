@@ -1,0 +1,79 @@
+"""The kinds of files of passages, told by their names, and what can be known of one unread."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+
+from tasks.errors import Fault, InputError
+from tasks.passages.records import NAMES, excerpt
+from tasks.store.files import file_sha256
+
+KINDS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
+_GZIP_START = b"\x1f\x8b"
+
+PassageFile = BufferedReader | gzip.GzipFile
+RawRows = Iterator[tuple[int | None, object]]
+"""For each row, its line and its record, or the `RowError` that is in its place."""
+COLUMNS = ("id", *NAMES[0], *NAMES[1], "target", "question", "prompt_common", "prompt_domain")
+
+
+def kind_of(path: Path) -> str:
+    """Give the ending that says how a file is read, such as `.jsonl.gz`; empty if none is known."""
+    name = path.name.lower()
+    return next((kind for kind in KINDS if name.endswith(kind)), "")
+
+
+def find_fault(path: Path) -> Fault | None:
+    """Give what is wrong with a file of passages, as far as its name and its start tell."""
+    key, kind, place = "dataset.predict_file", kind_of(path), path.absolute()
+    if not kind:
+        return Fault(key, f"{place} is of no known kind", f"known: {', '.join(KINDS)}")
+    if not path.is_file():
+        what = "not a file that can be read twice" if path.exists() else "no such file"
+        what = "a folder, not a file" if path.is_dir() else what
+        return Fault(key, f"{place}: {what}", "give a file of passages")
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_GZIP_START))
+    except OSError as error:
+        return Fault(key, f"{place} cannot be read: {error.strerror}", "give a file that can")
+    if not start:
+        return Fault(key, f"{place} is empty", "give a file with at least one passage")
+    if kind.endswith(".gz") and start != _GZIP_START:
+        return Fault(key, f"{place} is not gzip", "compress it, or take .gz off its name")
+    if start == _GZIP_START and not kind.endswith(".gz"):
+        return Fault(key, f"{place} is gzip", "add .gz to its name")
+    return None
+
+
+def identify(path: Path) -> dict[str, str]:
+    """Give what decides the rows that a file holds: its kind and its bytes.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    try:
+        return {"kind": kind_of(path), "sha256": file_sha256(path)}
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; correct `dataset.predict_file`"
+        ) from error
+
+
+def open_passages(path: Path) -> PassageFile:
+    """Open a file for reading the bytes of its text, unpacked where it is packed."""
+    return gzip.open(path) if kind_of(path).endswith(".gz") else path.open("rb")
+
+
+def check_columns(path: Path, names: list[str]) -> None:
+    """Raise `InputError` if a table lacks the columns of a passage, or has one twice."""
+    if not any(set(pair) <= set(names) for pair in NAMES):
+        raise InputError(
+            f"{path} has the columns {excerpt(list(names))}; it needs `context` and `answer`, or"
+            " `source` and `title`"
+        )
+    if repeated := [name for name in COLUMNS if names.count(name) > 1]:
+        raise InputError(f"{path} has the column `{repeated[0]}` more than once; keep one of them")

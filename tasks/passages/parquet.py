@@ -1,0 +1,58 @@
+"""Parquet, row by row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.passages import limits
+from tasks.passages.formats import (
+    COLUMNS,
+    RawRows,
+    check_columns,
+)
+from tasks.passages.limits import row_too_long
+from tasks.passages.records import Reason, RowError
+
+_PARQUET_ROWS = 64
+
+
+def read_parquet(path: Path) -> RawRows:
+    """Yield the rows of a Parquet file; they have no lines.
+
+    Raises:
+        InputError: its columns are not those of passages, or a row is too long.
+        pyarrow.ArrowException: the file is damaged.
+    """
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names
+        check_columns(path, names)
+        wanted = [name for name in COLUMNS if name in names]
+        batches = file.iter_batches(_PARQUET_ROWS, columns=wanted)
+        rows = (batch.slice(index, 1) for batch in batches for index in range(batch.num_rows))
+        number = -1
+        for number, row in enumerate(rows):
+            record = _parquet_record(row)
+            size = sum(map(_length, record.values())) if isinstance(record, dict) else 0
+            if size > limits.MAX_ROW_BYTES:
+                raise row_too_long(f"{path}: row {number}")
+            yield None, record
+        if number + 1 != file.metadata.num_rows:
+            raise pa.ArrowInvalid(f"its footer promises {file.metadata.num_rows} rows")
+
+
+def _parquet_record(row: pa.RecordBatch) -> object:
+    try:
+        return row.to_pylist()[0]
+    # a string that is not UTF-8; a date, or the name of a time zone, that Python does not know
+    except (ValueError, OverflowError, LookupError) as error:
+        return RowError(Reason.INVALID_TEXT, f"a value cannot be read: {error}")
+
+
+def _length(value: object) -> int:
+    """Count the characters of a text, or of the texts in a list."""
+    if isinstance(value, list):
+        return sum(map(_length, value))
+    return len(value) if isinstance(value, str) else 0

@@ -1,0 +1,159 @@
+"""What changed since the run before: which stage is affected, through which key, and what follows.
+
+Both sides are what `tasks.plan` says decides each stage's checkpoints, as run.json keeps it:
+`export`, `dataset` and `predictions`, each with the values that its fingerprint is made of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.store.manifest import canonical_json
+
+DecidedBy = Mapping[str, Mapping[str, Any]]
+_Path = tuple[str, ...]
+_Values = Mapping[_Path, object]
+_Outcomes = Mapping[tuple[bool, bool], str]  # by: has it changed, does the store have it
+
+_WHOLE: _Outcomes = {
+    (True, True): "found in the store",
+    (True, False): "made anew",
+    (False, True): "reused",
+    (False, False): "not in the store, made now",
+}
+_IN_SHARDS: _Outcomes = {
+    (True, True): "shards that the store has are reused, the others are made",
+    (True, False): "every shard is made anew",
+    (False, True): "shards that the store has are reused, the others are made",
+    (False, False): "not in the store, every shard is made",
+}
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A stage in a user's words.
+
+    A value is the config key of its own name in `section`, unless `names` has another name for it.
+    Of `contents` only a sha256 is known, which tells nobody anything: a file, or one of several.
+    """
+
+    name: str
+    section: str
+    names: Mapping[str, str]
+    contents: Mapping[str, str]
+    outcomes: _Outcomes
+
+
+_STAGES = {
+    "export": _Stage(
+        name="export",
+        section="export",
+        names={
+            "format": "Wenti's own format of exported models",
+            "engine_version": "the version of the engine",
+            "half_version": "the version of half precision",
+            "tensorrt.version": "the version of what suits TensorRT",
+            "tensorrt.rows": "predict.batch_size for TensorRT",
+            "tensorrt.tokens": "dataset.max_seq_len for TensorRT",
+            "tensorrt.most_tokens": "predict.max_tokens_per_batch for TensorRT",
+        },
+        contents={"model": "model file"},
+        outcomes=_WHOLE,
+    ),
+    "dataset": _Stage(
+        name="load",
+        section="dataset",
+        names={
+            "format": "Wenti's own format of datasets",
+            "passages.dataset_name": "dataset.dataset_name",
+            "passages.split": "the split of the data set",
+            "passages.kind": "the kind of dataset.predict_file",
+        },
+        contents={
+            "passages.sha256": "the content of dataset.predict_file",
+            "tokenizer": "tokenizer file",
+        },
+        outcomes=_WHOLE,
+    ),
+    "predictions": _Stage(
+        name="predict",
+        section="predict",
+        names={
+            "format": "Wenti's own format of shards",
+            "rows_per_shard": "shards.rows_per_shard",
+        },
+        contents={"export": "export", "dataset": "load"},
+        outcomes=_IN_SHARDS,
+    ),
+}
+_PACKAGES = {"paddlepaddle": "Paddle", "paddlenlp": "PaddleNLP", "pyarrow": "PyArrow"}
+
+
+def describe_changes(before: DecidedBy, now: DecidedBy, is_there: Mapping[str, bool]) -> list[str]:
+    """Say for each stage which keys changed and what follows; empty when nothing changed.
+
+    `is_there` tells of `export`, `dataset` and `predictions` whether the store has what `now`
+    asks for; of `predictions`, whether it has any shard.
+    """
+    causes = {
+        part: list(_causes(stage, before.get(part, {}), now[part]))
+        for part, stage in _STAGES.items()
+    }
+    if not any(causes.values()):
+        return []
+    return [
+        f"{stage.name}: {', '.join(causes[part]) or 'unchanged'}: "
+        + stage.outcomes[bool(causes[part]), is_there[part]]
+        for part, stage in _STAGES.items()
+    ]
+
+
+def _causes(stage: _Stage, before: object, now: object) -> Iterator[str]:
+    """Give a few words for each value that differs as a fingerprint sees it."""
+    old, new = _values(before), _values(now)
+    for path in dict.fromkeys([*new, *old]):
+        if (path in old) != (path in new) or canonical_json(old[path]) != canonical_json(new[path]):
+            yield _cause(stage, path, old, new)
+
+
+def _cause(stage: _Stage, path: _Path, old: _Values, new: _Values) -> str:
+    content = _content(stage, path)
+    if content is not None:
+        how = "is new" if path not in old else "is gone" if path not in new else "changed"
+        return f"{content} {how}"
+    return f"{_name(stage, path)} was {_show(path, old)} and is {_show(path, new)}"
+
+
+def _values(value: object, path: _Path = ()) -> _Values:
+    """Give each value below `value` by the keys that lead to it."""
+    if not isinstance(value, Mapping):
+        return {path: value}
+    return {
+        below: one
+        for key, inner in value.items()
+        for below, one in _values(inner, (*path, key)).items()
+    }
+
+
+def _content(stage: _Stage, path: _Path) -> str | None:
+    """Name what a sha256 stands for; None if the value is no sha256."""
+    if len(path) == 2 and path[0] in stage.contents:
+        return f"{stage.contents[path[0]]} {path[1]}"
+    return stage.contents.get(".".join(path))
+
+
+def _name(stage: _Stage, path: _Path) -> str:
+    key = ".".join(path)
+    if path[:1] == ("decode",):  # a section of its own
+        return key
+    return stage.names.get(key) or _PACKAGES.get(key) or f"{stage.section}.{key}"
+
+
+def _show(path: _Path, values: _Values) -> str:
+    if path not in values:
+        return "not used"
+    value = values[path]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,106 @@
+"""The model folder of a run: one that the user has, or a copy in the store of a named model."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from tasks.config.paths import is_folder_path
+from tasks.config.settings import ModelSettings, Settings
+from tasks.engine.models.checkpoint import checkpoint_faults
+from tasks.engine.models.download import download_model
+from tasks.errors import Fault
+from tasks.processes import call_in_child
+from tasks.store.files import adopt_file, file_sha256, staging_folder
+from tasks.store.layout import Store
+from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint, fingerprint
+
+
+def locate_model(settings: Settings, store: Store) -> Path:
+    """Give the model folder, or where it will be once a named model is there; reads nothing."""
+    name = settings.model.model_name_or_path
+    if is_folder_path(name):
+        return Path(name).expanduser()
+    return store.model_folder(fingerprint(_decide(name)))
+
+
+def find_model(settings: Settings, store: Store) -> Path | None:
+    """Give the model folder; None when it is a named model that was not downloaded yet."""
+    name, folder = settings.model.model_name_or_path, locate_model(settings, store)
+    if is_folder_path(name):
+        return folder
+    found = find_checkpoint(folder / MANIFEST, fingerprint(_decide(name)))
+    return folder if found.manifest is not None else None
+
+
+def get_model(settings: Settings, store: Store) -> Path:
+    """Give the model folder, downloading a named model once; later runs need no network.
+
+    Raises:
+        ModelError: PaddleNLP cannot get it.
+    """
+    found = find_model(settings, store)
+    return found or _download(settings.model, store)
+
+
+def _download(model: ModelSettings, store: Store) -> Path:
+    name = model.model_name_or_path
+    decided_by = _decide(name)
+    digest = fingerprint(decided_by)
+    folder = store.model_folder(digest)
+    with staging_folder(folder) as staging:
+        call_in_child(download_model, name, staging, model.trust_checkpoint)
+        files = [adopt_file(path, folder / path.name) for path in sorted(staging.iterdir())]
+        commit_manifest(
+            folder / MANIFEST,
+            Manifest(kind="model", fingerprint=digest, decided_by=decided_by, files=tuple(files)),
+        )
+    return folder
+
+
+def _decide(name: str) -> dict[str, str]:
+    return {"stage": "model", "name": name, "paddlenlp": version("paddlenlp")}
+
+
+KEY = "model.model_name_or_path"
+TOKENIZER_FILES = {
+    "vocab.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+}
+MODEL_SUFFIXES = {".pdparams", ".safetensors", ".json"}
+
+
+def find_model_faults(folder: Path) -> list[Fault]:
+    """List what a model folder lacks; empty when PaddleNLP can be tried on it."""
+    remedy = "give a folder that PaddleNLP's save_pretrained has written"
+    where = folder.absolute()
+    return [Fault(KEY, f"{where}: {fault}", remedy) for fault in checkpoint_faults(folder)]
+
+
+def longest_row(folder: Path) -> int | None:
+    """Give the most tokens of a row, start token included; None if the config does not tell.
+
+    The start token begins a numbering of its own, so that it needs no position of the source's.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    positions = config.get("max_position_embeddings")
+    return positions + 1 if isinstance(positions, int) else None
+
+
+def hash_model(folder: Path) -> dict[str, str]:
+    """Give the sha256 of each file that decides what the model computes."""
+    return {
+        path.name: file_sha256(path)
+        for path in sorted(folder.iterdir())
+        if path.name in TOKENIZER_FILES or path.suffix in MODEL_SUFFIXES
+    }
+
+
+def hash_tokenizer(folder: Path) -> dict[str, str]:
+    """Give the sha256 of each file that decides how text becomes tokens."""
+    paths = (folder / name for name in sorted(TOKENIZER_FILES))
+    return {path.name: file_sha256(path) for path in paths if path.is_file()}

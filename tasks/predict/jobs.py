@@ -1,0 +1,146 @@
+"""The jobs of a predict stage, what the store already has of them, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.errors import InputError
+from tasks.load.parts import read_rows
+from tasks.plan.plan import Plan
+from tasks.predict.shards import Shard, find_shard, plan_shards
+from tasks.store.manifest import Found, Manifest
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard to be: which rows, in what batches, and where the result goes."""
+
+    shard: Shard
+    dataset_folder: Path
+    dataset: Manifest
+    folder: Path
+    fingerprint: str
+    decided_by: dict[str, Any]
+    batch_size: int
+    max_tokens_per_batch: int
+
+    @property
+    def claim(self) -> str:
+        """Name of the claim of the run that makes the shard."""
+        return f"{self.fingerprint}-{self.shard.name}"
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the shard's manifest goes."""
+        return self.folder / self.shard.manifest_name
+
+    def read_rows(self) -> pa.Table:
+        """Read the shard's rows of the dataset (columns of `tasks.tables.DATASET`)."""
+        return read_rows(self.dataset_folder, self.dataset, self.shard.start, self.shard.stop)
+
+
+@dataclass(frozen=True)
+class ShardOutcome:
+    """How a planned shard came about: reused or made with a manifest, or failed with an error."""
+
+    job: ShardJob
+    manifest: Manifest | None
+    is_reused: bool = False
+    error: str | None = None
+
+    @property
+    def state(self) -> str:
+        """`reused`, `made` or `failed`."""
+        if self.manifest is None:
+            return "failed"
+        return "reused" if self.is_reused else "made"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The predict stage: an outcome for every planned shard in order, and the seconds it took.
+
+    `ended` is when, by the clock of `time.monotonic`: as a rule, when this was written down.
+    `devices` tells what each worker did and took (`tasks.pool.WorkerPool.figures`).
+    """
+
+    outcomes: list[ShardOutcome]
+    seconds: float
+    ended: float = field(default_factory=time.monotonic)
+    devices: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The manifests of the shards that are there, in order."""
+        return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
+
+    @property
+    def failed(self) -> list[ShardOutcome]:
+        """The shards that are still missing."""
+        return self._in("failed")
+
+    @property
+    def reused(self) -> list[ShardOutcome]:
+        """The shards that the store already had."""
+        return self._in("reused")
+
+    @property
+    def made(self) -> list[ShardOutcome]:
+        """The shards that were generated now."""
+        return self._in("made")
+
+    def _in(self, state: str) -> list[ShardOutcome]:
+        return [outcome for outcome in self.outcomes if outcome.state == state]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the planned shards a run makes: those that are missing, or some, or all anew.
+
+    Attributes:
+        shards: their numbers; None: all.
+        is_forced: make them even if the store has them.
+    """
+
+    shards: frozenset[int] | None = None
+    is_forced: bool = False
+
+    def has(self, job: ShardJob) -> bool:
+        """Tell whether a shard is to be made, if it is missing."""
+        return self.shards is None or job.shard.index in self.shards
+
+    def check(self, jobs: Sequence[ShardJob]) -> None:
+        """Check that there are such shards; raises `InputError`."""
+        unknown = sorted((self.shards or frozenset()) - {job.shard.index for job in jobs})
+        if unknown:
+            named = ", ".join(map(str, unknown))
+            raise InputError(f"there is no shard {named}; the run has 0 to {len(jobs) - 1}")
+
+
+def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
+    """Give the jobs of a predict stage over the rows of a dataset checkpoint."""
+    settings = plan.settings
+    return [
+        ShardJob(
+            shard=shard,
+            dataset_folder=plan.dataset.folder,
+            dataset=dataset,
+            folder=plan.predictions.folder,
+            fingerprint=plan.predictions.fingerprint,
+            decided_by=plan.predictions.decided_by,
+            batch_size=settings.predict.batch_size,
+            max_tokens_per_batch=settings.predict.max_tokens_per_batch,
+        )
+        for shard in plan_shards(dataset.details["rows"], settings.shards.rows_per_shard)
+    ]
+
+
+def look_up(job: ShardJob) -> Found:
+    """Read a shard of the store back; a damaged one counts as missing, with the reason."""
+    return find_shard(job.folder, job.shard, job.fingerprint)

@@ -1,0 +1,79 @@
+"""Finding a shard, and reading it back beside the rows of the dataset that it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.errors import StoreCorruptionError
+from tasks.store.manifest import Found, Manifest, find_checkpoint
+from tasks.store.tables import SHARD, read_batches
+
+
+def find_shard(folder: Path, shard: Shard, fingerprint: str) -> Found:
+    """Look a shard up as `find_checkpoint` does; one that is another shard's is damaged."""
+    found = find_checkpoint(folder / shard.manifest_name, fingerprint)
+    # All shards have one fingerprint: what tells them apart are the names of their files.
+    if found.manifest is not None and not found.manifest.files[0].name.startswith(shard.name):
+        return Found(None, f"{folder / shard.manifest_name} belongs to another shard")
+    return found
+
+
+def read_shard(folder: Path, manifest: Manifest, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Give a shard's table, and those of `rows` that it answers, in the same order.
+
+    `rows` are the dataset's rows of the shard; the manifest names those that it rejects.
+
+    Raises:
+        StoreCorruptionError: it cannot be read, or holds other rows than these.
+    """
+    path = folder / manifest.files[0].name
+    shard = pa.Table.from_batches(read_batches(path), schema=SHARD)
+    rejected = pa.array([reject["row"] for reject in manifest.details["rejects"]], pa.int64())
+    answered = rows.filter(pc.invert(pc.is_in(rows["row"], value_set=rejected)))
+    for name in ("row", "id"):
+        if not shard[name].equals(answered[name]):
+            raise StoreCorruptionError(f"{path} holds other rows than the dataset ({name})")
+    return shard, answered
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows [start, stop) of the accepted rows, as number `index` of `count` shards."""
+
+    index: int
+    count: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self.stop - self.start
+
+    @property
+    def name(self) -> str:
+        """What its files are named by."""
+        return f"shard-{self.index:05d}-of-{self.count:05d}"
+
+    @property
+    def file_name(self) -> str:
+        """Name of its Parquet file, if it was made of the planned batches."""
+        return f"{self.name}.parquet"
+
+    @property
+    def manifest_name(self) -> str:
+        """Name of its manifest."""
+        return f"{self.name}.json"
+
+
+def plan_shards(rows: int, rows_per_shard: int) -> list[Shard]:
+    """Cut `rows` into contiguous ranges of `rows_per_shard`; the last one may be shorter."""
+    starts = range(0, rows, rows_per_shard)
+    return [
+        Shard(index, len(starts), start, min(start + rows_per_shard, rows))
+        for index, start in enumerate(starts)
+    ]

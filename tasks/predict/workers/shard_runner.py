@@ -1,0 +1,204 @@
+"""Making one shard, whatever happens to the worker that generates its batches.
+
+A batch that does not fit into memory is halved. A batch that kills its worker, hangs or gives
+nonsense is tried once more and then bisected, until the rows that do it every time are found; if
+the engine still answers rows that are known to be good, these are rejected with the reason, and the
+shard completes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from tasks.engine.batch import plan_batches
+from tasks.errors import OutOfMemoryError, WorkerError
+from tasks.predict.jobs import ShardJob
+from tasks.predict.questions import Question
+from tasks.predict.workers.base import BatchRunner
+from tasks.predict.workers.batch_limits import DeviceLimits
+from tasks.store.manifest import Manifest, commit_manifest, fingerprint
+from tasks.store.tables import SHARD, commit_table
+
+logger = logging.getLogger("wenti.shard")
+
+TRIES = 2
+"""Times a batch is tried before it is bisected; a half of it is bisected at once."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    positions: list[int]
+    failures: int = 0
+
+    def halves(self) -> list[_Work]:
+        middle = len(self.positions) // 2
+        parts = (self.positions[:middle], self.positions[middle:])
+        return [_Work(part, self.failures) for part in parts]
+
+
+class ShardRun:
+    """The state of one shard while it is made."""
+
+    def __init__(
+        self,
+        job: ShardJob,
+        runner: BatchRunner,
+        limits: DeviceLimits,
+        on_rows: Callable[[int], None],
+        on_failure: Callable[[WorkerError], None],
+    ) -> None:
+        self._job, self._runner, self._limits = job, runner, limits
+        self._on_rows, self._on_failure = on_rows, on_failure
+        self._lengths = runner.open(job)
+        self._planned = plan_batches(self._lengths, job.batch_size, job.max_tokens_per_batch)
+        self._todo = deque(_Work(batch) for batch in self._planned)
+        self._done: list[list[int]] = []
+        self._questions: dict[int, list[Question]] = {}
+        self._rejects: dict[int, WorkerError] = {}
+
+    def finish(self) -> Manifest:
+        """Run every batch and commit the shard.
+
+        Raises:
+            WorkerError: the engine fails on good rows too, so that no row can be blamed.
+            StorageError: the shard cannot be written.
+        """
+        try:
+            self._generate()
+            return self._commit()
+        except Exception:
+            # Who tries the shard again counts its rows again.
+            self._on_rows(-len(self._questions) - len(self._rejects))
+            raise
+
+    def _generate(self) -> None:
+        while self._todo:
+            work = self._todo.popleft()
+            if self._is_too_large(work):
+                self._todo.extendleft(reversed(work.halves()))
+            else:
+                self._try(work)
+
+    def _try(self, work: _Work) -> None:
+        tokens, started = self._padded(work.positions), time.monotonic()
+        try:
+            found = self._runner.run(work.positions, self._limits.deadline(tokens))
+        except OutOfMemoryError as error:
+            self._limits.learn_too_large(tokens)
+            if len(work.positions) == 1:  # a new worker has more room, as if it had crashed
+                self._recover(work, error)
+            else:
+                self._on_failure(error)
+                self._split_or_reject(work, error)
+        except WorkerError as error:
+            self._recover(work, error)
+        else:
+            self._limits.learn_speed(tokens, time.monotonic() - started)
+            self._questions |= dict(zip(work.positions, found, strict=True))
+            self._done.append(work.positions)
+            self._on_rows(len(work.positions))
+
+    def _recover(self, work: _Work, error: WorkerError) -> None:
+        """Start a new worker, and try the batch again or bisect it."""
+        rows, shard = len(work.positions), self._job.shard.index
+        logger.warning("shard %d, a batch of %d rows: %s", shard, rows, error)
+        self._on_failure(error)
+        self._runner.restart()
+        self._limits.forget_speed()
+        self._runner.open(self._job)
+        if work.failures + 1 < TRIES:
+            self._todo.appendleft(_Work(work.positions, work.failures + 1))
+            return
+        if rows == 1:
+            self._runner.check()  # or else the fault is not the row's
+        self._split_or_reject(work, error)
+
+    def _split_or_reject(self, work: _Work, error: WorkerError) -> None:
+        if len(work.positions) > 1:
+            self._todo.extendleft(reversed(work.halves()))
+            return
+        self._rejects[work.positions[0]] = error
+        self._on_rows(1)
+
+    def _is_too_large(self, work: _Work) -> bool:
+        is_large = self._padded(work.positions) > self._limits.most_tokens
+        return is_large and len(work.positions) > 1
+
+    def _padded(self, positions: Sequence[int]) -> int:
+        return len(positions) * max(self._lengths[position] for position in positions)
+
+    def _commit(self) -> Manifest:
+        job, rows = self._job, self._job.read_rows()
+        kept = sorted(self._questions)
+        questions = [self._questions[position] for position in kept]
+        kept_rows = rows.take(pa.array(kept, pa.int64()))
+        path = job.folder / self._file_name()
+        entry = commit_table(path, SHARD, [shard_batch(kept_rows, questions)])
+        manifest = Manifest(
+            kind="shard",
+            fingerprint=job.fingerprint,
+            decided_by=job.decided_by,
+            files=(entry,),
+            details={**self._count(questions), "rejects": self._describe_rejects(rows)},
+        )
+        commit_manifest(job.manifest_path, manifest)
+        return manifest
+
+    def _file_name(self) -> str:
+        """Give the name that belongs to the batches that were run.
+
+        Batches cut otherwise than planned are other matrices and give other last digits of scores.
+        Such a shard has a file name of its own, so that two runs which make the same shard never
+        write different bytes under one name, however late one of them wakes up.
+        """
+        shard = self._job.shard
+        if self._done == self._planned:
+            return shard.file_name
+        digest = fingerprint({"batches": self._done})
+        return f"{shard.name}-{digest[:8]}.parquet"
+
+    def _count(self, questions: Sequence[Sequence[Question]]) -> dict[str, int]:
+        """Count what was predicted: rows, batches, and tokens of input, padded and of output."""
+        return {
+            "rows": len(questions),
+            "batches": len(self._done),
+            "input_tokens": sum(self._lengths[position] for position in self._questions),
+            "padded_tokens": sum(self._padded(batch) for batch in self._done),
+            "output_tokens": sum(len(ranked[0].output_ids) for ranked in questions),
+        }
+
+    def _describe_rejects(self, rows: pa.Table) -> list[dict[str, object]]:
+        """Give the rejected rows in the columns of `tasks.tables.REJECTS`."""
+        return [
+            {
+                "row": rows["row"][position].as_py(),
+                "line": None,
+                "id": rows["id"][position].as_py(),
+                "reason": error.reason,
+                "detail": str(error),
+            }
+            for position, error in sorted(self._rejects.items())
+        ]
+
+
+def shard_batch(rows: pa.Table, questions: Sequence[Sequence[Question]]) -> pa.RecordBatch:
+    """Give the columns of `tasks.tables.SHARD` for `rows` of the dataset and their questions."""
+    best = [ranked[0] for ranked in questions]
+    columns = {
+        "row": rows["row"].to_pylist(),
+        "id": rows["id"].to_pylist(),
+        "question": [question.text for question in best],
+        "score": [question.score for question in best],
+        "output_ids": [question.output_ids for question in best],
+        "alternatives": [
+            [{"question": other.text, "score": other.score} for other in ranked[1:]]
+            for ranked in questions
+        ],
+    }
+    return pa.RecordBatch.from_pydict(columns, schema=SHARD)

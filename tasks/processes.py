@@ -1,0 +1,221 @@
+"""Child processes: one for a single call, or one that goes on answering.
+
+Paddle is imported in children only: it takes seconds and hundreds of megabytes, brings its own
+zlib and signal handlers, and when it crashes it takes its process with it. Children are spawned,
+so that they inherit nothing of Prefect or of another child's Paddle.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextvars import Context, copy_context
+from multiprocessing.connection import Connection
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
+
+from tasks.errors import BatchTimeoutError, OutOfMemoryError, WentiError, WorkerError
+
+STOP_SECONDS = 5.0
+PARENT_SECONDS = 1.0
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+_lock = threading.Lock()
+_running: set[Child] = set()
+
+
+class Child:
+    """A process that runs `target(connection, *args)`, and our end of the connection."""
+
+    def __init__(self, name: str, target: Callable[..., None], *args: object) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.name = name
+        self._connection, theirs = spawn.Pipe()
+        output, their_output = spawn.Pipe(duplex=False)
+        self._stopping = threading.Lock()
+        ends = (theirs, their_output)
+        self._process = spawn.Process(
+            target=_start, args=(target, *ends, *args), name=f"wenti {name}", daemon=True
+        )
+        self._process.start()
+        for end in ends:
+            end.close()
+        self._echo = Echo(name, output)
+        with _lock:
+            _running.add(self)
+
+    @property
+    def process_id(self) -> int | None:
+        """The id of the process."""
+        return self._process.pid
+
+    def send(self, message: object) -> None:
+        """Send something that can be pickled; raises `WorkerError` when the process is dead."""
+        self._echo.work_for_us()
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise self._death() from error
+
+    def receive(self, seconds: float | None = None) -> Any:  # noqa: ANN401 the target decides
+        """Wait for the next answer, at most `seconds`; an answer that is an error is raised.
+
+        Raises:
+            BatchTimeoutError: there was no answer in that time.
+            WorkerError: the process died, or what it did ended in an unexpected error.
+            WentiError, OSError: what the process sent.
+        """
+        try:
+            if not self._connection.poll(seconds):
+                raise BatchTimeoutError(f"the {self.name} gave no answer in {seconds:.0f} s")
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        if isinstance(answer, WentiError | OSError):
+            raise answer
+        return answer
+
+    def stop(self) -> None:
+        """End the process, at the latest by a kill; several threads may."""
+        with _lock:
+            _running.discard(self)
+        with self._stopping:  # who closes the connection second could close another file
+            self._process.terminate()
+            self._process.join(STOP_SECONDS)
+            if self._process.is_alive():
+                self._process.kill()
+                self._process.join()
+            self._connection.close()
+        self._echo.end()
+
+    def _death(self) -> WorkerError:
+        self._process.join(STOP_SECONDS)
+        code = self._process.exitcode
+        ending = "its connection closed" if code is None else f"exit code {code}"
+        if code is not None and code < 0:
+            ending = f"signal {signal.Signals(-code).name}"
+        return WorkerError(f"the {self.name} died ({ending})")
+
+
+def stop_children() -> None:
+    """End every child; whoever waits for one gets a `WorkerError`."""
+    with _lock:
+        children = list(_running)
+    for child in children:
+        child.stop()
+
+
+def call_in_child(
+    function: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Answer:
+    """Give `function(*args, **kwargs)`, computed in a process of its own.
+
+    Raises:
+        WorkerError: the process died, or the function ended in an unexpected error.
+        WentiError, OSError: what the function raised.
+    """
+    child = Child(f"process of {function.__name__}", _answer_call, function, args, kwargs)
+    try:
+        result: tuple[Answer] = child.receive()
+    finally:
+        child.stop()
+    return result[0]
+
+
+def answer(connection: Connection, compute: Callable[[], object]) -> None:
+    """Send what `compute()` gives, or the error that ended it."""
+    try:
+        connection.send(compute())
+    except WentiError as error:
+        connection.send(error)
+    except MemoryError as error:
+        connection.send(OutOfMemoryError(f"out of memory: {error}"))
+    except OSError as error:  # the parent knows what it was writing
+        connection.send(OSError(error.errno, error.strerror, error.filename))
+    except Exception as error:
+        traceback.print_exc()
+        connection.send(WorkerError(f"{type(error).__name__}: {error}"))
+
+
+def _start(
+    target: Callable[..., None], connection: Connection, output: Connection, *args: object
+) -> None:
+    # These reach the whole group of a terminal; the parent decides and stops us.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    speak_into(output)
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    target(connection, *args)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process when its parent is gone, even if it was killed without a word."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
+
+
+def _answer_call(
+    connection: Connection,
+    function: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> None:
+    answer(connection, lambda: (function(*args, **kwargs),))
+
+
+logger = logging.getLogger("wenti.child")
+
+LAST_WORDS_SECONDS = 1.0
+
+
+class Echo:
+    """Logs the lines of a child in the context, such as Prefect's run, that it works for."""
+
+    def __init__(self, name: str, output: Connection) -> None:
+        self._name, self._context = name, copy_context()
+        self._thread = Thread(target=self._read, args=(output,), name=f"wenti {name}", daemon=True)
+        self._thread.start()
+
+    def work_for_us(self) -> None:
+        """Take what comes now as said in the context of who calls this."""
+        self._context = copy_context()
+
+    def end(self) -> None:
+        """Wait for what a process said last; one that it started itself is not waited for long."""
+        self._thread.join(LAST_WORDS_SECONDS)
+
+    def _read(self, output: Connection) -> None:
+        with output, os.fdopen(os.dup(output.fileno()), errors="backslashreplace") as lines:
+            for line in lines:
+                context: Context = self._context
+                context.run(self._log, line.rstrip())
+
+    def _log(self, line: str) -> None:
+        level, _, message = line.partition(" ")
+        number = logging.getLevelNamesMapping().get(level)
+        text = message if number is not None else line
+        if text:
+            logger.log(number or logging.INFO, "%s: %s", self._name, text)
+
+
+def speak_into(output: Connection) -> None:
+    """Have all that this process writes go into the pipe of its parent's `Echo`."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output.fileno(), stream.fileno())
+    output.close()
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(line_buffering=True)
+    faulthandler.enable()
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    logging.getLogger("wenti").setLevel(logging.INFO)

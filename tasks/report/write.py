@@ -1,0 +1,69 @@
+"""The file of a report, beside the other results of its run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import StoreCorruptionError
+from tasks.report.facts import gather
+from tasks.report.page import render
+from tasks.runs.find import read_record, store_of
+from tasks.runs.results import METRICS_FILE, REPORT_FILE, SUCCESS_FILE
+from tasks.runs.run import commit_json
+from tasks.store.files import FileEntry, commit_bytes, describe_file
+from tasks.store.lock import using
+from tasks.store.manifest import verify_files
+
+
+def write_report(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> FileEntry:
+    """Write the report of a run from its results, its record and its metrics.
+
+    Raises:
+        StoreCorruptionError: a result cannot be read.
+        StorageError: the store cannot be written.
+    """
+    page = render(gather(folder, record, metrics))
+    return commit_bytes(folder / REPORT_FILE, page.encode())
+
+
+def ensure_report(folder: Path) -> Path:
+    """Give the report of a run that has results; it is made again if it is missing or damaged.
+
+    A newer Wenti may make another page than the run did, so `_SUCCESS` is written anew too.
+
+    Raises:
+        StoreCorruptionError: another result of the run is damaged.
+        StorageError: the store cannot be written.
+    """
+    path, mark = folder / REPORT_FILE, _read_mark(folder)
+    entries = {entry["name"]: FileEntry.model_validate(entry) for entry in mark["files"]}
+    entry = entries.pop(REPORT_FILE, None)
+    if path.is_file() and describe_file(path) == entry:
+        return path
+    with using(store_of(folder)):
+        _check(folder, entries.values())
+        metrics = json.loads((folder / METRICS_FILE).read_bytes())
+        entries[REPORT_FILE] = write_report(folder, read_record(folder), metrics)
+        files = [entries[name].model_dump() for name in sorted(entries)]
+        commit_json(folder / SUCCESS_FILE, {**mark, "files": files})
+    return path
+
+
+def _read_mark(folder: Path) -> dict[str, Any]:
+    path = folder / SUCCESS_FILE
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        remedy = f"`wenti rerun {folder}` gives the results once more"
+        raise StoreCorruptionError(f"{path} is damaged ({error}); {remedy}") from error
+
+
+def _check(folder: Path, results: Iterable[FileEntry]) -> None:
+    try:
+        verify_files(folder, list(results))
+    except StoreCorruptionError as error:
+        remedy = f"`wenti verify {folder} --repair` makes again what can be"
+        raise StoreCorruptionError(f"{error}; {remedy}") from error

@@ -1,0 +1,15 @@
+"""TODO: tasks.runs.results."""
+
+from __future__ import annotations
+
+PREDICTIONS_FILE = "predictions.parquet"
+LINES_FILE = "predictions.jsonl"
+TEXT_FILE = "predictions.txt"
+
+RUN_FILE = "run.json"
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.json"
+REPORT_FILE = "report.html"
+SUCCESS_FILE = "_SUCCESS"
+LATEST = "latest"
+METADATA_KEY = "wenti.partial"

@@ -1,0 +1,128 @@
+"""The store: checkpoints that are either whole and verified, or not there.
+
+A *checkpoint* is a set of files with a manifest that is written last and names each file with its
+size and sha256. A *fingerprint* is a sha256 over everything that decides a checkpoint's content
+and nothing else, so a checkpoint with the right fingerprint can be reused and no other can.
+
+A commit is: temporary file in the same folder, write, fsync, reopen and check, rename, fsync the
+folder. A reader never sees a part of a file, and two processes that make the same checkpoint
+rename the same bytes over each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from tasks.errors import StoreCorruptionError
+from tasks.store.files import FileEntry, _Record, commit_bytes, file_sha256
+
+MANIFEST = "manifest.json"
+
+
+def canonical_json(value: object) -> bytes:
+    """Give the one JSON text of `value`: keys sorted, no spaces, UTF-8."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode()
+
+
+def fingerprint(decided_by: Mapping[str, object]) -> str:
+    """Give the sha256 (64 hex digits) of everything that decides a checkpoint's content."""
+    return hashlib.sha256(canonical_json(decided_by)).hexdigest()
+
+
+class Manifest(_Record):
+    """What a checkpoint consists of, and what decided its content."""
+
+    kind: str
+    fingerprint: str
+    decided_by: dict[str, Any]
+    files: tuple[FileEntry, ...]
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """Give the manifest as JSON text that carries its own sha256."""
+        body = self.model_dump(mode="json")
+        sealed = {**body, "seal": hashlib.sha256(canonical_json(body)).hexdigest()}
+        return json.dumps(sealed, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """Read a manifest back; raises `ValueError` when a single byte of its content changed."""
+        body = json.loads(data)
+        if not isinstance(body, dict):
+            raise ValueError("not a manifest")  # noqa: TRY004 one error for all that is wrong
+        seal = body.pop("seal", None)
+        if seal != hashlib.sha256(canonical_json(body)).hexdigest():
+            raise ValueError("the seal does not match")
+        return cls.model_validate(body)
+
+
+def commit_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest, which makes its checkpoint exist."""
+    commit_bytes(path, manifest.to_bytes())
+
+
+def read_manifest(path: Path, expected_fingerprint: str) -> Manifest | None:
+    """Give the manifest at `path`, or None when there is none.
+
+    Raises:
+        StoreCorruptionError: it cannot be read, was changed, or belongs to another fingerprint.
+    """
+    try:
+        manifest = Manifest.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValueError, ValidationError) as error:
+        raise StoreCorruptionError(f"{path} is damaged: {error}") from error
+    if manifest.fingerprint != expected_fingerprint:
+        raise StoreCorruptionError(f"{path} belongs to another fingerprint")
+    return manifest
+
+
+def verify_files(folder: Path, files: Sequence[FileEntry]) -> None:
+    """Read every file of a checkpoint back.
+
+    Raises:
+        StoreCorruptionError: one is missing, or its size or sha256 is not the manifest's.
+    """
+    for entry in files:
+        path = folder / entry.name
+        if not path.is_file():
+            raise StoreCorruptionError(f"{path} is missing")
+        if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+            raise StoreCorruptionError(f"{path} is not what was committed")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look into the store gave: the verified manifest, or why there is none to use."""
+
+    manifest: Manifest | None
+    damage: str | None = None
+
+    @property
+    def state(self) -> str:
+        """`made`, `damaged` or `missing`."""
+        if self.manifest is not None:
+            return "made"
+        return "damaged" if self.damage else "missing"
+
+
+def find_checkpoint(manifest_path: Path, expected_fingerprint: str) -> Found:
+    """Look a checkpoint up and read all of it back; damage counts as missing, with the reason."""
+    try:
+        manifest = read_manifest(manifest_path, expected_fingerprint)
+        if manifest is not None:
+            verify_files(manifest_path.parent, manifest.files)
+    except StoreCorruptionError as error:
+        return Found(None, str(error))
+    except OSError as error:  # a bad sector, or somebody else's file
+        return Found(None, f"{manifest_path.parent} cannot be read: {error}")
+    return Found(manifest)

@@ -1,0 +1,114 @@
+"""The Parquet files: their columns, and how they are written, checked and read."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import StoreCorruptionError
+from tasks.store.files import FileEntry, commit_file
+
+DATASET = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # row of the input, from 0
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("context", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("reference", pa.string()),  # the question of the input, if it has one
+        pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("token_type_ids", pa.list_(pa.int32()), nullable=False),
+        pa.field("seq_len", pa.int32(), nullable=False),
+    ]
+)
+REJECTS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("line", pa.int64()),  # line of the file, from 1; null where there are no lines
+        pa.field("id", pa.string()),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string(), nullable=False),
+    ]
+)
+_ALTERNATIVE = pa.struct([pa.field("question", pa.string()), pa.field("score", pa.float32())])
+SHARD = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("score", pa.float32()),  # null: the engine has none
+        pa.field("output_ids", pa.list_(pa.int32()), nullable=False),
+        # the other num_return_sequences - 1 questions, best first
+        pa.field("alternatives", pa.list_(_ALTERNATIVE), nullable=False),
+    ]
+)
+PREDICTIONS = pa.schema(
+    [
+        *(SHARD.field(name) for name in ("row", "id")),
+        *(DATASET.field(name) for name in ("context", "answer", "reference")),
+        *(SHARD.field(name) for name in ("question", "score", "output_ids", "alternatives")),
+    ]
+)
+
+
+def commit_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> FileEntry:
+    """Commit `batches` as one Parquet file; it is reopened and its rows are counted first."""
+    rows = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal rows
+        with pq.ParquetWriter(
+            temporary, schema, compression="zstd", write_page_checksum=True
+        ) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+
+    def check(temporary: Path) -> None:
+        read = sum(batch.num_rows for batch in read_batches(temporary))
+        if read != rows:
+            raise StoreCorruptionError(f"{path} reads back as {read} rows, {rows} were written")
+
+    return commit_file(path, write, check)
+
+
+def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Read a Parquet file piece by piece, checking the checksum of every page.
+
+    Raises:
+        StoreCorruptionError: the file cannot be read whole.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield from file.iter_batches(columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreCorruptionError(f"{path} cannot be read: {error}") from error
+
+
+def iterate_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file as dictionaries, one by one."""
+    for batch in read_batches(path):
+        yield from batch.to_pylist()
+
+
+def read_places(
+    path: Path, places: Sequence[int], columns: list[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Give the rows at some places, which are in order, as dictionaries."""
+    first = 0
+    for batch in read_batches(path, columns):
+        start = bisect_left(places, first)
+        stop = bisect_left(places, first + batch.num_rows)
+        inside = pa.array([place - first for place in places[start:stop]], pa.int64())
+        yield from batch.take(inside).to_pylist()
+        first += batch.num_rows
+
+
+def spaced(count: int, most: int) -> list[int]:
+    """Give the places of `most` of `count` things, evenly spaced; all of them if there are less."""
+    kept = min(count, most)
+    return [number * count // kept for number in range(kept)]

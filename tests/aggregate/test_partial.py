@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.aggregate.metrics import make_metrics
+from tasks.aggregate.outputs import commit_marked, write_output, write_predictions
+from tasks.aggregate.partial import Missing, raise_if_failed
+from tasks.errors import ShardsFailedError, StorageError
+from tasks.plan.plan import Plan
+from tasks.predict.jobs import Prediction, ShardJob, ShardOutcome, plan_jobs
+from tasks.predict.questions import Question
+from tasks.predict.workers.shard_runner import shard_batch
+from tasks.store.manifest import Manifest, commit_manifest
+from tasks.store.tables import DATASET, REJECTS, SHARD, commit_table
+from tests.support.planned_jobs import plan_job, write_job
+
+ROWS_IN = 20
+UNUSABLE = (3, 10)  # rows that were rejected when they were loaded
+GUILTY = 7  # the row that broke the engine
+ACCEPTED = [row for row in range(ROWS_IN) if row not in UNUSABLE]
+ROWS_PER_SHARD = 5
+SHARDS = [ACCEPTED[at : at + ROWS_PER_SHARD] for at in range(0, len(ACCEPTED), ROWS_PER_SHARD)]
+WHOLE_RUN = {"predictions.parquet", "predictions.jsonl", "predictions.txt", "rejects.parquet"}
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    overrides = f"store.path={tmp_path / 'store'}", f"shards.rows_per_shard={ROWS_PER_SHARD}"
+    return plan_job(write_job(tmp_path), *overrides)
+
+
+@pytest.fixture
+def dataset(plan: Plan) -> Manifest:
+    """A dataset in two parts, neither of which ends where a shard does."""
+    folder, parts = plan.dataset.folder, (ACCEPTED[:12], ACCEPTED[12:])
+    files = [
+        commit_table(folder / f"part-{number:05d}-of-00002.parquet", DATASET, [dataset_batch(rows)])
+        for number, rows in enumerate(parts)
+    ]
+    rejects = [
+        {"row": row, "line": row + 1, "id": None, "reason": "not_json", "detail": "no object"}
+        for row in UNUSABLE
+    ]
+    batch = pa.RecordBatch.from_pylist(rejects, schema=REJECTS)
+    files.append(commit_table(folder / "rejects.parquet", REJECTS, [batch]))
+    details = {"rows_in": ROWS_IN, "rows": len(ACCEPTED), "rejects": len(UNUSABLE)}
+    manifest = Manifest(
+        kind="dataset",
+        fingerprint=plan.dataset.fingerprint,
+        decided_by=plan.dataset.decided_by,
+        files=tuple(files),
+        details={**details, "part_rows": [len(rows) for rows in parts]},
+    )
+    commit_manifest(plan.dataset.manifest_path, manifest)
+    return manifest
+
+
+def dataset_batch(rows: list[int]) -> pa.RecordBatch:
+    texts = {"context": "c", "answer": "a", "reference": "r"}
+    tokens = {"input_ids": [1], "token_type_ids": [0], "seq_len": 1}
+    records = [{"row": row, "id": f"id-{row}", **texts, **tokens} for row in rows]
+    return pa.RecordBatch.from_pylist(records, schema=DATASET)
+
+
+def predict(plan: Plan, dataset: Manifest, failed: tuple[int, ...] = ()) -> Prediction:
+    return Prediction([make_shard(job, failed) for job in plan_jobs(plan, dataset)], seconds=1.0)
+
+
+def make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
+    if job.shard.index in failed:
+        return ShardOutcome(job, None, error=f"the worker of {job.shard.index} died")
+    rows = job.read_rows()
+    kept = rows.filter(pa.array([row != GUILTY for row in rows["row"].to_pylist()]))
+    questions = [[Question(f"q{row}", 0.5, [row], True)] for row in kept["row"].to_pylist()]
+    path = job.folder / job.shard.file_name
+    entry = commit_table(path, SHARD, [shard_batch(kept, questions)])
+    reject = {"row": GUILTY, "line": None, "id": f"id-{GUILTY}", "reason": "engine_crash"}
+    rejects = [{**reject, "detail": "it crashed"}] if kept.num_rows < rows.num_rows else []
+    tokens = dict.fromkeys(("input_tokens", "padded_tokens", "output_tokens"), kept.num_rows)
+    manifest = Manifest(
+        kind="shard",
+        fingerprint=job.fingerprint,
+        decided_by=job.decided_by,
+        files=(entry,),
+        details={"rows": kept.num_rows, "rejects": rejects, **tokens},
+    )
+    commit_manifest(job.manifest_path, manifest)
+    return ShardOutcome(job, manifest)
+
+
+def write_run(plan: Plan, dataset: Manifest, folder: Path, failed: tuple[int, ...] = ()) -> Missing:
+    prediction = predict(plan, dataset, failed)
+    missing = Missing(tuple(prediction.failed))
+    write_predictions(plan, dataset, prediction, missing, folder)
+    return missing
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+SUBSETS = [
+    subset for size in range(len(SHARDS)) for subset in combinations(range(len(SHARDS)), size)
+]
+
+
+@pytest.mark.parametrize("failed", SUBSETS)
+def test_every_input_row_is_a_prediction_or_a_reject_with_its_reason(
+    plan: Plan, dataset: Manifest, tmp_path: Path, failed: tuple[int, ...]
+) -> None:
+    write_run(plan, dataset, tmp_path / "run", failed)
+    reasons = dict.fromkeys(UNUSABLE, ("not_json", None, "no object"))
+    reasons[GUILTY] = ("engine_crash", f"id-{GUILTY}", "it crashed")
+    for shard in failed:
+        why = f"the worker of {shard} died"
+        reasons |= {row: ("shard_failed", f"id-{row}", why) for row in SHARDS[shard]}
+    rejects = pq.read_table(tmp_path / "run/rejects.parquet").to_pylist()
+    found = [(row["row"], (row["reason"], row["id"], row["detail"])) for row in rejects]
+    assert found == sorted(reasons.items())
+    predictions = pq.read_table(tmp_path / "run/predictions.parquet")
+    kept = [row for row in range(ROWS_IN) if row not in reasons]
+    assert predictions["row"].to_pylist() == kept
+    assert predictions["question"].to_pylist() == [f"q{row}" for row in kept]
+
+
+@pytest.mark.parametrize("failed", [(), (1,), (0, 3), (0, 1, 2)])
+def test_metrics_count_what_is_in_the_files(
+    plan: Plan, dataset: Manifest, tmp_path: Path, failed: tuple[int, ...]
+) -> None:
+    write_run(plan, dataset, tmp_path / "run", failed)
+    metrics = make_metrics(dataset, predict(plan, dataset, failed), {}, {})
+    counts = {
+        name: pq.read_metadata(tmp_path / f"run/{name}.parquet").num_rows
+        for name in ("predictions", "rejects")
+    }
+    assert {name: metrics[name] for name in counts} == counts
+    assert metrics["rows_in"] == sum(counts.values())
+    assert metrics["partial"] is bool(failed)
+    assert metrics["rows_missing"] == sum(len(SHARDS[shard]) for shard in failed)
+    assert metrics["shards_failed"] == len(failed)
+
+
+def test_every_output_says_that_it_is_partial_and_what_is_missing(
+    plan: Plan, dataset: Manifest, tmp_path: Path
+) -> None:
+    run, output = tmp_path / "run", tmp_path / "out/questions.txt"
+    missing = write_run(plan, dataset, run, failed=(1, 3))
+    write_output(run / "predictions.parquet", output, missing)
+    # Shard 1 has the rows 6, 7, 8, 9 and 11; row 10 was rejected when it was loaded.
+    shards = [
+        {"shard": 1, "rows": 5, "first_row": 6, "last_row": 11, "error": "the worker of 1 died"},
+        {"shard": 3, "rows": 3, "first_row": 17, "last_row": 19, "error": "the worker of 3 died"},
+    ]
+    summaries = [
+        json.loads(pq.read_schema(run / name).metadata[b"wenti.partial"])
+        for name in ("predictions.parquet", "rejects.parquet")
+    ]
+    texts = [
+        run / "predictions.txt",
+        output,
+        output.with_name("questions.txt.reference.txt"),
+    ]
+    summaries += [json.loads(text.with_name(f"{text.name}.partial").read_text()) for text in texts]
+    for summary in summaries:
+        assert summary["shards"] == shards
+        assert summary["rows_missing"] == 8
+        assert "run the same config again" in summary["remedy"]
+    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == len(ACCEPTED) - 8
+    assert all(json.loads(line)["partial"] is True for line in lines)
+
+
+def test_a_whole_run_carries_no_mark(plan: Plan, dataset: Manifest, tmp_path: Path) -> None:
+    run, output = tmp_path / "run", tmp_path / "out/questions.txt"
+    write_output(run / "predictions.parquet", output, write_run(plan, dataset, run))
+    assert set(contents(run)) == WHOLE_RUN
+    assert set(contents(output.parent)) == {"questions.txt", "questions.txt.reference.txt"}
+    for name in ("predictions.parquet", "rejects.parquet"):
+        assert pq.read_schema(run / name).metadata is None
+    lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    fields = {"id", "context", "answer", "question", "reference", "score"}
+    assert all(set(json.loads(line)) == fields for line in lines)
+
+
+def test_the_next_run_that_is_whole_gives_the_bytes_of_an_undisturbed_one_and_takes_marks_away(
+    plan: Plan, dataset: Manifest, tmp_path: Path
+) -> None:
+    for place, faults in (("undisturbed", [()]), ("disturbed", [(0, 2), (2,), ()])):
+        for failed in faults:
+            run = tmp_path / place / f"run-{len(failed)}"
+            missing = write_run(plan, dataset, run, failed)
+            write_output(run / "predictions.parquet", tmp_path / place / "out/q.txt", missing)
+    for folder in ("run-0", "out"):
+        assert contents(tmp_path / "disturbed" / folder) == contents(
+            tmp_path / "undisturbed" / folder
+        )
+
+
+def test_a_text_without_all_its_rows_never_stands_without_its_mark(
+    plan: Plan, dataset: Manifest, tmp_path: Path
+) -> None:
+    missing = Missing(tuple(predict(plan, dataset, failed=(1,)).failed))
+    text, mark = tmp_path / "q.txt", tmp_path / "q.txt.partial"
+
+    def look() -> Iterator[str]:
+        assert mark.exists()
+        yield "a question"
+
+    commit_marked(text, look, missing)
+    assert (text.exists(), mark.exists()) == (True, True)
+    commit_marked(text, look, Missing())
+    assert (text.exists(), mark.exists()) == (True, False)
+
+
+def test_a_mark_that_cannot_be_written_is_a_message_with_the_key_and_leaves_the_text(
+    plan: Plan, dataset: Manifest, small_disk: Path
+) -> None:
+    missing = Missing(tuple(predict(plan, dataset, failed=(1,)).failed))
+    (small_disk / "q.txt").write_text("all the questions\n")
+    (small_disk / "filler").write_bytes(bytes(252 << 10))
+    with pytest.raises(StorageError, match=r"disk is full.*aggregate\.output_path"):
+        commit_marked(small_disk / "q.txt", lambda: iter(["q"]), missing, "aggregate.output_path")
+    assert (small_disk / "q.txt").read_text() == "all the questions\n"
+    assert {path.name for path in small_disk.iterdir()} == {"q.txt", "filler"}
+
+
+def test_failed_shards_are_an_error_that_names_each_and_the_option(
+    plan: Plan, dataset: Manifest
+) -> None:
+    prediction = predict(plan, dataset, failed=(1, 3))
+    with pytest.raises(ShardsFailedError) as caught:
+        raise_if_failed(prediction, allow_partial=False)
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith("2 of 4 shards failed")
+    assert "aggregate.allow_partial" in first
+    assert lines == ["  shard 1: the worker of 1 died", "  shard 3: the worker of 3 died"]
+    assert caught.value.exit_code == 3
+
+
+def test_without_failures_or_with_leave_to_go_on_there_is_no_error(
+    plan: Plan, dataset: Manifest
+) -> None:
+    raise_if_failed(predict(plan, dataset), allow_partial=False)
+    raise_if_failed(predict(plan, dataset, failed=(0, 1, 2)), allow_partial=True)
+
+
+def test_when_every_shard_failed_there_is_nothing_to_go_on_with(
+    plan: Plan, dataset: Manifest
+) -> None:
+    prediction = predict(plan, dataset, failed=(0, 1, 2, 3))
+    with pytest.raises(ShardsFailedError, match="4 of 4 shards failed") as caught:
+        raise_if_failed(prediction, allow_partial=True)
+    assert "allow_partial" not in str(caught.value)
+
+
+def test_a_shard_that_failed_without_a_word_still_has_a_reason(
+    plan: Plan, dataset: Manifest
+) -> None:
+    job = plan_jobs(plan, dataset)[0]
+    missing = Missing((ShardOutcome(job, None, error=""),))
+    assert {row["detail"] for row in missing.rejects()} == {"no reason is known"}

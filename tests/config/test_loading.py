@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.config.loading import find_config, load_settings
+from tasks.engine.gpu.driver import device_names
+from tasks.errors import ConfigError
+from tests.support.rehearsal import ROOT
+
+CONFIGS = ROOT / "configs"
+
+
+def faults_of(tmp_path: Path, text: str, *overrides: str) -> dict[str, str]:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path, overrides)
+    return {fault.where: f"{fault.problem}; {fault.remedy}" for fault in caught.value.faults}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    load_settings(path)
+
+
+def test_an_empty_config_has_the_scripts_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("")
+    settings = load_settings(path)
+    decode = settings.decode
+    assert settings.model.model_name_or_path == "unimo-text-1.0"
+    assert settings.dataset.dataset_name == "dureader_qg"
+    assert (settings.dataset.template, settings.dataset.max_seq_len) == (1, 512)
+    assert (settings.predict.device, settings.predict.batch_size) == ("gpu", 16)
+    assert (decode.max_dec_len, decode.min_dec_len, decode.num_beams) == (20, 3, 6)
+    assert (decode.length_penalty, decode.topk, decode.topp) == (1.2, 4, 1.0)
+    assert (decode.temperature, decode.num_return_sequences) == (1.0, 1)
+    assert (decode.diversity_rate, decode.decoding_strategy) == (0.0, "beam_search")
+
+
+def test_five_faults_are_reported_at_once_with_path_problem_and_what_is_allowed(
+    tmp_path: Path,
+) -> None:
+    faults = faults_of(
+        tmp_path,
+        """
+        decode: {num_beam: 4, max_dec_len: 0}
+        dataset: {template: 7}
+        predict: {use_tensorrt: 1}
+        nonsense: {}
+        """,
+    )
+    assert set(faults) == {
+        "decode.num_beam",
+        "decode.max_dec_len",
+        "dataset.template",
+        "predict.use_tensorrt",
+        "nonsense",
+    }
+    assert "did you mean num_beams?" in faults["decode.num_beam"]
+    assert "at least 1" in faults["decode.max_dec_len"]
+    assert "at least 0, at most 4" in faults["dataset.template"]
+    assert "true or false" in faults["predict.use_tensorrt"]
+
+
+def test_faults_of_overrides_are_reported_with_those_of_the_file(tmp_path: Path) -> None:
+    faults = faults_of(tmp_path, "decode: {topk: -1}", "predict.device=xpu", "oops", "a.b=[")
+    assert set(faults) == {"decode.topk", "predict.device", "--set oops", "--set a.b=["}
+
+
+@pytest.mark.parametrize(
+    ("section", "where"),
+    [
+        ("decode: {max_dec_len: 5, min_dec_len: 6}", "decode.min_dec_len"),
+        ("decode: {num_beams: 2, num_return_sequences: 3}", "decode.num_return_sequences"),
+        (
+            "decode: {decoding_strategy: greedy_search, num_return_sequences: 2}",
+            "decode.num_return_sequences",
+        ),
+        ("dataset: {max_seq_len: 20, max_title_len: 20}", "dataset.max_title_len"),
+        ("predict: {devices: [cpu, 'gpu:0']}", "predict.devices"),
+        ("predict: {devices: []}", "predict.devices"),
+    ],
+)
+def test_values_that_do_not_go_together_are_faults(
+    tmp_path: Path, section: str, where: str
+) -> None:
+    assert set(faults_of(tmp_path, section)) == {where}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [", "not YAML"),
+        ("- 1", "list instead of sections"),
+        ("!!python/object/apply:os.system [ls]", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_config_is_one_readable_fault(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    assert words in faults_of(tmp_path, text)["the file"]
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml cannot be used.*\n.*no such file"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+def test_an_override_wins_over_the_file_and_keeps_its_yaml_type(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("decode: {num_beams: 4}")
+    settings = load_settings(path, ["decode.num_beams=2", "predict.devices=[cpu, cpu]"])
+    assert settings.decode.num_beams == 2
+    assert device_names(settings.predict) == ("cpu", "cpu")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=4))
+def test_a_section_that_is_no_section_is_a_fault_and_never_a_crash(value: object) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "config.yaml"
+        path.write_text(yaml.safe_dump({"decode": value, "nonsense": value}))
+        with pytest.raises(ConfigError) as caught:
+            load_settings(path)
+    assert all(fault.problem and fault.remedy for fault in caught.value.faults)
+
+
+def test_values_by_section_win_over_the_file_as_texts_do(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("decode: {num_beams: 4, topk: 2}")
+    by_text = load_settings(path, ["decode.num_beams=2", "predict.device=cpu"])
+    by_value = load_settings(path, {"decode": {"num_beams": 2}, "predict": {"device": "cpu"}})
+    assert by_text == by_value
+    assert by_value.decode.topk == 2
+
+
+def test_values_that_do_not_go_together_have_the_message_of_the_command_line(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("")
+    messages = []
+    for overrides in (["decode.min_dec_len=30"], {"decode": {"min_dec_len": 30}}):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(path, overrides)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_config_is_found_by_its_name_or_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WENTI_CONFIGS", str(tmp_path))
+    path = tmp_path / "mine.yaml"
+    path.write_text("")
+    assert find_config("mine") == find_config(str(path)) == path
+    with pytest.raises(ConfigError, match="did you mean mine"):
+        find_config("mime")
+    with pytest.raises(ConfigError, match=f"no such config in {tmp_path}.*known: mine"):
+        find_config("other")

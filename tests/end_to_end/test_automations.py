@@ -1,0 +1,137 @@
+"""The automations of docs/automations, in a real server, as the files are shipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.engine.fake import FAULTS_VARIABLE
+from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
+from tests.support.servers import PREFECT, PrefectServer, prefect_server
+
+AUTOMATIONS = ROOT / "docs/automations"
+DIES_SOONER = ("within: 240", "within: 10")  # the least that Prefect takes
+
+Messages = queue.Queue[str]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
+
+
+@pytest.fixture
+def here(rehearsal: Rehearsal, server: PrefectServer) -> Rehearsal:
+    """The job, run against this server."""
+    return replace(rehearsal, environment=server.environment)
+
+
+@pytest.fixture
+def messages() -> Iterator[tuple[str, Messages]]:
+    """The address of a web server that people look at, and what it was sent."""
+    received = Messages()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.put(json.loads(body)["text"])
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{web.server_port}/", received
+        web.shutdown()
+        thread.join()
+
+
+def create(server: PrefectServer, name: str, folder: Path, old: str, new: str) -> None:
+    """Create the automations of a shipped file in which one text is replaced."""
+    text = (AUTOMATIONS / name).read_text(encoding="utf-8")
+    assert old in text
+    file = folder / name
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    command = [str(PREFECT), "automation", "create", "--from-file", str(file)]
+    subprocess.run(command, env=server.environment, check=True, capture_output=True)
+
+
+def newest_run(server: PrefectServer) -> dict[str, Any]:
+    run: dict[str, Any] = server.post("flow_runs/filter", sort="EXPECTED_START_TIME_DESC", limit=1)[
+        0
+    ]
+    return run
+
+
+def test_a_partial_run_and_a_failed_one_are_notified_with_their_names_and_what_is_missing(
+    here: Rehearsal, server: PrefectServer, tmp_path: Path, messages: tuple[str, Messages]
+) -> None:
+    url, received = messages
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        form = {"text": "{{subject}}\n{{body}}"}
+        block = CustomWebhookNotificationBlock(name="wenti", url=url, json_data=form)
+        block_id = block.save("wenti")
+    create(server, "notify.yaml", tmp_path, "BLOCK_ID", str(block_id))
+
+    store = here.store_without_shards(tmp_path / "store")
+    predictions = next(here.undisturbed.glob("predictions/*")).name
+    shard = f"shard-00003-of-{SHARDS:05d}.parquet"
+    (store / "predictions" / predictions / shard).mkdir(parents=True)  # where no file can go
+    code, said = here.run(store, "aggregate.allow_partial=true")
+    assert code == 0, said
+    message = received.get(timeout=60)
+    assert f"{newest_run(server)['name']} is partial" in message
+    assert "reused 0, made 4, failed 1; 6 rows are missing" in message
+    assert str((store / "runs/latest").resolve()) in message
+
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.write_text("no JSON\n")
+    code, said = here.run(store, f"dataset.predict_file={nothing}")
+    assert code == 2, said
+    message = received.get(timeout=60)
+    assert f"{newest_run(server)['name']} failed" in message
+    assert "no row is usable" in message
+
+
+def test_a_run_whose_process_was_killed_is_marked_as_crashed_and_the_next_one_goes_on(
+    here: Rehearsal, server: PrefectServer, tmp_path: Path
+) -> None:
+    create(server, "crash-zombies.yaml", tmp_path, *DIES_SOONER)
+    faults = tmp_path / "faults.json"
+    faults.write_text(json.dumps({"seconds_per_batch": 0.3}))
+    store = here.store_without_shards(tmp_path / "store")
+    with here.start(store, **{FAULTS_VARIABLE: str(faults)}) as process:
+        while not list(store.glob("predictions/*/shard-*.json")):
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    killed = newest_run(server)
+    assert killed["state_type"] == "RUNNING"
+    while killed["state_type"] == "RUNNING":  # until the time limit of every test
+        time.sleep(0.5)
+        killed = newest_run(server)
+    assert killed["state_type"] == "CRASHED"
+    assert "no heartbeats" in killed["state"]["message"]
+
+    code, said = here.run(store)
+    assert code == 0, said
+    assert 0 < made_by(store, ["latest"])[0] < SHARDS
+    here.check(store)

@@ -1,0 +1,127 @@
+"""What becomes of a run when `wenti serve`, with a server of its own, is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+
+from tasks.config.overrides import parse_overrides
+from tasks.engine.fake import FAULTS_VARIABLE
+from tests.support.rehearsal import ROOT, WENTI, Rehearsal
+from tests.support.servers import PrefectServer
+
+
+def wait_until(is_so: Callable[[], object], process: psutil.Popen, log: Path) -> None:
+    """Wait until the time limit of every test, as long as `wenti serve` lives."""
+    while not is_so():
+        assert process.poll() is None, log.read_text(encoding="utf-8")
+        time.sleep(0.1)
+
+
+@contextmanager
+def serving(server: PrefectServer, log: Path, faults: Path) -> Iterator[psutil.Popen]:
+    """Have `wenti serve` in this block, started as in a terminal, with a server of its own."""
+    variables = {
+        **server.environment,
+        "PREFECT_SERVER_API_PORT": str(server.port),
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # seconds until it sees that a run is to start
+        FAULTS_VARIABLE: str(faults),
+    }
+    del variables["PREFECT_API_URL"]
+    with log.open("w") as file:
+        process = psutil.Popen(
+            [str(WENTI), "serve", "demo"],
+            cwd=ROOT,
+            env=variables,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    try:
+        wait_until(lambda: "serving question-generation/demo" in log.read_text(), process, log)
+        yield process
+    finally:
+        children = process.children(recursive=True) if process.is_running() else []
+        for each in (process, *children):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        process.wait()
+
+
+def start_run(server: PrefectServer, parameters: dict[str, object]) -> str:
+    (deployment,) = server.post("deployments/filter")
+    run = server.post(f"deployments/{deployment['id']}/create_flow_run", parameters=parameters)
+    return str(run["id"])
+
+
+def retry(server: PrefectServer, run: str) -> None:
+    """What *Retry* in the UI does."""
+    state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
+    server.post(f"flow_runs/{run}/set_state", state=state)
+
+
+def seen_by_prefect(home: Path, run: str) -> tuple[str, str]:
+    """The state of a run and its message, from the database of a server that has ended."""
+    query = """
+        select state.type, state.message from flow_run run
+        join flow_run_state state on state.id = run.state_id where run.id = ?
+    """
+    with sqlite3.connect(home / "prefect.db") as database:
+        (state,) = database.execute(query, [run])
+    database.close()
+    return state
+
+
+def test_a_stop_ends_the_run_says_so_and_leaves_it_to_be_retried(
+    rehearsal: Rehearsal, tmp_path: Path
+) -> None:
+    server, log, faults = PrefectServer(tmp_path / "prefect"), tmp_path / "log", tmp_path / "faults"
+    faults.write_text(json.dumps({"seconds_per_batch": 0.5}))
+    store = rehearsal.store_without_shards(tmp_path / "store")
+    overrides, _no_faults = parse_overrides(rehearsal.command(store)[4::2])
+
+    with serving(server, log, faults) as process:
+        run = start_run(server, {"config": "demo", "overrides": overrides})
+        wait_until(lambda: shards(store) == 1, process, log)
+        stop(process, process.terminate)
+    check_stopped(server, run, store, log)
+
+    with serving(server, log, faults) as process:
+        retry(server, run)
+        wait_until(lambda: shards(store) > 1, process, log)
+        stop(process, lambda: os.killpg(process.pid, signal.SIGINT))  # Ctrl-C in a terminal
+    check_stopped(server, run, store, log)
+    assert len(list(store.glob("runs/2*"))) == 2
+
+
+def shards(store: Path) -> int:
+    return len(list(store.glob("predictions/*/shard-*.json")))
+
+
+def stop(process: psutil.Popen, how: Callable[[], None]) -> None:
+    """End `wenti serve` so that nothing of it is left: no run, no worker, no server."""
+    children = process.children(recursive=True)
+    commands = [" ".join(child.cmdline()) for child in children]
+    assert any("multiprocessing.spawn" in command for command in commands)
+    assert any("prefect server start" in command for command in commands)
+    how()
+    assert process.wait() == 0
+    assert not any(child.is_running() for child in children)
+
+
+def check_stopped(server: PrefectServer, run: str, store: Path, log: Path) -> None:
+    record = json.loads((store / "runs/latest/run.json").read_bytes())
+    assert record["state"] == "interrupted"
+    state, message = seen_by_prefect(server.folder, run)
+    assert state == "CRASHED"
+    assert "`wenti serve` was stopped" in message
+    said = log.read_text()
+    assert all(" INFO " in line for line in said.splitlines()), said

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.rehearsal import ROOT
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which `wenti run` starts Prefect's temporary server, as at a user's."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**mine, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+
+
+@pytest.fixture
+def running(
+    demo_store: Path, tmp_path: Path, environment: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A run of the demo in a process group of its own, which has made its first shard."""
+    store = tmp_path / "store"
+    shutil.copytree(demo_store, store, symlinks=True)
+    shutil.rmtree(store / "predictions")
+    program = Path(sys.executable).with_name("wenti")
+    command = [str(program), "run", "configs/demo.yaml", "--set", f"store.path={store}"]
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        wait_for_a_shard(process, store)
+        yield process, store
+        process.kill()
+
+
+def wait_for_a_shard(process: subprocess.Popen[str], store: Path) -> None:
+    while not list(store.glob("predictions/*/shard-*.json")):
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("SIGINT", "stopped by Ctrl-C"),
+        ("SIGTERM", "cancelled"),  # so Prefect ends a run that is cancelled
+        ("SIGHUP", "stopped by SIGHUP"),
+    ],
+)
+def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
+    running: tuple[subprocess.Popen[str], Path], name: str, told: str
+) -> None:
+    process, store = running
+    children = psutil.Process(process.pid).children(recursive=True)
+    if name == "SIGTERM":
+        process.terminate()
+    else:  # a terminal sends Ctrl-C, and that it closes, to all of the group
+        os.killpg(process.pid, signal.Signals[name])
+    _, messages = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"goes on from there: wenti run configs/demo.yaml --set store.path={store}" in messages
+    assert "Traceback" not in messages
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert alive == []
+    record = json.loads((store / "runs/latest/run.json").read_bytes())
+    assert (record["state"], record["error"]) == ("interrupted", told)
+    assert list(store.glob("predictions/*/shard-*.json"))
+    assert not list(store.rglob("*.tmp"))

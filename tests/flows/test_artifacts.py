@@ -1,0 +1,77 @@
+"""What Prefect's server has of a run for its page."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prefect import flow, get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, LogFilter
+from prefect.client.schemas.filters import LogFilterFlowRunId as OfFlowRun
+from prefect.client.schemas.sorting import LogSort
+
+from flows.artifacts import rows_bar
+from flows.question_generation import question_generation
+from tasks.errors import ConfigError, WorkerError
+from tasks.runs.run import Run
+from tests.support.planned_jobs import plan_job, write_job
+from tests.support.rehearsal import ROOT, outside_environment
+
+ENTRYPOINT = "flows/question_generation.py:question_generation"
+
+
+def test_a_fault_of_the_config_is_one_message_without_tracebacks(
+    server_url: str, tmp_path: Path
+) -> None:
+    parameters = {"config": str(tmp_path / "nowhere.yaml")}
+    with pytest.raises(ConfigError, match="no such file") as fault:
+        question_generation(**parameters)
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(question_generation, parameters=parameters).id
+        execute(str(run), outside_environment(server_url, tmp_path))
+        state = client.read_flow_run(run).state
+        of_run = LogFilter(flow_run_id=OfFlowRun(any_=[run]))
+        lines = client.read_logs(of_run, sort=LogSort.TIMESTAMP_ASC)
+    assert state is not None
+    assert (state.name, state.message) == ("Failed", str(fault.value))
+    assert [line.message for line in lines if line.level >= 40] == [str(fault.value)]
+    assert not any("Traceback" in line.message for line in lines)
+
+
+def execute(run: str, environment: dict[str, str]) -> None:
+    """Run it as `wenti serve` and a worker do."""
+    subprocess.run(
+        [sys.executable, "-m", "prefect.engine", run],
+        cwd=ROOT,
+        env={**environment, "PREFECT__FLOW_ENTRYPOINT": ENTRYPOINT},
+        capture_output=True,
+        check=True,
+    )
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_progress_of_a_run_that_fails_says_which_rows_it_leaves(tmp_path: Path) -> None:
+    plan = plan_job(write_job(tmp_path), f"store.path={tmp_path / 'store'}")
+    run = Run.start(plan, config_file="configs/Ünder_way.v2.yaml")
+
+    @flow
+    def work() -> None:
+        run.journal.reused({0: {"rows": 900, "rejects": []}})
+        with rows_bar(run) as bar:
+            bar.start(2000)
+            for _attempt in range(3):
+                bar.advance(1000)
+                bar.show()
+                run.journal.failed(1, "cpu", WorkerError("died"))
+            run.journal.made(2, "cpu", 1.0, {"rows": 499, "rejects": ["a row"]})
+            raise WorkerError("died")
+
+    with pytest.raises(WorkerError):
+        work()
+    key = ArtifactFilterKey(any_=["wenti-progress-under-way-v2"])
+    with get_client(sync_client=True) as client:
+        (shown,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=key))
+    assert shown.description == "Predict: ended after 500 of 2,000 rows"
+    assert shown.data == 25

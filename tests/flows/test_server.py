@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from flows.server.diagnosis import explain, is_compatible
+from tests.support.rehearsal import ROOT, Rehearsal
+from tests.support.servers import free_port
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """Serve the files of a folder as any web server does; gives its port."""
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """Give the TLS of a server whose certificate nobody has signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wenti test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
+
+
+def fault_of(url: str) -> Exception:
+    """Give what asking for the server's version ends in."""
+    try:
+        answer = httpx.get(f"{url}/admin/version")
+        answer.raise_for_status()
+        answer.json()
+    except (httpx.HTTPError, ValueError) as fault:
+        return fault
+    raise AssertionError("it answered")
+
+
+def refused(rehearsal: Rehearsal, url: str, store: Path) -> str:
+    """Run against the server at `url`; gives what was said instead."""
+    environment = {**rehearsal.environment, "PREFECT_API_URL": url}
+    code, messages = replace(rehearsal, environment=environment).run(store)
+    assert code == 2
+    assert "Traceback" not in messages
+    assert not store.exists()
+    return messages
+
+
+def test_an_address_where_nobody_listens_is_named_with_what_to_do(
+    rehearsal: Rehearsal, tmp_path: Path
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    messages = refused(rehearsal, url, tmp_path / "store")
+    assert f"Prefect's server at {url} cannot be reached" in messages
+    assert "correct PREFECT_API_URL, or unset that" in messages
+
+
+def test_an_address_without_api_says_so(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    url = rehearsal.environment["PREFECT_API_URL"].removesuffix("/api")
+    messages = refused(rehearsal, url, tmp_path / "store")
+    assert "is no Prefect API" in messages
+    assert "PREFECT_API_URL mostly ends in /api" in messages
+
+
+def test_the_password_of_an_address_is_not_told(rehearsal: Rehearsal, tmp_path: Path) -> None:
+    url = f"http://somebody:cucumber@127.0.0.1:{free_port()}/api"
+    assert "cucumber" not in refused(rehearsal, url, tmp_path / "store")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "has_tls", "words"),
+    [
+        ("http", False, "is no Prefect API (404"),
+        ("http", True, "if it speaks HTTPS, write https://"),
+        ("https", False, "or else write http://"),
+        ("https", True, "PREFECT_API_SSL_CERT_FILE"),
+        ("ftp", False, "write http:// or https://"),
+    ],
+)
+def test_what_another_server_answers_is_explained(
+    tmp_path: Path, scheme: str, has_tls: bool, words: str
+) -> None:
+    with web_server(tmp_path, self_signed(tmp_path) if has_tls else None) as port:
+        url = f"{scheme}://127.0.0.1:{port}/api"
+        message = explain(url, fault_of(url))
+    assert message.startswith(f"Prefect's server at {url} ")
+    assert words in message
+
+
+def test_a_page_that_is_no_json_is_no_prefect_api(tmp_path: Path) -> None:
+    page = tmp_path / "api/admin/version"
+    page.parent.mkdir(parents=True)
+    page.write_text("<html>")
+    with web_server(tmp_path) as port:
+        message = explain("there", fault_of(f"http://127.0.0.1:{port}/api"))
+    assert "is no Prefect API" in message
+
+
+# Python would unwind it while it is in the client's Rust, which aborts the process.
+LOOKING_TO_THE_END = """
+import threading
+from flows import server
+server.LOOK_SECONDS = 0.0
+with server.connected():
+    pass
+print([thread.name for thread in threading.enumerate() if thread.name.startswith("wenti")])
+"""
+
+
+def test_no_thread_asks_the_server_while_the_program_ends(rehearsal: Rehearsal) -> None:
+    program = [sys.executable, "-c", LOOKING_TO_THE_END]
+    ended = subprocess.run(
+        program, env=rehearsal.environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "[]\n"), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("theirs", "is_fine"), [("3.8.8", True), ("3.1.0", True), ("2.20.1", False), (None, False)]
+)
+def test_a_server_of_another_major_version_does_not_go_with_ours(
+    theirs: object, is_fine: bool
+) -> None:
+    assert is_compatible(theirs, "3.8.8") is is_fine

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flows.summary import as_markdown, count_rows, count_shards, tabulate_shards
+from tasks.config.settings import DecodeSettings, Settings, StoreSettings
+from tasks.predict.jobs import ShardJob, ShardOutcome
+from tasks.predict.shards import Shard
+from tasks.runs.journal import ShardHistory
+from tasks.store.manifest import Manifest
+
+METRICS: dict[str, Any] = {
+    "rows_in": 60,
+    "predictions": 57,
+    "rejects": 3,
+    "partial": False,
+    "rows_missing": 0,
+    "shards_reused": 57,
+    "shards_made": 3,
+    "shards_failed": 0,
+    "bleu_4": 41.08,
+    "rouge_l": None,
+    "sacrebleu_zh": None,
+    "rows_per_second": None,
+    "padding_share": 0.042,
+    "stage_seconds": {"export": 1.5, "load": 2.0},
+}
+MANIFEST = Manifest(kind="shard", fingerprint="f", decided_by={}, files=(), details={"rejects": []})
+
+
+def test_a_run_says_what_it_reused_made_and_lacks() -> None:
+    assert count_shards(METRICS) == "reused 57, made 3, failed 0"
+    assert count_rows(METRICS) == "60 in, 57 questions, 3 rejected"
+
+
+def test_rows_that_are_missing_are_not_told_as_rejected() -> None:
+    counts = {"predictions": 51, "rejects": 9, "rows_missing": 6, "shards_failed": 1}
+    partial = METRICS | counts | {"partial": True}
+    assert count_shards(partial) == "reused 57, made 3, failed 1; 6 rows are missing"
+    assert count_rows(partial) == "60 in, 51 questions, 3 rejected, 6 missing"
+
+
+def test_a_shard_that_was_made_after_all_does_not_look_like_one_that_failed() -> None:
+    histories = {
+        1: ShardHistory("made", attempts=2, last_error="WorkerError: died"),
+        2: ShardHistory("failed", attempts=3, last_error="WorkerError: died"),
+    }
+    outcomes = [outcome(0, MANIFEST), outcome(1, MANIFEST), outcome(2, error="OSError: full")]
+    rows = tabulate_shards(outcomes, histories)
+    assert [list(row.values())[:3] for row in rows] == [
+        [2, "failed", "OSError: full"],
+        [0, "made", ""],
+        [1, "made", "recovered: WorkerError: died"],
+    ]
+    assert list(rows[0])[:3] == ["shard", "state", "last error"]
+
+
+def outcome(index: int, manifest: Manifest | None = None, error: str | None = None) -> ShardOutcome:
+    nowhere = Path("nowhere")
+    shard = Shard(index, count=3, start=index * 4, stop=index * 4 + 4)
+    job = ShardJob(shard, nowhere, MANIFEST, nowhere, "f", {}, batch_size=2, max_tokens_per_batch=9)
+    return ShardOutcome(job, manifest, error=error)
+
+
+def test_only_settings_that_are_not_the_default_are_told() -> None:
+    assert told_settings(Settings()) == []
+    changed = Settings(decode=DecodeSettings(num_beams=4), store=StoreSettings(path="elsewhere"))
+    assert told_settings(changed) == [
+        "| store.path | elsewhere | wenti-store |",
+        "| decode.num\\_beams | 4 | 6 |",
+    ]
+
+
+def told_settings(settings: Settings) -> list[str]:
+    """The rows of the summary's table of settings, below its header."""
+    page = as_markdown(METRICS, [], {"config": settings.as_dict()}, Path("/runs/x"))
+    table = page.partition("## Settings that differ from the default\n\n")[2].partition("\n\n")[0]
+    return table.splitlines()[2:]
+
+
+def test_the_summary_shows_passages_as_text() -> None:
+    sample = {"context": "<script>|a\nb", "answer": "*x*", "question": "`q`?", "reference": None}
+    page = as_markdown(METRICS, [sample], {"config": {}}, Path("/runs/x"))
+    assert r"| \<script\>\|a b | \*x\* | \`q\`? | – |" in page
+    assert "| BLEU-4 | 41.08 |" in page
+    assert "ROUGE" not in page
+    assert "| report | /runs/x/report.html |" in page

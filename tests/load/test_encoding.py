@@ -1,0 +1,300 @@
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
+from tasks.engine.tokenization.tokenizer import load_paddlenlp_tokenizer
+from tasks.errors import InputError, ModelError
+from tasks.load.encoding import Encoded, QuestionTokenizer
+from tasks.load.templates import fill_template, remove_target_prefix, target_prefix
+from tasks.passages.records import Passage, Reason, Reject, parse_record
+from tests.support.tokenizer_reference import (
+    COMMON,
+    PASSAGE,
+    SPECIAL,
+    Tokenizer,
+    load_reference,
+    reference_tokens,
+    write_common_vocabulary,
+    write_vocabulary,
+)
+
+PROMPTED = replace(PASSAGE, prompt_common="问题", prompt_domain=("中国", "长江", "river"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_common_vocabulary(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def reference(checkpoint: Path) -> Tokenizer:
+    return load_reference(checkpoint)
+
+
+@settings(max_examples=300)
+@given(
+    context=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60),
+    answer=st.text(COMMON + "\u0301😀 ", min_size=1, max_size=60),
+    template=st.sampled_from([0, 1, 4]),
+)
+def test_text_that_the_parser_accepts_can_be_encoded(
+    tokenizers: dict[int, QuestionTokenizer], context: str, answer: str, template: int
+) -> None:
+    prompts = {"prompt_common": "问", "prompt_domain": ["a", "b", "c"]}
+    record = {"context": context, "answer": answer, **prompts}
+    passage = parse_record(record, 0, 1, template)
+    if isinstance(passage, Passage):
+        encoded = tokenizers[template].encode(passage)
+        assert isinstance(encoded, Encoded)
+        assert len(encoded.input_ids) == len(encoded.token_type_ids) <= 512
+        # more than [CLS] title [SEP] source [SEP] [CLS] without a token of either text
+        assert len(encoded.input_ids) >= 6
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6))
+@example("\ufffd")
+@example("\u0301\x85\u2028")
+def test_text_counts_as_empty_exactly_when_it_has_no_token(reference: Tokenizer, text: str) -> None:
+    outcome = parse_record({"context": text, "answer": "a"}, 0, 1, 0)
+    is_empty = isinstance(outcome, Reject) and outcome.reason is Reason.EMPTY_FIELD
+    assert is_empty == (reference._tokenize(text) == [])
+
+
+@pytest.fixture(scope="session")
+def tokenizers(checkpoint: Path) -> dict[int, QuestionTokenizer]:
+    return {template: QuestionTokenizer(checkpoint, template) for template in range(5)}
+
+
+# ---- template 4
+
+
+def test_tokenizer_of_paddlenlp_never_finds_the_starts_of_template_4(reference: Tokenizer) -> None:
+    # why never_split is set; when this fails, PaddleNLP has learnt it
+    input_ids, _ = reference_tokens(reference, PROMPTED, 4)
+    assert input_ids.count(reference.cls_token_id) == 2
+
+
+def test_template_4_has_special_tokens_and_its_segments(
+    tokenizers: dict[int, QuestionTokenizer], reference: Tokenizer
+) -> None:
+    source = fill_template(PROMPTED, 4, "[CLS]", "[SEP]").source
+    # PretrainedTokenizer.tokenize knows special tokens, by other means than never_split
+    ids = reference.convert_tokens_to_ids(reference.tokenize(source))
+    encoded = tokenizers[4].encode(PROMPTED)
+    assert isinstance(encoded, Encoded)
+    assert encoded.input_ids == [1, *ids, 2, 1]
+    tokens = reference.convert_ids_to_tokens(encoded.input_ids)
+    starts = [at for at, token in enumerate(tokens) if token == reference.cls_token]
+    assert len(starts) == 7
+    for at, segment in enumerate(encoded.token_type_ids):
+        part = sum(start <= at for start in starts)
+        assert segment == {1: 2, 2: 3, 3: 3, 4: 3, 5: 0, 6: 0, 7: 1}[part]
+
+
+@pytest.mark.parametrize(
+    "passage",
+    [
+        replace(PROMPTED, prompt_domain=("中国",)),
+        replace(PROMPTED, prompt_domain=("中国",) * 4),
+        replace(PROMPTED, answer="长江" * 400),
+        replace(PROMPTED, context="长江 [CLS] 中国"),
+    ],
+)
+def test_row_without_the_parts_of_template_4_is_rejected(
+    tokenizers: dict[int, QuestionTokenizer], passage: Passage
+) -> None:
+    outcome = tokenizers[4].encode(replace(passage, row=5, line=6, id="x"))
+    assert isinstance(outcome, Reject)
+    assert (outcome.row, outcome.line, outcome.id) == (5, 6, "x")
+    assert outcome.reason is Reason.TEMPLATE_DOES_NOT_FIT
+
+
+# ---- decoding
+
+
+@pytest.mark.parametrize("template", range(5))
+def test_question_is_what_was_written_up_to_the_end_token(
+    tokenizers: dict[int, QuestionTokenizer], reference: Tokenizer, template: int
+) -> None:
+    written = target_prefix(template) + "问题的答案在long上"
+    ids = reference.convert_tokens_to_ids(reference.tokenize(written))
+    end = reference.mask_token_id
+    assert tokenizers[template].end_id == end
+    assert tokenizers[template].decode([*ids, end, *ids]) == "问题的答案在long上"
+    assert tokenizers[template].decode(ids) == "问题的答案在long上"
+
+
+def test_decoding_joins_pieces_and_leaves_unknown_tokens_out(
+    tokenizers: dict[int, QuestionTokenizer], reference: Tokenizer
+) -> None:
+    tokens = ["##a", "long", "##e", "##r", "[UNK]", "的", "[UNK]", "##s", "？"]
+    ids = reference.convert_tokens_to_ids(tokens)
+    assert tokenizers[1].decode([*ids[:5], 99_999, *ids[5:]]) == "alonger的[UNK]s？"
+    assert tokenizers[1].decode([]) == ""
+    assert tokenizers[1].decode([reference.mask_token_id]) == ""
+
+
+@given(
+    st.lists(st.sampled_from([*range(-1, 140), 10**6]) | st.integers(80, 95), max_size=30),
+    st.integers(0, 4),
+)
+def test_any_output_is_decoded_as_paddlenlp_would(
+    tokenizers: dict[int, QuestionTokenizer],
+    reference: Tokenizer,
+    output_ids: list[int],
+    template: int,
+) -> None:
+    end = reference.mask_token_id
+    written = output_ids[: output_ids.index(end)] if end in output_ids else output_ids
+    known = [one for one in written if one in reference.vocab.idx_to_token]
+    words = reference.merge_subword(reference.convert_ids_to_tokens(known))
+    text = "".join(word for word in words if word != reference.unk_token)
+    assert tokenizers[template].decode(output_ids) == remove_target_prefix(text, template)
+
+
+# ---- vocabulary
+
+
+def test_folder_without_a_vocabulary_is_refused(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(ModelError, match=r"vocab.txt cannot be read"):
+            QuestionTokenizer(folder)
+
+
+@pytest.mark.parametrize("line", [b"no id\n", b"a\tb\n", b"a\t1\t2\n", b"\t5\n", b"\n", b"a\t-1\n"])
+def test_malformed_vocabulary_is_refused_with_its_line(tmp_path: Path, line: bytes) -> None:
+    write_vocabulary(tmp_path, SPECIAL)
+    with (tmp_path / "vocab.txt").open("ab") as file:
+        file.write(line)
+    with pytest.raises(ModelError, match=r"vocab.txt, line 6: not a token"):
+        QuestionTokenizer(tmp_path)
+
+
+def test_vocabulary_that_is_not_utf8_or_empty_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_bytes(b"\xff\t1\n")
+    with pytest.raises(ModelError, match="is not UTF-8"):
+        QuestionTokenizer(tmp_path)
+    (tmp_path / "vocab.txt").write_bytes(b"")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        QuestionTokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("missing", SPECIAL)
+def test_vocabulary_without_a_special_token_is_refused(tmp_path: Path, missing: str) -> None:
+    write_vocabulary(tmp_path, [*(token for token in SPECIAL if token != missing), "的"])
+    with pytest.raises(ModelError, match=r"vocab.txt lacks|\[UNK\] is not in token_to_idx"):
+        QuestionTokenizer(tmp_path)
+
+
+def test_folder_with_the_name_of_a_published_model_is_read_and_not_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_vocabulary(tmp_path / "unimo-text-1.0", [*SPECIAL, "的"])
+    monkeypatch.chdir(tmp_path)
+    assert load_paddlenlp_tokenizer("unimo-text-1.0").vocab_size == 6
+    assert QuestionTokenizer("unimo-text-1.0").decode([5]) == "的"
+
+
+def test_neither_encoding_nor_decoding_imports_paddle(checkpoint: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tasks.engine.tokenizer import QuestionTokenizer\n"
+        "from tasks.passages import Passage\n"
+        f"tokenizer = QuestionTokenizer({str(checkpoint)!r})\n"
+        "encoded = tokenizer.encode(Passage(0, 1, 'a', '长江ΑΣ', '江', None, None, ()))\n"
+        "print(tokenizer.decode(encoded.input_ids))\n"
+        "assert not {'paddle', 'paddlenlp'} & set(sys.modules)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "长江" in ended.stdout
+
+
+def test_of_a_token_or_an_id_that_stands_twice_the_last_counts_as_in_paddlenlp(
+    tmp_path: Path,
+) -> None:
+    tokens = [*SPECIAL, "的", "江", "长"]
+    lines = [f"{token}\t{index}\n" for index, token in enumerate(tokens)]
+    (tmp_path / "vocab.txt").write_text("".join([*lines, "的\t9\n", "河\t6\n"]), encoding="utf-8")
+    reference = load_reference(tmp_path)
+    tokenizer = QuestionTokenizer(tmp_path)
+    passage = replace(PASSAGE, context="的江长河")
+    assert tokenizer.encode(passage) == reference_tokens(reference, passage, 1)
+    for index in range(12):
+        expected = reference.vocab.idx_to_token.get(index, "").replace("[UNK]", "")
+        assert tokenizer.decode([index]) == (expected if index != 3 else "")
+
+
+# ---- named data sets
+
+BUILDER = """
+from collections import namedtuple
+from paddlenlp.datasets import dureader_qg
+
+class LocalQG(dureader_qg.DuReaderQG):
+    SPLITS = {{"dev": namedtuple("Meta", "file md5 url")("dev.json", None, "{url}")}}
+"""
+
+
+@pytest.fixture
+def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """PaddleNLP's own DuReaderQG builder, under a name and with a file of this test."""
+    from paddlenlp import datasets
+    from paddlenlp.datasets import dataset, dureader_qg
+
+    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path / "code")])
+    monkeypatch.setattr(dataset, "DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(dureader_qg, "DATA_HOME", str(tmp_path / "data"))
+    (tmp_path / "code").mkdir()
+    (tmp_path / "data" / "LocalQG").mkdir(parents=True)
+    yield tmp_path
+    sys.modules.pop("paddlenlp.datasets.local_qg", None)
+
+
+def install(home: Path, text: str) -> None:
+    code = BUILDER.format(url="http://127.0.0.1:9/dev.json")
+    (home / "code" / "local_qg.py").write_text(code, encoding="utf-8")
+    (home / "data" / "LocalQG" / "dev.json").write_text(text, encoding="utf-8")
+
+
+def test_named_data_set_is_read_as_passages(data_home: Path) -> None:
+    row = {"context": "长江很长。", "answer": "长江", "question": "哪条江？", "id": 3}
+    install(data_home, (json.dumps(row) + "\n\n") * 2)
+    outcomes = [
+        parse_record(record, at, None, 1)
+        for at, record in enumerate(read_named_passages("local_qg"))
+    ]
+    expected = Passage(0, None, "3", "长江很长。", "长江", "哪条江？", None, ())
+    assert outcomes == [expected, replace(expected, row=1)]
+
+
+def test_named_data_set_is_read_lazily_and_a_broken_one_ends_reading(data_home: Path) -> None:
+    row = {"context": "长江很长。", "answer": "长江", "id": 3}
+    install(data_home, json.dumps(row) + "\n{broken\n")
+    records = read_named_passages("local_qg")
+    assert next(records)["title"] == "长江"
+    with pytest.raises(InputError, match=r"after 1 rows: JSONDecodeError.*dataset.predict_file"):
+        next(records)
+
+
+def test_data_set_that_cannot_be_downloaded_is_refused(data_home: Path) -> None:
+    install(data_home, "")
+    (data_home / "data" / "LocalQG" / "dev.json").unlink()
+    with pytest.raises(InputError, match=r"check the network, or give a file in `dataset.predict_"):
+        next(read_named_passages("local_qg"))
+
+
+@pytest.mark.parametrize("name", ["no_such_set", "../x", "a.b", ""])
+def test_unknown_data_set_is_refused_without_a_download(name: str) -> None:
+    with pytest.raises(InputError, match="PaddleNLP has no data set"):
+        next(read_named_passages(name))

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import fcntl
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import StoreCorruptionError
+from tasks.operations.gc import find_garbage
+from tasks.predict.shards import plan_shards
+from tasks.runs.find import find_run
+from tasks.runs.results import RUN_FILE
+from tasks.runs.run import point_latest
+from tasks.store.layout import Store
+from tests.support.shelf import JUNK, KINDS, Shelf, below, litter, read_tree
+
+
+def test_a_dry_run_says_what_why_and_how_much_and_removes_nothing(shelf: Shelf) -> None:
+    shelf.run(1, 1, 1, 1)
+    shelf.run(2, 1, 1, 1)
+    export = shelf.make("export", 3)
+    litter(shelf.folder("dataset", 1))
+    before = read_tree(shelf.store.root)
+    garbage = {one.path: one for one in find_garbage(shelf.store, keep_runs=1)}
+    assert read_tree(shelf.store.root) == before
+
+    dataset = shelf.folder("dataset", 1)
+    assert {path: one.why for path, one in garbage.items()} == {
+        shelf.runs[0]: "not among the newest 1",
+        shelf.folder("export", 1): "no run refers to it",
+        export: "no run refers to it",
+        dataset / ".staging-abcd1234": "left by a process that was stopped",
+        dataset / JUNK[0]: "left by a process that was stopped",
+        dataset / "orphan.parquet": "no manifest names it",
+    }
+    removed = below(before, shelf.store.root, export)
+    assert garbage[export].size == sum(map(len, removed.values()))
+    assert garbage[dataset / "orphan.parquet"].size == len(b"junk")
+
+
+def test_a_claim_that_somebody_holds_is_no_garbage(shelf: Shelf) -> None:
+    claims = shelf.store.claims_folder
+    claims.mkdir(parents=True)
+    (claims / "free").touch()
+    with (claims / "held").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert shelf.found() == {"claims/free": "a claim that nobody holds"}
+
+
+def test_a_damaged_manifest_may_name_any_file_beside_it(shelf: Shelf) -> None:
+    shelf.run(1, 1, 1, 1)
+    first, _ = plan_shards(20, 10)
+    folder = shelf.folder("predictions", 1)
+    (folder / first.manifest_name).write_bytes(b"{")
+    litter(folder)
+    assert {Path(path).name for path in shelf.found()} == {JUNK[0], ".staging-abcd1234"}
+
+
+def test_a_model_of_the_user_is_needed_by_nobody_in_the_store(shelf: Shelf) -> None:
+    shelf.run(1, 1, 1, model="/somewhere/my-model")
+    model = shelf.make("model", 1)
+    assert list(shelf.found()) == [str(model.relative_to(shelf.store.root))]
+
+
+def test_a_store_that_was_moved_keeps_the_models_of_its_runs(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.run(1, 1, 1, 1)
+    shelf.store.root.rename(tmp_path / "moved")
+    assert find_garbage(Store(tmp_path / "moved")) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b'{"export": "a", "dataset": "b"', b"\xff", b"[" * 100_000],
+    ids=["empty", "no keys", "a list", "cut off", "not utf-8", "deep"],
+)
+def test_a_run_that_cannot_be_read_makes_it_refuse(shelf: Shelf, content: bytes) -> None:
+    damaged, _ = shelf.run(1, 1, 1, 1), shelf.run(2, 2, 2, 2)
+    shelf.make("export", 3)
+    (damaged / RUN_FILE).write_bytes(content)
+    with pytest.raises(StoreCorruptionError, match=f"{damaged / RUN_FILE} cannot be read.* delete"):
+        find_garbage(shelf.store)
+    assert damaged in {one.path for one in find_garbage(shelf.store, keep_runs=1)}
+
+
+def test_a_run_that_a_link_points_at_is_kept(shelf: Shelf) -> None:
+    runs = [shelf.run(n, n, n, n) for n in range(4)]
+    (shelf.store.root / "runs/best").symlink_to(runs[1].name)
+    point_latest(shelf.store, runs[2].name)
+    (shelf.store.root / f"runs/.latest-{runs[3].name}").symlink_to(runs[3].name)  # was never latest
+    unwanted = {one.path for one in find_garbage(shelf.store, keep_runs=0)}
+    assert unwanted & set(runs) == {runs[0], runs[3]}
+    shelf.gc(keep_runs=0)
+    assert find_run("best", shelf.store) == runs[1]
+    assert all(found.manifest for kind in KINDS for found in shelf.find(kind, 1))
+
+
+def test_an_empty_store_holds_no_garbage(shelf: Shelf) -> None:
+    assert find_garbage(shelf.store) == []
+    shelf.store.root.mkdir()
+    assert find_garbage(shelf.store) == []

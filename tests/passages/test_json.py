@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import InputError
+from tasks.passages import json as json_files
+from tasks.passages import limits
+from tasks.passages.records import Passage, Reason, Reject
+from tests.support.passage_texts import JSON, ROW, in_a_folder, jsonl, read, reason_of, write
+
+# ---- lines
+
+
+def test_rows_and_lines_are_numbered_and_blank_lines_are_no_rows(tmp_path: Path) -> None:
+    text = "\ufeff\n" + jsonl(ROW) + "\r\n \u3000\nnonsense\r\n" + jsonl(ROW).strip()
+    first, second, third = read(write(tmp_path / "a.jsonl", text))
+    assert (first.row, first.line, type(first)) == (0, 2, Passage)
+    assert (second.row, second.line, reason_of(second)) == (1, 5, Reason.NOT_JSON)
+    assert (third.row, third.line, third.id) == (2, 6, first.id)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"context": "\xff", "answer": "a"}', Reason.INVALID_TEXT),
+        (b'{"context": "\\ud800", "answer": "a"}', Reason.INVALID_TEXT),
+        (b'{"context": "a", "answer": "a", "id": 1' + b"0" * 5000 + b"}", Reason.NOT_JSON),
+        (b"[" * 100_000, Reason.NOT_JSON),
+        (b"[" * 100_000 + b"]" * 100_000, Reason.NOT_JSON),
+        (b'{"context": "a", "answer": "a"', Reason.NOT_JSON),
+        (b'"text"', Reason.NOT_AN_OBJECT),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_bad_line_costs_one_row(tmp_path: Path, line: bytes, reason: Reason, name: str) -> None:
+    good = jsonl(ROW).encode()
+    outcomes = read(write(tmp_path / name, good + line + b"\n" + good))
+    assert [reason_of(outcome) for outcome in outcomes] == [None, reason, None]
+    assert [outcome.row for outcome in outcomes] == [0, 1, 2]
+
+
+def test_line_of_a_megabyte_is_read(tmp_path: Path) -> None:
+    record = {**ROW, "context": "长" * 400_000}
+    (outcome,) = read(write(tmp_path / "a.jsonl", jsonl(record)))
+    assert isinstance(outcome, Passage)
+    assert outcome.context == record["context"]
+
+
+def test_row_beyond_the_limit_ends_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 20)
+    text = jsonl({**ROW, "context": "长" * 400_000})
+    for name in ("a.jsonl", "b.json"):
+        path = write(tmp_path / name, text if name == "a.jsonl" else f"[{text}]")
+        with pytest.raises(InputError, match="line 1 is longer than 1 MiB"):
+            read(path)
+
+
+@in_a_folder
+@given(st.lists(st.one_of(JSON.map(json.dumps), st.text('{}[]",:\\a1长 \t\ud800', max_size=9))))
+def test_every_line_that_is_not_blank_gives_one_outcome(tmp_path: Path, lines: list[str]) -> None:
+    data = "\n".join(lines).encode(errors="surrogatepass")
+    path = write(tmp_path / "a.jsonl", jsonl(ROW).encode() + data)
+    outcomes = read(path)
+    expected = [at for at, line in enumerate(lines, 2) if line.strip()]
+    assert [outcome.row for outcome in outcomes] == list(range(len(expected) + 1))
+    assert [outcome.line for outcome in outcomes] == [1, *expected]
+    # nothing that a terminal or a log would act on
+    assert all(outcome.detail.isprintable() for outcome in outcomes if isinstance(outcome, Reject))
+
+
+# ---- arrays
+
+
+def test_array_gives_what_the_same_rows_as_lines_give(tmp_path: Path) -> None:
+    rows = [ROW, {**ROW, "context": '引号"、括号[{、反斜杠\\，逗号,'}, 5, None, {**ROW, "id": 3}]
+    as_lines = read(write(tmp_path / "a.jsonl", jsonl(*rows)))
+    for indent in (None, 2):
+        for ascii_only in (True, False):
+            text = json.dumps(rows, indent=indent, ensure_ascii=ascii_only)
+            as_array = read(write(tmp_path / "a.json", "\ufeff\n " + text + "\n"))
+            assert [{**vars(one), "line": 0} for one in as_array] == [
+                {**vars(one), "line": 0} for one in as_lines
+            ]
+
+
+def test_row_of_an_array_knows_its_line(tmp_path: Path) -> None:
+    text = "\n[\n" + json.dumps(ROW, indent=1) + ",\n\n  " + json.dumps(ROW) + ", 7\n]"
+    outcomes = read(write(tmp_path / "a.json", text))
+    assert [outcome.line for outcome in outcomes] == [3, 8, 8]
+
+
+@in_a_folder
+@given(
+    rows=st.lists(JSON, min_size=1, max_size=6),
+    indent=st.sampled_from([None, 1]),
+    piece=st.integers(1, 40),
+)
+def test_array_is_cut_where_json_cuts_it(
+    tmp_path: Path, rows: list[object], indent: int | None, piece: int
+) -> None:
+    path = write(tmp_path / "a.json", json.dumps(rows, indent=indent))
+    with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
+        patch.setattr(json_files, "_PIECE_BYTES", piece)  # cuts through every kind of token
+        elements = [json.loads(data) for _, data in json_files._array_elements(path, file)]
+    assert json.dumps(elements) == json.dumps(rows)
+
+
+@pytest.mark.parametrize("piece", range(1, 30))
+def test_escape_is_understood_across_pieces(
+    tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_files, "_PIECE_BYTES", piece)
+    rows = [{**ROW, "context": text} for text in ('"', "\\", '\\",[', '\\\\"', "a\\")]
+    outcomes = read(write(tmp_path / "a.json", json.dumps(rows)))
+    contexts = [one.context for one in outcomes if isinstance(one, Passage)]
+    assert contexts == [row["context"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "element",
+    [b"{1}", b"nonsense", b'{"a": 1]', b'{"a" "b"} {}', b'"\xff"', b"1" + b"0" * 5000, b'"\\x"'],
+)
+def test_bad_element_of_an_array_costs_one_row(tmp_path: Path, element: bytes) -> None:
+    good = json.dumps(ROW).encode()
+    outcomes = read(
+        write(tmp_path / "a.json", b"[" + good + b",\n" + element + b",\n" + good + b"]")
+    )
+    assert [isinstance(outcome, Passage) for outcome in outcomes] == [True, False, True]
+    assert [outcome.line for outcome in outcomes] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"context": "a", "answer": "b"},\n {"context": "a', "line 2 has no end"),
+        ('[{"context": "a", "answer": "b"},\n', "line 2 has no end"),
+        ("[", "has no end"),
+        ('[{"context": "a", "answer": "b"},\n]', "line 2: a comma"),
+        ("[,1]", "line 1: a comma"),
+        ("[1] 2", "goes on after the array"),
+    ],
+)
+def test_broken_array_ends_reading_and_names_the_place(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read(write(tmp_path / "a.json", text))

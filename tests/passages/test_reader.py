@@ -1,0 +1,258 @@
+import gzip
+import hashlib
+import json
+import os
+import re
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.errors import InputError
+from tasks.passages import limits
+from tasks.passages.formats import find_fault, identify, kind_of
+from tasks.passages.reader import read_passages
+from tasks.passages.records import Passage
+from tests.support.passage_texts import ROW, jsonl, read, write
+
+
+@contextmanager
+def memory_within(size: int) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < size
+    finally:
+        tracemalloc.stop()
+
+
+# ---- files of any kind
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_file_without_rows_is_refused(tmp_path: Path, name: str) -> None:
+    for content in ("\ufeff", " \n\n"):
+        with pytest.raises(InputError, match="has no rows"):
+            read(write(tmp_path / name, content))
+        with pytest.raises(InputError, match="has no rows"):
+            read(write(tmp_path / f"{name}.gz", gzip.compress(content.encode())))
+
+
+def test_array_table_and_header_without_rows_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", "[ ]")
+    write(tmp_path / "a.csv", "context,answer\n")
+    empty = pa.table({"context": pa.array([], pa.string()), "answer": pa.array([], pa.string())})
+    pq.write_table(empty, tmp_path / "a.parquet")
+    for name in ("a.json", "a.csv", "a.parquet"):
+        with pytest.raises(InputError, match="has no rows"):
+            read(tmp_path / name)
+
+
+def test_file_that_cannot_be_used_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "folder.json").mkdir()
+    write(tmp_path / "a.txt", "x")
+    write(tmp_path / "a.parquet.gz", gzip.compress(b"PAR1"))
+    write(tmp_path / "empty.csv", "")
+    write(tmp_path / "empty.csv.gz", "")
+    write(tmp_path / "plain.jsonl.gz", jsonl(ROW))
+    write(tmp_path / "packed.jsonl", gzip.compress(jsonl(ROW).encode()))
+    write(tmp_path / "a.jsonl", jsonl(ROW).encode("utf-16"))
+    write(tmp_path / "a.csv.gz", gzip.compress("context,answer\n".encode("utf-16")))
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "broken.jsonl").symlink_to("/proc/self/mem")  # opens, and then cannot be read
+    for name, message in {
+        "folder.json": "a folder, not a file",
+        "a.txt": "no known kind; known: .jsonl, .json, .csv, .parquet",
+        "a.parquet.gz": "no known kind",
+        "none.jsonl": "no such file",
+        "pipe.jsonl": "not a file that can be read twice",
+        "empty.csv": "is empty",
+        "empty.csv.gz": "is empty",
+        "plain.jsonl.gz": "is not gzip; .* take .gz off its name",
+        "packed.jsonl": "is gzip; add .gz to its name",
+        "broken.jsonl": "cannot be read: Input/output error",
+        "a.jsonl": "UTF-16; save it as UTF-8",
+        "a.csv.gz": "UTF-16; save it as UTF-8",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            read(tmp_path / name)
+
+
+def test_file_without_permission_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", jsonl(ROW))
+    path.chmod(0)
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        with pytest.raises(InputError, match="Permission denied"):
+            read(path)
+        with pytest.raises(InputError, match="Permission denied"):
+            identify(path)
+    else:
+        pytest.skip("this user may read everything")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
+def test_reading_is_lazy(tmp_path: Path, name: str) -> None:
+    # rows are given while the end of the file is not there yet
+    good = jsonl(*[ROW] * 3000)
+    text = {
+        "a.jsonl": good,
+        "a.json": "[" + good.strip().replace("\n", ",\n") + ', {"never',
+        "a.csv": "context,answer\n" + "段,落\n" * 30000 + '"never',
+    }[name]
+    outcomes = read_passages(write(tmp_path / name, text), 1)
+    assert isinstance(outcomes, Iterator)
+    assert all(isinstance(outcome, Passage) for outcome in islice(outcomes, 500))
+
+
+def test_memory_stays_bounded(tmp_path: Path) -> None:
+    row = json.dumps({**ROW, "context": "长" * 4000}, ensure_ascii=False)
+    for name, text in {
+        "a.jsonl": (row + "\n") * 200,
+        "a.json": "[" + ",".join([row] * 200) + "]",
+        "a.csv": "context,answer\n" + ("长" * 4000 + ",长\n") * 200,
+    }.items():
+        path = write(tmp_path / name, text)
+        packed = write(tmp_path / f"{name}.gz", gzip.compress(path.read_bytes()))
+        assert path.stat().st_size > 2 << 20
+        for one in (path, packed):
+            with memory_within(1 << 20):
+                assert sum(1 for _ in read_passages(one, 1)) == 200
+
+
+# ---- gzip
+
+TEXTS = {
+    "a.jsonl": "\ufeff\n" + jsonl(ROW) + "\r\n \u3000\nnonsense\r\n" + jsonl({**ROW, "id": "𠀀\0"}),
+    "a.json": "\ufeff \n" + json.dumps([ROW, 5, {**ROW, "answer": "👩‍👧"}], ensure_ascii=False),
+    "a.csv": '\ufeffcontext,answer\r\n"两\n行",\u202e行\r\n\r\n只有一格\r\n段,落\r\n',
+}
+in_every_kind = pytest.mark.parametrize("name", TEXTS)
+
+
+@in_every_kind
+def test_gzip_gives_what_the_plain_file_gives(tmp_path: Path, name: str) -> None:
+    data = TEXTS[name].encode()
+    expected = read(write(tmp_path / name, data))
+    assert len(expected) == 3
+    assert read(write(tmp_path / f"{name}.gz", gzip.compress(data))) == expected
+    assert read(write(tmp_path / f"{name.upper()}.GZ", gzip.compress(data))) == expected
+
+
+@in_every_kind
+def test_gzip_of_several_members_is_read_whole(tmp_path: Path, name: str) -> None:
+    data = TEXTS[name].encode()
+    expected = read(write(tmp_path / name, data))
+    for size in range(1, 20):  # also in the middle of a character, and with padding at the end
+        pieces = [data[at : at + size] for at in range(0, len(data), size)]
+        members = b"".join(gzip.compress(piece) for piece in (b"", *pieces))
+        assert read(write(tmp_path / f"{name}.gz", members + bytes(size))) == expected
+
+
+@in_every_kind
+def test_gzip_that_is_cut_anywhere_is_refused(tmp_path: Path, name: str) -> None:
+    data = gzip.compress(TEXTS[name].encode())
+    for size in range(2, len(data)):
+        with pytest.raises(InputError, match=r"on after \d rows: Compressed file ended.*copy it"):
+            read(write(tmp_path / f"{name}.gz", data[:size]))
+
+
+@in_every_kind
+def test_gzip_with_a_flipped_bit_is_refused_or_gives_the_same_rows(
+    tmp_path: Path, name: str
+) -> None:
+    data = gzip.compress(TEXTS[name].encode())
+    path = tmp_path / f"{name}.gz"
+    expected = read(write(path, data))
+    refused = set()
+    for bit in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            outcomes = read(write(path, bytes(flipped)))
+            assert outcomes == expected  # the bit was of a date, say, in the gzip's header
+        except InputError:
+            refused.add(bit)
+    assert refused >= set(range(8 * len(data) - 64, 8 * len(data)))  # the checksum and the size
+
+
+def test_damaged_gzip_says_how_many_rows_were_read(tmp_path: Path) -> None:
+    rows = jsonl(*({**ROW, "id": number} for number in range(5000)))
+    data = gzip.compress(rows.encode())
+    for damaged in (data[:-1000], data[:-8] + bytes(8), data + b"garbage"):
+        outcomes = []
+        with pytest.raises(InputError, match="cannot be read on after") as raised:
+            outcomes.extend(read_passages(write(tmp_path / "a.jsonl.gz", damaged), 1))
+        told = re.search(r"after (\d+) rows", str(raised.value))
+        assert told is not None
+        assert 0 < int(told[1]) == len(outcomes)
+
+
+BOMBS = {
+    "line.jsonl.gz": (b"", b"0" * 4096),
+    "cell.csv.gz": (b"context,answer\n", b"0" * 4096),
+    "lines.csv.gz": (b'context,answer\n"', b"0000000\n" * 512),
+    "cells.csv.gz": (b'context,answer\n"', b'0000000\n","' * 372),
+    "string.json.gz": (b'["', b"0" * 4096),
+    "marks.json.gz": (b"[[", b"0," * 2048),
+    "blanks.json.gz": (b"[", b"    " * 1024),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_gzip_bomb_is_refused_before_it_takes_the_memory(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 17)
+    start, piece = BOMBS[name]
+    path = write(tmp_path / name, gzip.compress(start + piece * 2048))  # of 8 MiB
+    assert path.stat().st_size < 1 << 15
+    with memory_within(2 << 20), pytest.raises(InputError, match="longer than"):
+        read(path)
+
+
+# ---- what a file is
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.jsonl", ".jsonl"),
+        ("a.b.JSON", ".json"),
+        ("a.csv.gz", ".csv.gz"),
+        ("a.parquet.jsonl.GZ", ".jsonl.gz"),
+        ("a.parquet.gz", ""),
+        ("a.gz", ""),
+        ("jsonl", ""),
+        ("a.csv.bak", ""),
+    ],
+)
+def test_kind_is_told_by_the_ending(name: str, kind: str) -> None:
+    assert kind_of(Path("folder.csv") / name) == kind
+
+
+def test_identity_is_the_kind_and_the_bytes(tmp_path: Path) -> None:
+    data = jsonl(ROW).encode()
+    packed = gzip.compress(data)
+    contents = {"a.jsonl": data, "a.json": data, "a.jsonl.gz": packed, "a.json.gz": packed}
+    identities = []
+    for name, content in contents.items():
+        path = write(tmp_path / name, content)
+        assert find_fault(path) is None
+        identities.append(identify(path))
+        digest = hashlib.sha256(content).hexdigest()
+        assert identities[-1] == {"kind": name.removeprefix("a"), "sha256": digest}
+    assert all(identities.count(one) == 1 for one in identities)
+
+
+def test_file_that_is_gone_or_cannot_be_read_has_no_identity(tmp_path: Path) -> None:
+    (tmp_path / "broken.jsonl").symlink_to("/proc/self/mem")
+    for name in ("gone.jsonl", "broken.jsonl"):
+        with pytest.raises(InputError, match=r"cannot be read: .*`dataset.predict_file`"):
+            identify(tmp_path / name)

@@ -1,0 +1,265 @@
+from __future__ import annotations
+
+import json
+import re
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.plan.changes import describe_changes
+from tasks.runs.find import find_previous
+from tasks.store.layout import Store
+from tests.support.planned_jobs import plan_job, write_job
+
+Decided = dict[str, dict[str, Any]]
+
+# How a user is to read of each value that decides a checkpoint; a new one needs its words here.
+WORDS = {
+    "export": {
+        "format": "Wenti's own format of exported models",
+        "engine": "export.engine",
+        "engine_version": "the version of the engine",
+        "paddlepaddle": "Paddle",
+        "paddlenlp": "PaddleNLP",
+        "model/config.json": "model file config.json",
+        "model/model_state.pdparams": "model file model_state.pdparams",
+        "model/vocab.txt": "model file vocab.txt",
+        "decode/decoding_strategy": "decode.decoding_strategy",
+        "decode/max_dec_len": "decode.max_dec_len",
+        "decode/min_dec_len": "decode.min_dec_len",
+        "decode/num_beams": "decode.num_beams",
+        "decode/length_penalty": "decode.length_penalty",
+        "decode/topk": "decode.topk",
+        "decode/topp": "decode.topp",
+        "decode/temperature": "decode.temperature",
+        "decode/seed": "decode.seed",
+        "decode/num_return_sequences": "decode.num_return_sequences",
+        "decode/diversity_rate": "decode.diversity_rate",
+        "decode/early_stopping": "decode.early_stopping",
+        "decode/repetition_penalty": "decode.repetition_penalty",
+        "use_fp16_decoding": "export.use_fp16_decoding",
+        "half_version": "the version of half precision",
+        "tensorrt/version": "the version of what suits TensorRT",
+        "tensorrt/rows": "predict.batch_size for TensorRT",
+        "tensorrt/tokens": "dataset.max_seq_len for TensorRT",
+        "tensorrt/most_tokens": "predict.max_tokens_per_batch for TensorRT",
+    },
+    "dataset": {
+        "format": "Wenti's own format of datasets",
+        "paddlenlp": "PaddleNLP",
+        "pyarrow": "PyArrow",
+        "tokenizer/vocab.txt": "tokenizer file vocab.txt",
+        "passages/dataset_name": "dataset.dataset_name",
+        "passages/split": "the split of the data set",
+        "passages/kind": "the kind of dataset.predict_file",
+        "passages/sha256": "the content of dataset.predict_file",
+        "template": "dataset.template",
+        "max_seq_len": "dataset.max_seq_len",
+        "max_title_len": "dataset.max_title_len",
+    },
+    "predictions": {
+        "format": "Wenti's own format of shards",
+        "pyarrow": "PyArrow",
+        "export": "export",
+        "dataset": "load",
+        "rows_per_shard": "shards.rows_per_shard",
+        "device": "predict.device",
+        "batch_size": "predict.batch_size",
+        "max_tokens_per_batch": "predict.max_tokens_per_batch",
+        "precision": "predict.precision",
+        "use_tensorrt": "predict.use_tensorrt",
+        "enable_mkldnn": "predict.enable_mkldnn",
+        "cpu_threads": "predict.cpu_threads",
+    },
+}
+STAGES = {"export": "export", "dataset": "load", "predictions": "predict"}
+NOTHING_THERE = dict.fromkeys(STAGES, False)
+ALL_THERE = dict.fromkeys(STAGES, True)
+
+
+# The passages are a file or a named data set; each kind of device has options of its own.
+VARIANTS: list[tuple[str, ...]] = [
+    (),
+    ("decode.num_beams=1",),
+    ("dataset.predict_file=null",),
+    ("predict.device=gpu",),
+    ("predict.device=gpu", "predict.precision=fp16"),
+    ("predict.device=gpu", "predict.use_tensorrt=true"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_job(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Decided]:
+    folder = write_job(tmp_path_factory.mktemp("variants"))
+    return [decide(folder, *overrides) for overrides in VARIANTS]
+
+
+def decide(folder: Path, *overrides: str) -> Decided:
+    plan = plan_job(folder, *overrides)
+    decided = {part: getattr(plan, part).decided_by for part in STAGES}
+    restored: Decided = json.loads(json.dumps(decided))  # as run.json keeps it
+    return restored
+
+
+def leaves(values: dict[str, Any]) -> list[str]:
+    nested = {name: value for name, value in values.items() if isinstance(value, dict)}
+    return [name for name in values if name not in nested and name != "stage"] + [
+        f"{name}/{inner}" for name, value in nested.items() for inner in value
+    ]
+
+
+def alter(values: dict[str, Any], leaf: str, how: str) -> None:
+    *outer, name = leaf.split("/")
+    inner = values[outer[0]] if outer else values
+    if how == "gone":
+        del inner[name]
+    else:
+        inner[name] = [inner[name], "and more"]
+
+
+@given(data=st.data())
+def test_exactly_the_values_that_differ_are_named_in_the_sentence_of_their_stage(
+    variants: list[Decided], data: st.DataObject
+) -> None:
+    before = data.draw(st.sampled_from(variants))
+    now = deepcopy(before)
+    hows = st.sampled_from(["changed", "gone"])
+    altered = {
+        part: data.draw(st.dictionaries(st.sampled_from(leaves(before[part])), hows, max_size=4))
+        for part in STAGES
+    }
+    for part, ways in altered.items():
+        for leaf, how in ways.items():
+            alter(now[part], leaf, how)
+    if data.draw(st.booleans(), "backwards, so that what is gone is new"):
+        before, now = now, before
+    sentences = describe_changes(before, now, NOTHING_THERE)
+    if not any(altered.values()):
+        assert sentences == []
+        return
+    for (part, name), sentence in zip(STAGES.items(), sentences, strict=True):
+        start, causes, outcome = sentence.split(": ")
+        assert (start, outcome != "") == (name, True)
+        named = {
+            leaf
+            for leaf, words in WORDS[part].items()
+            if re.search(
+                f"(^|, ){re.escape(words)} (was .* and is |changed|is new|is gone)", causes
+            )
+        }
+        assert named == set(altered[part])
+        assert (causes == "unchanged") == (not altered[part])
+
+
+def test_there_are_words_for_every_value_that_decides_a_checkpoint(
+    variants: list[Decided],
+) -> None:
+    for part, words in WORDS.items():
+        assert {leaf for variant in variants for leaf in leaves(variant[part])} <= set(words)
+
+
+def test_a_changed_option_is_told_with_both_values_and_what_follows(folder: Path) -> None:
+    before, now = decide(folder), decide(folder, "decode.num_beams=2", "predict.batch_size=8")
+    assert describe_changes(before, now, {**NOTHING_THERE, "dataset": True}) == [
+        "export: decode.num_beams was 6 and is 2: made anew",
+        "load: unchanged: reused",
+        "predict: export changed, predict.batch_size was 16 and is 8: every shard is made anew",
+    ]
+
+
+def test_what_an_earlier_run_left_is_found_not_made(folder: Path) -> None:
+    before, now = decide(folder, "decode.num_beams=2"), decide(folder)
+    assert describe_changes(before, now, ALL_THERE) == [
+        "export: decode.num_beams was 2 and is 6: found in the store",
+        "load: unchanged: reused",
+        "predict: export changed: shards that the store has are reused, the others are made",
+    ]
+
+
+def test_what_never_got_made_is_not_called_reused(folder: Path) -> None:
+    before, now = decide(folder), decide(folder, "predict.batch_size=8")
+    export, load, predict = describe_changes(before, now, NOTHING_THERE)
+    assert export == "export: unchanged: not in the store, made now"
+    assert load == "load: unchanged: not in the store, made now"
+    assert predict.endswith("every shard is made anew")
+
+
+def test_a_changed_file_is_told_without_its_sha256(folder: Path) -> None:
+    before = decide(folder)
+    (folder / "passages.jsonl").write_text('{"context": "a", "answer": "c"}\n')
+    (folder / "model" / "special_tokens_map.json").write_text("{}")
+    now = decide(folder)
+    (folder / "model" / "special_tokens_map.json").unlink()
+    assert describe_changes(before, now, NOTHING_THERE) == [
+        "export: model file special_tokens_map.json is new: made anew",
+        "load: tokenizer file special_tokens_map.json is new, "
+        "the content of dataset.predict_file changed: made anew",
+        "predict: export changed, load changed: every shard is made anew",
+    ]
+
+
+def test_another_device_takes_its_own_options_with_it(folder: Path) -> None:
+    before, now = decide(folder), decide(folder, "predict.device=gpu")
+    *_, predict = describe_changes(before, now, ALL_THERE)
+    assert "predict.device was cpu and is gpu" in predict
+    assert "predict.use_tensorrt was not used and is false" in predict
+    assert "predict.cpu_threads was 10 and is not used" in predict
+
+
+@pytest.mark.parametrize("decided_by", [{}, {"export": None, "dataset": "a", "predictions": {}}])
+def test_a_record_that_says_something_else_ends_no_run(
+    folder: Path, decided_by: dict[str, Any]
+) -> None:
+    assert len(describe_changes(decided_by, decide(folder), NOTHING_THERE)) == len(STAGES)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["store.path=elsewhere", "predict.devices=[cpu, cpu]", "aggregate.allow_partial=true"],
+)
+def test_nothing_is_said_of_options_that_change_no_checkpoint(folder: Path, override: str) -> None:
+    assert describe_changes(decide(folder), decide(folder, override), ALL_THERE) == []
+
+
+def write_run(store: Store, run_id: str, content: object) -> None:
+    folder = store.run_folder(run_id)
+    folder.mkdir(parents=True)
+    text = content if isinstance(content, str) else json.dumps(content)
+    (folder / "run.json").write_text(text)
+
+
+def of_config(run_id: str, config_file: str) -> dict[str, Any]:
+    return {"run_id": run_id, "config_file": config_file, "decided_by": {"export": {}}}
+
+
+def test_the_newest_run_of_the_same_config_is_found_and_what_is_no_record_skipped(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path)
+    ids = [f"20261123-0{hour}0000-abcdef" for hour in range(8)]
+    write_run(store, ids[0], of_config(ids[0], "/a.yaml"))
+    write_run(store, ids[1], of_config(ids[1], "/a.yaml"))
+    write_run(store, ids[2], of_config(ids[2], "/b.yaml"))
+    write_run(store, ids[3], {"run_id": ids[3], "config_file": "/a.yaml"})  # by an older Wenti
+    write_run(store, ids[4], '{"run_id": "2026')
+    write_run(store, ids[5], "[]")
+    write_run(store, ids[6], "[" * 100_000)
+    store.run_folder(ids[7]).mkdir()
+    (tmp_path / "runs/latest").symlink_to(ids[0])
+    assert find_previous(store, "/a.yaml") == of_config(ids[1], "/a.yaml")
+    assert find_previous(store, "/b.yaml") == of_config(ids[2], "/b.yaml")
+    assert find_previous(store, "/c.yaml") is None
+
+
+def test_a_store_without_runs_has_no_previous_one(tmp_path: Path) -> None:
+    assert find_previous(Store(tmp_path / "new"), "/a.yaml") is None
+    assert list(tmp_path.iterdir()) == []

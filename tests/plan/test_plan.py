@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.config.settings import DecodeSettings
+from tasks.plan.fingerprints import effective_decode
+from tasks.plan.plan import Plan
+from tests.support.planned_jobs import plan_job, write_job
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_job(tmp_path)
+
+
+def changed(before: Plan, after: Plan) -> set[str]:
+    stages = ("export", "dataset", "predictions")
+    return {
+        stage
+        for stage in stages
+        if getattr(before, stage).fingerprint != getattr(after, stage).fingerprint
+    }
+
+
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("decode.num_beams=4", {"export", "predictions"}),
+        ("decode.length_penalty=1.0", {"export", "predictions"}),
+        ("decode.max_dec_len=21", {"export", "predictions"}),
+        ("decode.topk=9", set()),
+        ("decode.temperature=0.5", set()),
+        ("decode.seed=1", set()),
+        ("decode.early_stopping=true", {"export", "predictions"}),
+        ("decode.repetition_penalty=1.2", {"export", "predictions"}),
+        ("dataset.template=2", {"dataset", "predictions"}),
+        ("dataset.max_seq_len=100", {"dataset", "predictions"}),
+        ("dataset.on_bad_row=fail", set()),
+        ("shards.rows_per_shard=7", {"predictions"}),
+        ("predict.batch_size=4", {"predictions"}),
+        ("predict.cpu_threads=1", {"predictions"}),
+        ("predict.device=gpu", {"predictions"}),
+        ("predict.devices=[cpu, cpu]", set()),
+        ("predict.logging_steps=1", set()),
+        ("store.path=elsewhere", set()),
+        ("aggregate.output_path=out.txt", set()),
+    ],
+)
+def test_an_option_changes_the_fingerprints_that_it_decides_and_no_other(
+    folder: Path, override: str, stages: set[str]
+) -> None:
+    assert changed(plan_job(folder), plan_job(folder, override)) == stages
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("model/model_state.pdparams", {"export", "predictions"}),
+        ("model/vocab.txt", {"export", "dataset", "predictions"}),
+        ("passages.jsonl", {"dataset", "predictions"}),
+        ("model/README.md", set()),
+    ],
+)
+def test_one_more_byte_changes_what_is_made_from_the_file(
+    folder: Path, name: str, stages: set[str]
+) -> None:
+    before = plan_job(folder)
+    with (folder / name).open("a") as file:
+        file.write(" ")
+    assert changed(before, plan_job(folder)) == stages
+
+
+def test_the_name_of_the_passages_does_not_matter(folder: Path) -> None:
+    before = plan_job(folder)
+    (folder / "passages.jsonl").rename(folder / "other.jsonl")
+    after = plan_job(folder, f"dataset.predict_file={folder / 'other.jsonl'}")
+    assert changed(before, after) == set()
+
+
+def test_one_beam_is_planned_as_greedy_search() -> None:
+    one_beam = effective_decode(DecodeSettings(num_beams=1, length_penalty=0.3))
+    assert one_beam == effective_decode(DecodeSettings(decoding_strategy="greedy_search"))
+    assert one_beam.is_greedy
+
+
+def test_sampling_is_decided_by_its_own_options_and_not_by_those_of_beams(folder: Path) -> None:
+    sampling = "decode.decoding_strategy=sampling"
+    before = plan_job(folder, sampling)
+    for option in ("topk=9", "topp=0.5", "temperature=0.5", "seed=1", "repetition_penalty=1.2"):
+        assert changed(before, plan_job(folder, sampling, f"decode.{option}"))
+    for option in ("num_beams=4", "length_penalty=1.0", "diversity_rate=1", "early_stopping=true"):
+        assert not changed(before, plan_job(folder, sampling, f"decode.{option}"))
+
+
+def test_a_plan_writes_nothing(folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    plan_job(folder, f"store.path={folder / 'store'}")
+    assert sorted(folder.rglob("*")) == before

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sacrebleu
+
+from tasks.report.rows import read_rows
+from tests.support.finished_runs import (
+    HOSTILE,
+    RUN_ID,
+    TURNED,
+    FinishedRun,
+    hostile_run,
+    made,
+    prediction,
+    read_page,
+)
+
+SECTIONS = ["overview", "samples", "rankings", "rejects", "distributions", "speed", "lineage"]
+
+
+@pytest.fixture
+def run() -> FinishedRun:
+    """Thirty rows in three shards, one of them made at the second attempt, and two rejects."""
+    lost = {"line": 7, "id": None, "reason": "not_json", "detail": "no object"}
+    failure = {"shard": 1, "event": "failed", "device": "gpu:1", "error": "died", "at": 4.0}
+    return FinishedRun(
+        predictions=[prediction(row) for row in range(30)],
+        rejects=[{"row": row, **lost} for row in (30, 31)],
+        events=[made(0, 4.5), failure, made(2, 5.5), made(1, 6.5, device="gpu:1")],
+    )
+
+
+def draw_predictions(count: int, seed: int) -> list[dict[str, Any]]:
+    """Draw rows with questions near to and far from their references, some without one."""
+    draw = np.random.default_rng(seed)
+    words = list("泰山位于哪个省份的是谁发明了中国")
+    rows = []
+    for row in range(count):
+        reference = "".join(draw.choice(words, draw.integers(1, 12)))
+        question = reference if draw.random() < 0.3 else reference[: draw.integers(0, 12)] + "吗"
+        kept = None if draw.random() < 0.2 else reference
+        score = float(draw.normal())
+        context = "长" * int(draw.integers(1, 300))
+        rows.append(
+            prediction(row, question=question, reference=kept, score=score, context=context)
+        )
+    return rows
+
+
+def test_figures_and_rankings_are_those_of_the_file(tmp_path: Path) -> None:
+    FinishedRun(draw_predictions(200, seed=4)).report(tmp_path)
+    rows = read_rows(tmp_path / "predictions.parquet")
+    frame = pd.read_parquet(tmp_path / "predictions.parquet")
+    frame["bleu"] = [
+        math.nan
+        if pair.reference is None
+        else sacrebleu.sentence_bleu(
+            pair.question, [pair.reference], tokenize="zh", use_effective_order=True
+        ).score
+        for pair in frame.itertuples()
+    ]
+    lengths = {"questions": "question", "passages": "context", "references": "reference"}
+    for name, column in lengths.items():
+        np.testing.assert_array_equal(getattr(rows.figures, name), frame[column].str.len())
+    np.testing.assert_array_equal(rows.figures.scores, frame["score"])
+    np.testing.assert_allclose(rows.figures.bleus, frame["bleu"])
+    assert rows.figures.identical == (frame["question"] == frame["reference"]).sum()
+    for key in ("score", "bleu"):
+        ordered = frame.dropna(subset=key).sort_values(key, kind="stable")
+        backwards = frame.dropna(subset=key).sort_values(key, kind="stable", ascending=False)
+        for end, expected in (("lowest", ordered), ("highest", backwards)):
+            found = [row.row for row in rows.rankings[f"{end} {key}"]]
+            assert found == expected["row"].head(10).tolist()
+    assert [row.row for row in rows.samples] == list(range(200))
+    assert [row.question for row in rows.samples] == frame["question"].tolist()
+
+
+def test_the_first_screen_answers_what_a_morning_asks(run: FinishedRun, tmp_path: Path) -> None:
+    page = read_page(run.report(tmp_path))
+    top = page.named("header")[0].words
+    assert top.startswith("问题 Wenti report nightly Complete")
+    assert RUN_ID in top
+    assert "23 November 2026, 01:00 UTC" in top
+    assert "took 8.1 s" in top
+    rows, quality, speed, failed = (card.words for card in page.named("div", "card"))
+    assert "30 of 32 rows" in rows
+    assert "Every row is accounted for: 30 questions and 2 rejects" in rows
+    assert "12.50 BLEU-4" in quality
+    assert "against 30 reference questions" in quality
+    assert "7.50 rows a second" in speed
+    assert "12.5 % of the tokens in the batches were padding" in speed
+    assert "0 of 3 shards" in failed
+    assert "1 attempt failed on the way" in failed
+
+
+def test_every_section_is_there_and_reached(run: FinishedRun, tmp_path: Path) -> None:
+    page = read_page(run.report(tmp_path))
+    assert [section.attributes["id"] for section in page.named("section")] == SECTIONS
+    names = [one.attributes["id"] for one in page if "id" in one.attributes]
+    assert len(set(names)) == len(names)
+    links = [link.attributes["href"] for link in page.named("a")]
+    assert set(links) >= {f"#{name}" for name in SECTIONS}
+    assert {link[1:] for link in links if link} <= set(names)
+    for chart in page.named("div", "chart"):
+        assert chart.attributes["role"] == "img"
+        assert chart.attributes["aria-label"]
+    for figure in page.named("figure"):
+        assert figure.named("figcaption")[0].words
+    captions = page.part("distributions").words
+    assert "median 8, nine in ten between 7 and 8" in captions
+    assert page.part("speed").words.count("shard") > 3
+
+
+def test_speed_shows_each_stage_worker_and_shard(run: FinishedRun, tmp_path: Path) -> None:
+    speed = read_page(run.report(tmp_path)).part("speed")
+    lanes = [lane.words for lane in speed.named("div", "lane")]
+    assert [lane.split()[0] for lane in lanes[:-1]] == [
+        *("export", "load", "predict", "gpu:0", "gpu:1", "aggregate")
+    ]
+    assert lanes[1].endswith("reused")
+    assert len(speed.named("rect", "failure")) == 1
+    titles = [title.text for title in speed.named("title")]
+    assert "shard 2: 10.00 rows/s, 10 rows in 1.0 s on gpu:0" in titles
+    table = [[cell.words for cell in line.named("td")] for line in speed.named("tr")[1:]]
+    assert table == [
+        ["0", "made", "10", "0", "1", "1.0", "10.0", "gpu:0"],
+        ["1", "made", "10", "0", "2", "1.0", "10.0", "gpu:1"],
+        ["died"],
+        ["2", "made", "10", "0", "1", "1.0", "10.0", "gpu:0"],
+    ]
+
+
+def test_rejects_are_told_by_reason_with_the_first_of_each(tmp_path: Path) -> None:
+    reasons = ["empty_field"] * 7 + ["not_json"] * 2
+    rejects = [
+        {"row": row, "line": row + 1, "id": None, "reason": reason, "detail": f"wrong {row}"}
+        for row, reason in enumerate(reasons)
+    ]
+    page = read_page(FinishedRun([prediction(9)], rejects).report(tmp_path))
+    groups = page.part("rejects").named("div", "reason")
+    headings = [group.named("h3")[0].words for group in groups]
+    assert headings == ["empty_field 7 rows", "not_json 2 rows"]
+    assert [group.named("summary")[0].words for group in groups] == ["The first 5", "All of them"]
+    found = [[item.words for item in group.named("li")] for group in groups]
+    assert found[0] == [f"row {row} line {row + 1} wrong {row}" for row in range(5)]
+    assert len(found[1]) == 2
+
+
+def test_lineage_says_what_the_run_was_made_from(run: FinishedRun, tmp_path: Path) -> None:
+    changed = {"batch_size": 7}
+    config = {"store": {"path": "wenti-store"}, "predict": {"device": "cpu", "precision": "fp32"}}
+    config["predict"] |= changed
+    run.record = {"config": config, "rerun_of": "20261122-010000-ffffff"}
+    page = read_page(run.report(tmp_path))
+    facts = {
+        one.named("dt")[0].words: one.named("dd")[0].words
+        for one in page.part("lineage").named("div")
+        if one.children and one.named("dt") and not one.named("h3") and not one.named("h4")
+    }
+    assert facts["id"] == RUN_ID
+    assert facts["rerun of"] == "20261122-010000-ffffff"
+    assert facts["sha256 of the passages"] == facts["export"] == "ab" * 32
+    assert (facts["wenti"], facts["paddlepaddle"]) == ("0.1.0", "2.6.2")
+    assert facts["batch_size"] == "7 default 16"
+    assert facts["path"] == "wenti-store"
+    assert "sacreBLEU-zh" in facts
+
+
+def test_each_device_is_shown_with_what_it_did_and_took(run: FinishedRun, tmp_path: Path) -> None:
+    did = {"shards": 2, "rows": 1300, "busy_seconds": 12.34}
+    card = {"name": "<b>T4</b>", "memory_mb": 16000.0, "peak_memory_mb": 3120.4}
+    run.metrics = {
+        "devices": {
+            "gpu:0": {**did, **card, "utilisation_percent": 87.4},
+            "gpu:1": {**did, **card, "utilisation_percent": None},
+            "cpu": {**did, "peak_memory_mb": 812.0, "cpu_seconds": 9.96},
+            "gpu:2": did,
+        }
+    }
+    table = read_page(run.report(tmp_path)).part("devices").named("tbody")[0]
+    rows = [[cell.words for cell in row.named("td")] for row in table.named("tr")]
+    assert rows == [
+        ["gpu:0 (<b>T4</b>)", "2", "1,300", "12.3", "3,120 MB", "87 % of the time"],
+        ["gpu:1 (<b>T4</b>)", "2", "1,300", "12.3", "3,120 MB", "–"],
+        ["cpu", "2", "1,300", "12.3", "812 MB", "10.0 CPU seconds"],
+        ["gpu:2", "2", "1,300", "12.3", "–", "–"],
+    ]
+
+
+def test_a_partial_run_says_so_at_the_top_with_each_failed_shard(
+    run: FinishedRun, tmp_path: Path
+) -> None:
+    shards = [
+        {"shard": 4, "rows": 9, "first_row": 32, "last_row": 41, "error": f"died of {HOSTILE}"},
+        {"shard": 3, "rows": 3, "first_row": 42, "last_row": 44, "error": "left out"},
+    ]
+    summary = {"rows_missing": 12, "shards": shards, "remedy": "run again"}
+    run.mark = {b"wenti.partial": json.dumps(summary).encode()}
+    run.metrics = {"partial": True, "rows_missing": 12, "shards_failed": 2, "shards_planned": 5}
+    lost = {"line": None, "id": "x", "reason": "shard_failed", "detail": "died"}
+    run.rejects += [{"row": row, **lost} for row in range(32, 44)]
+    page = read_page(run.report(tmp_path))
+    assert page.named("h1")[0].words == "nightly Partial"
+    assert "(partial)" in page.named("title")[0].text
+    first, *_ = page.part("overview").named("div")
+    assert first.attributes["role"] == "alert"
+    for words in (
+        "Partial results: 12 rows are missing",
+        "2 of 5 shards failed",
+        "To finish: run again.",
+        f"Shard 4, rows 32 to 41: died of {HOSTILE[:90]}",
+        "Shard 3, rows 42 to 44: left out",
+    ):
+        assert words in first.words
+    assert "of which 12 missing with their shards" in page.named("div", "card")[0].words
+    lines = [line.words for line in page.part("shards").named("tr")]
+    assert lines[1].startswith("3 failed 3 ")
+    assert lines[2] == "left out"
+    assert lines[3].startswith("4 failed 9 ")
+    assert lines[4] == f"died of {HOSTILE}"
+
+
+def test_rows_that_do_not_add_up_are_told(run: FinishedRun, tmp_path: Path) -> None:
+    run.metrics = {"rows_in": 33}
+    overview = read_page(run.report(tmp_path)).part("overview").words
+    assert "✗ Not every row is accounted for" in overview
+    assert "Every row is accounted for:" not in overview
+    assert f"wenti verify {RUN_ID}" in overview
+
+
+def test_made_up_questions_are_told(run: FinishedRun, tmp_path: Path) -> None:
+    assert "Made-up questions" not in run.report(tmp_path)
+    run.record = {"decided_by": {"export": {"engine": "fake", "engine_version": 1}}}
+    assert "Made-up questions" in run.report(tmp_path)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("has_references", [True, False])
+def test_few_rows_or_none_have_a_report_too(
+    tmp_path: Path, count: int, has_references: bool
+) -> None:
+    change = {} if has_references else {"reference": None}
+    rejects = [{"row": 5, "line": None, "id": None, "reason": "timeout", "detail": "hung"}]
+    run = FinishedRun([prediction(row, **change) for row in range(count)], rejects)
+    page = read_page(run.report(tmp_path))
+    assert [section.attributes["id"] for section in page.named("section")] == SECTIONS
+    samples = page.part("samples")
+    expected = ["no questions", "The only question", "Every question"][count]
+    assert expected in samples.words
+    assert len(samples.named("article")) == count
+    is_scored = bool(count and has_references)
+    quality = page.named("div", "card")[1].words
+    assert ("BLEU-4" in quality) is is_scored
+    assert ("no reference questions" in quality) is not is_scored
+    headings = [heading.words for heading in samples.named("h3")]
+    assert headings == ["Question", *["Reference"] * is_scored, "Answer"] * count
+    assert len(page.part("rankings").named("label")) == (0, 2, 4)[(count > 0) + is_scored]
+
+
+def test_a_run_that_reused_everything_says_so_instead_of_a_speed(
+    run: FinishedRun, tmp_path: Path
+) -> None:
+    run.events = [{"shard": shard, "event": "reused", "rows": 10, "rejects": 0} for shard in (0, 1)]
+    page = read_page(run.report(tmp_path))
+    assert "nothing was generated" in page.named("div", "card")[2].words
+    speed = page.part("speed")
+    assert "all it has was reused from the store" in speed.words
+    assert speed.named("div", "chart") == []
+
+
+def test_a_run_of_an_older_wenti_has_a_report_too(run: FinishedRun, tmp_path: Path) -> None:
+    run.events = [{"shard": 0, "event": "reused"}, made(1, 1.0)]
+    del run.events[1]["at"]
+    in_the_record = ("stages", "versions", "decided_by", "config", "config_file", "model_folder")
+    without = (*in_the_record, "partial", "rows_missing")
+    page = read_page(run.report(tmp_path, without))
+    assert page.named("h1")[0].words == f"{RUN_ID} Complete"
+    speed = page.part("speed").words
+    assert "did not note when they began" in speed
+    assert "does not tell when its shards were made" in speed
+    assert "Throughput per shard" in speed
+    assert "Checkpoints" in page.part("lineage").words
+
+
+def test_scores_that_are_infinite_are_counted_apart(run: FinishedRun, tmp_path: Path) -> None:
+    for row, score in enumerate((math.inf, -math.inf)):
+        run.predictions[row]["score"] = score
+    page = read_page(run.report(tmp_path))
+    assert "2 more are infinite" in page.part("distributions").words
+    for row in run.predictions:
+        row["score"] = -math.inf
+    page = read_page(run.report(tmp_path))
+    assert "No score is a finite number" in page.part("distributions").words
+
+
+def test_no_text_is_more_than_a_text(run: FinishedRun, tmp_path: Path) -> None:
+    harmless, page = (read_page(one.report(tmp_path)) for one in (run, hostile_run()))
+    assert {one.tag for one in page} <= {one.tag for one in harmless} | {"ol", "strong"}
+    assert [script.text for script in page.named("script")] == [
+        script.text for script in harmless.named("script")
+    ]
+    attributes = {name for one in page for name in one.attributes}
+    assert attributes <= {name for one in harmless for name in one.attributes}
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", page.text)
+    spelt = HOSTILE + TURNED
+    (row,) = page.part("samples").named("article")
+    texts = [one.text for one in row if "text" in (one.attributes.get("class") or "").split()]
+    assert texts == ["0", spelt, spelt, spelt, spelt, spelt, spelt]
+    for section in ("rejects", "speed", "lineage"):
+        assert spelt in page.part(section).text
+
+
+def test_the_page_loads_nothing(run: FinishedRun, tmp_path: Path) -> None:
+    html = run.report(tmp_path)
+    page = read_page(html)
+    links = [value for one in page for name, value in one.attributes.items() if name == "href"]
+    assert links
+    assert all(link is not None and link.startswith("#") for link in links)
+    assert all("src" not in one.attributes for one in page)
+    for loads in ("http://", "https://", "url(", "@import"):
+        assert loads not in html
+    (policy,) = (one for one in page.named("meta") if "http-equiv" in one.attributes)
+    assert (policy.attributes["content"] or "").startswith("default-src 'none'; style-src 'sha256-")
+    assert all("style" not in one.attributes for one in page)
+
+
+def test_the_same_run_gives_the_same_bytes(run: FinishedRun, tmp_path: Path) -> None:
+    assert run.report(tmp_path) == run.report(tmp_path)

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import InputError, StorageError, StoreBusyError
+from tasks.store.layout import Store
+from tasks.store.lock import alone_in, is_held, using
+
+USE = """
+import subprocess, sys
+from pathlib import Path
+from tasks.store import Store
+from tasks.store_lock import alone_in, using
+
+with {way}(Store(Path({root!r}))):
+    child = subprocess.Popen(["sleep", "600"], close_fds=False, stdout=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    (tmp_path / "store").mkdir()
+    return Store(tmp_path / "store")
+
+
+@contextmanager
+def another_process(way: str, store: Store) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the lock until its input ends, and a child of its own that outlives it."""
+    program = USE.format(way=way, root=str(store.root))
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            yield process
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_runs_use_a_store_together(store: Store) -> None:
+    with another_process("using", store), using(store), using(store):
+        assert is_held(store.root / ".lock")
+    assert not is_held(store.root / ".lock")
+
+
+def test_nobody_is_alone_while_a_run_goes_on_in_this_process_or_another(store: Store) -> None:
+    with (
+        using(store),
+        pytest.raises(StoreBusyError, match=r"using .*store; wait for it to end"),
+        alone_in(store),
+    ):
+        pass
+    with another_process("using", store), pytest.raises(StoreBusyError), alone_in(store):
+        pass
+
+
+def test_two_are_not_alone(store: Store) -> None:
+    with another_process("alone_in", store), pytest.raises(StoreBusyError), alone_in(store):
+        pass
+
+
+def test_a_run_that_ended_or_failed_is_no_longer_in_the_way(store: Store) -> None:
+    with another_process("using", store) as process:
+        process.communicate()
+        with alone_in(store):
+            pass
+    with pytest.raises(ZeroDivisionError), using(store):
+        raise ZeroDivisionError
+    with alone_in(store):
+        pass
+
+
+@pytest.mark.parametrize("way", ["using", "alone_in"])
+def test_a_killed_process_holds_nothing_even_if_its_child_lives(store: Store, way: str) -> None:
+    with another_process(way, store) as process:
+        process.kill()
+        process.wait()
+        with alone_in(store):
+            pass
+
+
+def test_a_run_waits_for_a_gc_and_says_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    order: list[str] = []
+    is_told = threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            is_told.set()
+
+    def run() -> None:
+        with using(store):
+            order.append("run")
+
+    logger, listener = logging.getLogger("wenti.lock"), Listener()
+    logger.addHandler(listener)
+    thread = threading.Thread(target=run)
+    with caplog.at_level(logging.INFO, "wenti.lock"):
+        with alone_in(store):
+            thread.start()
+            is_told.wait()
+            thread.join(0.3)  # a run that does not wait would be through by then
+            order.append("gc")
+        thread.join()
+    logger.removeHandler(listener)
+    assert order == ["gc", "run"]
+    assert caplog.messages == [f"waiting for the gc of {store.root} to end"]
+
+
+def test_a_run_makes_the_store_and_a_gc_does_not(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new" / "store")
+    with pytest.raises(InputError, match="there is no store in"), alone_in(store):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with using(store):
+        assert store.root.is_dir()
+
+
+def test_a_store_that_cannot_be_written_is_a_readable_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with (
+        pytest.raises(StorageError, match=r"is a file, not a folder.*store\.path"),
+        using(Store(tmp_path / "file" / "store")),
+    ):
+        pass
+
+
+def test_a_lock_on_a_file_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "claim"
+    with path.open("wb") as file:
+        assert not is_held(path)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert is_held(path)
+    assert not is_held(path)

@@ -1,0 +1,118 @@
+"""A small job over the fake engine, run as a user runs it, and the oracle of every disturbance."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from tasks.operations.verify import verify_run
+from tasks.runs.find import find_results
+from tasks.store.layout import Store
+
+ROOT = Path(__file__).parents[2]
+SHARDS = 5
+ROWS_PER_SHARD = 6
+RESULTS = ("predictions.parquet", "predictions.jsonl", "predictions.txt", "rejects.parquet")
+WENTI = Path(sys.executable).with_name("wenti")
+
+
+def write_passages(path: Path, rows: int) -> None:
+    """Write passages without references (scores need PaddleNLP), every tenth line unusable."""
+    source = ROOT / "data/passages/heldout.jsonl"
+    lines = source.read_text(encoding="utf-8").splitlines()[:rows]
+    records = [json.loads(line) for line in lines]
+    for number, record in enumerate(records):
+        del record["question"]
+        if number % 10 == 9:
+            del record["answer"]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What is run, against which Prefect server, and the store of an undisturbed run of it."""
+
+    passages: Path
+    environment: Mapping[str, str]
+    undisturbed: Path
+
+    def command(self, store: Path, *overrides: str) -> list[str]:
+        settings = {
+            "store.path": store,
+            "export.engine": "fake",
+            "model.model_name_or_path": ROOT / "data/checkpoint",
+            "dataset.predict_file": self.passages,
+            "shards.rows_per_shard": ROWS_PER_SHARD,
+            "predict.batch_size": 2,
+        }
+        options = [f"{key}={value}" for key, value in settings.items()]
+        pairs = [("--set", option) for option in (*options, *overrides)]
+        return [str(WENTI), "run", str(ROOT / "configs/demo.yaml"), *(x for p in pairs for x in p)]
+
+    def start(self, store: Path, *overrides: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a run in a process group of its own."""
+        return subprocess.Popen(
+            self.command(store, *overrides),
+            env={**self.environment, **variables},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, store: Path, *overrides: str, **variables: str) -> tuple[int, str]:
+        """Run to the end; gives the exit code and what was said."""
+        with self.start(store, *overrides, **variables) as process:
+            messages = process.communicate(timeout=300)[1]
+        return process.returncode, messages
+
+    def store_without_shards(self, folder: Path) -> Path:
+        """Give a copy of the undisturbed store in which predict is still to be done."""
+        shutil.copytree(self.undisturbed, folder, symlinks=True)
+        for name in ("predictions", "runs"):
+            shutil.rmtree(folder / name)
+        return folder
+
+    def check(self, store: Path, run: str = "latest") -> None:
+        """The oracle: no row lost, none twice, the bytes of the undisturbed run, all verified."""
+        folder = find_results(run, Store(store))
+        undisturbed = find_results("latest", Store(self.undisturbed))
+        rows = [
+            pq.read_table(folder / name)["row"].to_pylist() for name in (RESULTS[0], RESULTS[3])
+        ]
+        lines = self.passages.read_text(encoding="utf-8").splitlines()
+        assert sorted(rows[0] + rows[1]) == list(range(len(lines)))
+        for name in RESULTS:
+            assert (folder / name).read_bytes() == (undisturbed / name).read_bytes(), name
+        wrong = [part for part in verify_run(folder) if part.state != "ok"]
+        assert wrong == []
+
+
+def made_by(store: Path, run_ids: Sequence[str]) -> list[int]:
+    """Give how many shards each of some runs made."""
+    metrics = (store / "runs" / run_id / "metrics.json" for run_id in run_ids)
+    return [json.loads(path.read_bytes())["shards_made"] for path in metrics]
+
+
+def outside_environment(server_url: str, home: Path) -> dict[str, str]:
+    """Give the environment of a user's program that talks to this Prefect server."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return {**mine, "PREFECT_API_URL": server_url, "PREFECT_HOME": str(home)}
+
+
+def block(rehearsal: Rehearsal, store: Path, *shards: int) -> list[Path]:
+    """Put folders where shards go: a rename onto a folder fails, every time."""
+    fingerprint = next(rehearsal.undisturbed.glob("predictions/*")).name
+    names = [f"shard-{shard:05d}-of-{SHARDS:05d}.parquet" for shard in shards]
+    folders = [store / "predictions" / fingerprint / name for name in names]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    return folders

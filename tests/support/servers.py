@@ -1,0 +1,159 @@
+"""Real Prefect servers, one process each, that tests start, stop, kill and start again."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.support.rehearsal import WENTI, outside_environment
+
+PREFECT = WENTI.with_name("prefect")
+STOPPING_TAKES = 30  # seconds until a server that was asked to stop is killed
+
+
+def free_port() -> int:
+    """Give a TCP port of the loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@dataclass
+class PrefectServer:
+    """A `prefect server start` with a PREFECT_HOME of its own.
+
+    Attributes:
+        folder: its PREFECT_HOME; server.log in it holds what it said.
+        options: of `prefect server start`.
+        variables: more of its environment, such as the database.
+        auth: `user:password` that it asks for; None: it is open.
+        port: where it listens, also after it was started again.
+    """
+
+    folder: Path
+    options: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+    auth: str | None = None
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        """PREFECT_API_URL of its clients."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a user's program that talks to it."""
+        secret = {} if self.auth is None else {"PREFECT_API_AUTH_STRING": self.auth}
+        return {**outside_environment(self.url, self.folder), **secret}
+
+    @property
+    def log(self) -> str:
+        """What it has said since it was first started."""
+        return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and neither stopped nor killed since."""
+        return self._process is not None
+
+    def post(self, path: str, **content: object) -> Any:  # noqa: ANN401 what the path gives
+        """Ask its API as a client without Prefect does, such as `post("flow_runs/filter")`."""
+        headers = {"Content-Type": "application/json"}
+        if self.auth is not None:
+            token = base64.b64encode(self.auth.encode()).decode()
+            headers["Authorization"] = f"Basic {token}"
+        body = json.dumps(content).encode()
+        request = urllib.request.Request(f"{self.url}/{path}", body, headers)  # noqa: S310 our own
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 our own
+            return json.load(answer)
+
+    def start(self) -> None:
+        """Start it, again on the same port if it was there before, and wait until it answers."""
+        assert self._process is None, "it runs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(PREFECT), "server", "start", "--port", str(self.port), *self.options],
+                env=self._own_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._wait_until_healthy(self._process)
+
+    def stop(self) -> None:
+        """Ask it to end, as a service manager does."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut does."""
+        self._signal(signal.SIGKILL)
+
+    def _own_environment(self) -> dict[str, str]:
+        secret = {} if self.auth is None else {"PREFECT_SERVER_API_AUTH_STRING": self.auth}
+        quiet = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+        return {**outside_environment(self.url, self.folder), **quiet, **secret, **self.variables}
+
+    def _wait_until_healthy(self, process: subprocess.Popen[bytes]) -> None:
+        while process.poll() is None:
+            with (
+                suppress(OSError),
+                urllib.request.urlopen(f"{self.url}/health", timeout=5),  # noqa: S310 our own
+            ):
+                return
+            time.sleep(0.2)
+        self._process = None
+        raise AssertionError(f"the server ended:\n{self.log[-4000:]}")
+
+    def _signal(self, number: int) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        for each in (number, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, each)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(STOPPING_TAKES)
+                return
+
+
+@contextmanager
+def prefect_server(
+    folder: Path,
+    *,
+    ui: bool = False,
+    auth: str | None = None,
+    database: str | None = None,
+    **variables: str,
+) -> Iterator[PrefectServer]:
+    """Have a server in this block, started and answering.
+
+    Args:
+        folder: its PREFECT_HOME.
+        ui: serve the web pages as well.
+        auth: `user:password` that it shall ask for.
+        database: SQLAlchemy's URL of a PostgreSQL database; None: SQLite in its folder.
+        variables: more of its environment.
+    """
+    if database is not None:
+        variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
+    server = PrefectServer(folder, ("--ui" if ui else "--no-ui",), variables, auth)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

@@ -1,0 +1,116 @@
+"""A program that the tests disturb: it makes two checkpoints and a run, by the store's own means.
+
+`python -m tests.two_checkpoints` makes a store for every `RUN_ID FOLDER` on its standard input and
+answers with a line of JSON: `exit`, the code or minus the signal that ended it, and `error`, the
+exception if there was one. Each is made in a process and a process group of its own; they are
+forked, because an import of pyarrow for every one of hundreds would take most of the time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.runs.results import RUN_FILE, SUCCESS_FILE
+from tasks.runs.run import commit_json, point_latest
+from tasks.store.files import FileEntry, adopt_file, commit_bytes, describe_file, staging_folder
+from tasks.store.layout import Store
+from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.tables import commit_table
+
+SCHEMA = pa.schema([pa.field("text", pa.string())])
+DATASET: dict[str, Any] = {"stage": "load", "rows": 300}
+PREDICTIONS: dict[str, Any] = {"stage": "predict", "dataset": fingerprint(DATASET)}
+SHARD = "shard-00000-of-00001.parquet"
+SHARD_MANIFEST = "shard-00000-of-00001.json"
+
+
+def draw_rows(seed: int) -> pa.RecordBatch:
+    """Give random rows, which the seed decides."""
+    draw = random.Random(seed)  # noqa: S311 not for secrets
+    rows = [{"text": f"{draw.random()}"} for _ in range(DATASET["rows"])]
+    return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+
+
+BATCHES = [draw_rows(seed) for seed in range(3)]  # now: pyarrow imports pandas for it
+
+
+def make_store(store: Store, run_id: str) -> None:
+    """Make what is missing, as a run of the whole chain does, and the run's own folder."""
+    run = store.run_folder(run_id)
+    commit_json(run / RUN_FILE, {"state": "running"})
+    point_latest(store, run_id)
+    dataset = store.dataset_folder(fingerprint(DATASET))
+    if find_checkpoint(dataset / MANIFEST, fingerprint(DATASET)).manifest is None:
+        make_dataset(dataset)
+    predictions = store.predictions_folder(fingerprint(PREDICTIONS))
+    if find_checkpoint(predictions / SHARD_MANIFEST, fingerprint(PREDICTIONS)).manifest is None:
+        make_shard(predictions)
+    commit_bytes(run / "predictions.txt", (predictions / SHARD).read_bytes())
+    commit_json(run / RUN_FILE, {"state": "completed"})
+    files = [describe_file(path).model_dump() for path in sorted(run.glob("[!._]*"))]
+    commit_json(run / SUCCESS_FILE, {"files": files})
+
+
+def make_dataset(folder: Path) -> None:
+    """Make a checkpoint of files that are adopted from a staging folder, as the load stage does."""
+    with staging_folder(folder) as staging:
+        for number in range(2):
+            commit_table(staging / f"part-{number}", SCHEMA, [BATCHES[number]])
+        parts = [adopt_file(staging / f"part-{n}", folder / f"part-{n}.parquet") for n in range(2)]
+        commit_manifest(folder / MANIFEST, as_manifest("dataset", DATASET, *parts))
+
+
+def make_shard(folder: Path) -> None:
+    """Make a checkpoint of a table and its manifest, as the predict stage does."""
+    shard = commit_table(folder / SHARD, SCHEMA, [BATCHES[2]])
+    commit_manifest(folder / SHARD_MANIFEST, as_manifest("shard", PREDICTIONS, shard))
+
+
+def as_manifest(kind: str, decided_by: dict[str, Any], *files: FileEntry) -> Manifest:
+    """Give the manifest of these files."""
+    digest = fingerprint(decided_by)
+    return Manifest(kind=kind, fingerprint=digest, decided_by=decided_by, files=files)
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Give an exception's classes, its text, and the error numbers in it and behind it."""
+    behind: list[BaseException] = [error]
+    while one := behind[-1].__cause__ or behind[-1].__context__:
+        behind.append(one)
+    return {
+        "classes": [cls.__name__ for cls in type(error).__mro__],
+        "text": str(error),
+        "errnos": [one.errno for one in behind if isinstance(one, OSError)],
+    }
+
+
+def answer(run_id: str, folder: str) -> dict[str, Any]:
+    """Make a store in a child process and say how that ended."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        try:
+            make_store(Store(Path(folder)), run_id)
+        except Exception as error:  # whatever it is, the test judges it
+            os.write(send, json.dumps(describe(error)).encode())
+            os._exit(1)
+        os._exit(0)
+    os.close(send)
+    with os.fdopen(receive, "rb") as pipe:
+        said = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return {"exit": code, "error": json.loads(said) if said else None}
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(answer(*line.rstrip("\n").split(" ", 1))) + "\n")
+        sys.stdout.flush()

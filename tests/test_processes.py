@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
+
+import psutil
+import pytest
+
+from tasks.errors import BatchTimeoutError, ConfigError, Fault, WorkerError
+from tasks.processes import Child, call_in_child, stop_children
+
+
+def add(left: int, right: int) -> tuple[int, int]:
+    return left + right, os.getpid()
+
+
+def refuse() -> None:
+    raise ConfigError("it", [Fault("here", "wrong", "mend it")])
+
+
+def fail_to_write() -> None:
+    raise OSError(28, "No space left on device", "/somewhere")
+
+
+def divide_by_zero() -> float:
+    return 1 / 0
+
+
+def kill_oneself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep(connection: Connection) -> None:
+    connection.send("asleep")
+    time.sleep(600)
+
+
+def test_a_call_is_answered_from_another_process() -> None:
+    total, process = call_in_child(add, 2, right=3)
+    assert total == 5
+    assert process != os.getpid()
+    assert not psutil.pid_exists(process)
+
+
+def test_an_error_of_ours_comes_back_whole() -> None:
+    with pytest.raises(ConfigError, match="mend it") as caught:
+        call_in_child(refuse)
+    assert caught.value.faults == (Fault("here", "wrong", "mend it"),)
+
+
+def test_an_error_of_the_operating_system_keeps_its_number() -> None:
+    with pytest.raises(OSError, match="No space left") as caught:
+        call_in_child(fail_to_write)
+    assert caught.value.errno == 28
+
+
+def test_an_unexpected_error_is_a_worker_error_that_names_it() -> None:
+    with pytest.raises(WorkerError, match="ZeroDivisionError"):
+        call_in_child(divide_by_zero)
+
+
+def test_a_death_is_a_worker_error_that_names_the_signal() -> None:
+    with pytest.raises(WorkerError, match="SIGKILL"):
+        call_in_child(kill_oneself)
+
+
+def test_an_answer_that_does_not_come_in_time_is_an_error_of_its_own() -> None:
+    child = Child("sleeper", sleep)
+    assert child.receive(60) == "asleep"
+    with pytest.raises(BatchTimeoutError, match="no answer in 0 s"):
+        child.receive(0.2)
+    child.stop()
+
+
+def start_sleeper_and_wait(report: Connection) -> None:
+    child = Child("sleeper", sleep)
+    child.receive()
+    report.send(child.process_id)
+    time.sleep(600)
+
+
+def test_a_child_does_not_outlive_a_killed_parent() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    parent = spawn.Process(target=start_sleeper_and_wait, args=(theirs,))
+    parent.start()
+    orphan = psutil.Process(ours.recv())
+    parent.kill()
+    parent.join()
+    psutil.wait_procs([orphan], timeout=60)
+    assert not orphan.is_running()
+
+
+def test_stopping_all_children_frees_whoever_waits() -> None:
+    child = Child("sleeper", sleep)
+    assert child.receive() == "asleep"
+    failures: list[str] = []
+
+    def wait() -> None:
+        try:
+            child.receive()
+        except WorkerError as error:
+            failures.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    stop_children()
+    waiting.join(timeout=30)
+    assert not waiting.is_alive()
+    assert len(failures) == 1
+
+
+def test_several_threads_may_stop_a_child() -> None:
+    for _ in range(10):
+        child = Child("sleeper", sleep)
+        with ThreadPoolExecutor(4) as threads:
+            stopping = [threads.submit(child.stop) for _ in range(4)]
+        assert [each.exception() for each in stopping] == [None] * 4
