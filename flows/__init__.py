@@ -1,1 +1,5 @@
-"""The flow, its deployments and the command line."""
+"""Prefect flows, the command line, and everything a person sees while a run goes on.
+
+Open `question_generation.py` first: the one flow reads top-down. `cli/` holds the commands,
+`server/` finds or starts Prefect's server, `artifacts.py` fills the run's page.
+"""

@@ -1,9 +1,12 @@
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
-# From the ground up; a room imports rooms of lower floors only.
+# From the ground up; a room imports only rooms of lower floors.
 FLOORS = (
     {"tasks.errors", "tasks.escaping"},
     {"tasks.findings", "tasks.config", "tasks.store", "tasks.processes"},
@@ -14,10 +17,17 @@ FLOORS = (
     {"tasks.aggregate", "tasks.operations"},
     {"flows", "tasks.acceptance"},
 )
-FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+STAGES = {"export", "load", "predict", "aggregate"}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for top in ("flows", "tasks", "tests")
+    for path in sorted(ROOT.glob(f"{top}/**/*.py"))
+}
+CODE = {name: path for name, path in MODULES.items() if not name.startswith("tests")}
 
 
 def find_imports(path: Path) -> Iterator[str]:
+    """Every name that a file imports, wherever the import stands in it."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{name.name}" for name in node.names)
@@ -25,26 +35,86 @@ def find_imports(path: Path) -> Iterator[str]:
             yield from (name.name for name in node.names)
 
 
+def modules_of(names: Iterator[str]) -> set[str]:
+    """The modules of this project among imported names."""
+    parents = ((name, name.rpartition(".")[0]) for name in names)
+    return {one for pair in parents for one in pair if one in MODULES}
+
+
 def room_of(module: str) -> str:
-    package, *rest = module.split(".")
-    return package if package == "flows" else ".".join((package, *rest[:1]))
+    return ".".join(module.split(".")[: 1 if module.startswith("flows") else 2])
 
 
-SOURCES = sorted(path for top in ("flows", "tasks") for path in ROOT.glob(f"{top}/**/*.py"))
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+IMPORTS = {name: modules_of(find_imports(path)) - {name} for name, path in MODULES.items()}
 
 
-def module_of(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(name) for name in CODE} - {"tasks"} == set(FLOOR_OF)
 
 
 def test_a_room_imports_only_rooms_of_lower_floors() -> None:
-    wrong = []
-    for path in SOURCES:
-        room = room_of(module_of(path))
-        if room == "tasks.__init__":
-            continue
-        for name in find_imports(path):
-            other = room_of(name)
-            if other in FLOOR_OF and other != room and FLOOR_OF[other] >= FLOOR_OF[room]:
-                wrong.append(f"{module_of(path)} imports {name}")
+    arrows = [
+        (name, other)
+        for name in CODE
+        for other in IMPORTS[name]
+        if room_of(name) != room_of(other) and "tasks" not in (name, other)
+    ]
+    assert arrows
+    upward = [
+        f"{name} imports {other}"
+        for name, other in arrows
+        if FLOOR_OF[room_of(other)] >= FLOOR_OF[room_of(name)]
+    ]
+    assert not upward
+
+
+@pytest.mark.parametrize("depth", [3, 9], ids=["the rooms of the engine", "modules"])
+def test_nothing_imports_itself_by_way_of_others(depth: int) -> None:
+    def shorten(name: str) -> str:
+        return ".".join(name.split(".")[:depth])
+
+    graph: dict[str, set[str]] = {}
+    for name in CODE:
+        others = {shorten(other) for other in IMPORTS[name] if other in CODE}
+        graph.setdefault(shorten(name), set()).update(others - {shorten(name)})
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+
+
+def importers_of(*packages: str) -> set[str]:
+    roots = {name: {one.partition(".")[0] for one in find_imports(CODE[name])} for name in CODE}
+    return {name for name, found in roots.items() if found & set(packages)}
+
+
+def test_prefect_is_imported_in_the_flows_and_the_stages_tasks_only() -> None:
+    tasks = {f"tasks.{stage}.task" for stage in STAGES}
+    inside = {name for name in importers_of("prefect") if not name.startswith("flows")}
+    assert inside == tasks | {"tasks.predict.device_slots", "tasks.predict.retry"}
+
+
+def test_paddle_is_imported_in_one_module_only() -> None:
+    assert importers_of("paddle", "paddlenlp") == {"tasks.engine.paddle.runtime"}
+
+
+def test_every_folder_with_a_task_is_a_stage() -> None:
+    assert {path.parent.name for path in ROOT.glob("tasks/**/task.py")} == STAGES
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("[ft]*s/**/__init__.py")), ids=str)
+def test_a_room_says_what_it_is_for_and_exports_nothing(path: Path) -> None:
+    if path.is_relative_to(ROOT / "tests"):
+        assert not path.read_text(encoding="utf-8")
+        return
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    assert len(body) == 1
+    assert isinstance(body[0], ast.Expr)
+
+
+def test_no_test_imports_another_test() -> None:
+    wrong = {
+        name: others
+        for name in MODULES
+        if name.startswith("tests")
+        and (others := {one for one in IMPORTS[name] if ".test_" in one or one == "tests.conftest"})
+    }
     assert not wrong

@@ -1,1 +1,1 @@
-"""TODO: flows/cli."""
+"""The command line `wenti`. Open `main.py` first: one function a command."""

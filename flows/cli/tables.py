@@ -1,4 +1,4 @@
-"""TODO: flows.cli.tables."""
+"""What the commands print: summaries, shards, verification, garbage and rows, as tables."""
 
 from __future__ import annotations
 

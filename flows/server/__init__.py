@@ -1,1 +1,4 @@
-"""TODO: flows/server."""
+"""Prefect's server: finding it, starting one, saying why it cannot be used.
+
+Open `connection.py` first. `hosting.py` and `runner.py` belong to `wenti serve`.
+"""

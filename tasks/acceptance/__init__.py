@@ -1,1 +1,4 @@
-"""`make gpu-acceptance`: what only a machine with a GPU can show, as one page to send back."""
+"""`make gpu-acceptance`: try every engine on a machine with a GPU, compare, measure.
+
+Open `__main__.py` first.
+"""

@@ -1,4 +1,4 @@
-"""TODO: tasks.config.describe."""
+"""What a config key may be, in words, from the JSON schema of the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The model: static decode graph, export, and the Paddle Inference session that runs it.
+"""The model: decode graph, export, inference. It knows nothing of runs, stores or Prefect.
 
-Paddle and PaddleNLP are imported here only, inside functions, by the process that needs them.
+Open `contract.py` first: what an exported model takes and gives. Then `export/native.py` for how
+one is made and `inference/session.py` for how one is run.
 """

@@ -1,4 +1,4 @@
-"""TODO: tasks.engine.selection."""
+"""Which engine exports a model: what `export.engine: auto` means, and each engine's version."""
 
 from __future__ import annotations
 

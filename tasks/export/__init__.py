@@ -1,1 +1,4 @@
-"""TODO: tasks/export."""
+"""The export stage: a PaddleNLP checkpoint becomes a static graph in the store.
+
+Open `task.py` first; `build.py` makes the plain export or an optimised one.
+"""

@@ -1,4 +1,4 @@
-"""TODO: tasks.export.task."""
+"""The export stage as a Prefect task."""
 
 from __future__ import annotations
 

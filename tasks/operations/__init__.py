@@ -1,1 +1,1 @@
-"""TODO: tasks/operations."""
+"""What an operator asks of a store: status, verify, rerun, gc, compare. One file a command."""

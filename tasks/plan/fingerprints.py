@@ -1,4 +1,8 @@
-"""TODO: tasks.plan.fingerprints."""
+"""What decides the content of each checkpoint; a fingerprint is the sha256 of this.
+
+An option that a device or a search does not look at must not be here, or work would be repeated for
+nothing; anything that changes a byte must, or a wrong result would be reused.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,5 @@
-"""TODO: tasks/predict."""
+"""The predict stage: shards of questions, made by one worker a device.
+
+Open `task.py` first; `shards.py` cuts the rows, `retry.py` is the retry policy, `workers/` does the
+work.
+"""

@@ -1,4 +1,4 @@
-"""TODO: tasks.predict.retry."""
+"""Which failures of a shard another attempt can cure: the retry policy."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The report: one page of HTML that shows how a run went, opened from disk without a network."""
+"""report.html, the page that each run leaves. Open `page.py` first; `write.py` commits it."""

@@ -1,4 +1,4 @@
-"""TODO: tasks.runs.find."""
+"""Finding runs in a store, by id, by folder, or the newest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: tasks.runs.results."""
+"""The names of the files in a run's folder."""
 
 from __future__ import annotations
 

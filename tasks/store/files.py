@@ -1,4 +1,4 @@
-"""TODO: tasks.store.files."""
+"""Files of a store: written whole or not at all, and their sha256."""
 
 from __future__ import annotations
 

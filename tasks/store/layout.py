@@ -1,4 +1,4 @@
-"""TODO: tasks.store.layout."""
+"""Where everything lies in a store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TODO: tasks.engine.export.requirements."""
+"""Which models and options no engine, or not the native engine, can export, and why."""
 
 from __future__ import annotations
 

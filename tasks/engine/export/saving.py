@@ -1,4 +1,4 @@
-"""TODO: tasks.engine.export.saving."""
+"""Tracing and saving a decode graph: files, contract, and a trial run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""PaddleNLP's FasterTransformer as an engine: its graph, its operator, every reason against it."""
+"""The optional engine over PaddleNLP's FasterTransformer operators (GPU only).
+
+Open `export.py` first; `compatibility.py` lists every reason why it cannot be used.
+"""

@@ -1,1 +1,4 @@
-"""NVIDIA's GPUs: which there are, what Paddle has for them, their libraries, memory and use."""
+"""NVIDIA GPUs without Paddle: the driver, what is visible, how busy it is.
+
+Open `driver.py` first.
+"""

@@ -1,1 +1,4 @@
-"""TODO: tasks/engine/inference."""
+"""Running an exported model with Paddle Inference.
+
+Open `session.py` first; `predictor.py` configures Paddle, `random_numbers.py` draws for sampling.
+"""

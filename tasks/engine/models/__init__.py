@@ -1,1 +1,4 @@
-"""TODO: tasks/engine/models."""
+"""Model families: their checkpoints, weights, sizes and layers.
+
+Open `checkpoint.py` first; `unimo.py` is the one family.
+"""

@@ -1,4 +1,4 @@
-"""TODO: tasks.engine.models.unimo."""
+"""The transformer layer of UNIMO, for the decode graph."""
 
 from __future__ import annotations
 

@@ -1,1 +1,4 @@
-"""TODO: tasks/engine/paddle."""
+"""Paddle itself: importing it, what is installed, which devices it can use.
+
+Open `runtime.py` first: the only place that imports Paddle and PaddleNLP.
+"""

@@ -1,4 +1,4 @@
-"""TODO: tasks.engine.paddle.paddlenlp_datasets."""
+"""Data sets that PaddleNLP downloads by name."""
 
 from __future__ import annotations
 

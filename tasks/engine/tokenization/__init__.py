@@ -1,1 +1,1 @@
-"""TODO: tasks/engine/tokenization."""
+"""Text to token ids and back, equal to PaddleNLP's tokenizer. Open `tokenizer.py` first."""

@@ -1,4 +1,4 @@
-"""TODO: tasks.predict.workers.base."""
+"""The interfaces between a run and whatever generates its batches."""
 
 from __future__ import annotations
 

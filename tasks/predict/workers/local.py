@@ -1,4 +1,4 @@
-"""TODO: tasks.predict.workers.local."""
+"""A worker process on this machine, as the run sees it."""
 
 from __future__ import annotations
 
