@@ -2,7 +2,7 @@
 
 Their JSON schemas are made from the settings' models, so that names, descriptions, defaults,
 allowed values and limits stand in one place. What no schema can tell, such as two values that do
-not go together, `tasks.config.load_settings` finds in the first second of a run.
+not go together, `tasks.config.loading.load_settings` finds in the first second of a run.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def _prepare(json_file: Path | None) -> None:
     """Refuse at the start what could not be written at the end, and show how it goes."""
     if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
         raise StorageError(f"--json {json_file} is no file in an existing folder; choose another")
-    # Not `flows.console.follow`: it promises that an interrupted run goes on.
+    # Not `flows.cli.console.follow`: it promises that an interrupted run goes on.
     logger = logging.getLogger("wenti")
     logger.handlers = [logging.StreamHandler()]
     logger.setLevel(logging.INFO)

@@ -1,7 +1,7 @@
 """What people see: a progress bar on a terminal and log lines elsewhere, tables, a summary.
 
 Passages, ids and paths come from anywhere, and a terminal does what they say: all text goes through
-`tasks.texts.visible` or `to_json` on its way out.
+`tasks.escaping.visible` or `to_json` on its way out.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line, a function for each command; those of `wenti bench` are in `flows.bench`.
+"""The command line, a function for each command; those of `wenti bench` are in `flows.cli.bench`.
 
 Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once.
 """

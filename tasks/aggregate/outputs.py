@@ -52,7 +52,7 @@ def write_predictions(
 
 
 def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
-    """Give the columns of `tasks.tables.PREDICTIONS`, shard by shard, without those that failed.
+    """Yield the rows of the shards that are there (columns of `tasks.store.tables.PREDICTIONS`).
 
     Raises:
         StoreCorruptionError: a shard's rows are not those of the dataset.

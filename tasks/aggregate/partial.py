@@ -43,7 +43,7 @@ class Missing:
         }
 
     def rejects(self) -> Iterator[dict[str, Any]]:
-        """Give the missing rows in the columns of `tasks.tables.REJECTS`, in input order."""
+        """Give the missing rows in the columns of `tasks.store.tables.REJECTS`, in input order."""
         for outcome in self.failed:
             why = {"reason": SHARD_FAILED, "detail": _reason(outcome)}
             for row in outcome.job.read_rows().select(["row", "id"]).to_pylist():

@@ -2,7 +2,7 @@
 
 Keys keep the names and meanings of the flags of PaddleNLP's question-generation scripts. The
 models are frozen, forbid unknown keys and do not convert types: a wrong value is a fault, never a
-guess. Reading a file and reporting its faults is `tasks.config`'s work.
+guess. Reading a file and reporting its faults is `tasks.config.loading`'s work.
 """
 
 from __future__ import annotations

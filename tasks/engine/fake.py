@@ -115,7 +115,7 @@ class FakeEngine:
         self._used = used  # faults that happen once leave a file here
 
     def run(self, batch: Batch) -> Generated:
-        """Give `num_return_sequences` sequences for each row; see `tasks.generation.Engine`.
+        """Give `num_return_sequences` sequences for each row; see `tasks.predict.questions.Engine`.
 
         Raises:
             OutOfMemoryError: the faults say that the batch does not fit.
@@ -168,7 +168,7 @@ class FakeDetokenizer:
         self._special = set(contract.special_tokens.model_dump().values())
 
     def decode(self, output_ids: Sequence[int]) -> str:
-        """Give the question; see `tasks.generation.Detokenizer`."""
+        """Give the question; see `tasks.predict.questions.Detokenizer`."""
         words = (self._vocabulary[i] for i in output_ids if i not in self._special)
         return "".join(word.removeprefix("##") for word in words)
 

@@ -112,7 +112,7 @@ class PartWriter:
 def read_rows(folder: Path, dataset: Manifest, start: int, stop: int) -> pa.Table:
     """Give the accepted rows from number `start` up to `stop`, counted from 0 without rejects.
 
-    The columns are those of `tasks.tables.DATASET`; only the parts that hold the rows are read.
+    The columns are those of `tasks.store.tables.DATASET`; only parts that hold the rows are read.
 
     Raises:
         ValueError: the dataset does not have these rows.

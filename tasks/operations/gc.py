@@ -1,7 +1,7 @@
 """Garbage: what the store holds and no run refers to; finding it and removing it.
 
 Only what bears a name that Wenti gives is ever garbage, and nothing behind a symbolic link is.
-Have the store alone (`tasks.store_lock.alone_in`) from the search until all is removed: what a run
+Have the store alone (`tasks.store.lock.alone_in`) from the search until all is removed: what a run
 is making looks like what a killed one has left.
 """
 

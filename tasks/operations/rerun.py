@@ -53,7 +53,7 @@ def plan_rerun(
     """Look a run up and say what of it is to be made again.
 
     Args:
-        run_name: as in `tasks.runs.find_run`.
+        run_name: as in `tasks.runs.find.find_run`.
         store: where the run is looked for.
         shards: numbers of shards; None: every one that is missing.
         only_failed: those whose last attempt in that run failed.

@@ -1,6 +1,6 @@
 """What changed since the run before: which stage is affected, through which key, and what follows.
 
-Both sides are what `tasks.plan` says decides each stage's checkpoints, as run.json keeps it:
+Both sides are what `tasks.plan.plan` says decides each stage's checkpoints, as run.json keeps it:
 `export`, `dataset` and `predictions`, each with the values that its fingerprint is made of.
 """
 

@@ -41,7 +41,7 @@ class ShardJob:
         return self.folder / self.shard.manifest_name
 
     def read_rows(self) -> pa.Table:
-        """Read the shard's rows of the dataset (columns of `tasks.tables.DATASET`)."""
+        """Read the shard's rows of the dataset (columns of `tasks.store.tables.DATASET`)."""
         return read_rows(self.dataset_folder, self.dataset, self.shard.start, self.shard.stop)
 
 
@@ -67,7 +67,7 @@ class Prediction:
     """The predict stage: an outcome for every planned shard in order, and the seconds it took.
 
     `ended` is when, by the clock of `time.monotonic`: as a rule, when this was written down.
-    `devices` tells what each worker did and took (`tasks.pool.WorkerPool.figures`).
+    `devices` tells what each worker did and took (`tasks.predict.workers.pool.WorkerPool.figures`).
     """
 
     outcomes: list[ShardOutcome]

@@ -3,7 +3,7 @@
  * In a process started with LD_PRELOAD=<this library> and FAULTY_DISK=<control file>, and in all
  * that it starts, each call that makes, fills, syncs, renames or removes something under the
  * control's root is held against the plan in that file before the real call is made. The file is
- * mapped and shared: counts are exact across processes, and tests/faulty_disk.py can change the
+ * mapped and shared: counts are exact across processes, and tests/support/faulty_disk.py can change the
  * plan at any time.
  *
  * Not seen: paths that reach the root through another link or `..`, and what the C library writes
@@ -36,7 +36,7 @@
 enum op { OPEN = 1, WRITE = 2, FSYNC = 4, RENAME = 8, LINK = 16, MKDIR = 32, REMOVE = 64 };
 enum action { COUNT, FAIL, SIGNAL };
 
-struct control { /* as class _Control of tests/faulty_disk.py */
+struct control { /* as class _Control of tests/support/faulty_disk.py */
     char root[PATH_MAX], log[PATH_MAX], pattern[PATH_MAX];
     uint32_t ops;
     _Atomic uint32_t action;

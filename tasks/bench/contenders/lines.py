@@ -1,4 +1,4 @@
-"""A contender's side of the line protocol; see `tasks.bench.contender`."""
+"""A contender's side of the line protocol; see `tasks.bench.contenders.contender`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A peer as a contender: a random GPT-2 of the same size in transformers or CTranslate2.
 
-It runs in an environment of its own, so it imports nothing of Wenti, and speaks the lines of
-`tasks.bench.contender` by itself. The order's `kind` says what it is: `build` writes the model for
-both, `transformers` and `ctranslate2` load and run it.
+It runs in an environment of its own, so it imports nothing of Wenti, and speaks the protocol of
+`tasks.bench.contenders.contender` by itself. The order's `kind` says what it does: `build` writes
+the model for both, `transformers` and `ctranslate2` load and run it.
 """
 
 from __future__ import annotations

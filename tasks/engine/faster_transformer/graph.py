@@ -1,6 +1,6 @@
 """PaddleNLP's `FasterUNIMOText` between the inputs and the outputs that Wenti's contracts have.
 
-Imported only by functions that have imported Paddle through `tasks.engine.runtime`.
+Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ What makes it fast:
 Letters in shapes: B rows, L length of the batch, K beams, T = `max_dec_len`, S = (T - 1) * K slots
 for generated tokens (the last ones need none), W = L + S, H heads, E hidden size.
 
-Imported only by functions that have imported Paddle through `tasks.engine.runtime`.
+Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The repetition penalty as PaddleNLP's `RepetitionPenaltyLogitsProcessor` has it.
 
 It goes back to Keskar et al. 2019, "CTRL", section 4.1. Letters in shapes as in
-`tasks.engine.search`.
+`tasks.engine.generation.search`.
 """
 
 from __future__ import annotations

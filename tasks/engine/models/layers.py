@@ -3,7 +3,7 @@
 The arithmetic is that of `paddle.nn.TransformerEncoderLayer` as PaddleNLP's `UNIMOModel` uses it.
 Letters in shapes: B rows, N tokens, K beams, W key slots, H heads, D size of a head, E = H * D.
 
-Imported only by functions that have imported Paddle through `tasks.engine.runtime`.
+Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
 """
 
 from __future__ import annotations

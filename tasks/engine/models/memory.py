@@ -9,8 +9,8 @@ V tokens of the vocabulary. All numbers are float32, four bytes each.
 - Beside them the more of the encoder's layer, B L (16 E + 2 I) + 4 B H L² numbers, and of a step
   of the search, 4 B K V + 3 B H K (L + S) numbers.
 
-The shapes are those of `tasks.engine.decode_graph`; how many tensors live at once (16, 2, 4, 3) is
-what makes it agree with the processes measured in docs/benchmarks.md.
+The shapes are those of `tasks.engine.generation.decode_graph`; the numbers of tensors that are
+alive at once (16, 2, 4, 3) were fitted to the processes measured in docs/benchmarks.md.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _ALSO_SYMBOLS = "\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1"
 
 
 class WordPieces:
-    """The word pieces of a vocabulary; see `tasks.engine.tokenizer.TextTokenizer`."""
+    """The word pieces of a vocabulary; see `tasks.engine.tokenization.tokenizer.TextTokenizer`."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from tasks.processes import Child
 
 
 class Worker:
-    """The parent's side of a worker; see `tasks.shard_run.BatchRunner`."""
+    """The parent's side of a worker; see `tasks.predict.workers.base.BatchRunner`."""
 
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
@@ -45,12 +45,12 @@ class Worker:
         return lengths
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
-        """See `tasks.shard_run.BatchRunner`."""
+        """See `tasks.predict.workers.base.BatchRunner`."""
         questions: list[list[Question]] = self._ask(list(positions), seconds)
         return questions
 
     def check(self) -> None:
-        """See `tasks.shard_run.BatchRunner`."""
+        """See `tasks.predict.workers.base.BatchRunner`."""
         self._ask([], FIRST_SECONDS)
 
     def restart(self) -> None:

@@ -174,7 +174,7 @@ class ShardRun:
         }
 
     def _describe_rejects(self, rows: pa.Table) -> list[dict[str, object]]:
-        """Give the rejected rows in the columns of `tasks.tables.REJECTS`."""
+        """Give the rejected rows in the columns of `tasks.store.tables.REJECTS`."""
         return [
             {
                 "row": rows["row"][position].as_py(),
@@ -188,7 +188,7 @@ class ShardRun:
 
 
 def shard_batch(rows: pa.Table, questions: Sequence[Sequence[Question]]) -> pa.RecordBatch:
-    """Give the columns of `tasks.tables.SHARD` for `rows` of the dataset and their questions."""
+    """Return a shard (columns of `tasks.store.tables.SHARD`) of dataset rows and their questions."""
     best = [ranked[0] for ranked in questions]
     columns = {
         "row": rows["row"].to_pylist(),
