@@ -188,7 +188,7 @@ class ShardRun:
 
 
 def shard_batch(rows: pa.Table, questions: Sequence[Sequence[Question]]) -> pa.RecordBatch:
-    """Return a shard (columns of `tasks.store.tables.SHARD`) of dataset rows and their questions."""
+    """Return a shard (columns of `tasks.store.tables.SHARD`): dataset rows and their questions."""
     best = [ranked[0] for ranked in questions]
     columns = {
         "row": rows["row"].to_pylist(),
