@@ -81,7 +81,7 @@ def test_what_a_contender_prints_is_no_answer(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "9")
     code = """
 import os
-from tasks.bench.lines import answer_lines
+from tasks.bench.contenders.lines import answer_lines
 def load(order):
     os.system('echo noise of a library')
     names = ('MKL_DEBUG_CPU_TYPE', 'OMP_NUM_THREADS')

@@ -111,9 +111,9 @@ def test_a_run_on_gpus_is_refused_before_paddle_is_imported() -> None:
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from tasks.config import load_settings\n"
+        "from tasks.config.loading import load_settings\n"
         "from tasks.errors import PreflightError\n"
-        "from tasks.preparation import check_settings\n"
+        "from flows.prepare import check_settings\n"
         "settings = load_settings(Path('configs/demo.yaml'), ['predict.device=gpu'])\n"
         "try:\n"
         "    check_settings(settings)\n"
@@ -145,7 +145,7 @@ def without_paddle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_without_paddle_one_message_says_which_extra_to_install(
     without_paddle: dict[str, str], tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-S", "-c", "from flows.cli import main; main()"]
+    command = [sys.executable, "-S", "-c", "from flows.cli.main import main; main()"]
     for verb in ("run", "doctor"):
         done = subprocess.run(
             [*command, verb, "demo", "--set", f"store.path={tmp_path / 'store'}"],
@@ -165,8 +165,8 @@ def test_without_paddle_one_message_says_which_extra_to_install(
 
 def test_importing_paddle_without_it_is_an_error_of_ours(without_paddle: dict[str, str]) -> None:
     code = (
-        "from tasks.child import call_in_child\n"
-        "from tasks.engine.paddle_look import look_at_paddle\n"
+        "from tasks.processes import call_in_child\n"
+        "from tasks.engine.paddle.probe import look_at_paddle\n"
         "from tasks.errors import InstallationError\n"
         "if __name__ == '__main__':\n"
         "    try:\n"

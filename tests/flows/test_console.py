@@ -36,8 +36,8 @@ import logging, sys
 from collections import defaultdict
 from pathlib import Path
 from flows import console
-from tasks.status import ShardStatus, StageStatus, Status
-from tasks.verification import Checked
+from tasks.operations.status import ShardStatus, StageStatus, Status
+from tasks.operations.verify import Checked
 
 text = sys.stdin.read()
 with console.follow():

@@ -206,8 +206,8 @@ def test_folder_with_the_name_of_a_published_model_is_read_and_not_downloaded(
 def test_neither_encoding_nor_decoding_imports_paddle(checkpoint: Path) -> None:
     code = (
         "import sys\n"
-        "from tasks.engine.tokenizer import QuestionTokenizer\n"
-        "from tasks.passages import Passage\n"
+        "from tasks.load.encoding import QuestionTokenizer\n"
+        "from tasks.passages.records import Passage\n"
         f"tokenizer = QuestionTokenizer({str(checkpoint)!r})\n"
         "encoded = tokenizer.encode(Passage(0, 1, 'a', '长江ΑΣ', '江', None, None, ()))\n"
         "print(tokenizer.decode(encoded.input_ids))\n"

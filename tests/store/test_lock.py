@@ -20,8 +20,8 @@ from tasks.store.lock import alone_in, is_held, using
 USE = """
 import subprocess, sys
 from pathlib import Path
-from tasks.store import Store
-from tasks.store_lock import alone_in, using
+from tasks.store.layout import Store
+from tasks.store.lock import alone_in, using
 
 with {way}(Store(Path({root!r}))):
     child = subprocess.Popen(["sleep", "600"], close_fds=False, stdout=subprocess.DEVNULL)

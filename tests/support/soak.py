@@ -1,6 +1,6 @@
 """A soak: random disturbances for some minutes, and after each episode the oracle.
 
-    python -m tests.soak --minutes 20 [--seed N]
+    python -m tests.support.soak --minutes 20 [--seed N]
 
 An episode is one store, some rounds of runs that are disturbed, and then one run that is not, which
 must end with what an undisturbed run gives. It is drawn from the seed before anything is done; only

@@ -1,6 +1,6 @@
 """A program that the tests disturb: it makes two checkpoints and a run, by the store's own means.
 
-`python -m tests.two_checkpoints` makes a store for every `RUN_ID FOLDER` on its standard input and
+`python -m tests.support.two_checkpoints` makes a store for every `RUN_ID FOLDER` on its standard input and
 answers with a line of JSON: `exit`, the code or minus the signal that ended it, and `error`, the
 exception if there was one. Each is made in a process and a process group of its own; they are
 forked, because an import of pyarrow for every one of hundreds would take most of the time.

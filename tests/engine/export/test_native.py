@@ -74,8 +74,8 @@ def test_another_process_writes_the_same_bytes(
     checkpoint: Path, exported: Path, tmp_path: Path
 ) -> None:
     code = (
-        "from pathlib import Path; from tasks.engine.export import export_native;"
-        "from tasks.settings import DecodeSettings; import sys;"
+        "from pathlib import Path; from tasks.engine.export.native import export_native;"
+        "from tasks.config.settings import DecodeSettings; import sys;"
         "export_native(Path(sys.argv[1]), DecodeSettings(num_beams=2, max_dec_len=4),"
         "Path(sys.argv[2]))"
     )

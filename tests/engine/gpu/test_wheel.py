@@ -40,7 +40,7 @@ OPENERS = (
 OPEN_AS_PADDLE_DOES = """
 import ctypes, json, sys
 if {ours}:
-    from tasks.engine.runtime import import_paddle
+    from tasks.engine.paddle.runtime import import_paddle
     import_paddle()
 else:
     import zlib
@@ -58,7 +58,7 @@ print(json.dumps([found, loaded]))
 
 VERSIONS = """
 import ctypes, json
-from tasks.engine.runtime import import_paddle
+from tasks.engine.paddle.runtime import import_paddle
 import_paddle()
 found = {}
 def ask(library, function, *before):

@@ -19,7 +19,7 @@ from tests.support.rehearsal import ROOT
 
 LOAD = """
 import ctypes
-from tasks.engine.gpu.cuda_libraries import find_missing, load_cuda_libraries
+from tasks.engine.paddle.cuda_libraries import find_missing, load_cuda_libraries
 print(*(library.name for library in find_missing()), sep=",")
 problems = load_cuda_libraries()
 print(len(problems), *problems)

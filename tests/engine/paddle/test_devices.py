@@ -95,9 +95,9 @@ def two_cards(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 LOOK = """
 import json, os
-from tasks.engine.gpu.one_gpu import see_only
-from tasks.settings import PredictSettings
-from tasks.usage import make_meter
+from tasks.engine.gpu.visible_devices import see_only
+from tasks.config.settings import PredictSettings
+from tasks.predict.workers.usage import make_meter
 
 from tasks.engine.gpu.driver import device_names
 names = device_names(PredictSettings(devices="all"))
