@@ -126,7 +126,7 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
     samples = list(read_places(run.folder / PREDICTIONS_FILE, places))
     with _server_may_be_away():
         create_markdown_artifact(
-            as_markdown(metrics, samples, run.record, run.folder.absolute()),
+            as_markdown(metrics, samples, run.record, Path(run.folder).absolute()),
             key=_key("summary", run),
             description=count_rows(metrics),
         )
@@ -138,7 +138,7 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
         emit_event(
             PARTIAL_EVENT,
             resource={"prefect.resource.id": f"wenti.run.{run.folder.name}"},
-            payload={"folder": str(run.folder.absolute()), "shards": count_shards(metrics)},
+            payload={"folder": str(Path(run.folder).absolute()), "shards": count_shards(metrics)},
         )
 
 

@@ -12,7 +12,7 @@ from tasks.doctor.preflight import check
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.plan.model import get_model
 from tasks.plan.plan import Plan, make_plan, open_store
-from tasks.store.lock import using
+from tasks.store.lock import shared_lock
 
 logger = logging.getLogger("wenti.preparation")
 
@@ -38,7 +38,7 @@ def prepared(settings: Settings) -> Iterator[Plan]:
     """
     check_settings(settings)
     store = open_store(settings)
-    with using(store):
+    with shared_lock(store):
         plan = make_plan(settings, get_model(settings, store))
         _say_engine(plan)
         yield plan

@@ -28,6 +28,7 @@ from tasks.plan.changes import describe_changes
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Selection, plan_jobs
 from tasks.predict.progress import Several, listener
+from tasks.predict.shards import has_shards
 from tasks.predict.task import predict_missing
 from tasks.processes import stop_children
 from tasks.runs.find import find_previous
@@ -174,7 +175,7 @@ def tell_changes(plan: Plan, config_file: str) -> None:
     is_there = {
         "export": plan.export.is_there,
         "dataset": plan.dataset.is_there,
-        "predictions": any(plan.predictions.folder.glob("shard-*.json")),
+        "predictions": has_shards(plan.predictions.folder),
     }
     changes = describe_changes(before["decided_by"], plan.decided_by, is_there)
     if changes:

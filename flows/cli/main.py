@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from datetime import date, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -294,18 +294,18 @@ def verify(
         raise typer.Exit(INCOMPLETE)
 
 
-def _repair(folder: Path) -> None:
+def _repair(folder: PurePath) -> None:
     from flows.cli.console import follow
     from flows.server.connection import connected
     from tasks.operations.verify import restore_results
     from tasks.runs.find import store_of
-    from tasks.store.lock import using
+    from tasks.store.lock import shared_lock
 
     with follow(), connected():
         from flows.question_generation import rerun as rerun_flow
 
         fresh = rerun_flow(str(folder))["folder"]
-    with using(store_of(folder)):
+    with shared_lock(store_of(folder)):
         restore_results(folder, Path(fresh))
     typer.echo(visible(f"made again; the results are in {fresh}"), err=True)
 
@@ -324,9 +324,9 @@ def gc(
     from flows.cli.tables import print_garbage
     from tasks.operations.gc import find_garbage, remove
     from tasks.store.layout import Store
-    from tasks.store.lock import alone_in
+    from tasks.store.lock import exclusive_lock
 
-    with alone_in(Store(store)):
+    with exclusive_lock(Store(store)):
         garbage = find_garbage(Store(store), keep_runs)
         if delete:
             remove(garbage)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import read_shard
 from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
-from tasks.store.files import commit_file, storage_faults
+from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table, iterate_rows, read_batches
 
@@ -28,7 +28,7 @@ ROWS_AT_A_TIME = 8192
 
 
 def write_predictions(
-    plan: Plan, dataset: Manifest, prediction: Prediction, missing: Missing, folder: Path
+    plan: Plan, dataset: Manifest, prediction: Prediction, missing: Missing, folder: PurePath
 ) -> None:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
@@ -67,7 +67,7 @@ def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
 
 
 def join_rejects(
-    of_dataset: Path, shards: Sequence[Manifest], missing: Missing
+    of_dataset: PurePath, shards: Sequence[Manifest], missing: Missing
 ) -> Iterator[pa.RecordBatch]:
     """Give the rows that could not be loaded, broke the engine or are missing, in input order."""
     of_shards = (reject for shard in shards for reject in shard.details["rejects"])
@@ -77,7 +77,7 @@ def join_rejects(
         yield pa.RecordBatch.from_pylist(piece, schema=REJECTS)
 
 
-def check_rows(predictions: Path, rejects: Path, rows_in: int) -> None:
+def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
     """Check that the rows of both files together are those of the input, each of them once."""
     numbers = sorted(row for path in (predictions, rejects) for row in _row_numbers(path))
     if numbers != list(range(rows_in)):
@@ -87,7 +87,7 @@ def check_rows(predictions: Path, rejects: Path, rows_in: int) -> None:
         )
 
 
-def read_questions(predictions: Path) -> Iterator[str]:
+def read_questions(predictions: PurePath) -> Iterator[str]:
     """Give the questions of predictions.parquet, one by one."""
     return (row["question"] for row in iterate_rows(predictions))
 
@@ -108,7 +108,7 @@ def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
 
 
 def commit_text(
-    path: Path, lines: Callable[[], Iterator[str]], setting: str = "store.path"
+    path: PurePath, lines: Callable[[], Iterator[str]], setting: str = "store.path"
 ) -> None:
     """Commit a text file, one line for each item of `lines()`."""
 
@@ -120,7 +120,7 @@ def commit_text(
 
 
 def commit_marked(
-    path: Path,
+    path: PurePath,
     lines: Callable[[], Iterator[str]],
     missing: Missing,
     setting: str = "store.path",
@@ -136,11 +136,10 @@ def commit_marked(
         commit_text(mark, lambda: iter([text]), setting)
     commit_text(path, lines, setting)
     if not missing:
-        with storage_faults(mark, setting):
-            mark.unlink(missing_ok=True)
+        storage_of(mark).delete(mark, setting)
 
 
-def write_output(predictions: Path, output_path: Path, missing: Missing) -> None:
+def write_output(predictions: PurePath, output_path: PurePath, missing: Missing) -> None:
     """Write the questions to `aggregate.output_path`, and references beside them if there are any.
 
     The two files of the example's inference.py: `output_path` and `output_path`.reference.txt.
@@ -166,6 +165,6 @@ def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 6)
 
 
-def _row_numbers(path: Path) -> Iterator[int]:
+def _row_numbers(path: PurePath) -> Iterator[int]:
     for batch in read_batches(path, ["row"]):
         yield from batch["row"].to_pylist()

@@ -93,7 +93,7 @@ def _memory_of_the_host() -> tuple[int, int]:
 
 def judge_space(settings: Settings) -> Finding:
     """Say whether what a run writes fits onto the disk of the store."""
-    root = open_store(settings).root.absolute()
+    root = Path(open_store(settings).root).absolute()
     place = next(one for one in (root, *root.parents) if one.is_dir())
     need, free = estimate_space(settings), shutil.disk_usage(place).free
     is_known = existing_model(settings) is not None and settings.dataset.predict_file is not None

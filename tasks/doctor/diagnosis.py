@@ -181,4 +181,4 @@ def _judge_store(settings: Settings) -> Finding:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (StorageError, OSError) as error:
         return Finding("store.path", "fault", str(error), "choose a folder that you can write")
-    return Finding("store.path", "ok", f"{root.absolute()} can be written")
+    return Finding("store.path", "ok", f"{Path(root).absolute()} can be written")

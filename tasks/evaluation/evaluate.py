@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow.compute as pc
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from tasks.evaluation.scores import score_file
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
-from tasks.store.files import file_sha256
+from tasks.store.files import describe_file
 from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
 from tasks.store.tables import read_batches
 
@@ -24,7 +24,7 @@ NO_REFERENCES: dict[str, Any] = {
 }
 
 
-def evaluate(plan: Plan, predictions: Path) -> dict[str, Any]:
+def evaluate(plan: Plan, predictions: PurePath) -> dict[str, Any]:
     """Give the scores of `predictions`, a Parquet file; all null when there are no references.
 
     They are a checkpoint beside the shards, because computing them means importing PaddleNLP.
@@ -35,7 +35,7 @@ def evaluate(plan: Plan, predictions: Path) -> dict[str, Any]:
         "stage": "evaluate",
         "format": EVALUATION_FORMAT,
         # Not the stage's fingerprint: a shard made again can reject other rows than before.
-        "predictions": file_sha256(predictions),
+        "predictions": describe_file(predictions).sha256,
         **{name: version(name) for name in ("paddlenlp", "sacrebleu")},
     }
     digest = fingerprint(decided_by)
@@ -50,7 +50,7 @@ def evaluate(plan: Plan, predictions: Path) -> dict[str, Any]:
     return {name: manifest.details[name] for name in NO_REFERENCES}
 
 
-def count_references(predictions: Path) -> int:
+def count_references(predictions: PurePath) -> int:
     """Count the rows that have a reference."""
     batches = read_batches(predictions, ["reference"])
     return sum(pc.count(batch["reference"]).as_py() for batch in batches)

@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import PurePath
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -33,7 +33,7 @@ _COLUMNS = 22
 _SMOOTHING = "exp"
 
 
-def score_file(predictions: Path) -> Scores:
+def score_file(predictions: PurePath) -> Scores:
     """Score the `question` column of a Parquet file against its `reference` column.
 
     Rows without a reference do not count. See `score_pairs` for what comes back.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tasks.engine.export.equivalence import REMEDY, let_through
@@ -20,7 +20,7 @@ from tasks.load.dataset import make_request, read_sample
 from tasks.plan.fingerprints import effective_decode, shape_range
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
-from tasks.store.files import adopt_file, commit_file, staging_folder
+from tasks.store.files import adopt_file, commit_file, staging_folder, storage_of
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 
 logger = logging.getLogger("wenti.export")
@@ -87,8 +87,8 @@ def _export(plan: Plan, folder: Path) -> None:
     call_in_child(export_faster_transformer, *asked, operators=operators)
 
 
-def _copy(folder: Path, manifest: Manifest, target: Path) -> None:
+def _copy(folder: PurePath, manifest: Manifest, target: Path) -> None:
     """Commit a second copy of an export, for other programs that load it."""
     for name in (*(entry.name for entry in manifest.files), MANIFEST):
-        copy = partial(shutil.copyfile, folder / name)
+        copy = partial(shutil.copyfile, storage_of(folder).fetch(folder / name))
         commit_file(target / name, copy, setting="export.inference_model_dir")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 from tasks.engine.batch import Row
@@ -23,7 +23,7 @@ from tasks.passages.records import Passage, Reject, parse_record
 from tasks.plan.plan import Plan
 from tasks.store.files import staging_folder
 from tasks.store.layout import Store
-from tasks.store.lock import using
+from tasks.store.lock import shared_lock
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 
 
@@ -46,7 +46,7 @@ def make_request(plan: Plan) -> LoadRequest:
 class LoadRequest:
     """All that a child process needs to know to make a dataset checkpoint."""
 
-    folder: Path  # of the dataset checkpoint
+    folder: PurePath  # of the dataset checkpoint
     fingerprint: str
     decided_by: Mapping[str, object]
     model_folder: Path
@@ -100,7 +100,7 @@ def load_into(store: Store, request: LoadRequest) -> Manifest:
 
     A child process can outlive its run that was killed; no gc may take away what it commits.
     """
-    with using(store):
+    with shared_lock(store):
         return load_passages(request)
 
 

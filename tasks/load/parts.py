@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -17,8 +17,9 @@ import pyarrow as pa
 from tasks.errors import StoreCorruptionError
 from tasks.load.encoding import Encoded
 from tasks.passages.records import Passage, Reject
-from tasks.store.files import FileEntry, adopt_file
+from tasks.store.files import adopt_file
 from tasks.store.manifest import Manifest
+from tasks.store.storage import FileEntry
 from tasks.store.tables import DATASET, REJECTS, commit_table, read_batches
 
 ROWS_PER_PART = 8192
@@ -62,7 +63,7 @@ class PartWriter:
         if len(self._rejects) >= ROWS_PER_PART:
             self._flush_rejects()
 
-    def publish(self, folder: Path) -> tuple[FileEntry, ...]:
+    def publish(self, folder: PurePath) -> tuple[FileEntry, ...]:
         """Give the files their names in `folder`: the parts in order, then the rejects."""
         self._flush_rows()
         self._flush_rejects()
@@ -109,7 +110,7 @@ class PartWriter:
             self._rejects = []
 
 
-def read_rows(folder: Path, dataset: Manifest, start: int, stop: int) -> pa.Table:
+def read_rows(folder: PurePath, dataset: Manifest, start: int, stop: int) -> pa.Table:
     """Give the accepted rows from number `start` up to `stop`, counted from 0 without rejects.
 
     The columns are those of `tasks.store.tables.DATASET`; only parts that hold the rows are read.
@@ -132,7 +133,7 @@ def read_rows(folder: Path, dataset: Manifest, start: int, stop: int) -> pa.Tabl
     return pa.concat_tables(tables)
 
 
-def _read_part(path: Path, rows: int) -> pa.Table:
+def _read_part(path: PurePath, rows: int) -> pa.Table:
     table = pa.Table.from_batches(read_batches(path), schema=DATASET)
     if table.num_rows != rows:
         raise StoreCorruptionError(f"{path} has {table.num_rows} rows, its manifest says {rows}")

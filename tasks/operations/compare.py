@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from operator import attrgetter
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -106,7 +106,7 @@ class Comparison:
         return {**asdict(self), "metrics": metrics, "bootstrap": settings}
 
 
-def compare_runs(a: Path, b: Path, most: int) -> Comparison:
+def compare_runs(a: PurePath, b: PurePath, most: int) -> Comparison:
     """Compare the results of two runs, in the folders `a` and `b`, and show `most` changes.
 
     Scores are those of the rows that both runs have, with the same reference; a child process
@@ -135,7 +135,7 @@ def compare_runs(a: Path, b: Path, most: int) -> Comparison:
     )
 
 
-def read_rows(folder: Path) -> list[Row]:
+def read_rows(folder: PurePath) -> list[Row]:
     """Give the predictions and the rejects of a run, in input order."""
     rows = [
         Row(
@@ -208,12 +208,12 @@ def count_reasons(pairs: Iterable[Pair]) -> dict[str, dict[str, int]]:
     return reasons
 
 
-def _introduce(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+def _introduce(folder: PurePath, record: Mapping[str, Any]) -> dict[str, Any]:
     fingerprints = {name: record.get(name) for name in _STAGES}
     return {"run_id": folder.name, "folder": str(folder), **fingerprints}
 
 
-def _with_texts(changes: Sequence[Change], folder: Path) -> list[dict[str, Any]]:
+def _with_texts(changes: Sequence[Change], folder: PurePath) -> list[dict[str, Any]]:
     """Give what there is to show of changes; passage and answer are read from run B."""
     numbers = pa.array([change.b.row for change in changes], pa.int64())
     texts = {

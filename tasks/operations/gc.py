@@ -1,45 +1,41 @@
 """Garbage: what the store holds and no run refers to; finding it and removing it.
 
 Only what bears a name that Wenti gives is ever garbage, and nothing behind a symbolic link is.
-Have the store alone (`tasks.store.lock.alone_in`) from the search until all is removed: what a run
-is making looks like what a killed one has left.
+Hold the store's exclusive lock (`tasks.store.lock`) from the search until all is removed: what a
+run is making looks like what a killed one has left.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pydantic import BaseModel
 
 from tasks.errors import StoreCorruptionError
 from tasks.runs.results import RUN_FILE
-from tasks.store.files import storage_faults
+from tasks.store.files import storage_of
 from tasks.store.layout import Store
-from tasks.store.lock import is_held
+from tasks.store.local import REMOVED, STAGING
 from tasks.store.manifest import MANIFEST, Manifest
 
 _CHECKPOINTS = ("exports", "datasets", "models", "predictions")
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
-_REMOVED = ".removed-"
-_LEFTOVER = re.compile(rf"(\.staging-|\.latest-|{re.escape(_REMOVED)}).+|\..+\.tmp")
+_LEFTOVER = re.compile(rf"({re.escape(STAGING)}|\.latest-|{re.escape(REMOVED)}).+|\..+\.tmp")
 _LEFT = "left by a process that was stopped"
 
-_Finding = tuple[Path, str]  # what, and why
+_Finding = tuple[PurePath, str]  # what, and why
 
 
 @dataclass(frozen=True)
 class Garbage:
     """Something to remove: a folder, a file or a link; why; and its size in bytes."""
 
-    path: Path
+    path: PurePath
     why: str
     size: int
 
@@ -73,7 +69,7 @@ def find_garbage(store: Store, keep_runs: int | None = None) -> list[Garbage]:
         *(_find_in_checkpoints(store.root / kind, needed) for kind in _CHECKPOINTS),
         _find_free_claims(store.claims_folder),
     )
-    return [Garbage(path, why, _size(path)) for path, why in found]
+    return [Garbage(path, why, storage_of(path).size(path)) for path, why in found]
 
 
 def remove(garbage: Iterable[Garbage]) -> None:
@@ -84,28 +80,28 @@ def remove(garbage: Iterable[Garbage]) -> None:
     """
     # Killed at any point, this must leave each thing either whole or plainly garbage:
     # - Runs go before checkpoints, so that no run is left whose checkpoints are gone.
-    # - A folder is renamed before its files go, so there is no order of files to get right: in
-    #   one step a run ceases to have results and to refer to anything, and a checkpoint to be
-    #   there. The next gc knows the new name and needs to read nothing of it.
+    # - A folder stops existing in one step: a run ceases to have results and to refer to anything,
+    #   and a checkpoint to be there. The next gc knows what is left by its name.
     for one in sorted(garbage, key=lambda one: one.path.parent.name != "runs"):
-        with storage_faults(one.path, "store.path"):
-            _remove(one.path)
+        storage_of(one.path).delete(one.path)
 
 
-def _find_unwanted_runs(runs: Path, recorded: Set[Path], keep_runs: int | None) -> dict[Path, str]:
+def _find_unwanted_runs(
+    runs: PurePath, recorded: Set[PurePath], keep_runs: int | None
+) -> dict[PurePath, str]:
     entries = _entries(runs)
     folders = {entry for entry in entries if _RUN_ID.fullmatch(entry.name) and _is_folder(entry)}
-    links = [entry for entry in entries if entry.is_symlink() and not _is_leftover(entry)]
-    linked = {os.path.realpath(link) for link in links}
+    links = [entry for entry in entries if _is_link(entry) and not _is_leftover(entry)]
+    linked = {storage_of(link).resolve(link) for link in links}
     newest = set(sorted(folders & recorded, reverse=True)[:keep_runs])
     return {
         folder: f"not among the newest {keep_runs}" if folder in recorded else "has no run.json"
         for folder in sorted(folders - newest)
-        if os.path.realpath(folder) not in linked
+        if storage_of(folder).resolve(folder) not in linked
     }
 
 
-def _find_needed(store: Store, runs: Iterable[Path]) -> set[str]:
+def _find_needed(store: Store, runs: Iterable[PurePath]) -> set[str]:
     """Give the names of the folders that these runs refer to."""
     needed: set[str] = set()
     for run in runs:
@@ -119,9 +115,9 @@ def _find_needed(store: Store, runs: Iterable[Path]) -> set[str]:
     return needed
 
 
-def _read_references(path: Path) -> _References:
+def _read_references(path: PurePath) -> _References:
     try:
-        return _References.model_validate_json(path.read_bytes())
+        return _References.model_validate_json(storage_of(path).read(path))
     except (OSError, ValueError) as error:
         raise StoreCorruptionError(
             f"{path} cannot be read, so that nobody knows which checkpoints its run needs, and"
@@ -129,7 +125,7 @@ def _read_references(path: Path) -> _References:
         ) from error
 
 
-def _find_in_runs(runs: Path, unwanted: Collection[Path]) -> Iterator[_Finding]:
+def _find_in_runs(runs: PurePath, unwanted: Collection[PurePath]) -> Iterator[_Finding]:
     for entry in _entries(runs):
         if _is_leftover(entry):
             yield entry, _LEFT
@@ -137,7 +133,7 @@ def _find_in_runs(runs: Path, unwanted: Collection[Path]) -> Iterator[_Finding]:
             yield from ((path, _LEFT) for path in _entries(entry) if _is_leftover(path))
 
 
-def _find_in_checkpoints(kind: Path, needed: Collection[str]) -> Iterator[_Finding]:
+def _find_in_checkpoints(kind: PurePath, needed: Collection[str]) -> Iterator[_Finding]:
     for entry in _entries(kind):
         if _is_leftover(entry):
             yield entry, _LEFT
@@ -147,7 +143,7 @@ def _find_in_checkpoints(kind: Path, needed: Collection[str]) -> Iterator[_Findi
             yield entry, "no run refers to it"
 
 
-def _find_strays(folder: Path) -> Iterator[_Finding]:
+def _find_strays(folder: PurePath) -> Iterator[_Finding]:
     """Look into a checkpoint that is needed for what does not belong to it."""
     entries = _entries(folder)
     named = _find_named(entries)
@@ -158,65 +154,55 @@ def _find_strays(folder: Path) -> Iterator[_Finding]:
             yield entry, "no manifest names it"
 
 
-def _find_named(entries: Iterable[Path]) -> set[str] | None:
+def _find_named(entries: Iterable[PurePath]) -> set[str] | None:
     """Give the manifests and the files they name; None if one is damaged: it may name anything."""
     named: set[str] = set()
     for path in filter(_is_manifest, entries):
         try:
-            manifest = Manifest.from_bytes(path.read_bytes())
+            manifest = Manifest.from_bytes(storage_of(path).read(path))
         except (OSError, ValueError):
             return None
         named |= {path.name, *(entry.name for entry in manifest.files)}
     return named
 
 
-def _find_free_claims(claims: Path) -> Iterator[_Finding]:
+def _find_free_claims(claims: PurePath) -> Iterator[_Finding]:
     for entry in _entries(claims):
-        if entry.is_file() and not entry.is_symlink() and not is_held(entry):
+        storage = storage_of(entry)
+        is_claim = storage.is_file(entry) and not _is_link(entry)
+        if is_claim and not storage.locks.is_locked(entry):
             yield entry, "a claim that nobody holds"
 
 
-def _remove(path: Path) -> None:
-    if not _is_folder(path):
-        path.unlink()
-        return
-    if not _is_leftover(path):
-        path = path.rename(path.with_name(f"{_REMOVED}{path.name}-{secrets.token_hex(4)}"))
-    shutil.rmtree(path)
-
-
-def _is_recorded(entry: Path) -> bool:
+def _is_recorded(entry: PurePath) -> bool:
     """Tell a run that has its run.json; it may be behind a link."""
     names = {path.name for path in _list(entry)}
     return RUN_FILE in names and not _is_leftover(entry)
 
 
-def _is_manifest(path: Path) -> bool:
+def _is_manifest(path: PurePath) -> bool:
     """Tell a manifest by its name; beside shards, each has one and their evaluation is one."""
     is_beside_shards = path.parent.parent.name == "predictions"
     return path.name == MANIFEST or (is_beside_shards and path.suffix == ".json")
 
 
-def _is_leftover(path: Path) -> bool:
+def _is_leftover(path: PurePath) -> bool:
     return _LEFTOVER.fullmatch(path.name) is not None
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
+def _is_folder(path: PurePath) -> bool:
+    return storage_of(path).is_folder(path)
 
 
-def _entries(folder: Path) -> list[Path]:
+def _is_link(path: PurePath) -> bool:
+    return storage_of(path).is_link(path)
+
+
+def _entries(folder: PurePath) -> list[PurePath]:
     """List a folder of the store; nothing if it is not there or is a link to another place."""
     return _list(folder) if _is_folder(folder) else []
 
 
-def _list(folder: Path) -> list[Path]:
+def _list(folder: PurePath) -> list[PurePath]:
     """List a folder in order of names; nothing if there is none. An unreadable one is an error."""
-    with storage_faults(folder, "store.path"):
-        return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _size(path: Path) -> int:
-    if _is_folder(path):
-        return sum(map(_size, _entries(path)))
-    return path.lstat().st_size
+    return storage_of(folder).list_folder(folder)

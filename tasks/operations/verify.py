@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import PurePath
 
 from tasks.errors import StoreCorruptionError
 from tasks.load.parts import read_rows
@@ -16,9 +16,10 @@ from tasks.predict.shards import Shard, find_shard, plan_shards, read_shard
 from tasks.report.write import ensure_report
 from tasks.runs.find import read_record, store_of
 from tasks.runs.results import SUCCESS_FILE
-from tasks.store.files import FileEntry, commit_file
+from tasks.store.files import commit_file, storage_of
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Found, Manifest, find_checkpoint, verify_files
+from tasks.store.storage import FileEntry
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Checked:
     problem: str | None = None
 
 
-def verify_run(folder: Path) -> list[Checked]:
+def verify_run(folder: PurePath) -> list[Checked]:
     """Read every checkpoint and every result of a run back, in the order they were made.
 
     Sizes, sha256 and fingerprints of all files are compared with what was committed, and the rows
@@ -50,7 +51,7 @@ def verify_run(folder: Path) -> list[Checked]:
     ]
 
 
-def _describe(part: str, manifest: Path, found: Found) -> Checked:
+def _describe(part: str, manifest: PurePath, found: Found) -> Checked:
     state = "ok" if found.manifest is not None else found.state
     return Checked(part, str(manifest), state, found.damage)
 
@@ -71,7 +72,7 @@ def _check_shards(
 
 
 def _check_rows(
-    folder: Path, manifest: Manifest, store: Store, dataset: Manifest, shard: Shard
+    folder: PurePath, manifest: Manifest, store: Store, dataset: Manifest, shard: Shard
 ) -> Found:
     """Read the rows themselves: page checksums, their number, and their ids."""
     try:
@@ -82,7 +83,7 @@ def _check_rows(
     return Found(manifest)
 
 
-def restore_results(folder: Path, fresh: Path) -> None:
+def restore_results(folder: PurePath, fresh: PurePath) -> None:
     """Put the damaged results of a run right from those of its rerun, where these are the same.
 
     What holds times, run.json and metrics.json, is no other run's to give and stays as it is; the
@@ -95,12 +96,15 @@ def restore_results(folder: Path, fresh: Path) -> None:
     entries = {entry.name: entry for entry in _marked_files(fresh)}
     for entry in marked:
         if not _is_whole(folder, entry) and entries.get(entry.name) == entry:
-            commit_file(folder / entry.name, partial(shutil.copyfile, fresh / entry.name))
+            commit_file(
+                folder / entry.name,
+                partial(shutil.copyfile, storage_of(fresh).fetch(fresh / entry.name)),
+            )
     with suppress(StoreCorruptionError):  # of what is still damaged no report can be made
         ensure_report(folder)
 
 
-def _is_whole(folder: Path, entry: FileEntry) -> bool:
+def _is_whole(folder: PurePath, entry: FileEntry) -> bool:
     try:
         verify_files(folder, [entry])
     except StoreCorruptionError:
@@ -108,16 +112,16 @@ def _is_whole(folder: Path, entry: FileEntry) -> bool:
     return True
 
 
-def _marked_files(folder: Path) -> list[FileEntry]:
+def _marked_files(folder: PurePath) -> list[FileEntry]:
     path = folder / SUCCESS_FILE
     try:
-        marked = json.loads(path.read_bytes())
+        marked = json.loads(storage_of(path).read(path))
         return [FileEntry.model_validate(entry) for entry in marked["files"]]
     except (ValueError, LookupError, TypeError) as error:
         raise StoreCorruptionError(f"{path} does not list a run's files: {error}") from error
 
 
-def _check_results(folder: Path) -> Checked:
+def _check_results(folder: PurePath) -> Checked:
     path = folder / SUCCESS_FILE
     try:
         verify_files(folder, _marked_files(folder))

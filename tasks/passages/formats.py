@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.errors import Fault, InputError
 from tasks.passages.records import NAMES, excerpt
-from tasks.store.files import file_sha256
+from tasks.store.local import file_sha256
 
 KINDS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 _GZIP_START = b"\x1f\x8b"

@@ -19,7 +19,7 @@ from tasks.engine.program.half_precision import HALF_VERSION
 from tasks.engine.selection import ENGINE_VERSIONS, choose_engine
 from tasks.passages.formats import identify
 from tasks.plan.model import hash_model, hash_tokenizer
-from tasks.store.files import file_sha256
+from tasks.store.local import file_sha256
 
 # Raised when the same settings begin to give other files.
 EXPORT_FORMAT = 1

@@ -12,8 +12,9 @@ from tasks.engine.models.checkpoint import checkpoint_faults
 from tasks.engine.models.download import download_model
 from tasks.errors import Fault
 from tasks.processes import call_in_child
-from tasks.store.files import adopt_file, file_sha256, staging_folder
+from tasks.store.files import adopt_file, staging_folder, storage_of
 from tasks.store.layout import Store
+from tasks.store.local import file_sha256
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint, fingerprint
 
 
@@ -22,7 +23,8 @@ def locate_model(settings: Settings, store: Store) -> Path:
     name = settings.model.model_name_or_path
     if is_folder_path(name):
         return Path(name).expanduser()
-    return store.model_folder(fingerprint(_decide(name)))
+    folder = store.model_folder(fingerprint(_decide(name)))
+    return storage_of(folder).fetch(folder)
 
 
 def find_model(settings: Settings, store: Store) -> Path | None:
@@ -56,7 +58,7 @@ def _download(model: ModelSettings, store: Store) -> Path:
             folder / MANIFEST,
             Manifest(kind="model", fingerprint=digest, decided_by=decided_by, files=tuple(files)),
         )
-    return folder
+    return storage_of(folder).fetch(folder)
 
 
 def _decide(name: str) -> dict[str, str]:

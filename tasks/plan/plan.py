@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tasks.config.settings import Settings
 from tasks.plan.fingerprints import decide_dataset, decide_export, decide_predictions
+from tasks.store.files import storage_of
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Found, find_checkpoint, fingerprint
 
@@ -21,19 +22,19 @@ from tasks.store.manifest import MANIFEST, Found, find_checkpoint, fingerprint
 class Planned:
     """One checkpoint to be: where it goes, its fingerprint, and what that is made of."""
 
-    folder: Path
+    folder: PurePath
     fingerprint: str
     decided_by: dict[str, Any]
 
     @property
-    def manifest_path(self) -> Path:
+    def manifest_path(self) -> PurePath:
         """Where its manifest is, for checkpoints that are a whole folder."""
         return self.folder / MANIFEST
 
     @property
     def is_there(self) -> bool:
         """Whether the store has it, if it is not damaged."""
-        return self.manifest_path.is_file()
+        return storage_of(self.manifest_path).is_file(self.manifest_path)
 
     def find(self) -> Found:
         """Look it up in the store and verify it."""
@@ -78,6 +79,6 @@ def make_plan(settings: Settings, model_folder: Path) -> Plan:
     return Plan(settings, store, model_folder, export, dataset, predictions)
 
 
-def _planned(decided_by: dict[str, Any], folder_of: Callable[[str], Path]) -> Planned:
+def _planned(decided_by: dict[str, Any], folder_of: Callable[[str], PurePath]) -> Planned:
     digest = fingerprint(decided_by)
     return Planned(folder_of(digest), digest, decided_by)

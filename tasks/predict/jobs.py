@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow as pa
@@ -22,9 +22,9 @@ class ShardJob:
     """A shard to be: which rows, in what batches, and where the result goes."""
 
     shard: Shard
-    dataset_folder: Path
+    dataset_folder: PurePath
     dataset: Manifest
-    folder: Path
+    folder: PurePath
     fingerprint: str
     decided_by: dict[str, Any]
     batch_size: int
@@ -36,7 +36,7 @@ class ShardJob:
         return f"{self.fingerprint}-{self.shard.name}"
 
     @property
-    def manifest_path(self) -> Path:
+    def manifest_path(self) -> PurePath:
         """Where the shard's manifest goes."""
         return self.folder / self.shard.manifest_name
 

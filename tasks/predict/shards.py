@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import StoreCorruptionError
+from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest, find_checkpoint
 from tasks.store.tables import SHARD, read_batches
 
 
-def find_shard(folder: Path, shard: Shard, fingerprint: str) -> Found:
+def has_shards(folder: PurePath) -> bool:
+    """Return whether a folder of shards has any manifest of a shard."""
+    names = [place.name for place in storage_of(folder).list_folder(folder)]
+    return any(name.startswith("shard-") and name.endswith(".json") for name in names)
+
+
+def find_shard(folder: PurePath, shard: Shard, fingerprint: str) -> Found:
     """Look a shard up as `find_checkpoint` does; one that is another shard's is damaged."""
     found = find_checkpoint(folder / shard.manifest_name, fingerprint)
     # All shards have one fingerprint: what tells them apart are the names of their files.
@@ -22,7 +29,7 @@ def find_shard(folder: Path, shard: Shard, fingerprint: str) -> Found:
     return found
 
 
-def read_shard(folder: Path, manifest: Manifest, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+def read_shard(folder: PurePath, manifest: Manifest, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Give a shard's table, and those of `rows` that it answers, in the same order.
 
     `rows` are the dataset's rows of the shard; the manifest names those that it rejects.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -71,7 +71,7 @@ class Facts:
         return sum(one.attempts - (one.state == "made") for one in self.shards.values())
 
 
-def gather(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Facts:
+def gather(folder: PurePath, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Facts:
     """Read a run's results back.
 
     How the run ended is not asked for: its report is one of the results that it ends with.
@@ -90,7 +90,7 @@ def gather(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) 
     )
 
 
-def _read_rejects(path: Path) -> list[Rejects]:
+def _read_rejects(path: PurePath) -> list[Rejects]:
     counts: dict[str, int] = {}
     examples: dict[str, list[dict[str, Any]]] = {}
     for batch in read_batches(path):
@@ -103,7 +103,7 @@ def _read_rejects(path: Path) -> list[Rejects]:
     return [Rejects(reason, counts[reason], examples[reason]) for reason in ordered]
 
 
-def _read_mark(predictions: Path) -> dict[str, Any]:
+def _read_mark(predictions: PurePath) -> dict[str, Any]:
     metadata = pq.read_schema(predictions).metadata or {}
     mark = metadata.get(METADATA_KEY.encode())
     return {} if mark is None else dict(json.loads(mark))

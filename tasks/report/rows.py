@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ class Rows:
     rankings: Mapping[str, list[Row]]
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: PurePath) -> Rows:
     """Read the rows of a predictions.parquet.
 
     Raises:
@@ -136,7 +136,7 @@ def cut_passage(context: str, answer: str, longest: int = LONGEST_TEXT) -> Passa
     )
 
 
-def _read_figures(path: Path) -> Figures:
+def _read_figures(path: PurePath) -> Figures:
     pieces: list[dict[str, Values]] = []
     identical = 0
     for batch in read_batches(path, ["context", "reference", "question", "score"]):
@@ -166,7 +166,7 @@ def _as_array(column: pa.Array) -> Values:
     return array
 
 
-def _score(path: Path, has_reference: NDArray[np.bool_]) -> tuple[Values, str | None]:
+def _score(path: PurePath, has_reference: NDArray[np.bool_]) -> tuple[Values, str | None]:
     """Give the BLEU of the samples and of evenly spaced other rows."""
     bleus = np.full(has_reference.size, np.nan)
     if not has_reference.any():

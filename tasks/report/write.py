@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from tasks.errors import StoreCorruptionError
@@ -13,12 +13,15 @@ from tasks.report.page import render
 from tasks.runs.find import read_record, store_of
 from tasks.runs.results import METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from tasks.runs.run import commit_json
-from tasks.store.files import FileEntry, commit_bytes, describe_file
-from tasks.store.lock import using
+from tasks.store.files import commit_bytes, describe_file, storage_of
+from tasks.store.lock import shared_lock
 from tasks.store.manifest import verify_files
+from tasks.store.storage import FileEntry
 
 
-def write_report(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> FileEntry:
+def write_report(
+    folder: PurePath, record: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> FileEntry:
     """Write the report of a run from its results, its record and its metrics.
 
     Raises:
@@ -29,7 +32,7 @@ def write_report(folder: Path, record: Mapping[str, Any], metrics: Mapping[str, 
     return commit_bytes(folder / REPORT_FILE, page.encode())
 
 
-def ensure_report(folder: Path) -> Path:
+def ensure_report(folder: PurePath) -> PurePath:
     """Give the report of a run that has results; it is made again if it is missing or damaged.
 
     A newer Wenti may make another page than the run did, so `_SUCCESS` is written anew too.
@@ -41,27 +44,27 @@ def ensure_report(folder: Path) -> Path:
     path, mark = folder / REPORT_FILE, _read_mark(folder)
     entries = {entry["name"]: FileEntry.model_validate(entry) for entry in mark["files"]}
     entry = entries.pop(REPORT_FILE, None)
-    if path.is_file() and describe_file(path) == entry:
+    if storage_of(path).is_file(path) and describe_file(path) == entry:
         return path
-    with using(store_of(folder)):
+    with shared_lock(store_of(folder)):
         _check(folder, entries.values())
-        metrics = json.loads((folder / METRICS_FILE).read_bytes())
+        metrics = json.loads(storage_of(folder).read(folder / METRICS_FILE))
         entries[REPORT_FILE] = write_report(folder, read_record(folder), metrics)
         files = [entries[name].model_dump() for name in sorted(entries)]
         commit_json(folder / SUCCESS_FILE, {**mark, "files": files})
     return path
 
 
-def _read_mark(folder: Path) -> dict[str, Any]:
+def _read_mark(folder: PurePath) -> dict[str, Any]:
     path = folder / SUCCESS_FILE
     try:
-        return dict(json.loads(path.read_bytes()))
+        return dict(json.loads(storage_of(path).read(path)))
     except (OSError, ValueError, TypeError) as error:
         remedy = f"`wenti rerun {folder}` gives the results once more"
         raise StoreCorruptionError(f"{path} is damaged ({error}); {remedy}") from error
 
 
-def _check(folder: Path, results: Iterable[FileEntry]) -> None:
+def _check(folder: PurePath, results: Iterable[FileEntry]) -> None:
     try:
         verify_files(folder, list(results))
     except StoreCorruptionError as error:

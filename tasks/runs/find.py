@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from tasks.config.loading import load_settings
 from tasks.config.settings import Settings
 from tasks.errors import InputError, StoreCorruptionError
 from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.store.files import storage_of
 from tasks.store.layout import Store
 
 
@@ -30,14 +31,24 @@ def _is_of(record: Mapping[str, Any], config_file: str) -> bool:
     return record.get("config_file") == config_file and isinstance(record.get("decided_by"), dict)
 
 
+def list_runs(store: Store) -> list[PurePath]:
+    """Return the folders of the runs that have a run.json, oldest first."""
+    storage, runs = storage_of(store.root), store.root / "runs"
+    return [
+        folder
+        for folder in storage.list_folder(runs)
+        if folder.name.startswith("2") and storage.is_file(folder / RUN_FILE)
+    ]
+
+
 def read_records(store: Store) -> Iterator[dict[str, Any]]:
     """Give the run.json of every run of a store, oldest first; an unreadable one is left out."""
-    for path in sorted(store.root.glob(f"runs/2*/{RUN_FILE}")):
+    for folder in list_runs(store):
         with suppress(StoreCorruptionError):
-            yield read_record(path.parent)
+            yield read_record(folder)
 
 
-def read_record(folder: Path) -> dict[str, Any]:
+def read_record(folder: PurePath) -> dict[str, Any]:
     """Give a run's run.json.
 
     Raises:
@@ -45,43 +56,43 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     path = folder / RUN_FILE
     try:
-        return dict(json.loads(path.read_bytes()))
+        return dict(json.loads(storage_of(path).read(path)))
     except (OSError, ValueError, TypeError, RecursionError) as error:
         remedy = "start a new run with `wenti run` of its config"
         raise StoreCorruptionError(f"{path} is damaged ({error}); {remedy}") from error
 
 
-def store_of(folder: Path) -> Store:
+def store_of(folder: PurePath) -> Store:
     """Give the store that a run's folder is in."""
     return Store(folder.parent.parent)
 
 
-def settings_of_run(folder: Path, overrides: Sequence[str] = ()) -> Settings:
+def settings_of_run(folder: PurePath, overrides: Sequence[str] = ()) -> Settings:
     """Give the settings that a run has kept, with the store where it is now, if it was moved.
 
     Raises:
         ConfigError: the config that the run has kept cannot be used any more.
     """
-    settings = load_settings(folder / CONFIG_FILE, overrides)
+    settings = load_settings(storage_of(folder).fetch(folder / CONFIG_FILE), overrides)
     root = str(store_of(folder).root)
     return settings.model_copy(update={"store": settings.store.model_copy(update={"path": root})})
 
 
-def find_results(name: str, store: Store) -> Path:
+def find_results(name: str, store: Store) -> PurePath:
     """Give the folder of a run that has its results; `name` as in `find_run`.
 
     Raises:
         InputError: there is no such run, or it did not succeed.
     """
     folder = find_run(name, store)
-    if not (folder / SUCCESS_FILE).is_file():
+    if not storage_of(folder).is_file(folder / SUCCESS_FILE):
         record = read_record(folder)
         why = f": {record['error']}" if "error" in record else ""
         raise InputError(f"run {folder.name} has no results, it is {record['state']}{why}")
     return folder
 
 
-def find_run(name: str, store: Store) -> Path:
+def find_run(name: str, store: Store) -> PurePath:
     """Give the folder of a run: a folder itself, a run id, also Prefect's, or `latest`.
 
     Prefect keeps the id of a run that it retries, and each try is a run here; the newest is given.
@@ -90,14 +101,15 @@ def find_run(name: str, store: Store) -> Path:
         InputError: there is no such run.
     """
     for folder in (store.run_folder(name), Path(name), *_tries_of(name, store)):
-        if (folder / RUN_FILE).is_file():
-            return folder.resolve()
-    known = sorted(path.parent.name for path in store.root.glob(f"runs/2*/{RUN_FILE}"))
+        storage = storage_of(folder)
+        if storage.is_file(folder / RUN_FILE):
+            return storage.resolve(folder)
+    known = [folder.name for folder in list_runs(store)]
     hint = f"newest: {known[-1]}" if known else f"{store.root} holds no runs; --store names another"
     raise InputError(f"there is no run {name!r} in {store.root}; {hint}")
 
 
-def _tries_of(flow_run_id: str, store: Store) -> Iterator[Path]:
+def _tries_of(flow_run_id: str, store: Store) -> Iterator[PurePath]:
     """Give the folders of the runs that have this id in Prefect, the newest first."""
     with suppress(ValueError):
         wanted = str(UUID(flow_run_id))

@@ -12,10 +12,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from tasks.errors import describe_error
+from tasks.store.files import storage_of
 
 logger = logging.getLogger("wenti.journal")
 
@@ -29,7 +30,7 @@ class Journal:
     A run begins when its journal does: it is the run's clock, too.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: PurePath) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -59,8 +60,8 @@ class Journal:
         at = {"at": self.since_start(time.monotonic())}
         lines = "".join(json.dumps({**one, **at}, ensure_ascii=False) + "\n" for one in events)
         try:
-            with self._lock, self._path.open("ab") as file:
-                file.write(lines.encode(errors="backslashreplace"))
+            with self._lock:
+                storage_of(self._path).append(self._path, lines.encode(errors="backslashreplace"))
         except OSError as error:  # no reason to fail a shard; a full disk will soon say so itself
             logger.warning("%s cannot be written: %s", self._path, os.strerror(error.errno or 0))
 
@@ -94,7 +95,7 @@ class ShardHistory:
     rejects: int | None = None
 
 
-def read_journal(path: Path) -> dict[int, ShardHistory]:
+def read_journal(path: PurePath) -> dict[int, ShardHistory]:
     """Give the history of every shard that a run has touched, none if there is no journal."""
     histories: dict[int, ShardHistory] = {}
     for event in _read_events(path):
@@ -103,10 +104,11 @@ def read_journal(path: Path) -> dict[int, ShardHistory]:
     return histories
 
 
-def _read_events(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
+def _read_events(path: PurePath) -> Iterator[dict[str, Any]]:
+    storage = storage_of(path)
+    if not storage.is_file(path):
         return
-    for line in path.read_bytes().splitlines():
+    for line in storage.read(path).splitlines():
         try:
             yield json.loads(line)
         except ValueError:  # the last line of a run that was killed

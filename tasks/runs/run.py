@@ -7,11 +7,10 @@ import os
 import platform
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -21,7 +20,7 @@ from tasks.plan.plan import Plan
 from tasks.runs.journal import JOURNAL_FILE, Journal
 from tasks.runs.results import CONFIG_FILE, LATEST, METRICS_FILE, RUN_FILE, SUCCESS_FILE
 from tasks.store.claims import Claims
-from tasks.store.files import commit_bytes, describe_file, storage_faults
+from tasks.store.files import commit_bytes, describe_file, storage_of
 from tasks.store.layout import Store
 
 
@@ -34,7 +33,7 @@ def new_run_id(now: datetime) -> str:
 class Run:
     """A run's folder, what goes into its run.json, its journal, and what it is making now."""
 
-    folder: Path
+    folder: PurePath
     record: dict[str, Any]
     claims: Claims
     journal: Journal = field(init=False)
@@ -96,13 +95,14 @@ class Run:
         partial = {name: metrics[name] for name in marks}
         commit_json(self.folder / METRICS_FILE, metrics)
         self.end("completed", **partial)
-        results = sorted(self.folder.glob("[!._]*"))
-        files = [describe_file(path).model_dump() for path in results]
+        entries = storage_of(self.folder).list_folder(self.folder)
+        results = [place for place in entries if not place.name.startswith((".", "_"))]
+        files = [describe_file(place).model_dump() for place in results]
         run_id = self.record["run_id"]
         commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
 
 
-def commit_json(path: Path, value: Mapping[str, Any]) -> None:
+def commit_json(path: PurePath, value: Mapping[str, Any]) -> None:
     """Commit a JSON file for people and scripts to read."""
     commit_bytes(path, json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
 
@@ -114,12 +114,4 @@ def point_latest(store: Store, run_id: str) -> None:
         StorageError: the store cannot be written.
     """
     link = store.run_folder(LATEST)
-    temporary = link.with_name(f".{LATEST}-{run_id}")
-    with storage_faults(link, "store.path"):
-        temporary.symlink_to(run_id)
-        try:
-            temporary.replace(link)
-        except OSError:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+    storage_of(link).point(link, run_id)

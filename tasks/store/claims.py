@@ -3,27 +3,25 @@
 A claim saves work and nothing else: whether a checkpoint is there and whole is for the store to
 say, and an owner whose claim was broken does no harm by committing late.
 
-An owner holds a lock on the claim's file, which the kernel frees when the owner dies, and touches
-the file every second, which an owner that is stopped does not do. No clocks are compared: who waits
-looks whether the file's time changes at all while its own monotonic clock goes on.
+An owner holds a claim of the storage, which ends with its process, and renews it every second,
+which a stopped process does not do. No clocks are compared: whoever waits looks whether the last
+renewal changes at all while its own monotonic clock goes on.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
 from tasks.errors import StoppedError
-from tasks.store.files import storage_faults
-from tasks.store.lock import try_lock
+from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest
+from tasks.store.storage import Claim
 
 logger = logging.getLogger("wenti.claims")
 
@@ -48,9 +46,10 @@ class Made:
 class Claims:
     """What one run is making."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: PurePath) -> None:
         self._folder = folder
-        self._held: set[int] = set()  # descriptors of the locked files
+        self._locks = storage_of(folder).locks
+        self._held: set[Claim] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
 
@@ -97,40 +96,33 @@ class Claims:
 
     @contextmanager
     def _claim(self, name: str) -> Iterator[bool]:
-        path = self._folder / name
-        with storage_faults(path, "store.path"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        is_mine = False
-        try:
-            is_mine = try_lock(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, path)
-            if is_mine:
-                with self._lock:
-                    self._held.add(descriptor)
-            yield is_mine
-        finally:
+        with self._locks.claim(self._folder / name) as claim:
+            if claim is None:
+                yield False
+                return
             with self._lock:
-                self._held.discard(descriptor)
-            with suppress(OSError):  # a file without a lock on it is no claim
-                if is_mine and _is_at(descriptor, path):
-                    path.unlink(missing_ok=True)
-            os.close(descriptor)
+                self._held.add(claim)
+            try:
+                yield True
+            finally:
+                with self._lock:
+                    self._held.discard(claim)
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
             with self._lock, suppress(OSError):
-                for descriptor in self._held:
-                    os.utime(descriptor)
+                for claim in self._held:
+                    claim.renew()
 
 
 class _Watch:
     """Breaks a claim whose owner has not touched it for a while, as seen from here."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        digest, dash, shard = path.name.partition("-")
+    def __init__(self, place: PurePath) -> None:
+        self._place, self._locks = place, storage_of(place).locks
+        digest, dash, shard = place.name.partition("-")
         self._shown = f"{digest[:12]}{dash}{shard}"  # a fingerprint as it is told elsewhere
-        self._beat: tuple[int, int] | None = None
+        self._renewal: object | None = None
         self._since = time.monotonic()
         self._is_told = False
 
@@ -138,25 +130,9 @@ class _Watch:
         if not self._is_told:
             logger.info("waiting for another run that is making %s", self._shown)
             self._is_told = True
-        beat, now = _last_beat(self._path), time.monotonic()
-        if beat != self._beat:
-            self._beat, self._since = beat, now
+        renewal, now = self._locks.last_renewal(self._place), time.monotonic()
+        if renewal != self._renewal:
+            self._renewal, self._since = renewal, now
         elif now - self._since > STALE_SECONDS:
             logger.warning("the run that was making %s does not move", self._shown)
-            self._path.unlink(missing_ok=True)  # the next try makes and locks a new file
-
-
-def _last_beat(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Tell whether the open file is still the one of this name, not one that was broken."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
+            self._locks.revoke(self._place)

@@ -15,13 +15,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from pydantic import Field, ValidationError
 
 from tasks.errors import StoreCorruptionError
-from tasks.store.files import FileEntry, _Record, commit_bytes, file_sha256
+from tasks.store.files import commit_bytes, storage_of
+from tasks.store.storage import FileEntry, Record
 
 MANIFEST = "manifest.json"
 
@@ -37,7 +38,7 @@ def fingerprint(decided_by: Mapping[str, object]) -> str:
     return hashlib.sha256(canonical_json(decided_by)).hexdigest()
 
 
-class Manifest(_Record):
+class Manifest(Record):
     """What a checkpoint consists of, and what decided its content."""
 
     kind: str
@@ -64,19 +65,19 @@ class Manifest(_Record):
         return cls.model_validate(body)
 
 
-def commit_manifest(path: Path, manifest: Manifest) -> None:
+def commit_manifest(path: PurePath, manifest: Manifest) -> None:
     """Write the manifest, which makes its checkpoint exist."""
     commit_bytes(path, manifest.to_bytes())
 
 
-def read_manifest(path: Path, expected_fingerprint: str) -> Manifest | None:
+def read_manifest(path: PurePath, expected_fingerprint: str) -> Manifest | None:
     """Give the manifest at `path`, or None when there is none.
 
     Raises:
         StoreCorruptionError: it cannot be read, was changed, or belongs to another fingerprint.
     """
     try:
-        manifest = Manifest.from_bytes(path.read_bytes())
+        manifest = Manifest.from_bytes(storage_of(path).read(path))
     except FileNotFoundError:
         return None
     except (ValueError, ValidationError) as error:
@@ -86,7 +87,7 @@ def read_manifest(path: Path, expected_fingerprint: str) -> Manifest | None:
     return manifest
 
 
-def verify_files(folder: Path, files: Sequence[FileEntry]) -> None:
+def verify_files(folder: PurePath, files: Sequence[FileEntry]) -> None:
     """Read every file of a checkpoint back.
 
     Raises:
@@ -94,9 +95,10 @@ def verify_files(folder: Path, files: Sequence[FileEntry]) -> None:
     """
     for entry in files:
         path = folder / entry.name
-        if not path.is_file():
+        storage = storage_of(path)
+        if not storage.is_file(path):
             raise StoreCorruptionError(f"{path} is missing")
-        if path.stat().st_size != entry.size or file_sha256(path) != entry.sha256:
+        if storage.size(path) != entry.size or storage.describe(path) != entry:
             raise StoreCorruptionError(f"{path} is not what was committed")
 
 
@@ -115,7 +117,7 @@ class Found:
         return "damaged" if self.damage else "missing"
 
 
-def find_checkpoint(manifest_path: Path, expected_fingerprint: str) -> Found:
+def find_checkpoint(manifest_path: PurePath, expected_fingerprint: str) -> Found:
     """Look a checkpoint up and read all of it back; damage counts as missing, with the reason."""
     try:
         manifest = read_manifest(manifest_path, expected_fingerprint)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import StoreCorruptionError
-from tasks.store.files import FileEntry, commit_file
+from tasks.store.files import commit_file, storage_of
+from tasks.store.storage import FileEntry
 
 DATASET = pa.schema(
     [
@@ -55,7 +56,9 @@ PREDICTIONS = pa.schema(
 )
 
 
-def commit_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> FileEntry:
+def commit_table(
+    place: PurePath, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> FileEntry:
     """Commit `batches` as one Parquet file; it is reopened and its rows are counted first."""
     rows = 0
 
@@ -71,36 +74,38 @@ def commit_table(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch
     def check(temporary: Path) -> None:
         read = sum(batch.num_rows for batch in read_batches(temporary))
         if read != rows:
-            raise StoreCorruptionError(f"{path} reads back as {read} rows, {rows} were written")
+            raise StoreCorruptionError(f"{place} reads back as {read} rows, {rows} were written")
 
-    return commit_file(path, write, check)
+    return commit_file(place, write, check)
 
 
-def read_batches(path: Path, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_batches(place: PurePath, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Read a Parquet file piece by piece, checking the checksum of every page.
 
     Raises:
         StoreCorruptionError: the file cannot be read whole.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(
+            storage_of(place).fetch(place), page_checksum_verification=True
+        ) as file:
             yield from file.iter_batches(columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise StoreCorruptionError(f"{path} cannot be read: {error}") from error
+        raise StoreCorruptionError(f"{place} cannot be read: {error}") from error
 
 
-def iterate_rows(path: Path) -> Iterator[dict[str, Any]]:
+def iterate_rows(place: PurePath) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file as dictionaries, one by one."""
-    for batch in read_batches(path):
+    for batch in read_batches(place):
         yield from batch.to_pylist()
 
 
 def read_places(
-    path: Path, places: Sequence[int], columns: list[str] | None = None
+    place: PurePath, places: Sequence[int], columns: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Give the rows at some places, which are in order, as dictionaries."""
     first = 0
-    for batch in read_batches(path, columns):
+    for batch in read_batches(place, columns):
         start = bisect_left(places, first)
         stop = bisect_left(places, first + batch.num_rows)
         inside = pa.array([place - first for place in places[start:stop]], pa.int64())

@@ -17,7 +17,7 @@ from tasks.load.dataset import LoadRequest, encode_rows, load_passages
 from tasks.load.encoding import Encoded, QuestionTokenizer
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
-from tasks.store.files import file_sha256
+from tasks.store.local import file_sha256
 from tasks.store.tables import DATASET, REJECTS
 from tests.support.load_requests import manifest_in, small_parts, whole, write_kind, write_rows
 

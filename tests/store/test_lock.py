@@ -15,13 +15,16 @@ import pytest
 
 from tasks.errors import InputError, StorageError, StoreBusyError
 from tasks.store.layout import Store
-from tasks.store.lock import alone_in, is_held, using
+from tasks.store.local import LOCAL
+from tasks.store.lock import exclusive_lock, shared_lock
+
+is_locked = LOCAL.locks.is_locked
 
 USE = """
 import subprocess, sys
 from pathlib import Path
 from tasks.store.layout import Store
-from tasks.store.lock import alone_in, using
+from tasks.store.lock import exclusive_lock, shared_lock
 
 with {way}(Store(Path({root!r}))):
     child = subprocess.Popen(["sleep", "600"], close_fds=False, stdout=subprocess.DEVNULL)
@@ -52,44 +55,52 @@ def another_process(way: str, store: Store) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_runs_use_a_store_together(store: Store) -> None:
-    with another_process("using", store), using(store), using(store):
-        assert is_held(store.root / ".lock")
-    assert not is_held(store.root / ".lock")
+    with another_process("shared_lock", store), shared_lock(store), shared_lock(store):
+        assert is_locked(store.root / ".lock")
+    assert not is_locked(store.root / ".lock")
 
 
 def test_nobody_is_alone_while_a_run_goes_on_in_this_process_or_another(store: Store) -> None:
     with (
-        using(store),
+        shared_lock(store),
         pytest.raises(StoreBusyError, match=r"using .*store; wait for it to end"),
-        alone_in(store),
+        exclusive_lock(store),
     ):
         pass
-    with another_process("using", store), pytest.raises(StoreBusyError), alone_in(store):
+    with (
+        another_process("shared_lock", store),
+        pytest.raises(StoreBusyError),
+        exclusive_lock(store),
+    ):
         pass
 
 
 def test_two_are_not_alone(store: Store) -> None:
-    with another_process("alone_in", store), pytest.raises(StoreBusyError), alone_in(store):
+    with (
+        another_process("exclusive_lock", store),
+        pytest.raises(StoreBusyError),
+        exclusive_lock(store),
+    ):
         pass
 
 
 def test_a_run_that_ended_or_failed_is_no_longer_in_the_way(store: Store) -> None:
-    with another_process("using", store) as process:
+    with another_process("shared_lock", store) as process:
         process.communicate()
-        with alone_in(store):
+        with exclusive_lock(store):
             pass
-    with pytest.raises(ZeroDivisionError), using(store):
+    with pytest.raises(ZeroDivisionError), shared_lock(store):
         raise ZeroDivisionError
-    with alone_in(store):
+    with exclusive_lock(store):
         pass
 
 
-@pytest.mark.parametrize("way", ["using", "alone_in"])
+@pytest.mark.parametrize("way", ["shared_lock", "exclusive_lock"])
 def test_a_killed_process_holds_nothing_even_if_its_child_lives(store: Store, way: str) -> None:
     with another_process(way, store) as process:
         process.kill()
         process.wait()
-        with alone_in(store):
+        with exclusive_lock(store):
             pass
 
 
@@ -102,14 +113,14 @@ def test_a_run_waits_for_a_gc_and_says_so(store: Store, caplog: pytest.LogCaptur
             is_told.set()
 
     def run() -> None:
-        with using(store):
+        with shared_lock(store):
             order.append("run")
 
     logger, listener = logging.getLogger("wenti.lock"), Listener()
     logger.addHandler(listener)
     thread = threading.Thread(target=run)
     with caplog.at_level(logging.INFO, "wenti.lock"):
-        with alone_in(store):
+        with exclusive_lock(store):
             thread.start()
             is_told.wait()
             thread.join(0.3)  # a run that does not wait would be through by then
@@ -122,10 +133,10 @@ def test_a_run_waits_for_a_gc_and_says_so(store: Store, caplog: pytest.LogCaptur
 
 def test_a_run_makes_the_store_and_a_gc_does_not(tmp_path: Path) -> None:
     store = Store(tmp_path / "new" / "store")
-    with pytest.raises(InputError, match="there is no store in"), alone_in(store):
+    with pytest.raises(InputError, match="there is no store in"), exclusive_lock(store):
         pass
     assert list(tmp_path.iterdir()) == []
-    with using(store):
+    with shared_lock(store):
         assert store.root.is_dir()
 
 
@@ -133,7 +144,7 @@ def test_a_store_that_cannot_be_written_is_a_readable_error(tmp_path: Path) -> N
     (tmp_path / "file").write_bytes(b"")
     with (
         pytest.raises(StorageError, match=r"is a file, not a folder.*store\.path"),
-        using(Store(tmp_path / "file" / "store")),
+        shared_lock(Store(tmp_path / "file" / "store")),
     ):
         pass
 
@@ -141,7 +152,7 @@ def test_a_store_that_cannot_be_written_is_a_readable_error(tmp_path: Path) -> N
 def test_a_lock_on_a_file_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     with path.open("wb") as file:
-        assert not is_held(path)
+        assert not is_locked(path)
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert is_held(path)
-    assert not is_held(path)
+        assert is_locked(path)
+    assert not is_locked(path)

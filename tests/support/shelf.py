@@ -13,7 +13,7 @@ from tasks.operations.gc import find_garbage, remove
 from tasks.predict.shards import plan_shards
 from tasks.runs.results import RUN_FILE, SUCCESS_FILE
 from tasks.runs.run import commit_json, new_run_id, point_latest
-from tasks.store.files import FileEntry, adopt_file, commit_bytes, staging_folder
+from tasks.store.files import adopt_file, commit_bytes, staging_folder
 from tasks.store.layout import Store
 from tasks.store.manifest import (
     MANIFEST,
@@ -23,6 +23,7 @@ from tasks.store.manifest import (
     find_checkpoint,
     fingerprint,
 )
+from tasks.store.storage import FileEntry
 
 Tree = dict[str, bytes | str]
 KINDS = ("export", "dataset", "predictions", "model")

@@ -1,9 +1,9 @@
 """A program that the tests disturb: it makes two checkpoints and a run, by the store's own means.
 
-`python -m tests.support.two_checkpoints` makes a store for every `RUN_ID FOLDER` on its standard input and
-answers with a line of JSON: `exit`, the code or minus the signal that ended it, and `error`, the
-exception if there was one. Each is made in a process and a process group of its own; they are
-forked, because an import of pyarrow for every one of hundreds would take most of the time.
+`python -m tests.support.two_checkpoints` makes a store for every `RUN_ID FOLDER` on its standard
+input and answers with a line of JSON: `exit`, the code or minus the signal that ended it, and
+`error`, the exception if there was one. Each is made in a process and a process group of its own;
+they are forked, because an import of pyarrow for every one of hundreds would take most of the time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from tasks.runs.results import RUN_FILE, SUCCESS_FILE
 from tasks.runs.run import commit_json, point_latest
-from tasks.store.files import FileEntry, adopt_file, commit_bytes, describe_file, staging_folder
+from tasks.store.files import adopt_file, commit_bytes, describe_file, staging_folder
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.storage import FileEntry
 from tasks.store.tables import commit_table
 
 SCHEMA = pa.schema([pa.field("text", pa.string())])

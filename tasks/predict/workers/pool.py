@@ -22,6 +22,7 @@ from tasks.predict.workers.shard_runner import ShardRun
 from tasks.predict.workers.usage import Usage, make_meter
 from tasks.runs.run import Run
 from tasks.store.claims import Made
+from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest
 
 logger = logging.getLogger("wenti.pool")
@@ -149,7 +150,7 @@ def name_workers(devices: Sequence[str]) -> list[str]:
 def _order(plan: Plan, device: str) -> WorkerOrder:
     return WorkerOrder(
         device=device,
-        export_folder=plan.export.folder,
+        export_folder=storage_of(plan.export.folder).fetch(plan.export.folder),
         model_folder=plan.model_folder,
         dataset=plan.settings.dataset,
         predict=plan.settings.predict,

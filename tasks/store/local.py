@@ -1,0 +1,215 @@
+"""A store in a file system that all its processes share.
+
+A commit is: temporary file in the same folder, write, fsync, reopen and check, rename, fsync the
+folder. A reader never sees a part of a file, and two processes that commit the same bytes rename
+them over each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+
+from tasks.store.local_locks import LocalLocks
+from tasks.store.storage import FileEntry, storage_faults
+
+REMOVED = ".removed-"
+"""Begins the name of a folder that is being deleted."""
+
+STAGING = ".staging-"
+"""Begins the name of a staging folder."""
+
+_READ_BYTES = 1 << 20
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 (64 hex digits) of a local file's bytes, read in pieces."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+class LocalStorage:
+    """`Storage` in a file system; a place is the path itself."""
+
+    locks = LocalLocks()
+
+    def read(self, place: PurePath) -> bytes:
+        """Return the content of a file."""
+        return Path(place).read_bytes()
+
+    def fetch(self, place: PurePath) -> Path:
+        """Return the path of a file or folder."""
+        return Path(place)
+
+    def describe(self, place: PurePath) -> FileEntry:
+        """Return name, size and sha256 of a file as it is now."""
+        path = Path(place)
+        return FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path))
+
+    def is_file(self, place: PurePath) -> bool:
+        """Return whether there is a file, also behind a link."""
+        return Path(place).is_file()
+
+    def exists(self, folder: PurePath) -> bool:
+        """Return whether there is a folder, also behind a link."""
+        return Path(folder).is_dir()
+
+    def is_folder(self, place: PurePath) -> bool:
+        """Return whether there is a folder that is no symbolic link."""
+        return Path(place).is_dir() and not Path(place).is_symlink()
+
+    def is_link(self, place: PurePath) -> bool:
+        """Return whether there is a symbolic link."""
+        return Path(place).is_symlink()
+
+    def size(self, place: PurePath) -> int:
+        """Return the bytes of a file, or of all files below a folder; links are not followed."""
+        if self.is_folder(place):
+            return sum(map(self.size, self.list_folder(place)))
+        return Path(place).lstat().st_size
+
+    def list_folder(self, folder: PurePath) -> list[PurePath]:
+        """Return what a folder holds, ordered by name; nothing if there is no folder."""
+        with storage_faults(folder):
+            return sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+
+    def commit(
+        self,
+        place: PurePath,
+        write: Callable[[Path], None],
+        check: Callable[[Path], None] | None,
+        setting: str,
+    ) -> FileEntry:
+        """Write a file whole or not at all: `write` fills a temporary file, `check` reads it back.
+
+        Raises:
+            StorageError: the disk is full, read-only or closed to this user; no part is left.
+        """
+        path = Path(place)
+        with storage_faults(path, setting):
+            _make_folder(path.parent)
+            temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+            try:
+                write(temporary)
+                _fsync(temporary)
+                if check is not None:
+                    check(temporary)
+                entry = self._describe_as(temporary, path.name)
+                temporary.replace(path)
+            except BaseException:
+                with suppress(OSError):  # never made, or a bad disk: the first error says why
+                    temporary.unlink()
+                raise
+            _fsync(path.parent)
+        return entry
+
+    @contextmanager
+    def stage(self, folder: PurePath) -> Iterator[Path]:
+        """Yield a private folder inside `folder`.
+
+        At the end it is gone, and so are the folders made for it that nothing was adopted into.
+        """
+        parent = Path(folder)
+        missing = _missing_folders(parent)
+        with storage_faults(parent):
+            try:
+                _make_folder(parent)
+                staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=parent))
+                try:
+                    yield staging
+                finally:
+                    shutil.rmtree(staging, ignore_errors=True)
+            finally:
+                for one in missing:
+                    with suppress(OSError):  # not empty, or never made
+                        one.rmdir()
+
+    def adopt(self, staged: Path, place: PurePath) -> FileEntry:
+        """Commit a finished file of a staging folder under its final name."""
+        path = Path(place)
+        _fsync(staged)
+        entry = self._describe_as(staged, path.name)
+        staged.replace(path)
+        _fsync(path.parent)
+        return entry
+
+    def append(self, place: PurePath, data: bytes) -> None:
+        """Add to the end of a file; a reader may see a part of `data`."""
+        with Path(place).open("ab") as file:
+            file.write(data)
+
+    def delete(self, place: PurePath, setting: str = "store.path") -> None:
+        """Delete a file or link, if it is there, or a folder.
+
+        A folder is renamed before its files go: in one step it stops existing, and what is left
+        when this is killed is plainly garbage.
+
+        Raises:
+            StorageError: read-only, or no permission.
+        """
+        path = Path(place)
+        with storage_faults(path, setting):
+            if not self.is_folder(path):
+                path.unlink(missing_ok=True)
+                return
+            if not path.name.startswith((REMOVED, STAGING)):
+                path = path.rename(path.with_name(f"{REMOVED}{path.name}-{secrets.token_hex(4)}"))
+            shutil.rmtree(path)
+
+    def point(self, link: PurePath, name: str) -> None:
+        """Make `link` a symbolic link to its neighbour `name`, replacing the one before."""
+        path = Path(link)
+        temporary = path.with_name(f".{path.name}-{name}")
+        with storage_faults(path):
+            temporary.symlink_to(name)
+            try:
+                temporary.replace(path)
+            except OSError:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+
+    def resolve(self, place: PurePath) -> PurePath:
+        """Return the path behind symbolic links, absolute."""
+        return Path(os.path.realpath(place))
+
+    def make_root(self, place: PurePath) -> None:
+        """Make the folder of a store."""
+        with storage_faults(place):
+            Path(place).mkdir(parents=True, exist_ok=True)
+
+    def _describe_as(self, path: Path, name: str) -> FileEntry:
+        return self.describe(path).model_copy(update={"name": name})
+
+
+LOCAL = LocalStorage()
+
+
+def _missing_folders(folder: Path) -> list[Path]:
+    """Return the folder and its parents as far as they are not there, the innermost first."""
+    return [one for one in (folder, *folder.parents) if not one.exists()]
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and its parents so that they survive a power cut, as what goes into them."""
+    missing = _missing_folders(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in missing:
+        _fsync(one.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
