@@ -1,0 +1,82 @@
+"""A store that an earlier version has made is reused whole.
+
+`tests/kept_store` was made by the commit before the code moved into rooms (`wenti run config.yaml`
+in a folder with its two files and `data/`). It is made again, by the version that comes before a
+change, only when pinned versions of Paddle, PaddleNLP or pyarrow change: these decide checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.paddle.installation import describe_paddle
+from tests.support.rehearsal import RESULTS, ROOT, WENTI, Rehearsal
+
+KEPT = ROOT / "tests/kept_store"
+
+
+def made_with() -> set[tuple[str, str]]:
+    """The packages that decided the kept checkpoints, and their versions."""
+    manifests = [json.loads(path.read_bytes()) for path in KEPT.glob("store/*/*/*.json")]
+    decided_by = [manifest["decided_by"] for manifest in manifests if "decided_by" in manifest]
+    packages = ("paddlepaddle", "paddlenlp", "pyarrow", "sacrebleu")
+    return {(name, one[name]) for one in decided_by for name in packages if name in one}
+
+
+def installed(package: str) -> str:
+    return describe_paddle() if package == "paddlepaddle" else version(package)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """A folder with the job of the kept store, and the store."""
+    for package, kept in made_with():
+        if kept != installed(package):
+            pytest.skip(f"the kept store was made with {package} {kept}; make it again")
+    folder = tmp_path / "job"
+    shutil.copytree(KEPT, folder, symlinks=True)
+    (folder / "data").symlink_to(ROOT / "data")
+    return folder
+
+
+def wenti(job: Path, rehearsal: Rehearsal, *args: str) -> str:
+    done = subprocess.run(
+        [str(WENTI), *args],
+        cwd=job,
+        env=dict(rehearsal.environment),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_everything_is_reused_and_the_results_are_the_same(job: Path, rehearsal: Rehearsal) -> None:
+    (before,) = (job / "store/runs").glob("2*")
+    answer = json.loads(wenti(job, rehearsal, "run", "config.yaml", "--json"))
+    assert (answer["metrics"]["shards_made"], answer["metrics"]["shards_reused"]) == (0, 3)
+    after = Path(answer["folder"])
+    stages = json.loads((job / after / "run.json").read_bytes())["stages"]
+    assert (stages["export"]["reused"], stages["load"]["reused"]) == (True, True)
+    for name in RESULTS:
+        assert (job / after / name).read_bytes() == (before / name).read_bytes(), name
+
+
+def test_an_old_run_is_verified_shown_compared_and_reported(
+    job: Path, rehearsal: Rehearsal
+) -> None:
+    (before,) = (job / "store/runs").glob("2*")
+    for command in ("verify", "status", "show", "report"):
+        wenti(job, rehearsal, command, before.name, "--store", "store")
+    (before / "report.html").unlink()
+    assert Path(wenti(job, rehearsal, "report", before.name, "--store", "store").strip()).is_file()
+    wenti(job, rehearsal, "compare", before.name, before.name, "--store", "store")
+    wenti(job, rehearsal, "gc", "--store", "store")
