@@ -17,6 +17,7 @@ from prefect.tasks import exponential_backoff
 from tasks.engine.gpu.driver import device_names
 from tasks.errors import describe_error
 from tasks.plan.plan import Plan
+from tasks.plan.stage_result import TimeSpan
 from tasks.predict.device_slots import slots
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.predict.progress import Progress
@@ -70,7 +71,7 @@ def predict_missing(
         with slots(device_names(plan.settings.predict)):
             outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
         devices = pool.figures()
-    return Prediction(list(outcomes.values()), time.monotonic() - started, devices=devices)
+    return Prediction(list(outcomes.values()), TimeSpan.since(started), devices)
 
 
 def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
