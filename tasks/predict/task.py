@@ -13,7 +13,6 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.engine.gpu.driver import device_names
 from tasks.errors import describe_error
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
@@ -21,6 +20,8 @@ from tasks.predict.device_slots import slots
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.predict.progress import Progress
 from tasks.predict.retry import DELAYS_SECONDS, JITTER, is_retryable
+from tasks.predict.workers.base import ShardPool
+from tasks.predict.workers.local import make_local_workers
 from tasks.predict.workers.pool import WorkerPool
 from tasks.runs.run import Run
 from tasks.store.claims import Made
@@ -42,11 +43,11 @@ def _can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | N
     retry_condition_fn=_can_retry,
     cache_policy=NO_CACHE,
 )
-def predict_shard(job: ShardJob, pool: WorkerPool, wait: bool) -> Made | None:
+def predict_shard(job: ShardJob, pool: ShardPool, wait: bool) -> Made | None:
     """Return one shard, generated now unless the store has it; Prefect retries transient errors.
 
     While another run is making it, wait for that run or, without `wait`, return None at once.
-    See `tasks.predict.workers.pool.WorkerPool.generate` for what it raises.
+    See `tasks.predict.workers.base.ShardPool.generate` for what it raises.
     """
     return pool.generate(job, wait)
 
@@ -72,8 +73,9 @@ def predict_missing(
     devices: dict[str, dict[str, Any]] = {}
     if missing:
         progress.start(sum(job.shard.rows for job in missing))
-        pool = WorkerPool(plan, run, progress, selection.is_forced)
-        with slots(device_names(plan.settings.predict)):
+        workers, deadline = make_local_workers(plan), plan.settings.predict.batch_deadline_seconds
+        with slots([worker.device for worker in workers]):
+            pool = WorkerPool(workers, run, progress, selection.is_forced, deadline)
             outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
         devices = pool.figures()
     return Prediction(list(outcomes.values()), TimeSpan.since(started), devices)
@@ -89,7 +91,7 @@ def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
     return ShardOutcome(job, None, error=None if is_selected else LEFT_OUT)
 
 
-def _generate(pool: WorkerPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
+def _generate(pool: ShardPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
     """Make what nobody else is making, then wait for the rest or take it over."""
     threads: ThreadPoolTaskRunner[Made | None] = ThreadPoolTaskRunner(max_workers=pool.size)
     with threads, closing(pool):  # the pool closes first, so that no thread waits for a worker
@@ -101,7 +103,7 @@ def _generate(pool: WorkerPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
 
 def _run_tasks(
     threads: ThreadPoolTaskRunner[Made | None],
-    pool: WorkerPool,
+    pool: ShardPool,
     jobs: Sequence[ShardJob],
     wait: bool,
 ) -> list[ShardOutcome | None]:
