@@ -28,7 +28,7 @@ from tasks.store.tables import SHARD, commit_table
 logger = logging.getLogger("wenti.shard")
 
 TRIES = 2
-"""How often a batch is tried before it is bisected; its halves are not tried twice."""
+"""How often a batch is tried before it is bisected; the halves of it are tried once."""
 
 
 @dataclass(frozen=True)
