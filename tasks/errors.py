@@ -32,9 +32,15 @@ from dataclasses import dataclass
 
 
 class WentiError(Exception):
-    """Anything that Wenti raises on purpose; `exit_code` is what the command line ends with."""
+    """Anything that Wenti raises on purpose.
+
+    Attributes:
+        exit_code: what the command line ends with.
+        is_transient: whether the same work, tried again, may succeed.
+    """
 
     exit_code = 1
+    is_transient = False
 
 
 class UnusableError(WentiError):
@@ -106,6 +112,8 @@ class StorageError(UnusableError):
 class DiskError(StorageError):
     """The disk failed to read or write; once in a while, a retry cures it."""
 
+    is_transient = True
+
 
 class StoreBusyError(UnusableError):
     """A run is using the store, so that nothing can be removed from it."""
@@ -118,6 +126,8 @@ class ServerError(UnusableError):
 class StoreCorruptionError(WentiError):
     """A committed file is missing or is not what its manifest says."""
 
+    is_transient = True  # a read can fail once, and another run can repair the file
+
 
 class StoppedError(WentiError):
     """The run was interrupted while this waited for its turn."""
@@ -126,6 +136,7 @@ class StoppedError(WentiError):
 class WorkerError(WentiError):
     """A worker process died; `reason` is what a row is rejected for that does it every time."""
 
+    is_transient = True
     reason = "engine_crash"
 
 

@@ -89,7 +89,7 @@ def importers_of(*packages: str) -> set[str]:
 def test_prefect_is_imported_in_the_flows_and_the_stages_tasks_only() -> None:
     tasks = {f"tasks.{stage}.task" for stage in STAGES}
     inside = {name for name in importers_of("prefect") if not name.startswith("flows")}
-    assert inside == tasks | {"tasks.predict.device_slots", "tasks.predict.retry"}
+    assert inside == tasks | {"tasks.predict.device_slots"}
 
 
 def test_paddle_is_imported_in_one_module_only() -> None:

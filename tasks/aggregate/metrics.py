@@ -42,7 +42,7 @@ def make_metrics(
         "input_tokens": _total(manifests, "input_tokens"),
         "output_tokens": _total(manifests, "output_tokens"),
         "padding_share": round(1 - _total(manifests, "input_tokens") / padded, 4) if padded else 0,
-        "rows_per_second": round(rows_made / prediction.seconds, 2) if rows_made else None,
+        "rows_per_second": round(rows_made / prediction.span.seconds, 2) if rows_made else None,
         "devices": prediction.devices,
         "stage_seconds": {stage: round(value, 2) for stage, value in stage_seconds.items()},
     }

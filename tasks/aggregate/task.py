@@ -15,7 +15,7 @@ from tasks.aggregate.outputs import write_output, write_predictions
 from tasks.aggregate.partial import SHARD_FAILED, Missing
 from tasks.evaluation.evaluate import evaluate
 from tasks.plan.plan import Plan
-from tasks.plan.stage_result import StageResult
+from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.predict.jobs import Prediction
 from tasks.report.write import write_report
 from tasks.runs.results import PREDICTIONS_FILE
@@ -50,26 +50,22 @@ def aggregate(
         output_path = Path(plan.settings.aggregate.output_path).expanduser()
         write_output(run.folder / PREDICTIONS_FILE, output_path, missing)
     seconds = {
-        "export": export.seconds,
-        "load": dataset.seconds,
-        "predict": prediction.seconds,
-        "aggregate": time.monotonic() - started,
+        "export": export.span.seconds,
+        "load": dataset.span.seconds,
+        "predict": prediction.span.seconds,
+        "aggregate": TimeSpan.since(started).seconds,
     }
     metrics = make_metrics(dataset.manifest, prediction, scores, seconds)
+    since_start = run.journal.since_start
     run.record["stages"] = {
-        "export": {"started": _start(run, export), "reused": export.made.is_reused},
-        "load": {"started": _start(run, dataset), "reused": dataset.made.is_reused},
-        "predict": {"started": _start(run, prediction)},
-        "aggregate": {"started": run.journal.since_start(started)},
+        "export": {"started": since_start(export.span.started), "reused": export.made.is_reused},
+        "load": {"started": since_start(dataset.span.started), "reused": dataset.made.is_reused},
+        "predict": {"started": since_start(prediction.span.started)},
+        "aggregate": {"started": since_start(started)},
     }
     write_report(run.folder, run.record, metrics)
     run.succeed(metrics)
     return metrics
-
-
-def _start(run: Run, stage: StageResult | Prediction) -> float:
-    """Give when a stage began, in seconds from the run's start."""
-    return run.journal.since_start(stage.ended - stage.seconds)
 
 
 aggregate_task = Task(

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.export.build import _copy, _make
 from tasks.plan.plan import Plan
-from tasks.plan.stage_result import StageResult
+from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.store.claims import Claims
 
 
@@ -30,7 +30,7 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
     if plan.settings.export.inference_model_dir is not None:
         target = Path(plan.settings.export.inference_model_dir).expanduser()
         _copy(plan.export.folder, made.manifest, target)
-    return StageResult("export", made, time.monotonic() - started)
+    return StageResult("export", made, TimeSpan.since(started))
 
 
 export_task = Task(

@@ -77,7 +77,7 @@ def load_passages(request: LoadRequest) -> Manifest:
     )
     with staging_folder(request.folder) as staging:
         writer = PartWriter(staging)
-        for row in encode_rows(read_rows(request), tokenizer, request.on_bad_row):
+        for row in encode_rows(read_input_rows(request), tokenizer, request.on_bad_row):
             if isinstance(row, Reject):
                 writer.reject(row)
             else:
@@ -123,8 +123,8 @@ def encode_rows(
             yield row, encoded
 
 
-def read_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
-    """Read the passages lazily, one row at a time.
+def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
+    """Read the input, a file or a named data set, lazily, one row at a time.
 
     Raises:
         InputError: the file or the data set cannot be read.
@@ -171,7 +171,7 @@ def read_sample(request: LoadRequest, most: int) -> list[Row]:
     tokenizer = QuestionTokenizer(
         request.model_folder, request.template, request.max_seq_len, request.max_title_len
     )
-    encoded = encode_rows(read_rows(request), tokenizer, request.on_bad_row)
+    encoded = encode_rows(read_input_rows(request), tokenizer, request.on_bad_row)
     usable = (one for one in encoded if not isinstance(one, Reject))
     rows = [
         Row(tokens.input_ids, tokens.token_type_ids, passage.row)

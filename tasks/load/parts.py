@@ -110,8 +110,8 @@ class PartWriter:
             self._rejects = []
 
 
-def read_rows(folder: PurePath, dataset: Manifest, start: int, stop: int) -> pa.Table:
-    """Give the accepted rows from number `start` up to `stop`, counted from 0 without rejects.
+def read_dataset_rows(folder: PurePath, dataset: Manifest, start: int, stop: int) -> pa.Table:
+    """Return the accepted rows from number `start` up to `stop`, counted from 0 without rejects.
 
     The columns are those of `tasks.store.tables.DATASET`; only parts that hold the rows are read.
 

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.load.dataset import load_into, make_request
 from tasks.plan.plan import Plan
-from tasks.plan.stage_result import StageResult
+from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.processes import call_in_child
 from tasks.store.claims import Claims
 
@@ -26,7 +26,7 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
     started = time.monotonic()
     make = partial(call_in_child, load_into, plan.store, make_request(plan))
     made = claims.once(plan.dataset.fingerprint, plan.dataset.find, make)
-    return StageResult("load", made, time.monotonic() - started)
+    return StageResult("load", made, TimeSpan.since(started))
 
 
 load_task = Task(

@@ -11,7 +11,7 @@ from tasks.config.paths import with_date
 from tasks.config.settings import Settings
 from tasks.doctor.preflight import check
 from tasks.plan.model import find_model
-from tasks.plan.plan import Plan, Planned, make_plan, open_store
+from tasks.plan.plan import Plan, PlannedCheckpoint, make_plan, open_store
 from tasks.predict.jobs import ShardJob, look_up, plan_jobs
 from tasks.runs.find import find_run, read_records, settings_of_run
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
@@ -118,7 +118,9 @@ def _last_histories(plan: Plan) -> dict[int, ShardHistory]:
     return histories
 
 
-def _stage(name: str, planned: Planned, found: Found, rows: int | None = None) -> StageStatus:
+def _stage(
+    name: str, planned: PlannedCheckpoint, found: Found, rows: int | None = None
+) -> StageStatus:
     return StageStatus(name, found.state, planned.fingerprint, rows, found.damage)
 
 

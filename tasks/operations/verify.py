@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import PurePath
 
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import read_rows
+from tasks.load.parts import read_dataset_rows
 from tasks.predict.shards import Shard, find_shard, plan_shards, read_shard
 from tasks.report.write import ensure_report
 from tasks.runs.find import read_record, store_of
@@ -77,7 +77,9 @@ def _check_rows(
     """Read the rows themselves: page checksums, their number, and their ids."""
     try:
         of_dataset = store.dataset_folder(dataset.fingerprint)
-        read_shard(folder, manifest, read_rows(of_dataset, dataset, shard.start, shard.stop))
+        read_shard(
+            folder, manifest, read_dataset_rows(of_dataset, dataset, shard.start, shard.stop)
+        )
     except StoreCorruptionError as error:
         return Found(None, str(error))
     return Found(manifest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Self
 
 from tasks.config.settings import Settings
 from tasks.plan.fingerprints import decide_dataset, decide_export, decide_predictions
@@ -19,21 +19,32 @@ from tasks.store.manifest import MANIFEST, Found, find_checkpoint, fingerprint
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One checkpoint to be: where it goes, its fingerprint, and what that is made of."""
+class PlannedFolder:
+    """A folder of results to be: where it is, its fingerprint, and what that is made of."""
 
     folder: PurePath
     fingerprint: str
     decided_by: dict[str, Any]
 
+    @classmethod
+    def of(cls, decided_by: dict[str, Any], folder_of: Callable[[str], PurePath]) -> Self:
+        """Return what `decided_by` leads to; `folder_of` gives the folder of a fingerprint."""
+        digest = fingerprint(decided_by)
+        return cls(folder_of(digest), digest, decided_by)
+
+
+@dataclass(frozen=True)
+class PlannedCheckpoint(PlannedFolder):
+    """A folder that is one checkpoint, with one manifest."""
+
     @property
     def manifest_path(self) -> PurePath:
-        """Where its manifest is, for checkpoints that are a whole folder."""
+        """Where the manifest goes."""
         return self.folder / MANIFEST
 
     @property
     def is_there(self) -> bool:
-        """Whether the store has it, if it is not damaged."""
+        """Whether the store has it, damaged or not."""
         return storage_of(self.manifest_path).is_file(self.manifest_path)
 
     def find(self) -> Found:
@@ -43,14 +54,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The checkpoints of a run."""
+    """What a run makes. Each shard of `predictions` is a checkpoint with a manifest of its own."""
 
     settings: Settings
     store: Store
     model_folder: Path
-    export: Planned
-    dataset: Planned
-    predictions: Planned
+    export: PlannedCheckpoint
+    dataset: PlannedCheckpoint
+    predictions: PlannedFolder
 
     @property
     def engine(self) -> str:
@@ -59,26 +70,29 @@ class Plan:
 
     @property
     def decided_by(self) -> dict[str, dict[str, Any]]:
-        """What decides each of the three checkpoints."""
-        planned = {"export": self.export, "dataset": self.dataset, "predictions": self.predictions}
-        return {name: one.decided_by for name, one in planned.items()}
+        """What decides the content of each of the three."""
+        return {
+            "export": self.export.decided_by,
+            "dataset": self.dataset.decided_by,
+            "predictions": self.predictions.decided_by,
+        }
 
 
 def open_store(settings: Settings) -> Store:
-    """Give the store that the settings name."""
+    """Return the store that the settings name."""
     return Store(Path(settings.store.path).expanduser())
 
 
 def make_plan(settings: Settings, model_folder: Path) -> Plan:
-    """Compute the fingerprints of every stage from the settings, the model and the passages."""
+    """Compute the fingerprints of every stage from the settings, the model and the passages.
+
+    Raises:
+        InputError: the passages cannot be identified.
+        OSError: a file of the model cannot be read.
+    """
     store = open_store(settings)
-    export = _planned(decide_export(settings, model_folder), store.export_folder)
-    dataset = _planned(decide_dataset(settings, model_folder), store.dataset_folder)
+    export = PlannedCheckpoint.of(decide_export(settings, model_folder), store.export_folder)
+    dataset = PlannedCheckpoint.of(decide_dataset(settings, model_folder), store.dataset_folder)
     decided = decide_predictions(settings, export.fingerprint, dataset.fingerprint)
-    predictions = _planned(decided, store.predictions_folder)
+    predictions = PlannedFolder.of(decided, store.predictions_folder)
     return Plan(settings, store, model_folder, export, dataset, predictions)
-
-
-def _planned(decided_by: dict[str, Any], folder_of: Callable[[str], PurePath]) -> Planned:
-    digest = fingerprint(decided_by)
-    return Planned(folder_of(digest), digest, decided_by)

@@ -1,25 +1,39 @@
-"""What a stage reports."""
+"""What a stage reports: its checkpoint, and when it ran."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tasks.store.claims import Made
 from tasks.store.manifest import Manifest
 
 
 @dataclass(frozen=True)
-class StageResult:
-    """A stage's checkpoint, whether it was found or made, and how long that took in seconds.
+class TimeSpan:
+    """From when to when something ran: seconds on the clock of `time.monotonic`."""
 
-    `ended` is when, by the clock of `time.monotonic`: as a rule, when this was written down.
-    """
+    started: float
+    ended: float
+
+    @classmethod
+    def since(cls, started: float) -> TimeSpan:
+        """Return the span from `started` until now."""
+        return cls(started, time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.started
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A stage's checkpoint, whether it was found or made, and when the stage ran."""
 
     stage: str
     made: Made
-    seconds: float
-    ended: float = field(default_factory=time.monotonic)
+    span: TimeSpan
 
     @property
     def manifest(self) -> Manifest:
@@ -33,4 +47,4 @@ class StageResult:
             return f"{name}: reused"
         damage = self.made.found.damage
         again = f" again, because {damage}" if damage else ""
-        return f"{name}: made{again} in {self.seconds:.1f} s"
+        return f"{name}: made{again} in {self.span.seconds:.1f} s"

@@ -1,8 +1,7 @@
-"""The jobs of a predict stage, what the store already has of them, and what became of them."""
+"""The jobs of a predict stage, which of them a run does, and their outcomes."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -11,15 +10,16 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.errors import InputError
-from tasks.load.parts import read_rows
+from tasks.load.parts import read_dataset_rows
 from tasks.plan.plan import Plan
+from tasks.plan.stage_result import TimeSpan
 from tasks.predict.shards import Shard, find_shard, plan_shards
 from tasks.store.manifest import Found, Manifest
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """A shard to be: which rows, in what batches, and where the result goes."""
+    """A shard to make: which rows, in what batches, and where the result goes."""
 
     shard: Shard
     dataset_folder: PurePath
@@ -32,7 +32,7 @@ class ShardJob:
 
     @property
     def claim(self) -> str:
-        """Name of the claim of the run that makes the shard."""
+        """Name of the claim that a run holds while it makes the shard."""
         return f"{self.fingerprint}-{self.shard.name}"
 
     @property
@@ -41,13 +41,19 @@ class ShardJob:
         return self.folder / self.shard.manifest_name
 
     def read_rows(self) -> pa.Table:
-        """Read the shard's rows of the dataset (columns of `tasks.store.tables.DATASET`)."""
-        return read_rows(self.dataset_folder, self.dataset, self.shard.start, self.shard.stop)
+        """Read the shard's rows of the dataset (columns of `tasks.store.tables.DATASET`).
+
+        Raises:
+            StoreCorruptionError: a part of the dataset cannot be read.
+        """
+        return read_dataset_rows(
+            self.dataset_folder, self.dataset, self.shard.start, self.shard.stop
+        )
 
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """How a planned shard came about: reused or made with a manifest, or failed with an error."""
+    """What became of a planned shard: reused or made, with a manifest, or failed, with an error."""
 
     job: ShardJob
     manifest: Manifest | None
@@ -64,20 +70,18 @@ class ShardOutcome:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The predict stage: an outcome for every planned shard in order, and the seconds it took.
+    """The predict stage: an outcome for every planned shard, in order, and when the stage ran.
 
-    `ended` is when, by the clock of `time.monotonic`: as a rule, when this was written down.
-    `devices` tells what each worker did and took (`tasks.predict.workers.pool.WorkerPool.figures`).
+    `devices` is what each worker did and used (`tasks.predict.workers.base.ShardPool.figures`).
     """
 
     outcomes: list[ShardOutcome]
-    seconds: float
-    ended: float = field(default_factory=time.monotonic)
+    span: TimeSpan
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def manifests(self) -> list[Manifest]:
-        """The manifests of the shards that are there, in order."""
+        """The manifests of the shards that were reused or made, in order."""
         return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
 
     @property
@@ -101,7 +105,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which of the planned shards a run makes: those that are missing, or some, or all anew.
+    """Which of the planned shards a run makes.
 
     Attributes:
         shards: their numbers; None: all.
@@ -112,11 +116,15 @@ class Selection:
     is_forced: bool = False
 
     def has(self, job: ShardJob) -> bool:
-        """Tell whether a shard is to be made, if it is missing."""
+        """Return whether a shard is selected."""
         return self.shards is None or job.shard.index in self.shards
 
     def check(self, jobs: Sequence[ShardJob]) -> None:
-        """Check that there are such shards; raises `InputError`."""
+        """Check that every selected shard exists.
+
+        Raises:
+            InputError: names those that do not.
+        """
         unknown = sorted((self.shards or frozenset()) - {job.shard.index for job in jobs})
         if unknown:
             named = ", ".join(map(str, unknown))
@@ -124,7 +132,7 @@ class Selection:
 
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
-    """Give the jobs of a predict stage over the rows of a dataset checkpoint."""
+    """Return the jobs of a predict stage over the rows of a dataset checkpoint, in order."""
     settings = plan.settings
     return [
         ShardJob(
@@ -142,5 +150,5 @@ def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
 
 
 def look_up(job: ShardJob) -> Found:
-    """Read a shard of the store back; a damaged one counts as missing, with the reason."""
+    """Look a job's shard up in the store; a damaged one counts as missing, with the reason."""
     return find_shard(job.folder, job.shard, job.fingerprint)

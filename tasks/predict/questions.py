@@ -1,4 +1,4 @@
-"""Generating the questions of one batch: what a worker does with an engine it has loaded."""
+"""Generate the questions of one batch with a loaded engine, and rank each row's questions."""
 
 from __future__ import annotations
 
@@ -10,39 +10,58 @@ from typing import Protocol
 from tasks.engine.batch import Batch, Generated, Row, pad_rows
 
 UNFINISHED_PENALTY = 1e3
-"""Taken off the score of a sequence that did not end, as in `select_sum` of PaddleNLP's example."""
+"""Subtracted from an unfinished sequence's score, as in `select_sum` of PaddleNLP's example."""
 
 
 class Engine(Protocol):
-    """The seam between the workflow and the model."""
+    """The interface between the workflow and the model."""
 
     def run(self, batch: Batch) -> Generated:
-        """Generate sequences for each row of a batch."""
+        """Generate sequences for each row of a batch.
+
+        Returns:
+            `tokens`, int32 [batch, num_return_sequences, max_dec_len], and `scores`, float32
+            [batch, num_return_sequences], in the order of the batch's rows.
+
+        Raises:
+            OutOfMemoryError: the batch does not fit into the device's memory.
+            BadOutputError: the model answered with another shape, with token ids outside the
+                vocabulary, or with scores that are not numbers.
+            WorkerError: the model failed in another way.
+            InputError: the batch is not one that the model can take.
+        """
 
 
 class Detokenizer(Protocol):
     """Turns generated tokens into text."""
 
     def decode(self, output_ids: Sequence[int]) -> str:
-        """Give the question without template prefix and special tokens."""
+        """Return the question without the template's prefix and special tokens."""
 
 
 @dataclass(frozen=True)
 class Generator:
-    """What a worker holds for as long as it lives: the loaded model and its vocabulary."""
+    """The loaded model and its vocabulary, which a worker keeps for all of its shards.
+
+    `good_rows` are rows that a healthy engine answers: if it does not, no row is to blame.
+    """
 
     engine: Engine
     detokenizer: Detokenizer
     pad_token_id: int
     eos_token_id: int
-    good_rows: Sequence[Row] = ()  # to tell a broken engine from rows that break it
+    good_rows: Sequence[Row] = ()
 
 
 @dataclass(frozen=True)
 class Question:
-    """One generated sequence: text, score as the search gives it, tokens up to the eos token.
+    """One generated sequence.
 
-    The score is None if the engine has none.
+    Attributes:
+        text: without the template's prefix and special tokens.
+        score: as the search computes it; None if the engine has none.
+        output_ids: the tokens up to and including the eos token, or all if there is none.
+        is_finished: whether there is an eos token.
     """
 
     text: str
@@ -52,7 +71,12 @@ class Question:
 
 
 def generate_batch(rows: Sequence[Row], generator: Generator) -> list[list[Question]]:
-    """Give each row's questions, best first."""
+    """Return `num_return_sequences` questions for each row, best first.
+
+    Raises:
+        ValueError: there is no row, or one has fewer than two tokens.
+        OutOfMemoryError, BadOutputError, WorkerError, InputError: as `Engine.run`.
+    """
     generated = generator.engine.run(pad_rows(rows, generator.pad_token_id))
     return [
         rank(
@@ -64,7 +88,7 @@ def generate_batch(rows: Sequence[Row], generator: Generator) -> list[list[Quest
 
 
 def make_question(tokens: list[int], score: float, generator: Generator) -> Question:
-    """Cut the padding off one sequence and turn it into text."""
+    """Return the question of one sequence: tokens [max_dec_len] and a score, NaN for none."""
     eos = generator.eos_token_id
     is_finished = eos in tokens
     output_ids = tokens[: tokens.index(eos) + 1] if is_finished else tokens
@@ -73,9 +97,9 @@ def make_question(tokens: list[int], score: float, generator: Generator) -> Ques
 
 
 def rank(questions: Iterable[Question]) -> list[Question]:
-    """Put a row's questions in the example's order: by score, unfinished ones last.
+    """Sort a row's questions as the example does: by score, unfinished ones last.
 
-    Without scores, those of each kind stay in the engine's order.
+    Without scores, the finished ones, and the unfinished ones, stay in the engine's order.
     """
 
     def key(question: Question) -> float:

@@ -1,15 +1,21 @@
-"""Which failures of a shard another attempt can cure: the retry policy."""
+"""The retry policy of a shard: how often, after how long, and for which errors."""
 
 from __future__ import annotations
 
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.tasks import Task
+from tasks.errors import WentiError
 
-from tasks.errors import DiskError, StoreCorruptionError, WorkerError
-from tasks.store.claims import Made
+DELAYS_SECONDS = (2.0, 4.0)
+"""Before the second and the third attempt, which is the last."""
+
+JITTER = 0.5
+"""Each delay varies at random, up to this share longer, so that workers do not retry in step."""
 
 
-def can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | None]) -> bool:
-    """Tell what another attempt can cure: a dead worker or an I/O error, but no full disk."""
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, WorkerError | StoreCorruptionError | OSError | DiskError)
+def is_retryable(error: BaseException) -> bool:
+    """Return whether another attempt may succeed after this error.
+
+    An error of Wenti says so itself; any error of the operating system may pass.
+    """
+    if isinstance(error, WentiError):
+        return error.is_transient
+    return isinstance(error, OSError)

@@ -1,4 +1,4 @@
-"""Finding a shard, and reading it back beside the rows of the dataset that it answers."""
+"""Shards: cutting rows into them, finding them in a folder, and reading them back."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tasks.store.tables import SHARD, read_batches
 
 
 def has_shards(folder: PurePath) -> bool:
-    """Return whether a folder of shards has any manifest of a shard."""
+    """Return whether there is any shard in a folder of predictions, damaged or not."""
     names = [place.name for place in storage_of(folder).list_folder(folder)]
     return any(name.startswith("shard-") and name.endswith(".json") for name in names)
 
 
 def find_shard(folder: PurePath, shard: Shard, fingerprint: str) -> Found:
-    """Look a shard up as `find_checkpoint` does; one that is another shard's is damaged."""
+    """Look a shard up as `find_checkpoint` does; the manifest of another shard is damage."""
     found = find_checkpoint(folder / shard.manifest_name, fingerprint)
     # All shards have one fingerprint: what tells them apart are the names of their files.
     if found.manifest is not None and not found.manifest.files[0].name.startswith(shard.name):
@@ -30,9 +30,10 @@ def find_shard(folder: PurePath, shard: Shard, fingerprint: str) -> Found:
 
 
 def read_shard(folder: PurePath, manifest: Manifest, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Give a shard's table, and those of `rows` that it answers, in the same order.
+    """Return a shard's table, and those of `rows` that it answers, in the same order.
 
-    `rows` are the dataset's rows of the shard; the manifest names those that it rejects.
+    `rows` are the dataset's rows of the shard (columns of `tasks.store.tables.DATASET`); the
+    manifest names those that it rejects.
 
     Raises:
         StoreCorruptionError: it cannot be read, or holds other rows than these.
@@ -58,12 +59,12 @@ class Shard:
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """How many rows it has, rejects included."""
         return self.stop - self.start
 
     @property
     def name(self) -> str:
-        """What its files are named by."""
+        """Name of its files, without their suffix."""
         return f"shard-{self.index:05d}-of-{self.count:05d}"
 
     @property
@@ -78,7 +79,7 @@ class Shard:
 
 
 def plan_shards(rows: int, rows_per_shard: int) -> list[Shard]:
-    """Cut `rows` into contiguous ranges of `rows_per_shard`; the last one may be shorter."""
+    """Return contiguous ranges of `rows_per_shard` of `rows` rows; the last may be shorter."""
     starts = range(0, rows, rows_per_shard)
     return [
         Shard(index, len(starts), start, min(start + rows_per_shard, rows))

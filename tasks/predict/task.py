@@ -1,4 +1,4 @@
-"""Predict: generate the shards that the store does not have, on one worker for each device."""
+"""The predict stage as Prefect tasks: generate the shards that the store does not have."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
-from prefect import task, unmapped
+from prefect import Task, task, unmapped
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.tasks import exponential_backoff
 
-from tasks.engine.gpu.driver import device_names
 from tasks.errors import describe_error
 from tasks.plan.plan import Plan
+from tasks.plan.stage_result import TimeSpan
 from tasks.predict.device_slots import slots
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.predict.progress import Progress
-from tasks.predict.retry import can_retry
+from tasks.predict.retry import DELAYS_SECONDS, JITTER, is_retryable
+from tasks.predict.workers.base import ShardPool
+from tasks.predict.workers.local import make_local_workers
 from tasks.predict.workers.pool import WorkerPool
 from tasks.runs.run import Run
 from tasks.store.claims import Made
@@ -28,19 +29,25 @@ from tasks.store.claims import Made
 LEFT_OUT = "left out of this rerun"
 
 
+def _can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | None]) -> bool:
+    answer = state.result(raise_on_failure=False)
+    return isinstance(answer, BaseException) and is_retryable(answer)
+
+
 @task(
     name="predict shard",
     task_run_name="shard {job.shard.index} of {job.shard.count}",
-    retries=2,
-    retry_delay_seconds=exponential_backoff(backoff_factor=2),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=can_retry,
+    retries=len(DELAYS_SECONDS),
+    retry_delay_seconds=list(DELAYS_SECONDS),
+    retry_jitter_factor=JITTER,
+    retry_condition_fn=_can_retry,
     cache_policy=NO_CACHE,
 )
-def predict_shard(job: ShardJob, pool: WorkerPool, wait: bool) -> Made | None:
-    """Generate one shard, unless the store has it by now; None if another run is just making it.
+def predict_shard(job: ShardJob, pool: ShardPool, wait: bool) -> Made | None:
+    """Return one shard, generated now unless the store has it; Prefect retries transient errors.
 
-    With `wait`, wait for the other run. Prefect retries what a retry can cure.
+    While another run is making it, wait for that run or, without `wait`, return None at once.
+    See `tasks.predict.workers.base.ShardPool.generate` for what it raises.
     """
     return pool.generate(job, wait)
 
@@ -50,11 +57,11 @@ def predict_missing(
 ) -> Prediction:
     """Generate the shards that the store does not have; those that fail are outcomes, not errors.
 
-    There is a Prefect thread for each worker, and each shard goes to a worker that is idle.
-    `progress` hears of the rows that are not reused.
+    There is a Prefect thread for each worker, and each shard goes to an idle worker. `progress`
+    is told of the rows that are not reused.
 
     Raises:
-        InputError: the selection names a shard that there is not.
+        InputError: the selection names a shard that does not exist.
     """
     started = time.monotonic()
     selection.check(jobs)
@@ -66,11 +73,12 @@ def predict_missing(
     devices: dict[str, dict[str, Any]] = {}
     if missing:
         progress.start(sum(job.shard.rows for job in missing))
-        pool = WorkerPool(plan, run, progress, selection.is_forced)
-        with slots(device_names(plan.settings.predict)):
+        workers, deadline = make_local_workers(plan), plan.settings.predict.batch_deadline_seconds
+        with slots([worker.device for worker in workers]):
+            pool = WorkerPool(workers, run, progress, selection.is_forced, deadline)
             outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
         devices = pool.figures()
-    return Prediction(list(outcomes.values()), time.monotonic() - started, devices=devices)
+    return Prediction(list(outcomes.values()), TimeSpan.since(started), devices)
 
 
 def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
@@ -83,10 +91,10 @@ def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
     return ShardOutcome(job, None, error=None if is_selected else LEFT_OUT)
 
 
-def _generate(pool: WorkerPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
+def _generate(pool: ShardPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
     """Make what nobody else is making, then wait for the rest or take it over."""
     threads: ThreadPoolTaskRunner[Made | None] = ThreadPoolTaskRunner(max_workers=pool.size)
-    with threads, closing(pool):  # the pool ends first: then no thread waits for a worker any more
+    with threads, closing(pool):  # the pool closes first, so that no thread waits for a worker
         outcomes = _run_tasks(threads, pool, jobs, wait=False)
         others = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
         waited = _run_tasks(threads, pool, others, wait=True) if others else []
@@ -95,7 +103,7 @@ def _generate(pool: WorkerPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:
 
 def _run_tasks(
     threads: ThreadPoolTaskRunner[Made | None],
-    pool: WorkerPool,
+    pool: ShardPool,
     jobs: Sequence[ShardJob],
     wait: bool,
 ) -> list[ShardOutcome | None]:

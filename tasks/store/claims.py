@@ -67,7 +67,9 @@ class Claims:
         self._stopped.set()
 
     def once(self, name: str, find: Callable[[], Found], make: Callable[[], Manifest]) -> Made:
-        """Give the checkpoint that `find` finds or else `make` makes; waits for who is at it.
+        """Return the existing checkpoint, or make it; if another run is making it, wait.
+
+        While it waits, `find` is called again and again; what it raises ends the waiting.
 
         Raises:
             StoppedError: this run ends.

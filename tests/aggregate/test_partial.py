@@ -14,6 +14,7 @@ from tasks.aggregate.outputs import commit_marked, write_output, write_predictio
 from tasks.aggregate.partial import Missing, raise_if_failed
 from tasks.errors import ShardsFailedError, StorageError
 from tasks.plan.plan import Plan
+from tasks.plan.stage_result import TimeSpan
 from tasks.predict.jobs import Prediction, ShardJob, ShardOutcome, plan_jobs
 from tasks.predict.questions import Question
 from tasks.predict.workers.shard_runner import shard_batch
@@ -70,7 +71,8 @@ def dataset_batch(rows: list[int]) -> pa.RecordBatch:
 
 
 def predict(plan: Plan, dataset: Manifest, failed: tuple[int, ...] = ()) -> Prediction:
-    return Prediction([make_shard(job, failed) for job in plan_jobs(plan, dataset)], seconds=1.0)
+    outcomes = [make_shard(job, failed) for job in plan_jobs(plan, dataset)]
+    return Prediction(outcomes, TimeSpan(0.0, 1.0))
 
 
 def make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,86 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.errors import BadOutputError, BatchTimeoutError, OutOfMemoryError, WorkerError
-from tasks.load.parts import REJECTS_FILE
+from tasks.errors import WorkerError
 from tasks.predict.jobs import ShardJob
-from tasks.predict.questions import Question
 from tasks.predict.shards import Shard, find_shard
 from tasks.predict.workers.batch_limits import FIRST_SECONDS, SHORTEST_SECONDS, DeviceLimits
 from tasks.predict.workers.shard_runner import ShardRun
 from tasks.store.manifest import Manifest, find_checkpoint
-from tasks.store.tables import DATASET, REJECTS, SHARD, commit_table
-
-LENGTHS = [5, 60, 7, 300, 12, 9, 60, 31, 8, 8, 8, 8, 250, 6, 40, 41]
-FAULTS: dict[str, type[WorkerError]] = {
-    "crash": WorkerError,
-    "hang": BatchTimeoutError,
-    "nonsense": BadOutputError,
-}
-ERRORS = {**FAULTS, "no room": OutOfMemoryError}
-
-
-@dataclass
-class FaultyRunner:
-    """A worker that fails on chosen rows: always, or only the first `times` times."""
-
-    faults: dict[int, str] = field(default_factory=dict)
-    times: float = float("inf")
-    memory: float = float("inf")  # padded tokens that fit
-    is_broken: bool = False  # fails on every row, whatever it is
-    job: ShardJob | None = None
-    batches: list[list[int]] = field(default_factory=list)
-    restarts: int = 0
-
-    def open(self, job: ShardJob) -> list[int]:
-        self.job = job
-        return [int(length) for length in job.read_rows()["seq_len"].to_pylist()]
-
-    def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
-        assert self.job is not None, "no shard is open"
-        assert seconds > 0
-        self.batches.append(list(positions))
-        start = self.job.shard.start
-        rows = [start + position for position in positions]
-        if len(rows) * max(LENGTHS[row] for row in rows) > self.memory:
-            raise OutOfMemoryError("too large")
-        self.check()
-        for row in rows:
-            if row in self.faults and self.times > 0:
-                self.times -= 1
-                raise ERRORS[self.faults[row]](f"{self.faults[row]} in a batch")
-        return [[Question(f"question {row}", row / 8, [row, 3], True)] for row in rows]
-
-    def check(self) -> None:
-        assert self.job is not None, "no shard is open"
-        if self.is_broken:
-            raise WorkerError("broken")
-
-    def restart(self) -> None:
-        self.job = None
-        self.restarts += 1
+from tasks.store.tables import SHARD
+from tests.support.batch_runners import FAULTS, LENGTHS, Dataset, FaultyRunner, write_dataset
 
 
 @pytest.fixture(scope="session")
-def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("dataset")
-
-
-@pytest.fixture(scope="session")
-def dataset(dataset_folder: Path) -> Manifest:
-    texts = {"context": "c", "answer": "a", "reference": None}
-    rows = [
-        {"row": number, "id": f"id-{number}", **texts, "seq_len": length}
-        | {"input_ids": [1] * length, "token_type_ids": [0] * length}
-        for number, length in enumerate(LENGTHS)
-    ]
-    batch = pa.RecordBatch.from_pylist(rows, schema=DATASET)
-    part = commit_table(dataset_folder / "part-00000-of-00001.parquet", DATASET, [batch])
-    rejects = commit_table(dataset_folder / REJECTS_FILE, REJECTS, [])
-    details = {"rows_in": len(rows), "rows": len(rows), "rejects": 0, "part_rows": [len(rows)]}
-    return Manifest(
-        kind="dataset", fingerprint="d", decided_by={}, files=(part, rejects), details=details
-    )
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("dataset")
+    return Dataset(folder, write_dataset(folder))
 
 
 @dataclass
@@ -110,24 +43,14 @@ class Made:
 
 
 def make(
-    dataset: Manifest,
-    dataset_folder: Path,
+    dataset: Dataset,
     folder: Path,
     runner: FaultyRunner,
     rows: tuple[int, int] = (0, len(LENGTHS)),
     limits: DeviceLimits | None = None,
     batch_size: int = 8,
 ) -> Made:
-    job = ShardJob(
-        shard=Shard(0, 1, *rows),
-        dataset_folder=dataset_folder,
-        dataset=dataset,
-        folder=folder,
-        fingerprint="p",
-        decided_by={"stage": "test"},
-        batch_size=batch_size,
-        max_tokens_per_batch=1024,
-    )
+    job = dataset.job(folder, Shard(0, 1, *rows), batch_size)
     heard: list[int] = []
     errors: list[WorkerError] = []
     run = ShardRun(job, runner, limits or DeviceLimits(), heard.append, errors.append)
@@ -136,11 +59,9 @@ def make(
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_a_shard_holds_its_rows_in_input_order_whatever_the_batches(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path, batch_size: int
+    dataset: Dataset, tmp_path: Path, batch_size: int
 ) -> None:
-    made = make(
-        dataset, dataset_folder, tmp_path, FaultyRunner(), rows=(2, 9), batch_size=batch_size
-    )
+    made = make(dataset, tmp_path, FaultyRunner(), rows=(2, 9), batch_size=batch_size)
     assert made.table.schema == SHARD
     assert made.table["id"].to_pylist() == [f"id-{row}" for row in range(2, 9)]
     assert made.table["question"].to_pylist() == [f"question {row}" for row in range(2, 9)]
@@ -152,10 +73,10 @@ def test_a_shard_holds_its_rows_in_input_order_whatever_the_batches(
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_that_passes_costs_an_attempt_and_changes_no_byte(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path, fault: str
+    dataset: Dataset, tmp_path: Path, fault: str
 ) -> None:
-    make(dataset, dataset_folder, tmp_path / "a", FaultyRunner())
-    disturbed = make(dataset, dataset_folder, tmp_path / "b", FaultyRunner({3: fault}, times=1))
+    make(dataset, tmp_path / "a", FaultyRunner())
+    disturbed = make(dataset, tmp_path / "b", FaultyRunner({3: fault}, times=1))
     assert disturbed.runner.restarts == 1
     for name in (disturbed.job.shard.file_name, disturbed.job.shard.manifest_name):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -169,14 +90,13 @@ def test_a_fault_that_passes_costs_an_attempt_and_changes_no_byte(
     batch_size=st.integers(1, 16),
 )
 def test_exactly_the_guilty_rows_are_rejected_with_their_reason(
-    dataset: Manifest,
-    dataset_folder: Path,
+    dataset: Dataset,
     tmp_path_factory: pytest.TempPathFactory,
     faults: dict[int, str],
     batch_size: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("shard")
-    made = make(dataset, dataset_folder, folder, FaultyRunner(faults), batch_size=batch_size)
+    made = make(dataset, folder, FaultyRunner(faults), batch_size=batch_size)
     assert made.reasons == {row: FAULTS[fault].reason for row, fault in sorted(faults.items())}
     kept = [row for row in range(len(LENGTHS)) if row not in faults]
     assert made.table["row"].to_pylist() == kept
@@ -186,9 +106,9 @@ def test_exactly_the_guilty_rows_are_rejected_with_their_reason(
 
 
 def test_finished_batches_are_not_generated_again_after_a_crash(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path
+    dataset: Dataset, tmp_path: Path
 ) -> None:
-    made = make(dataset, dataset_folder, tmp_path, FaultyRunner({5: "crash"}, times=1))
+    made = make(dataset, tmp_path, FaultyRunner({5: "crash"}, times=1))
     ran = [row for batch in made.runner.batches for row in batch]
     twice = {row for row in ran if ran.count(row) > 1}
     crashed = next(batch for batch in made.runner.batches if 5 in batch)
@@ -196,51 +116,49 @@ def test_finished_batches_are_not_generated_again_after_a_crash(
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_remembered(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path
+    dataset: Dataset, tmp_path: Path
 ) -> None:
     limits, runner = DeviceLimits(), FaultyRunner(memory=320)
-    made = make(dataset, dataset_folder, tmp_path / "a", runner, limits=limits)
+    made = make(dataset, tmp_path / "a", runner, limits=limits)
     assert made.table.num_rows == len(LENGTHS)
     assert made.reasons == {}
     assert runner.restarts == 0
     failures = len(runner.batches) - made.manifest.details["batches"]
     assert failures >= 1
     again = FaultyRunner(memory=320)
-    remembered = make(dataset, dataset_folder, tmp_path / "b", again, limits=limits)
+    remembered = make(dataset, tmp_path / "b", again, limits=limits)
     assert len(again.batches) == remembered.manifest.details["batches"]
     assert remembered.table == made.table
 
 
-def test_a_single_row_that_does_not_fit_is_rejected(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path
-) -> None:
-    made = make(dataset, dataset_folder, tmp_path, FaultyRunner(memory=260))
+def test_a_single_row_that_does_not_fit_is_rejected(dataset: Dataset, tmp_path: Path) -> None:
+    made = make(dataset, tmp_path, FaultyRunner(memory=260))
     assert made.reasons == {3: "out_of_memory"}
 
 
 def test_a_single_row_that_does_not_fit_once_is_not_rejected(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path
+    dataset: Dataset, tmp_path: Path
 ) -> None:
     runner = FaultyRunner({3: "no room"}, times=1)
-    made = make(dataset, dataset_folder, tmp_path, runner, batch_size=1)
+    made = make(dataset, tmp_path, runner, batch_size=1)
     assert made.reasons == {}
     assert made.table.num_rows == len(LENGTHS)
     assert len(made.errors_heard) == 1
 
 
 def test_an_engine_that_never_works_fails_the_shard_and_rejects_nobody(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path
+    dataset: Dataset, tmp_path: Path
 ) -> None:
     with pytest.raises(WorkerError, match="broken"):
-        make(dataset, dataset_folder, tmp_path, FaultyRunner(is_broken=True), batch_size=16)
+        make(dataset, tmp_path, FaultyRunner(is_broken=True), batch_size=16)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shard_of_guilty_rows_only_completes_without_a_prediction(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path
+    dataset: Dataset, tmp_path: Path
 ) -> None:
     runner = FaultyRunner(dict.fromkeys(range(4), "crash"))
-    made = make(dataset, dataset_folder, tmp_path, runner, rows=(0, 4))
+    made = make(dataset, tmp_path, runner, rows=(0, 4))
     assert made.table.num_rows == 0
     assert list(made.reasons) == [0, 1, 2, 3]
 
@@ -256,10 +174,8 @@ def test_deadlines_follow_the_measured_speed_of_the_device() -> None:
     assert DeviceLimits(fixed_seconds=2.5).deadline(10_000) == 2.5
 
 
-def test_the_manifest_of_another_shard_is_damage(
-    dataset: Manifest, dataset_folder: Path, tmp_path: Path
-) -> None:
-    job = make(dataset, dataset_folder, tmp_path, FaultyRunner()).job
+def test_the_manifest_of_another_shard_is_damage(dataset: Dataset, tmp_path: Path) -> None:
+    job = make(dataset, tmp_path, FaultyRunner()).job
     other = Shard(1, 2, 0, len(LENGTHS))
     assert find_shard(tmp_path, job.shard, job.fingerprint).state == "made"
     (tmp_path / other.manifest_name).write_bytes(job.manifest_path.read_bytes())

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.batch import plan_batches
-from tasks.predict.shards import plan_shards
+from tasks.predict.shards import has_shards, plan_shards
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=200)
 
@@ -35,3 +38,20 @@ def test_batches_hold_every_row_once_within_both_limits(
 def test_no_row_of_a_batch_is_longer_than_a_row_of_an_earlier_batch(lengths: list[int]) -> None:
     ordered = [lengths[position] for batch in plan_batches(lengths, 4, 4096) for position in batch]
     assert ordered == sorted(lengths, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], False),
+        (["shard-00000-of-00002.parquet", "evaluation.parquet"], False),  # never committed
+        (["shard-00001-of-00002.json"], True),
+    ],
+)
+def test_a_folder_has_shards_when_it_has_a_manifest_of_one(
+    tmp_path: Path, names: list[str], expected: bool
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    assert has_shards(tmp_path) == expected
+    assert not has_shards(tmp_path / "missing")

@@ -1,27 +1,27 @@
-"""What a device has shown that it can do: how long a batch takes, and how large one may be."""
+"""What is learned of a device during a run: how long a batch takes, and how large it may be."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 FIRST_SECONDS = 900.0
-"""For the first batch of a worker, which loads the model and fills every cache."""
+"""Deadline of a worker's first batch, before which it loads the model and fills caches."""
 
 SHORTEST_SECONDS = 60.0
-"""No batch is given less: other programs may have the device for a while."""
+"""The least deadline of a batch: other programs may use the device for a while."""
 
 PATIENCE = 20.0
-"""How many times the expected seconds a batch may take."""
+"""A batch may take this many times the expected seconds."""
 
 
 @dataclass
 class DeviceLimits:
-    """Kept for as long as a run lasts, for each device.
+    """The limits of one device, kept for the whole run.
 
     Attributes:
-        seconds_per_token: the slowest that was measured, over padded tokens; 0 at first.
-        most_tokens: padded tokens of a batch above which the device ran out of memory.
-        fixed_seconds: the deadline of every batch, where the config gives one.
+        seconds_per_token: the slowest measured so far, by padded tokens; 0 at first.
+        most_tokens: the most padded tokens that a batch of several rows may have.
+        fixed_seconds: the deadline of every batch, if the config sets one.
     """
 
     seconds_per_token: float = 0.0
@@ -30,7 +30,7 @@ class DeviceLimits:
     _known: bool = field(default=False, repr=False)
 
     def deadline(self, padded_tokens: int) -> float:
-        """Give the seconds after which a batch of so many padded tokens counts as hanging."""
+        """Return the seconds after which a batch of so many padded tokens counts as hanging."""
         if self.fixed_seconds is not None:
             return self.fixed_seconds
         if not self._known:
@@ -47,5 +47,5 @@ class DeviceLimits:
         self.most_tokens = min(self.most_tokens, padded_tokens / 2)
 
     def forget_speed(self) -> None:
-        """A new worker begins: its first batch takes longer."""
+        """Expect a slow first batch again, because a new worker starts."""
         self._known = False

@@ -1,57 +1,62 @@
-"""A worker process on this machine, as the run sees it."""
+"""A worker on this machine: a child process that is sent requests through a pipe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.engine.gpu.driver import device_names
 from tasks.errors import StoppedError, WorkerError
+from tasks.plan.plan import Plan
 from tasks.predict.jobs import ShardJob
 from tasks.predict.questions import Question
-from tasks.predict.workers.base import WorkerOrder
+from tasks.predict.workers.base import (
+    Answer,
+    CheckHealth,
+    OpenShard,
+    Request,
+    RunBatch,
+    WorkerOrder,
+)
 from tasks.predict.workers.batch_limits import FIRST_SECONDS
+from tasks.predict.workers.usage import make_meter
 from tasks.predict.workers.worker_process import work
 from tasks.processes import Child
 
 
-class Worker:
-    """The parent's side of a worker; see `tasks.predict.workers.base.BatchRunner`."""
+def make_local_workers(plan: Plan) -> list[LocalWorker]:
+    """Return a worker for each device of a plan; none has a process yet."""
+    devices = device_names(plan.settings.predict)
+    return [LocalWorker(WorkerOrder.from_plan(plan, device)) for device in devices]
+
+
+class LocalWorker:
+    """The parent's side of a worker process: a `tasks.predict.workers.base.BatchRunner`."""
 
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
+        self._meter = make_meter(order.device)
         self._child: Child | None = None
         self._is_closed = False
 
     @property
     def device(self) -> str:
-        """The device that it works on."""
+        """The device as the config names it."""
         return self._order.device
 
-    def find_process(self) -> int | None:
-        """Give the id of its process; None while it has none."""
-        child = self._child
-        return None if child is None else child.process_id
-
     def open(self, job: ShardJob) -> list[int]:
-        """Have the shard's rows read, by a new process if there is none; gives their lengths.
-
-        Raises:
-            WorkerError: the process died, or did not get ready in time.
-            WentiError: what kept it from loading the model or the rows.
-        """
+        """Have the shard's rows read, by a new process if there is none; return their lengths."""
         if self._child is None and not self._is_closed:
             self._child = Child(f"worker on {self._order.device}", work, self._order)
-        lengths: list[int] = self._ask(job, FIRST_SECONDS)
-        return lengths
+        return self._ask(OpenShard(job), FIRST_SECONDS)
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
-        """See `tasks.predict.workers.base.BatchRunner`."""
-        questions: list[list[Question]] = self._ask(list(positions), seconds)
-        return questions
+        """Generate one batch of the open shard in the process."""
+        return self._ask(RunBatch(tuple(positions)), seconds)
 
     def check(self) -> None:
-        """See `tasks.predict.workers.base.BatchRunner`."""
-        self._ask([], FIRST_SECONDS)
+        """Generate a batch of rows that are known to be good in the process."""
+        self._ask(CheckHealth(), FIRST_SECONDS)
 
     def restart(self) -> None:
         """End the process; the next `open` starts a new one."""
@@ -60,18 +65,29 @@ class Worker:
         self._child = None
 
     def close(self) -> None:
-        """End the process for good; whoever waits for it, or asks it, gets a `StoppedError`."""
+        """End the process for good; who waits for its answer gets a `StoppedError`."""
         self._is_closed = True
         self.restart()
 
-    def _ask(self, message: ShardJob | list[int], seconds: float) -> Any:  # noqa: ANN401
+    def measure(self) -> None:
+        """Note what the process, or all of its GPU, uses now."""
+        child = self._child
+        if child is not None and child.process_id is not None:
+            self._meter.measure(child.process_id)
+
+    def usage(self) -> dict[str, Any]:
+        """Return what was noted, over all processes that this worker has had."""
+        return self._meter.figures()
+
+    def _ask(self, request: Request[Answer], seconds: float) -> Answer:
         child = self._child
         if child is None or self._is_closed:
             raise StoppedError("the run was stopped")
         try:
-            child.send(message)
-            return child.receive(seconds)
+            child.send(request)
+            answer: Answer = child.receive(seconds)
         except WorkerError as error:
             if self._is_closed:
                 raise StoppedError("the run was stopped") from error
             raise
+        return answer

@@ -1,4 +1,4 @@
-"""The workers of a run: who is idle gets the next shard."""
+"""The workers of a run: an idle one gets the next shard."""
 
 from __future__ import annotations
 
@@ -10,30 +10,26 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tasks.engine.gpu.driver import device_names
-from tasks.errors import WorkerError
-from tasks.plan.plan import Plan
+from tasks.errors import StoppedError, WorkerError
 from tasks.predict.jobs import ShardJob, look_up
 from tasks.predict.progress import Progress
-from tasks.predict.workers.base import WorkerOrder
+from tasks.predict.workers.base import BatchRunner
 from tasks.predict.workers.batch_limits import DeviceLimits
-from tasks.predict.workers.local import Worker
 from tasks.predict.workers.shard_runner import ShardRun
-from tasks.predict.workers.usage import Usage, make_meter
+from tasks.predict.workers.usage import Sampler
 from tasks.runs.run import Run
 from tasks.store.claims import Made
-from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest
 
 logger = logging.getLogger("wenti.pool")
 
 
 @dataclass
-class _Place:
-    """A worker, what its device has shown that it can do, and what has been done there."""
+class _Member:
+    """A worker of the pool, what its device has shown that it can do, and what it has made."""
 
     name: str
-    worker: Worker
+    runner: BatchRunner
     limits: DeviceLimits
     shards: int = 0
     rows: int = 0
@@ -46,56 +42,64 @@ class _Place:
         self.seconds += seconds
 
     def figures(self) -> dict[str, Any]:
-        """Give what was noted, under the names it has in metrics.json."""
-        return {"shards": self.shards, "rows": self.rows, "busy_seconds": round(self.seconds, 2)}
+        """Return what it made and used, under the names of metrics.json."""
+        made = {"shards": self.shards, "rows": self.rows, "busy_seconds": round(self.seconds, 2)}
+        return {**made, **self.runner.usage()}
 
 
 class WorkerPool:
-    """One worker for each device, whose process starts when its first shard comes.
+    """One worker for each device: a `tasks.predict.workers.base.ShardPool`.
 
-    Who is idle gets the next shard, so that unequal devices end at about the same time.
+    An idle worker gets the next shard, so that unequal devices end at about the same time.
+
+    Args:
+        runners: the workers; the pool closes them.
+        run: whose claims and journal are used.
+        progress: hears of every row that is done.
+        is_forced: make shards even if the store has them.
+        batch_seconds: the deadline of every batch; None: learned from each device's speed.
     """
 
-    def __init__(self, plan: Plan, run: Run, progress: Progress, is_forced: bool) -> None:
-        predict = plan.settings.predict
-        devices = device_names(predict)
-        limits = partial(DeviceLimits, fixed_seconds=predict.batch_deadline_seconds)
-        self._places = [
-            _Place(name, Worker(_order(plan, device)), limits())
-            for name, device in zip(name_workers(devices), devices, strict=True)
+    def __init__(
+        self,
+        runners: Sequence[BatchRunner],
+        run: Run,
+        progress: Progress,
+        is_forced: bool = False,
+        batch_seconds: float | None = None,
+    ) -> None:
+        names = name_workers([runner.device for runner in runners])
+        self._members = [
+            _Member(name, runner, DeviceLimits(fixed_seconds=batch_seconds))
+            for name, runner in zip(names, runners, strict=True)
         ]
-        self._idle: queue.SimpleQueue[_Place] = queue.SimpleQueue()
-        for place in self._places:
-            self._idle.put(place)
-        processes = {place.name: place.worker.find_process for place in self._places}
-        self._usage = Usage(processes, [make_meter(device) for device in devices])
+        self._idle: queue.SimpleQueue[_Member] = queue.SimpleQueue()
+        for member in self._members:
+            self._idle.put(member)
+        self._sampler = Sampler([runner.measure for runner in runners])
         self._run, self._progress, self._is_forced = run, progress, is_forced
+        self._is_closed = False
 
     @property
     def size(self) -> int:
         """How many workers there are."""
-        return len(self._places)
+        return len(self._members)
 
     def close(self) -> None:
         """End every worker for good, and the waiting for other runs."""
-        self._run.claims.stop()
-        for place in self._places:
-            place.worker.close()
-        self._usage.stop()
+        self._is_closed = True
+        for member in self._members:
+            member.runner.close()
+        self._sampler.stop()
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Give what each worker did and took, by the name of its device, for metrics.json."""
-        measured = self._usage.figures()
-        return {place.name: {**place.figures(), **measured[place.name]} for place in self._places}
+        """Return what each worker did and used, by its name, for metrics.json."""
+        return {member.name: member.figures() for member in self._members}
 
     def generate(self, job: ShardJob, wait: bool) -> Made | None:
-        """Have a shard generated by the next idle worker, unless the store has it meanwhile.
+        """Return the job's shard, made by the next idle worker unless the store has it.
 
-        While another run is making it, wait for that or, without `wait`, give None at once.
-
-        Raises:
-            WorkerError: nothing works on this device; the next call starts a new process.
-            WentiError: what ended the shard in the worker.
+        See `tasks.predict.workers.base.ShardPool` for what it raises.
         """
         claims = self._run.claims
         try_or_wait = claims.once if wait else claims.try_once
@@ -105,6 +109,9 @@ class WorkerPool:
         return made
 
     def _find(self, job: ShardJob) -> Found:
+        # Who waits for another run looks here again and again; the run's claims go on without us.
+        if self._is_closed:
+            raise StoppedError("the run was stopped")
         if self._is_forced:
             return Found(None)
         found = look_up(job)
@@ -113,45 +120,35 @@ class WorkerPool:
         return found
 
     def _make(self, job: ShardJob) -> Manifest:
-        place = self._idle.get()
-        worker, started, shard, journal = (
-            place.worker,
-            time.monotonic(),
-            job.shard,
-            self._run.journal,
-        )
-        note_failure = partial(journal.failed, shard.index, worker.device)
+        member = self._idle.get()
         try:
-            shard_run = ShardRun(job, worker, place.limits, self._progress.advance, note_failure)
+            return self._make_with(member, job)
+        finally:
+            self._idle.put(member)
+
+    def _make_with(self, member: _Member, job: ShardJob) -> Manifest:
+        runner, shard, started = member.runner, job.shard, time.monotonic()
+        note_failure = partial(self._run.journal.failed, shard.index, runner.device)
+        try:
+            shard_run = ShardRun(job, runner, member.limits, self._progress.advance, note_failure)
             manifest = shard_run.finish()
-            place.count(shard.rows, time.monotonic() - started)
-            self._usage.look(place.name)
         except Exception as error:
             note_failure(error)
             if isinstance(error, WorkerError):
-                worker.restart()
+                runner.restart()
             raise
-        finally:
-            self._idle.put(place)
-        journal.made(shard.index, worker.device, time.monotonic() - started, manifest.details)
+        seconds = time.monotonic() - started
+        member.count(shard.rows, seconds)
+        runner.measure()
+        self._run.journal.made(shard.index, runner.device, seconds, manifest.details)
         logger.info("shard %d of %d: made, %d rows", shard.index, shard.count, shard.rows)
         return manifest
 
 
 def name_workers(devices: Sequence[str]) -> list[str]:
-    """Give each worker the name of its device; further ones on the same a number behind it."""
+    """Name each worker by its device, with a number for the second and later ones on the same."""
     names = []
     for place, device in enumerate(devices):
         before = devices[:place].count(device)
         names.append(f"{device} ({before + 1})" if before else device)
     return names
-
-
-def _order(plan: Plan, device: str) -> WorkerOrder:
-    return WorkerOrder(
-        device=device,
-        export_folder=storage_of(plan.export.folder).fetch(plan.export.folder),
-        model_folder=plan.model_folder,
-        dataset=plan.settings.dataset,
-        predict=plan.settings.predict,
-    )

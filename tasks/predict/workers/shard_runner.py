@@ -1,9 +1,9 @@
-"""Making one shard, whatever happens to the worker that generates its batches.
+"""Make one shard, whatever happens to the worker that generates its batches.
 
-A batch that does not fit into memory is halved. A batch that kills its worker, hangs or gives
-nonsense is tried once more and then bisected, until the rows that do it every time are found; if
-the engine still answers rows that are known to be good, these are rejected with the reason, and the
-shard completes.
+A batch that does not fit into memory is halved. A batch that kills its worker, hangs or returns
+nonsense is tried once more and then bisected, until the rows that do it every time are found. If
+the engine still answers rows that are known to be good, the guilty rows are rejected with the
+reason, and the shard completes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tasks.store.tables import SHARD, commit_table
 logger = logging.getLogger("wenti.shard")
 
 TRIES = 2
-"""Times a batch is tried before it is bisected; a half of it is bisected at once."""
+"""How often a batch is tried before it is bisected; the halves of it are tried once."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,19 @@ class _Work:
 
 
 class ShardRun:
-    """The state of one shard while it is made."""
+    """The state of one shard while it is made.
+
+    Args:
+        job: the shard.
+        runner: generates its batches; is restarted when it fails.
+        limits: of the runner's device; learned from every batch.
+        on_rows: told of rows that are done; a number below 0 takes them back.
+        on_failure: told of every batch that failed.
+
+    Raises:
+        WorkerError: the worker died, or was not ready in time.
+        WentiError, OSError: what kept it from loading the model or the rows.
+    """
 
     def __init__(
         self,
@@ -68,12 +80,14 @@ class ShardRun:
         Raises:
             WorkerError: the engine fails on good rows too, so that no row can be blamed.
             StorageError: the shard cannot be written.
+            StoppedError: the runner was closed.
+            WentiError, OSError: what else ended a batch in the worker.
         """
         try:
             self._generate()
             return self._commit()
         except Exception:
-            # Who tries the shard again counts its rows again.
+            # The next attempt at the shard counts its rows again.
             self._on_rows(-len(self._questions) - len(self._rejects))
             raise
 
@@ -105,7 +119,7 @@ class ShardRun:
             self._on_rows(len(work.positions))
 
     def _recover(self, work: _Work, error: WorkerError) -> None:
-        """Start a new worker, and try the batch again or bisect it."""
+        """Restart the worker, and try the batch again or bisect it."""
         rows, shard = len(work.positions), self._job.shard.index
         logger.warning("shard %d, a batch of %d rows: %s", shard, rows, error)
         self._on_failure(error)
@@ -116,7 +130,7 @@ class ShardRun:
             self._todo.appendleft(_Work(work.positions, work.failures + 1))
             return
         if rows == 1:
-            self._runner.check()  # or else the fault is not the row's
+            self._runner.check()  # raises if the fault is not the row's
         self._split_or_reject(work, error)
 
     def _split_or_reject(self, work: _Work, error: WorkerError) -> None:
@@ -151,11 +165,11 @@ class ShardRun:
         return manifest
 
     def _file_name(self) -> str:
-        """Give the name that belongs to the batches that were run.
+        """Return the name that belongs to the batches that were run.
 
-        Batches cut otherwise than planned are other matrices and give other last digits of scores.
-        Such a shard has a file name of its own, so that two runs which make the same shard never
-        write different bytes under one name, however late one of them wakes up.
+        Batches cut otherwise than planned can change the last digits of scores. Such a shard has a
+        file name of its own, so that two runs which make the same shard never write different
+        bytes under one name, however late one of them commits.
         """
         shard = self._job.shard
         if self._done == self._planned:
@@ -164,7 +178,10 @@ class ShardRun:
         return f"{shard.name}-{digest[:8]}.parquet"
 
     def _count(self, questions: Sequence[Sequence[Question]]) -> dict[str, int]:
-        """Count what was predicted: rows, batches, and tokens of input, padded and of output."""
+        """Return the numbers of rows, batches, and input, padded and output tokens.
+
+        Output tokens are those of each row's best question.
+        """
         return {
             "rows": len(questions),
             "batches": len(self._done),
@@ -174,7 +191,7 @@ class ShardRun:
         }
 
     def _describe_rejects(self, rows: pa.Table) -> list[dict[str, object]]:
-        """Give the rejected rows in the columns of `tasks.store.tables.REJECTS`."""
+        """Return the rejected rows in the columns of `tasks.store.tables.REJECTS`."""
         return [
             {
                 "row": rows["row"][position].as_py(),

@@ -1,6 +1,6 @@
-"""What the workers of a run take of their devices: memory, and how busy they are.
+"""What the workers of a run use of their devices: memory, and how busy they are.
 
-Of a GPU NVIDIA's driver tells, of the CPU the kernel: what a worker's process takes.
+NVIDIA's driver measures a GPU, whoever uses it; the kernel measures a worker's process on the CPU.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
@@ -18,57 +18,60 @@ from tasks.errors import DeviceError
 
 logger = logging.getLogger("wenti.usage")
 
-LOOK_SECONDS = 1.0
+SAMPLE_SECONDS = 1.0
 
 
 class Meter(Protocol):
     """Measures one worker."""
 
-    def look(self, process_id: int) -> None:
-        """Measure now; `process_id` is that of the worker's process."""
+    def measure(self, process_id: int) -> None:
+        """Measure now; `process_id` is that of the worker's process on this machine."""
 
     def figures(self) -> dict[str, Any]:
-        """Give what was measured, under the names it has in metrics.json."""
+        """Return what was measured, under the names of metrics.json.
+
+        Memory is in MB of 10^6 bytes, times are in seconds, utilisation in percent.
+        """
 
 
 class CpuMeter:
-    """Measures the processes of a worker on the CPU, which may be several, one after the other."""
+    """Measures a worker on the CPU, which may have had several processes, one after the other."""
 
     def __init__(self) -> None:
         self._memory = 0.0
         self._seconds: dict[int, float] = {}
 
-    def look(self, process_id: int) -> None:
-        """See `Meter`."""
+    def measure(self, process_id: int) -> None:
+        """Note the process's peak memory and CPU time so far; nothing if it has ended."""
         try:
             self._memory = max(self._memory, peak_megabytes(process_id))
             self._seconds[process_id] = cpu_seconds(process_id)
-        except OSError:  # it ends just now
+        except OSError:  # it has just ended
             return
 
     def figures(self) -> dict[str, Any]:
-        """See `Meter`."""
+        """Return `peak_memory_mb` of the largest process and `cpu_seconds` of all together."""
         seconds = round(sum(self._seconds.values()), 2)
         return {"peak_memory_mb": round(self._memory, 1), "cpu_seconds": seconds}
 
 
 class GpuMeter:
-    """Measures a GPU: all of it, whoever else uses it."""
+    """Measures a whole GPU, whoever else uses it."""
 
     def __init__(self, watch: GpuWatch) -> None:
         self._watch = watch
         self._memory = 0
         self._busy: list[float] = []
 
-    def look(self, process_id: int) -> None:
-        """See `Meter`."""
+    def measure(self, process_id: int) -> None:
+        """Note the GPU's memory in use and how busy it is; nothing if the driver does not say."""
         use = self._watch.look()
         if use is not None:
             self._memory = max(self._memory, use.memory)
             self._busy.append(use.busy)
 
     def figures(self) -> dict[str, Any]:
-        """See `Meter`."""
+        """Return `name`, `memory_mb`, `peak_memory_mb` and the mean `utilisation_percent`."""
         return {
             "name": self._watch.name,
             "memory_mb": round(self._watch.memory / 1e6, 1),
@@ -78,18 +81,18 @@ class GpuMeter:
 
 
 class NoMeter:
-    """Stands for a GPU that the driver does not tell of."""
+    """Stands in for the meter of a GPU that the driver cannot measure."""
 
-    def look(self, process_id: int) -> None:
-        """See `Meter`."""
+    def measure(self, process_id: int) -> None:
+        """Do nothing."""
 
     def figures(self) -> dict[str, Any]:
-        """See `Meter`."""
+        """Return nothing."""
         return {}
 
 
 def make_meter(device: str) -> Meter:
-    """Give what measures a worker on this device."""
+    """Return what measures a worker on this device; logs a warning if nothing can."""
     if not device.startswith("gpu"):
         return CpuMeter()
     try:
@@ -99,54 +102,48 @@ def make_meter(device: str) -> Meter:
         return NoMeter()
 
 
-class Usage:
-    """Looks at several workers now and then, in a thread of its own, until it is stopped.
+class Sampler:
+    """Calls each of several functions every second, in a thread of its own, until it is stopped.
 
     Args:
-        workers: for each, its name and what gives the id of its process, None while it has none.
-        meters: for each of them, what measures it.
+        measures: what is called, such as `BatchRunner.measure` of each worker.
     """
 
-    def __init__(
-        self, workers: Mapping[str, Callable[[], int | None]], meters: Sequence[Meter]
-    ) -> None:
-        self._workers = dict(workers)
-        self._meters = dict(zip(workers, meters, strict=True))
+    def __init__(self, measures: Sequence[Callable[[], None]]) -> None:
+        self._measures = tuple(measures)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="usage", daemon=True)
+        self._thread = threading.Thread(target=self._sample, name="usage", daemon=True)
         self._thread.start()
 
-    def look(self, name: str) -> None:
-        """Measure one worker now."""
-        process_id = self._workers[name]()
-        if process_id is not None:
-            self._meters[name].look(process_id)
-
-    def figures(self) -> dict[str, dict[str, Any]]:
-        """Give what was measured of each worker."""
-        return {name: meter.figures() for name, meter in self._meters.items()}
-
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, and wait until it has ended."""
         self._stopped.set()
         self._thread.join()
 
-    def _watch(self) -> None:
-        while not self._stopped.wait(LOOK_SECONDS):
-            for name in self._workers:
-                self.look(name)
+    def _sample(self) -> None:
+        while not self._stopped.wait(SAMPLE_SECONDS):
+            for measure in self._measures:
+                measure()
 
 
 def peak_megabytes(process_id: int) -> float:
-    """Give the most memory that a process has had, in MB of 10^6 bytes (VmHWM, man 5 proc)."""
+    """Return a process's peak memory in MB of 10^6 bytes (VmHWM, man 5 proc).
+
+    Raises:
+        OSError: the process has ended.
+    """
     lines = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8").splitlines()
     found = [line.split() for line in lines if line.startswith("VmHWM:")]
     return int(found[0][1]) * 1024 / 1e6 if found else 0.0
 
 
 def cpu_seconds(process_id: int) -> float:
-    """Give the seconds that a process has computed, all its threads together (man 5 proc)."""
+    """Return the seconds of CPU time of a process, all its threads together (man 5 proc).
+
+    Raises:
+        OSError: the process has ended.
+    """
     text = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8")
-    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+    fields = text.rpartition(")")[2].split()  # the name before it may contain spaces
     user, system = fields[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

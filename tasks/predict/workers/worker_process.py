@@ -1,15 +1,15 @@
-"""A worker: one process for one device that holds a loaded model and is told shards by path.
+"""The child's side of a worker on this machine: a process that holds a loaded model.
 
-It is sent a `ShardJob`, which it answers with the lengths of the shard's rows, and then lists of
-positions in the shard, each of which it answers with those rows' questions. An empty list asks for
-the questions of rows that are known to be good.
+It answers one `tasks.predict.workers.base.Request` after the other until the pipe closes.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from multiprocessing.connection import Connection
+from typing import Any
 
 from tasks.engine.batch import Row, probe_rows
 from tasks.engine.contract import Contract, read_contract
@@ -19,28 +19,25 @@ from tasks.engine.inference.session import Session
 from tasks.load.encoding import QuestionTokenizer
 from tasks.predict.jobs import ShardJob
 from tasks.predict.questions import Detokenizer, Engine, Generator, Question, generate_batch
-from tasks.predict.workers.base import WorkerOrder
+from tasks.predict.workers.base import CheckHealth, OpenShard, Request, RunBatch, WorkerOrder
 from tasks.processes import answer
 
 logger = logging.getLogger("wenti.worker")
 
 
 def work(connection: Connection, order: WorkerOrder) -> None:
-    """Be a worker until the pipe closes."""
-    work_place = _WorkPlace(order)
+    """Answer the requests that come through the pipe, until it closes."""
+    batch_worker = BatchWorker(order)
     while True:
         try:
-            message: ShardJob | list[int] = connection.recv()
+            request: Request[Any] = connection.recv()
         except EOFError:
             return
-        if isinstance(message, ShardJob):
-            answer(connection, partial(work_place.open, message))
-        else:
-            answer(connection, partial(work_place.run, message))
+        answer(connection, partial(batch_worker.handle, request))
 
 
-class _WorkPlace:
-    """What a worker has before it: the loaded model and the rows of the open shard."""
+class BatchWorker:
+    """A loaded model and the rows of the open shard; it must have its process to itself."""
 
     def __init__(self, order: WorkerOrder) -> None:
         self._order = order
@@ -48,7 +45,25 @@ class _WorkPlace:
         self._generator: Generator | None = None
         self._rows: list[Row] = []
 
-    def open(self, job: ShardJob) -> list[int]:
+    def handle(self, request: Request[Any]) -> object:
+        """Return the answer to a request, of the type that the request names.
+
+        Raises:
+            WentiError, OSError: as `tasks.predict.workers.base.BatchRunner` tells of them.
+            MemoryError: the process has no memory left.
+        """
+        match request:
+            case OpenShard(job):
+                return self._open(job)
+            case RunBatch(positions):
+                return self._generate([self._rows[position] for position in positions])
+            case CheckHealth():
+                self._generate(self._loaded.good_rows)
+                return None
+            case _:
+                raise TypeError(f"no worker answers a {type(request).__name__}")
+
+    def _open(self, job: ShardJob) -> list[int]:
         if self._device is None:
             self._device = see_only(self._order.device)
         if self._generator is None:
@@ -59,15 +74,22 @@ class _WorkPlace:
         self._rows = [Row(*values) for values in zip(*columns, strict=True)]
         return [len(row.input_ids) for row in self._rows]
 
-    def run(self, positions: list[int]) -> list[list[Question]]:
+    def _generate(self, rows: Sequence[Row]) -> list[list[Question]]:
+        return generate_batch(rows, self._loaded)
+
+    @property
+    def _loaded(self) -> Generator:
         if self._generator is None:
             raise RuntimeError("no shard is open")
-        rows = [self._rows[position] for position in positions]
-        return generate_batch(rows or self._generator.good_rows, self._generator)
+        return self._generator
 
 
 def load_generator(order: WorkerOrder, device: str) -> Generator:
-    """Load the exported model, and the vocabulary; `device` is its name in this process."""
+    """Load the exported model and its vocabulary; `device` is its name in this process.
+
+    Raises:
+        WentiError: the export or the vocabulary cannot be read, or the device cannot be used.
+    """
     contract = read_contract(order.export_folder)
     load = _load_fake if contract.engine == "fake" else _load_session
     engine, detokenizer = load(order, contract, device)

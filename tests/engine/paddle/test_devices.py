@@ -23,7 +23,7 @@ from tasks.engine.gpu.fat_binaries import Capability
 from tasks.engine.gpu.visible_devices import identify, see_only
 from tasks.errors import DeviceError
 from tasks.predict.workers.pool import name_workers
-from tasks.predict.workers.usage import CpuMeter, Usage, make_meter
+from tasks.predict.workers.usage import CpuMeter, make_meter
 from tasks.processes import call_in_child
 from tasks.runs.find import find_results
 from tasks.store.layout import Store
@@ -95,15 +95,15 @@ def two_cards(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 LOOK = """
 import json, os
-from tasks.engine.gpu.visible_devices import see_only
 from tasks.config.settings import PredictSettings
+from tasks.engine.gpu.driver import device_names
+from tasks.engine.gpu.visible_devices import see_only
 from tasks.predict.workers.usage import make_meter
 
-from tasks.engine.gpu.driver import device_names
 names = device_names(PredictSettings(devices="all"))
 meter = make_meter(names[-1])
 for _ in range(4):
-    meter.look(os.getpid())
+    meter.measure(os.getpid())
 told = {"names": names, "figures": meter.figures(), "called": see_only(names[-1])}
 print(json.dumps({**told, "sees": os.environ["CUDA_VISIBLE_DEVICES"]}))
 """
@@ -160,11 +160,11 @@ def test_memory_and_computing_of_a_worker_are_those_of_its_processes_together() 
             observed = psutil.Process(process.pid)
             while observed.status() != psutil.STATUS_SLEEPING:
                 time.sleep(0.05)
-            meter.look(process.pid)
+            meter.measure(process.pid)
             times, memory = observed.cpu_times(), observed.memory_info().rss
             seconds.append(times.user + times.system)
             process.kill()
-        meter.look(process.pid)  # it is gone: what was measured stays
+        meter.measure(process.pid)  # it is gone: what was measured stays
     figures = meter.figures()
     assert figures["cpu_seconds"] == pytest.approx(sum(seconds), abs=0.1)
     assert figures["peak_memory_mb"] == pytest.approx(memory / 1e6, rel=0.2)
@@ -172,10 +172,9 @@ def test_memory_and_computing_of_a_worker_are_those_of_its_processes_together() 
 
 
 def test_a_card_that_nobody_tells_of_is_not_measured_and_nothing_fails() -> None:
-    usage = Usage({"gpu:97": os.getpid}, [make_meter("gpu:97")])
-    usage.look("gpu:97")
-    usage.stop()
-    assert usage.figures() == {"gpu:97": {}}
+    meter = make_meter("gpu:97")
+    meter.measure(os.getpid())
+    assert meter.figures() == {}
 
 
 def devices_of(store: Path) -> dict[str, Any]:
