@@ -27,10 +27,10 @@ logger = logging.getLogger("wenti.aggregate")
 def aggregate(
     plan: Plan, run: Run, export: StageResult, dataset: StageResult, prediction: Prediction
 ) -> dict[str, Any]:
-    """Write a run's results and give its metrics; its `_SUCCESS` is written last.
+    """Write a run's results, `_SUCCESS` last, and return what metrics.json holds.
 
-    Shards that failed are left out, and what is written is marked as partial; whether that is
-    allowed is not asked here.
+    Shards that failed are left out and what is written is marked as partial; the caller has checked
+    that this is allowed.
 
     Raises:
         StoreCorruptionError: input rows are not predictions plus rejects, each row once.
@@ -56,20 +56,13 @@ def aggregate(
         "aggregate": time.monotonic() - started,
     }
     metrics = make_metrics(dataset.manifest, prediction, scores, seconds)
-    run.record["stages"] = {
-        "export": {"started": _start(run, export), "reused": export.made.is_reused},
-        "load": {"started": _start(run, dataset), "reused": dataset.made.is_reused},
-        "predict": {"started": _start(run, prediction)},
-        "aggregate": {"started": run.journal.since_start(started)},
-    }
+    for stage in (export, dataset):
+        run.note_stage(stage.stage, stage.ended - stage.seconds, stage.made.is_reused)
+    run.note_stage("predict", prediction.ended - prediction.seconds)
+    run.note_stage("aggregate", started)
     write_report(run.folder, run.record, metrics)
     run.succeed(metrics)
     return metrics
-
-
-def _start(run: Run, stage: StageResult | Prediction) -> float:
-    """Give when a stage began, in seconds from the run's start."""
-    return run.journal.since_start(stage.ended - stage.seconds)
 
 
 aggregate_task = Task(

@@ -113,8 +113,8 @@ def _last_histories(plan: Plan) -> dict[int, ShardHistory]:
     """Give what happened to each shard in the newest run of this plan that touched it."""
     histories: dict[int, ShardHistory] = {}
     for record in read_records(plan.store):
-        if record.get("predictions") == plan.predictions.fingerprint:
-            histories |= read_journal(plan.store.run_folder(record["run_id"]) / JOURNAL_FILE)
+        if record.predictions == plan.predictions.fingerprint:
+            histories |= read_journal(plan.store.run_folder(record.run_id) / JOURNAL_FILE)
     return histories
 
 
