@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.escaping import in_markdown, shorten, visible
 from tasks.predict.jobs import Prediction, ShardOutcome
+from tasks.predict.shards import ShardDetails
 from tasks.report.lineage import list_config
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import RunRecord
@@ -64,7 +65,7 @@ def _shard_row(outcome: ShardOutcome, history: ShardHistory) -> dict[str, Any]:
         "state": outcome.state,
         "last error": recovered + visible(shorten(error, LONGEST_ERROR)),
         "rows": outcome.job.shard.rows,
-        "rejects": len(manifest.details["rejects"]) if manifest else None,
+        "rejects": len(ShardDetails.of(manifest).rejects) if manifest else None,
         "attempts": history.attempts,
         "seconds": history.seconds,
         "device": history.device,

@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from tasks.aggregate.partial import Missing
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import REJECTS_FILE
+from tasks.load.parts import REJECTS_FILE, DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction, ShardOutcome
-from tasks.predict.shards import read_shard
+from tasks.predict.shards import ShardDetails, read_shard
 from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
@@ -43,7 +43,7 @@ def write_predictions(
     commit_table(
         rejects, missing.mark(REJECTS), join_rejects(unusable, prediction.manifests, missing)
     )
-    check_rows(predictions, rejects, dataset.details["rows_in"])
+    check_rows(predictions, rejects, DatasetDetails.of(dataset).rows_in)
     commit_text(
         folder / LINES_FILE,
         lambda: (as_line(row, bool(missing)) for row in iterate_rows(predictions)),
@@ -70,7 +70,7 @@ def join_rejects(
     of_dataset: PurePath, shards: Sequence[Manifest], missing: Missing
 ) -> Iterator[pa.RecordBatch]:
     """Give the rows that could not be loaded, broke the engine or are missing, in input order."""
-    of_shards = (reject for shard in shards for reject in shard.details["rejects"])
+    of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
     sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
     merged = heapq.merge(*sources, key=itemgetter("row"))
     while piece := list(islice(merged, ROWS_AT_A_TIME)):

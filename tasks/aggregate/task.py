@@ -55,7 +55,7 @@ def aggregate(
         "predict": prediction.seconds,
         "aggregate": time.monotonic() - started,
     }
-    metrics = make_metrics(dataset.manifest, prediction, scores, seconds)
+    metrics = make_metrics(dataset.manifest, prediction, scores.model_dump(), seconds)
     for stage in (export, dataset):
         run.note_stage(stage.stage, stage.ended - stage.seconds, stage.made.is_reused)
     run.note_stage("predict", prediction.ended - prediction.seconds)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import PurePath
 
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import read_rows
+from tasks.load.parts import DatasetDetails, read_rows
 from tasks.predict.shards import Shard, find_shard, plan_shards, read_shard
 from tasks.report.write import ensure_report
 from tasks.runs.find import read_record, store_of
@@ -67,7 +67,7 @@ def _check_shards(record: RunRecord, store: Store, dataset: Manifest | None) -> 
             "run with `wenti run` of its config"
         )
     folder, fingerprint = store.predictions_folder(record.predictions), record.predictions
-    for shard in plan_shards(dataset.details["rows"], record.rows_per_shard):
+    for shard in plan_shards(DatasetDetails.of(dataset).rows, record.rows_per_shard):
         manifest = folder / shard.manifest_name
         found = find_shard(folder, shard, fingerprint)
         if found.manifest is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.errors import InputError
-from tasks.load.parts import read_rows
+from tasks.load.parts import DatasetDetails, read_rows
 from tasks.plan.plan import Plan
 from tasks.predict.shards import Shard, find_shard, plan_shards
 from tasks.store.manifest import Found, Manifest
@@ -125,7 +125,7 @@ class Selection:
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
     """Give the jobs of a predict stage over the rows of a dataset checkpoint."""
-    settings = plan.settings
+    settings, rows = plan.settings, DatasetDetails.of(dataset).rows
     return [
         ShardJob(
             shard=shard,
@@ -137,7 +137,7 @@ def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
             batch_size=settings.predict.batch_size,
             max_tokens_per_batch=settings.predict.max_tokens_per_batch,
         )
-        for shard in plan_shards(dataset.details["rows"], settings.shards.rows_per_shard)
+        for shard in plan_shards(rows, settings.shards.rows_per_shard)
     ]
 
 

@@ -15,6 +15,7 @@ from tasks.config.settings import Settings
 from tasks.errors import InputError, StoreCorruptionError
 from tasks.runs.record import RunRecord
 from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.store.details import on_one_line
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
 
@@ -60,16 +61,9 @@ def read_record(folder: PurePath) -> RunRecord:
     try:
         return RunRecord.model_validate(json.loads(storage_of(path).read(path)))
     except (OSError, ValueError, RecursionError) as error:
+        problem = on_one_line(error) if isinstance(error, ValidationError) else error
         remedy = "start a new run with `wenti run` of its config"
-        raise StoreCorruptionError(f"{path} is damaged ({_describe(error)}); {remedy}") from error
-
-
-def _describe(error: Exception) -> str:
-    """Return the error in one line, with the keys that pydantic found fault with."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    faults = error.errors(include_url=False)
-    return "; ".join(": ".join((*map(str, one["loc"]), one["msg"])) for one in faults)
+        raise StoreCorruptionError(f"{path} is damaged ({problem}); {remedy}") from error
 
 
 def store_of(folder: PurePath) -> Store:

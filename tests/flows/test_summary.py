@@ -28,7 +28,9 @@ METRICS: dict[str, Any] = {
     "padding_share": 0.042,
     "stage_seconds": {"export": 1.5, "load": 2.0},
 }
-MANIFEST = Manifest(kind="shard", fingerprint="f", decided_by={}, files=(), details={"rejects": []})
+COUNTS = ("rows", "batches", "input_tokens", "padded_tokens", "output_tokens")
+DETAILS = {**dict.fromkeys(COUNTS, 4), "rejects": []}
+MANIFEST = Manifest(kind="shard", fingerprint="f", decided_by={}, files=(), details=DETAILS)
 
 
 def test_a_run_says_what_it_reused_made_and_lacks() -> None:
