@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import StoreCorruptionError
+from tasks.runs.journal import RowCounts
 from tasks.store.details import Details
 from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest, find_checkpoint
@@ -46,6 +47,11 @@ class ShardDetails(Details):
     padded_tokens: int
     output_tokens: int
     rejects: list[RejectRow]
+
+    @property
+    def row_counts(self) -> RowCounts:
+        """The counts for the run's journal."""
+        return RowCounts(self.rows, len(self.rejects))
 
 
 def has_shards(folder: PurePath) -> bool:

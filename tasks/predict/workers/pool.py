@@ -15,6 +15,7 @@ from tasks.errors import WorkerError
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import ShardJob, look_up
 from tasks.predict.progress import Progress
+from tasks.predict.shards import ShardDetails
 from tasks.predict.workers.base import WorkerOrder
 from tasks.predict.workers.batch_limits import DeviceLimits
 from tasks.predict.workers.local import Worker
@@ -101,7 +102,8 @@ class WorkerPool:
         try_or_wait = claims.once if wait else claims.try_once
         made = try_or_wait(job.claim, partial(self._find, job), partial(self._make, job))
         if made is not None and made.is_reused:  # another run made it meanwhile
-            self._run.journal.reused({job.shard.index: made.manifest.details})
+            counts = ShardDetails.of(made.manifest).row_counts
+            self._run.journal.reused({job.shard.index: counts})
         return made
 
     def _find(self, job: ShardJob) -> Found:
@@ -133,7 +135,8 @@ class WorkerPool:
             raise
         finally:
             self._idle.put(place)
-        journal.made(shard.index, worker.device, time.monotonic() - started, manifest.details)
+        seconds, counts = time.monotonic() - started, ShardDetails.of(manifest).row_counts
+        journal.made(shard.index, worker.device, seconds, counts)
         logger.info("shard %d of %d: made, %d rows", shard.index, shard.count, shard.rows)
         return manifest
 
