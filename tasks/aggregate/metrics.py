@@ -1,4 +1,4 @@
-"""What metrics.json says of a run."""
+"""The content of metrics.json."""
 
 from __future__ import annotations
 

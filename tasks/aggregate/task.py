@@ -1,4 +1,4 @@
-"""Aggregate: put the shards together in input order, score them, and say how the run went."""
+"""The aggregate stage: join the shards in input order, score them, and report on the run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def aggregate(
     """
     started = time.monotonic()
     missing = Missing(tuple(prediction.failed))
-    if missing:
+    if missing.is_partial:
         logger.warning(
             "partial results: %d rows are missing; rejects.parquet has them as %s",
             missing.rows,
