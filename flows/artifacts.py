@@ -170,7 +170,7 @@ def _key(kind: str, run: Run) -> str:
 
     One for each config, because it is the nights of one job that people look back on and compare.
     """
-    config = Path(run.record.get("config_file") or "").stem
+    config = Path(run.record.config_file or "").stem
     return slugify(f"wenti {kind} {config}")
 
 

@@ -81,7 +81,7 @@ def question_generation(
         with prepared(settings) as plan:
             config_file = str(path.absolute())
             tell_changes(plan, config_file)
-            return carry_out(plan, Selection(), config_file=config_file)
+            return carry_out(plan, Selection(), config_file)
     except WentiError as error:
         return failed_state(error)
 
@@ -116,17 +116,18 @@ def rerun(
         chosen = parse_shards(shards or None)
         again = plan_rerun(run, Store(Path(store)), chosen, only_failed, force)
         record = again.record
-        asked = {"rerun_of": record["run_id"], "config_file": record.get("config_file")}
         with prepared(again.settings) as plan:
             again.check(plan)
-            return carry_out(plan, again.selection, **asked)
+            return carry_out(plan, again.selection, record.config_file, record.run_id)
     except WentiError as error:
         return failed_state(error)
 
 
-def carry_out(plan: Plan, selection: Selection, **asked: object) -> dict[str, Any]:
+def carry_out(
+    plan: Plan, selection: Selection, config_file: str | None, rerun_of: str | None = None
+) -> dict[str, Any]:
     """Make what is selected and missing, and put the results into a folder of their own."""
-    with recorded(plan, **asked) as run:
+    with recorded(plan, config_file, rerun_of) as run:
         exporting = export_task.submit(plan, run.claims)
         loading = load_task.submit(plan, run.claims)
         export, dataset = exporting.result(), loading.result()
@@ -144,10 +145,10 @@ def carry_out(plan: Plan, selection: Selection, **asked: object) -> dict[str, An
 
 
 @contextmanager
-def recorded(plan: Plan, **asked: object) -> Iterator[Run]:
+def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -> Iterator[Run]:
     """Give a run's folder, and write into its run.json how it ended if it does not succeed."""
-    run = Run.start(plan, flow_run_id=flow_run_id(), **asked)
-    logger.info("run %s in %s", run.record["run_id"], run.folder)
+    run = Run.start(plan, flow_run_id=flow_run_id(), config_file=config_file, rerun_of=rerun_of)
+    logger.info("run %s in %s", run.record.run_id, run.folder)
     try:
         with run.claims.beating():
             yield run
@@ -155,9 +156,9 @@ def recorded(plan: Plan, **asked: object) -> Iterator[Run]:
         stop_children()
         with suppress(StorageError):  # what ended the run may be a full disk
             if isinstance(error, Exception):
-                run.end("failed", error=describe_error(error))
+                run.fail(describe_error(error))
             else:  # Prefect's TerminationSignal says nothing
-                run.end("interrupted", error=_describe_stop(error))
+                run.interrupt(_describe_stop(error))
         raise
 
 
@@ -170,15 +171,15 @@ def _describe_stop(error: BaseException) -> str:
 def tell_changes(plan: Plan, config_file: str) -> None:
     """Log what has changed since the last run of the same config file, and what follows."""
     before = find_previous(plan.store, config_file)
-    if before is None:
+    if before is None or before.decided_by is None:
         return
     is_there = {
         "export": plan.export.is_there,
         "dataset": plan.dataset.is_there,
         "predictions": has_shards(plan.predictions.folder),
     }
-    changes = describe_changes(before["decided_by"], plan.decided_by, is_there)
+    changes = describe_changes(before.decided_by, plan.decided_by, is_there)
     if changes:
-        logger.info("since run %s:", before["run_id"])
+        logger.info("since run %s:", before.run_id)
     for change in changes:
         logger.info("  %s", change)

@@ -9,8 +9,10 @@ from typing import Any
 
 from tasks.escaping import in_markdown, shorten, visible
 from tasks.predict.jobs import Prediction, ShardOutcome
-from tasks.report.lineage import Record, list_config
+from tasks.predict.shards import ShardDetails
+from tasks.report.lineage import list_config
 from tasks.runs.journal import ShardHistory
+from tasks.runs.record import RunRecord
 from tasks.runs.results import REPORT_FILE
 
 LONGEST_TEXT = 200  # characters
@@ -63,7 +65,7 @@ def _shard_row(outcome: ShardOutcome, history: ShardHistory) -> dict[str, Any]:
         "state": outcome.state,
         "last error": recovered + visible(shorten(error, LONGEST_ERROR)),
         "rows": outcome.job.shard.rows,
-        "rejects": len(manifest.details["rejects"]) if manifest else None,
+        "rejects": len(ShardDetails.of(manifest).rejects) if manifest else None,
         "attempts": history.attempts,
         "seconds": history.seconds,
         "device": history.device,
@@ -73,7 +75,7 @@ def _shard_row(outcome: ShardOutcome, history: ShardHistory) -> dict[str, Any]:
 def as_markdown(
     metrics: Mapping[str, Any],
     samples: Sequence[Mapping[str, Any]],
-    record: Record,
+    record: RunRecord,
     folder: Path,
 ) -> str:
     """Give a page about a run: figures, samples, settings that are not the default, its files.

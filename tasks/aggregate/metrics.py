@@ -1,11 +1,13 @@
-"""What metrics.json says of a run."""
+"""The content of metrics.json."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.load.parts import DatasetDetails
 from tasks.predict.jobs import Prediction, ShardOutcome
+from tasks.predict.shards import ShardDetails
 from tasks.store.manifest import Manifest
 
 
@@ -15,23 +17,25 @@ def make_metrics(
     scores: Mapping[str, Any],
     stage_seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Count rows, shards and tokens of the whole result, and the speed of this run.
+    """Return the counts of rows, shards and tokens of the whole result, and this run's speed.
 
     The result is `partial` if shards failed; their rows, `rows_missing`, are among the `rejects`.
-    `padding_share` is the share of padding among the tokens that the batches were made of.
-    `rows_per_second` counts the rows that this run generated; null when it generated none.
-    `devices` tells of each worker of this run how many shards and rows it made, in how many
-    seconds, and what it took: on a GPU the card's memory and utilisation, on the CPU the memory
-    and the seconds of computing of its process; in MB of 10^6 bytes.
+    `padding_share` is the share of padding among the tokens of the batches, 0 to 1.
+    `rows_per_second` counts the rows that this run generated; null if it generated none.
+    `devices` has for each worker of this run the shards and rows it made, the seconds it was busy,
+    and what it used: on a GPU the card's memory and utilisation, on the CPU the memory and CPU
+    seconds of its process. Memory is in MB of 10^6 bytes.
     """
-    manifests = prediction.manifests
-    rejects = sum(len(manifest.details["rejects"]) for manifest in manifests)
-    padded = _total(manifests, "padded_tokens")
+    of_dataset = DatasetDetails.of(dataset)
+    shards = [ShardDetails.of(manifest) for manifest in prediction.manifests]
+    rejects = sum(len(shard.rejects) for shard in shards)
+    input_tokens = sum(shard.input_tokens for shard in shards)
+    padded_tokens = sum(shard.padded_tokens for shard in shards)
     rows_made, rows_missing = _rows(prediction.made), _rows(prediction.failed)
     return {
-        "rows_in": dataset.details["rows_in"],
-        "predictions": _total(manifests, "rows"),
-        "rejects": dataset.details["rejects"] + rejects + rows_missing,
+        "rows_in": of_dataset.rows_in,
+        "predictions": sum(shard.rows for shard in shards),
+        "rejects": of_dataset.rejects + rejects + rows_missing,
         "partial": bool(prediction.failed),
         "rows_missing": rows_missing,
         "shards_planned": len(prediction.outcomes),
@@ -39,9 +43,9 @@ def make_metrics(
         "shards_made": len(prediction.made),
         "shards_failed": len(prediction.failed),
         **scores,
-        "input_tokens": _total(manifests, "input_tokens"),
-        "output_tokens": _total(manifests, "output_tokens"),
-        "padding_share": round(1 - _total(manifests, "input_tokens") / padded, 4) if padded else 0,
+        "input_tokens": input_tokens,
+        "output_tokens": sum(shard.output_tokens for shard in shards),
+        "padding_share": round(1 - input_tokens / padded_tokens, 4) if padded_tokens else 0,
         "rows_per_second": round(rows_made / prediction.span.seconds, 2) if rows_made else None,
         "devices": prediction.devices,
         "stage_seconds": {stage: round(value, 2) for stage, value in stage_seconds.items()},
@@ -50,7 +54,3 @@ def make_metrics(
 
 def _rows(outcomes: list[ShardOutcome]) -> int:
     return sum(outcome.job.shard.rows for outcome in outcomes)
-
-
-def _total(manifests: list[Manifest], detail: str) -> int:
-    return sum(manifest.details[detail] for manifest in manifests)

@@ -1,4 +1,4 @@
-"""The files that a run leaves for its reader: the shards put together in input order."""
+"""The result files of a run: its shards joined in input order."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from tasks.aggregate.partial import Missing
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import REJECTS_FILE
+from tasks.load.parts import REJECTS_FILE, DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction, ShardOutcome
-from tasks.predict.shards import read_shard
+from tasks.predict.shards import ShardDetails, read_shard
 from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
@@ -32,7 +32,7 @@ def write_predictions(
 ) -> None:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
-    The rows that are `missing` are rejects, and every file says that it is partial.
+    Rows that are `missing` become rejects, and every file is then marked as partial.
 
     Raises:
         StoreCorruptionError: input rows are not predictions plus rejects, each row once.
@@ -43,10 +43,10 @@ def write_predictions(
     commit_table(
         rejects, missing.mark(REJECTS), join_rejects(unusable, prediction.manifests, missing)
     )
-    check_rows(predictions, rejects, dataset.details["rows_in"])
+    check_rows(predictions, rejects, DatasetDetails.of(dataset).rows_in)
     commit_text(
         folder / LINES_FILE,
-        lambda: (as_line(row, bool(missing)) for row in iterate_rows(predictions)),
+        lambda: (as_line(row, missing.is_partial) for row in iterate_rows(predictions)),
     )
     commit_marked(folder / TEXT_FILE, lambda: read_questions(predictions), missing)
 
@@ -69,8 +69,8 @@ def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
 def join_rejects(
     of_dataset: PurePath, shards: Sequence[Manifest], missing: Missing
 ) -> Iterator[pa.RecordBatch]:
-    """Give the rows that could not be loaded, broke the engine or are missing, in input order."""
-    of_shards = (reject for shard in shards for reject in shard.details["rejects"])
+    """Yield the rows that could not be loaded, broke the engine or are missing, in input order."""
+    of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
     sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
     merged = heapq.merge(*sources, key=itemgetter("row"))
     while piece := list(islice(merged, ROWS_AT_A_TIME)):
@@ -78,7 +78,11 @@ def join_rejects(
 
 
 def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
-    """Check that the rows of both files together are those of the input, each of them once."""
+    """Check that both files together hold each row of the input once.
+
+    Raises:
+        StoreCorruptionError: they do not.
+    """
     numbers = sorted(row for path in (predictions, rejects) for row in _row_numbers(path))
     if numbers != list(range(rows_in)):
         raise StoreCorruptionError(
@@ -88,14 +92,14 @@ def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
 
 
 def read_questions(predictions: PurePath) -> Iterator[str]:
-    """Give the questions of predictions.parquet, one by one."""
+    """Yield the questions of predictions.parquet."""
     return (row["question"] for row in iterate_rows(predictions))
 
 
 def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
-    """Give a prediction as a JSON line in the fields of dureader_qg, `question` being ours.
+    """Return a prediction as a JSON line with the fields of dureader_qg; `question` is ours.
 
-    Of a result that lacks rows, each line that is there says so with `"partial": true`.
+    With `is_partial`, for a result that lacks rows, the line has `"partial": true`.
     """
     names = ("id", "context", "answer", "question", "reference")
     line = {name: row[name] for name in names} | {"score": _rounded(row["score"])}
@@ -125,24 +129,25 @@ def commit_marked(
     missing: Missing,
     setting: str = "store.path",
 ) -> None:
-    """Commit a text file; what is missing in it is told by a second one, `path`.partial.
+    """Commit a text file, and `path`.partial beside it if rows are missing.
 
-    That one is written before the text and removed after it, so that no moment shows a text without
-    all its rows as if it were whole.
+    The mark is written before the text and removed after it, so that at no moment a text without
+    all its rows looks whole.
     """
     mark = path.with_name(path.name + PARTIAL_SUFFIX)
-    if missing:
+    if missing.is_partial:
         text = json.dumps({"partial": True, **missing.summary}, ensure_ascii=False, indent=2)
         commit_text(mark, lambda: iter([text]), setting)
     commit_text(path, lines, setting)
-    if not missing:
+    if not missing.is_partial:
         storage_of(mark).delete(mark, setting)
 
 
 def write_output(predictions: PurePath, output_path: PurePath, missing: Missing) -> None:
-    """Write the questions to `aggregate.output_path`, and references beside them if there are any.
+    """Write the questions to `output_path`, and the references, if any, beside them.
 
-    The two files of the example's inference.py: `output_path` and `output_path`.reference.txt.
+    These are the two files of the example's inference.py; the second is
+    `output_path`.reference.txt.
     """
     key = "aggregate.output_path"
     commit_marked(output_path, lambda: read_questions(predictions), missing, key)
@@ -156,12 +161,12 @@ def write_output(predictions: PurePath, output_path: PurePath, missing: Missing)
 
 
 def _on_one_line(reference: str | None) -> str:
-    """Keep line n of the references beside line n of the questions, whatever the text holds."""
+    """Return the reference without line breaks: line n belongs to question n."""
     return " ".join((reference or "").splitlines())
 
 
 def _rounded(score: float | None) -> float | None:
-    """Leave out the digits that a float32 does not have."""
+    """Return the score without the digits that a float32 does not have."""
     return None if score is None else round(score, 6)
 
 

@@ -21,21 +21,23 @@ REMEDY = "run the same config again: it makes what is missing, and its results a
 
 @dataclass(frozen=True)
 class Missing:
-    """The shards that a result lacks because they failed; true if there are any."""
+    """The shards that a result lacks because they failed."""
 
     failed: tuple[ShardOutcome, ...] = ()
 
-    def __bool__(self) -> bool:
+    @property
+    def is_partial(self) -> bool:
+        """Whether the result lacks any."""
         return bool(self.failed)
 
     @property
     def rows(self) -> int:
-        """How many rows are missing."""
+        """Number of missing rows."""
         return sum(outcome.job.shard.rows for outcome in self.failed)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
-        """Which rows of the input are missing and why, for JSON."""
+        """Which rows of the input are missing and why, as JSON types."""
         return {
             "rows_missing": self.rows,
             "shards": [_summarise(outcome) for outcome in self.failed],
@@ -43,15 +45,15 @@ class Missing:
         }
 
     def rejects(self) -> Iterator[dict[str, Any]]:
-        """Give the missing rows in the columns of `tasks.store.tables.REJECTS`, in input order."""
+        """Yield the missing rows in the columns of `tasks.store.tables.REJECTS`, in input order."""
         for outcome in self.failed:
             why = {"reason": SHARD_FAILED, "detail": _reason(outcome)}
             for row in outcome.job.read_rows().select(["row", "id"]).to_pylist():
                 yield {**row, "line": None, **why}
 
     def mark(self, schema: pa.Schema) -> pa.Schema:
-        """Give the schema with the summary in its metadata, or as it is if nothing is missing."""
-        if not self:
+        """Return the schema with the summary in its metadata; unchanged if nothing is missing."""
+        if not self.is_partial:
             return schema
         return schema.with_metadata({METADATA_KEY: json.dumps(self.summary, ensure_ascii=False)})
 

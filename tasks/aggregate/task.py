@@ -1,4 +1,4 @@
-"""Aggregate: put the shards together in input order, score them, and say how the run went."""
+"""The aggregate stage: join the shards in input order, score them, and report on the run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ logger = logging.getLogger("wenti.aggregate")
 def aggregate(
     plan: Plan, run: Run, export: StageResult, dataset: StageResult, prediction: Prediction
 ) -> dict[str, Any]:
-    """Write a run's results and give its metrics; its `_SUCCESS` is written last.
+    """Write a run's results, `_SUCCESS` last, and return what metrics.json holds.
 
-    Shards that failed are left out, and what is written is marked as partial; whether that is
-    allowed is not asked here.
+    Shards that failed are left out and what is written is marked as partial; the caller has checked
+    that this is allowed.
 
     Raises:
         StoreCorruptionError: input rows are not predictions plus rejects, each row once.
@@ -38,7 +38,7 @@ def aggregate(
     """
     started = time.monotonic()
     missing = Missing(tuple(prediction.failed))
-    if missing:
+    if missing.is_partial:
         logger.warning(
             "partial results: %d rows are missing; rejects.parquet has them as %s",
             missing.rows,
@@ -55,14 +55,11 @@ def aggregate(
         "predict": prediction.span.seconds,
         "aggregate": TimeSpan.since(started).seconds,
     }
-    metrics = make_metrics(dataset.manifest, prediction, scores, seconds)
-    since_start = run.journal.since_start
-    run.record["stages"] = {
-        "export": {"started": since_start(export.span.started), "reused": export.made.is_reused},
-        "load": {"started": since_start(dataset.span.started), "reused": dataset.made.is_reused},
-        "predict": {"started": since_start(prediction.span.started)},
-        "aggregate": {"started": since_start(started)},
-    }
+    metrics = make_metrics(dataset.manifest, prediction, scores.model_dump(), seconds)
+    for stage in (export, dataset):
+        run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)
+    run.note_stage("predict", prediction.span.started)
+    run.note_stage("aggregate", started)
     write_report(run.folder, run.record, metrics)
     run.succeed(metrics)
     return metrics

@@ -4,33 +4,41 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import PurePath
-from typing import Any
 
 import pyarrow.compute as pc
 
 from tasks.evaluation.scores import score_file
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
+from tasks.store.details import Details
 from tasks.store.files import describe_file
 from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
 from tasks.store.tables import read_batches
 
 EVALUATION = "evaluation.json"
 EVALUATION_FORMAT = 1
-NO_REFERENCES: dict[str, Any] = {
-    "references": 0,
-    **dict.fromkeys(("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l")),
-    **dict.fromkeys(("sacrebleu_zh", "sacrebleu_signature")),
-}
 
 
-def evaluate(plan: Plan, predictions: PurePath) -> dict[str, Any]:
-    """Give the scores of `predictions`, a Parquet file; all null when there are no references.
+class EvaluationDetails(Details):
+    """The scores of `tasks.evaluation.scores.score_pairs`; null if there are no references."""
+
+    references: int
+    bleu_1: float | None = None
+    bleu_2: float | None = None
+    bleu_3: float | None = None
+    bleu_4: float | None = None
+    rouge_l: float | None = None
+    sacrebleu_zh: float | None = None
+    sacrebleu_signature: str | None = None
+
+
+def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
+    """Return the scores of `predictions`, a Parquet file; all null when there are no references.
 
     They are a checkpoint beside the shards, because computing them means importing PaddleNLP.
     """
     if count_references(predictions) == 0:
-        return dict(NO_REFERENCES)
+        return EvaluationDetails(references=0)
     decided_by = {
         "stage": "evaluate",
         "format": EVALUATION_FORMAT,
@@ -42,12 +50,16 @@ def evaluate(plan: Plan, predictions: PurePath) -> dict[str, Any]:
     path = plan.predictions.folder / EVALUATION
     manifest = find_checkpoint(path, digest).manifest
     if manifest is None:
-        scores = call_in_child(score_file, predictions)
+        scores = EvaluationDetails.model_validate(call_in_child(score_file, predictions))
         manifest = Manifest(
-            kind="evaluation", fingerprint=digest, decided_by=decided_by, files=(), details=scores
+            kind="evaluation",
+            fingerprint=digest,
+            decided_by=decided_by,
+            files=(),
+            details=scores.as_dict(),
         )
         commit_manifest(path, manifest)
-    return {name: manifest.details[name] for name in NO_REFERENCES}
+    return EvaluationDetails.of(manifest)
 
 
 def count_references(predictions: PurePath) -> int:

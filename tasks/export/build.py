@@ -20,6 +20,7 @@ from tasks.load.dataset import make_request, read_sample
 from tasks.plan.fingerprints import effective_decode, shape_range
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
+from tasks.store.details import Details
 from tasks.store.files import adopt_file, commit_file, staging_folder, storage_of
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 
@@ -29,12 +30,23 @@ SAMPLE_ROWS = 256
 """On which a faster export is compared with the plain one."""
 
 
+class ExportDetails(Details):
+    """What an export's manifest says of a faster export; nothing of a plain one.
+
+    Attributes:
+        reproduction: `tasks.engine.export.equivalence.Reproduction.figures`, and the `sample`: what
+            decides the passages that both exports answered.
+    """
+
+    reproduction: dict[str, Any] | None = None
+
+
 def _make(plan: Plan) -> Manifest:
     if is_tuned(plan):
         return _make_tuned(plan)
     with staging_folder(plan.export.folder) as staging:
         _export(plan, staging)
-        return _commit(plan, staging, {})
+        return _commit(plan, staging, ExportDetails())
 
 
 def is_tuned(plan: Plan) -> bool:
@@ -56,10 +68,11 @@ def _make_tuned(plan: Plan) -> Manifest:
             raise ExportError(f"the faster export does not run here: {error}; {REMEDY}") from error
         logger.info("%s", reproduction)
         sample = plan.dataset.decided_by["passages"]
-        return _commit(plan, tuned, {"reproduction": {**reproduction.figures(), "sample": sample}})
+        figures = {**reproduction.figures(), "sample": sample}
+        return _commit(plan, tuned, ExportDetails(reproduction=figures))
 
 
-def _commit(plan: Plan, staging: Path, details: dict[str, Any]) -> Manifest:
+def _commit(plan: Plan, staging: Path, details: ExportDetails) -> Manifest:
     """Adopt the files of an export, and write its manifest."""
     export, written = plan.export, sorted(staging.iterdir())
     manifest = Manifest(
@@ -67,7 +80,7 @@ def _commit(plan: Plan, staging: Path, details: dict[str, Any]) -> Manifest:
         fingerprint=export.fingerprint,
         decided_by=export.decided_by,
         files=tuple(adopt_file(path, export.folder / path.name) for path in written),
-        details=details,
+        details=details.as_dict(),
     )
     commit_manifest(export.manifest_path, manifest)
     return manifest

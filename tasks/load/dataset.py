@@ -63,8 +63,7 @@ def load_passages(request: LoadRequest) -> Manifest:
     """Make the dataset checkpoint: `part-*.parquet`, `rejects.parquet`, `manifest.json`.
 
     The tables have the schemas `DATASET` and `REJECTS`; all files are byte-identical when made
-    again. Two processes may make the same checkpoint at the same time. The manifest's details are
-    those of `PartWriter.details`.
+    again. Two processes may make the same checkpoint at the same time.
 
     Raises:
         InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
@@ -89,7 +88,7 @@ def load_passages(request: LoadRequest) -> Manifest:
             fingerprint=request.fingerprint,
             decided_by=dict(request.decided_by),
             files=writer.publish(request.folder),
-            details=writer.details(),
+            details=writer.details().as_dict(),
         )
         commit_manifest(request.folder / MANIFEST, manifest)
     return manifest

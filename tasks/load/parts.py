@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path, PurePath
-from typing import Any
 
 import pyarrow as pa
 
 from tasks.errors import StoreCorruptionError
 from tasks.load.encoding import Encoded
 from tasks.passages.records import Passage, Reject
+from tasks.store.details import Details
 from tasks.store.files import adopt_file
 from tasks.store.manifest import Manifest
 from tasks.store.storage import FileEntry
@@ -27,8 +27,30 @@ CHARACTERS_PER_PART = 1 << 26  # long passages end a part earlier: what a part n
 REJECTS_FILE = "rejects.parquet"
 
 
+class DatasetDetails(Details):
+    """What a dataset's manifest says of its rows.
+
+    Attributes:
+        rows_in: rows of the input, `rows` + `rejects`.
+        rows: rows that were accepted.
+        rejects: rows that were not.
+        tokens: sum of `seq_len`.
+        longest: maximum of `seq_len`, 0 without rows.
+        part_rows: rows of each part, in order.
+        reject_reasons: rejects by reason.
+    """
+
+    rows_in: int
+    rows: int
+    rejects: int
+    tokens: int
+    longest: int
+    part_rows: list[int]
+    reject_reasons: dict[str, int]
+
+
 class PartWriter:
-    """Writes rows and rejects to numbered files in a staging folder, and counts them."""
+    """Writes accepted rows and rejects to numbered files in a staging folder, and counts them."""
 
     def __init__(self, staging: Path) -> None:
         self.reasons: Counter[str] = Counter()
@@ -47,7 +69,7 @@ class PartWriter:
         return sum(self._part_rows) + len(self._rows)
 
     def add(self, passage: Passage, encoded: Encoded) -> None:
-        """Take an accepted row."""
+        """Add an accepted row."""
         self._rows.append((passage, encoded))
         self._characters += len(passage.context) + len(passage.answer)
         self._tokens += len(encoded.input_ids)
@@ -56,7 +78,7 @@ class PartWriter:
             self._flush_rows()
 
     def reject(self, reject: Reject) -> None:
-        """Take a row that cannot be used."""
+        """Add a row that cannot be used."""
         self.reasons[reject.reason.value] += 1
         self.examples.setdefault(reject.reason.value, reject)
         self._rejects.append(reject)
@@ -64,7 +86,11 @@ class PartWriter:
             self._flush_rejects()
 
     def publish(self, folder: PurePath) -> tuple[FileEntry, ...]:
-        """Give the files their names in `folder`: the parts in order, then the rejects."""
+        """Move the files into `folder` under their final names.
+
+        Returns:
+            The files of the manifest: the parts in order, then the rejects.
+        """
         self._flush_rows()
         self._flush_rejects()
         batches = (batch for path in self._reject_files for batch in read_batches(path))
@@ -76,22 +102,18 @@ class PartWriter:
         ]
         return (*parts, rejects)
 
-    def details(self) -> dict[str, Any]:
-        """Give what a dataset's manifest says of its rows.
-
-        `rows_in` = `rows` + `rejects`; `tokens` is the sum of `seq_len` and `longest` its maximum;
-        `part_rows` are the rows of each part; `reject_reasons` counts the rejects by reason.
-        """
+    def details(self) -> DatasetDetails:
+        """Return what the manifest is to say; to be called after `publish`."""
         rejects = self.reasons.total()
-        return {
-            "rows_in": self.rows + rejects,
-            "rows": self.rows,
-            "rejects": rejects,
-            "tokens": self._tokens,
-            "longest": self._longest,
-            "part_rows": list(self._part_rows),
-            "reject_reasons": dict(sorted(self.reasons.items())),
-        }
+        return DatasetDetails(
+            rows_in=self.rows + rejects,
+            rows=self.rows,
+            rejects=rejects,
+            tokens=self._tokens,
+            longest=self._longest,
+            part_rows=list(self._part_rows),
+            reject_reasons=dict(sorted(self.reasons.items())),
+        )
 
     def _flush_rows(self) -> None:
         if self._rows:
@@ -111,15 +133,15 @@ class PartWriter:
 
 
 def read_dataset_rows(folder: PurePath, dataset: Manifest, start: int, stop: int) -> pa.Table:
-    """Return the accepted rows from number `start` up to `stop`, counted from 0 without rejects.
+    """Return the accepted rows [start, stop), counted from 0 without rejects.
 
-    The columns are those of `tasks.store.tables.DATASET`; only parts that hold the rows are read.
+    The columns are those of `tasks.store.tables.DATASET`; only the parts with these rows are read.
 
     Raises:
         ValueError: the dataset does not have these rows.
         StoreCorruptionError: a part cannot be read or has another number of rows.
     """
-    counts = dataset.details["part_rows"]
+    counts = DatasetDetails.of(dataset).part_rows
     if not 0 <= start <= stop <= sum(counts):
         raise ValueError(f"rows {start} to {stop} of {sum(counts)}")
     tables = [DATASET.empty_table()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from operator import attrgetter
@@ -20,6 +20,7 @@ from tasks.operations.pairing import Kind, Pair, Row, pair_rows
 from tasks.plan.changes import describe_changes
 from tasks.processes import call_in_child
 from tasks.runs.find import read_record
+from tasks.runs.record import RunRecord
 from tasks.runs.results import PREDICTIONS_FILE
 from tasks.store.tables import iterate_rows, read_batches
 
@@ -80,7 +81,7 @@ class Comparison:
     """What `compare_runs` found; `as_dict` is what `wenti compare --json` prints.
 
     Attributes:
-        a: `run_id`, `folder` and the fingerprints of a run, null where it did not note them.
+        a: `run_id`, `folder` and the fingerprints of a run.
         b: the same of the other.
         causes: what decided the results otherwise, a sentence a stage; null if it is not known.
         rows: how many rows there are of each kind.
@@ -179,13 +180,13 @@ def choose(changes: Sequence[Change], most: int) -> list[Change]:
     return [*mixed, *(change for change in changes if change.gain == 0)][:most]
 
 
-def find_causes(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str] | None:
+def find_causes(a: RunRecord, b: RunRecord) -> list[str] | None:
     """Say from two run.json what decided the results otherwise, a sentence for each such stage.
 
     None if an older Wenti made one of the runs, which did not note it.
     """
-    before, now = a.get("decided_by"), b.get("decided_by")
-    if not isinstance(before, dict) or not isinstance(now, dict) or not set(_STAGES) <= set(now):
+    before, now = a.decided_by, b.decided_by
+    if before is None or now is None or not set(_STAGES) <= set(now):
         return None
     changes = describe_changes(before, now, dict.fromkeys(_STAGES, False))
     # Behind the last colon is what a new run would do about it.
@@ -208,9 +209,8 @@ def count_reasons(pairs: Iterable[Pair]) -> dict[str, dict[str, int]]:
     return reasons
 
 
-def _introduce(folder: PurePath, record: Mapping[str, Any]) -> dict[str, Any]:
-    fingerprints = {name: record.get(name) for name in _STAGES}
-    return {"run_id": folder.name, "folder": str(folder), **fingerprints}
+def _introduce(folder: PurePath, record: RunRecord) -> dict[str, Any]:
+    return {"run_id": folder.name, "folder": str(folder), **record.fingerprints}
 
 
 def _with_texts(changes: Sequence[Change], folder: PurePath) -> list[dict[str, Any]]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path, PurePath
 
-from pydantic import BaseModel
-
 from tasks.errors import StoreCorruptionError
+from tasks.runs.find import read_record
+from tasks.runs.record import RunRecord
 from tasks.runs.results import RUN_FILE
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
@@ -38,15 +38,6 @@ class Garbage:
     path: PurePath
     why: str
     size: int
-
-
-class _References(BaseModel):
-    """The keys of a run.json that say which checkpoints the run needs."""
-
-    export: str
-    dataset: str
-    predictions: str
-    model_folder: str | None = None  # not in the runs of older versions
 
 
 def find_garbage(store: Store, keep_runs: int | None = None) -> list[Garbage]:
@@ -105,23 +96,23 @@ def _find_needed(store: Store, runs: Iterable[PurePath]) -> set[str]:
     """Give the names of the folders that these runs refer to."""
     needed: set[str] = set()
     for run in runs:
-        references = _read_references(run / RUN_FILE)
-        needed |= {references.export, references.dataset, references.predictions}
-        if references.model_folder is not None:
+        record = _read_record(run)
+        needed.update(record.fingerprints.values())
+        if record.model_folder is not None:
             # By name alone, because the store may have been moved since.
-            needed.add(Path(references.model_folder).name)
-        else:
+            needed.add(Path(record.model_folder).name)
+        else:  # a run of an older version
             needed |= {folder.name for folder in _entries(store.root / "models")}
     return needed
 
 
-def _read_references(path: PurePath) -> _References:
+def _read_record(run: PurePath) -> RunRecord:
     try:
-        return _References.model_validate_json(storage_of(path).read(path))
-    except (OSError, ValueError) as error:
+        return read_record(run)
+    except StoreCorruptionError as error:
         raise StoreCorruptionError(
-            f"{path} cannot be read, so that nobody knows which checkpoints its run needs, and"
-            f" nothing was removed; repair it, or delete {path.parent}, and try again"
+            f"{run / RUN_FILE} cannot be read, so that nobody knows which checkpoints its run"
+            f" needs, and nothing was removed; repair it, or delete {run}, and try again"
         ) from error
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.config.settings import Settings
 from tasks.errors import InputError
@@ -14,6 +13,7 @@ from tasks.plan.plan import Plan
 from tasks.predict.jobs import Selection
 from tasks.runs.find import find_run, read_record, settings_of_run
 from tasks.runs.journal import JOURNAL_FILE, read_journal
+from tasks.runs.record import RunRecord
 from tasks.store.layout import Store
 
 
@@ -22,7 +22,7 @@ class Rerun:
     """What is to be made again: a run's settings and record, and which of its shards."""
 
     settings: Settings
-    record: dict[str, Any]
+    record: RunRecord
     selection: Selection
 
     def check(self, plan: Plan) -> None:
@@ -32,13 +32,13 @@ class Rerun:
             InputError: model, passages, settings or versions changed; says which.
         """
         now = {"export": plan.export, "dataset": plan.dataset, "predictions": plan.predictions}
-        if all(self.record[name] == planned.fingerprint for name, planned in now.items()):
+        if self.record.fingerprints == {name: one.fingerprint for name, one in now.items()}:
             return
-        before, nowhere = self.record.get("decided_by", {}), dict.fromkeys(now, False)
+        before, nowhere = self.record.decided_by or {}, dict.fromkeys(now, False)
         changes = describe_changes(before, plan.decided_by, nowhere)
         lines = "".join(f"\n  - {change}" for change in changes)
         raise InputError(
-            f"run {self.record['run_id']} cannot be made again, what it was made from has changed; "
+            f"run {self.record.run_id} cannot be made again, what it was made from has changed; "
             f"start a new one with `wenti run`:{lines}"
         )
 

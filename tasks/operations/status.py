@@ -10,6 +10,7 @@ from tasks.config.loading import find_config, is_config, load_settings
 from tasks.config.paths import with_date
 from tasks.config.settings import Settings
 from tasks.doctor.preflight import check
+from tasks.load.parts import DatasetDetails
 from tasks.plan.model import find_model
 from tasks.plan.plan import Plan, PlannedCheckpoint, make_plan, open_store
 from tasks.predict.jobs import ShardJob, look_up, plan_jobs
@@ -93,7 +94,7 @@ def look_at(settings: Settings) -> Status:
         return Status([StageStatus("model", "missing: it is downloaded by the first run", "")])
     plan = make_plan(settings, model_folder)
     dataset = plan.dataset.find()
-    rows = dataset.manifest.details["rows"] if dataset.manifest else None
+    rows = DatasetDetails.of(dataset.manifest).rows if dataset.manifest else None
     shards = _look_at_shards(plan, dataset.manifest) if dataset.manifest else []
     stages = [
         _stage("export", plan.export, plan.export.find()),
@@ -113,8 +114,8 @@ def _last_histories(plan: Plan) -> dict[int, ShardHistory]:
     """Give what happened to each shard in the newest run of this plan that touched it."""
     histories: dict[int, ShardHistory] = {}
     for record in read_records(plan.store):
-        if record.get("predictions") == plan.predictions.fingerprint:
-            histories |= read_journal(plan.store.run_folder(record["run_id"]) / JOURNAL_FILE)
+        if record.predictions == plan.predictions.fingerprint:
+            histories |= read_journal(plan.store.run_folder(record.run_id) / JOURNAL_FILE)
     return histories
 
 

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import PurePath
 
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import read_dataset_rows
+from tasks.load.parts import DatasetDetails, read_dataset_rows
 from tasks.predict.shards import Shard, find_shard, plan_shards, read_shard
 from tasks.report.write import ensure_report
 from tasks.runs.find import read_record, store_of
+from tasks.runs.record import RunRecord
 from tasks.runs.results import SUCCESS_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.layout import Store
@@ -40,11 +41,11 @@ def verify_run(folder: PurePath) -> list[Checked]:
     """
     record = read_record(folder)
     store = store_of(folder)
-    export = store.export_folder(record["export"]) / MANIFEST
-    dataset = store.dataset_folder(record["dataset"]) / MANIFEST
-    found = find_checkpoint(dataset, record["dataset"])
+    export = store.export_folder(record.export) / MANIFEST
+    dataset = store.dataset_folder(record.dataset) / MANIFEST
+    found = find_checkpoint(dataset, record.dataset)
     return [
-        _describe("export", export, find_checkpoint(export, record["export"])),
+        _describe("export", export, find_checkpoint(export, record.export)),
         _describe("dataset", dataset, found),
         *_check_shards(record, store, found.manifest),
         _check_results(folder),
@@ -56,14 +57,17 @@ def _describe(part: str, manifest: PurePath, found: Found) -> Checked:
     return Checked(part, str(manifest), state, found.damage)
 
 
-def _check_shards(
-    record: dict[str, str], store: Store, dataset: Manifest | None
-) -> Iterator[Checked]:
+def _check_shards(record: RunRecord, store: Store, dataset: Manifest | None) -> Iterator[Checked]:
     """Check the planned shards; without the dataset nobody knows how many there are."""
     if dataset is None:
         return
-    folder, fingerprint = store.predictions_folder(record["predictions"]), record["predictions"]
-    for shard in plan_shards(dataset.details["rows"], int(record["rows_per_shard"])):
+    if record.rows_per_shard is None:
+        raise StoreCorruptionError(
+            f"run.json of run {record.run_id} does not say how many rows a shard has; start a new "
+            "run with `wenti run` of its config"
+        )
+    folder, fingerprint = store.predictions_folder(record.predictions), record.predictions
+    for shard in plan_shards(DatasetDetails.of(dataset).rows, record.rows_per_shard):
         manifest = folder / shard.manifest_name
         found = find_shard(folder, shard, fingerprint)
         if found.manifest is not None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.errors import InputError
-from tasks.load.parts import read_dataset_rows
+from tasks.load.parts import DatasetDetails, read_dataset_rows
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
 from tasks.predict.shards import Shard, find_shard, plan_shards
@@ -133,7 +133,7 @@ class Selection:
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
     """Return the jobs of a predict stage over the rows of a dataset checkpoint, in order."""
-    settings = plan.settings
+    settings, rows = plan.settings, DatasetDetails.of(dataset).rows
     return [
         ShardJob(
             shard=shard,
@@ -145,7 +145,7 @@ def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
             batch_size=settings.predict.batch_size,
             max_tokens_per_batch=settings.predict.max_tokens_per_batch,
         )
-        for shard in plan_shards(dataset.details["rows"], settings.shards.rows_per_shard)
+        for shard in plan_shards(rows, settings.shards.rows_per_shard)
     ]
 
 

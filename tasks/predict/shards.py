@@ -7,11 +7,51 @@ from pathlib import PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import StoreCorruptionError
+from tasks.runs.journal import RowCounts
+from tasks.store.details import Details
 from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest, find_checkpoint
 from tasks.store.tables import SHARD, read_batches
+
+
+class RejectRow(BaseModel):
+    """A row that broke the engine, in the columns of `tasks.store.tables.REJECTS`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    row: int
+    line: int | None
+    id: str | None
+    reason: str
+    detail: str
+
+
+class ShardDetails(Details):
+    """What a shard's manifest says of its rows.
+
+    Attributes:
+        rows: rows that have questions.
+        batches: batches that were generated.
+        input_tokens: tokens of these rows, without padding.
+        padded_tokens: tokens of the batches, with padding.
+        output_tokens: tokens of the best question of each row.
+        rejects: rows that broke the engine, in order.
+    """
+
+    rows: int
+    batches: int
+    input_tokens: int
+    padded_tokens: int
+    output_tokens: int
+    rejects: list[RejectRow]
+
+    @property
+    def row_counts(self) -> RowCounts:
+        """The counts for the run's journal."""
+        return RowCounts(self.rows, len(self.rejects))
 
 
 def has_shards(folder: PurePath) -> bool:
@@ -40,7 +80,7 @@ def read_shard(folder: PurePath, manifest: Manifest, rows: pa.Table) -> tuple[pa
     """
     path = folder / manifest.files[0].name
     shard = pa.Table.from_batches(read_batches(path), schema=SHARD)
-    rejected = pa.array([reject["row"] for reject in manifest.details["rejects"]], pa.int64())
+    rejected = pa.array([reject.row for reject in ShardDetails.of(manifest).rejects], pa.int64())
     answered = rows.filter(pc.invert(pc.is_in(rows["row"], value_set=rejected)))
     for name in ("row", "id"):
         if not shard[name].equals(answered[name]):

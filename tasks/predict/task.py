@@ -20,6 +20,7 @@ from tasks.predict.device_slots import slots
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.predict.progress import Progress
 from tasks.predict.retry import DELAYS_SECONDS, JITTER, is_retryable
+from tasks.predict.shards import ShardDetails
 from tasks.predict.workers.base import ShardPool
 from tasks.predict.workers.local import make_local_workers
 from tasks.predict.workers.pool import WorkerPool
@@ -67,7 +68,11 @@ def predict_missing(
     selection.check(jobs)
     outcomes = {job.shard.index: _look_up(job, selection) for job in jobs}
     run.journal.reused(
-        {index: one.manifest.details for index, one in outcomes.items() if one.manifest is not None}
+        {
+            index: ShardDetails.of(one.manifest).row_counts
+            for index, one in outcomes.items()
+            if one.manifest is not None
+        }
     )
     missing = [one.job for one in outcomes.values() if one.manifest is None and one.error is None]
     devices: dict[str, dict[str, Any]] = {}

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from tasks.load.parts import REJECTS_FILE
 from tasks.report.rows import Rows, read_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
+from tasks.runs.record import RunRecord
 from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
 from tasks.store.tables import read_batches
 
@@ -41,7 +42,7 @@ class Facts:
         missing: what its files are marked with if they are partial, else empty.
     """
 
-    record: Mapping[str, Any]
+    record: RunRecord
     metrics: Mapping[str, Any]
     rows: Rows
     rejects: list[Rejects]
@@ -71,7 +72,7 @@ class Facts:
         return sum(one.attempts - (one.state == "made") for one in self.shards.values())
 
 
-def gather(folder: PurePath, record: Mapping[str, Any], metrics: Mapping[str, Any]) -> Facts:
+def gather(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> Facts:
     """Read a run's results back.
 
     How the run ended is not asked for: its report is one of the results that it ends with.

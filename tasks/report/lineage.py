@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.config.settings import Settings
-
-Record = Mapping[str, Any]
+from tasks.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Key:
         return self.value != self.default
 
 
-def describe(record: Record, signatures: Mapping[str, str | None]) -> dict[str, list[Fact]]:
+def describe(record: RunRecord, signatures: Mapping[str, str | None]) -> dict[str, list[Fact]]:
     """Give the lineage of a run, by its parts; what was not kept is left out.
 
     `signatures` tell how scores were computed; None: they were not.
@@ -49,74 +48,74 @@ def describe(record: Record, signatures: Mapping[str, str | None]) -> dict[str, 
     return {title: facts for title, found in parts.items() if (facts := list(found))}
 
 
-def list_config(record: Record) -> dict[str, list[Key]]:
+def list_config(record: RunRecord) -> dict[str, list[Key]]:
     """Give every key of the config, by section."""
     defaults = Settings().as_dict()
     return {
         section: [
             Key(name, value, defaults.get(section, {}).get(name)) for name, value in keys.items()
         ]
-        for section, keys in _inside(record, "config").items()
+        for section, keys in record.config.items()
     }
 
 
-def is_made_up(record: Record) -> bool:
+def is_made_up(record: RunRecord) -> bool:
     """Tell whether the fake engine made the questions."""
-    return _inside(record, "decided_by", "export").get("engine") == "fake"
+    return _decided(record, "export").get("engine") == "fake"
 
 
-def _describe_run(record: Record) -> Iterator[Fact]:
-    names = {"run_id": "id", "config_file": "config file", "rerun_of": "rerun of"}
-    for key, name in names.items():
-        if record.get(key) is not None:
-            yield Fact(name, record[key], is_code=True)
-    predict = _inside(record, "config", "predict")
+def _describe_run(record: RunRecord) -> Iterator[Fact]:
+    yield Fact("id", record.run_id, is_code=True)
+    if record.config_file is not None:
+        yield Fact("config file", record.config_file, is_code=True)
+    if record.rerun_of is not None:
+        yield Fact("rerun of", record.rerun_of, is_code=True)
+    predict = record.config.get("predict")
     if predict:
         yield Fact("device", ", ".join(predict.get("devices") or [predict["device"]]))
         yield Fact("precision", predict["precision"])
 
 
-def _describe_inputs(record: Record) -> Iterator[Fact]:
-    passages = _inside(record, "decided_by", "dataset", "passages")
-    path = _inside(record, "config", "dataset").get("predict_file")
+def _describe_inputs(record: RunRecord) -> Iterator[Fact]:
+    passages = _decided(record, "dataset", "passages")
+    path = record.config.get("dataset", {}).get("predict_file")
     if path is not None:
         yield Fact("passages", path, is_code=True)
     elif "dataset_name" in passages:
         yield Fact("passages", f"{passages['dataset_name']}, {passages['split']} split")
     if "sha256" in passages:
         yield Fact("sha256 of the passages", passages["sha256"], is_code=True)
-    if "model_folder" in record:
-        yield Fact("model", record["model_folder"], is_code=True)
-    for name, digest in _inside(record, "decided_by", "export", "model").items():
+    if record.model_folder is not None:
+        yield Fact("model", record.model_folder, is_code=True)
+    for name, digest in _decided(record, "export", "model").items():
         yield Fact(f"sha256 of {name}", digest, is_code=True)
 
 
-def _describe_checkpoints(record: Record) -> Iterator[Fact]:
-    for name in ("export", "dataset", "predictions"):
-        if name in record:
-            yield Fact(name, record[name], is_code=True)
+def _describe_checkpoints(record: RunRecord) -> Iterator[Fact]:
+    for name, fingerprint in record.fingerprints.items():
+        yield Fact(name, fingerprint, is_code=True)
 
 
-def _describe_versions(record: Record) -> Iterator[Fact]:
-    export = _inside(record, "decided_by", "export")
+def _describe_versions(record: RunRecord) -> Iterator[Fact]:
+    export = _decided(record, "export")
     if "engine" in export:
         yield Fact("engine", f"{export['engine']}, version {export['engine_version']}")
     if "paddlepaddle" in export:  # the name of the package is in it: for the CPU or the GPU
         name, _, version = export["paddlepaddle"].partition(" ")
         yield Fact(name, version)
     packages = {
-        **_inside(record, "versions"),
+        **record.versions,
         "paddlenlp": export.get("paddlenlp"),
-        "pyarrow": _inside(record, "decided_by", "dataset").get("pyarrow"),
+        "pyarrow": _decided(record, "dataset").get("pyarrow"),
     }
     for name, version in packages.items():
         if version is not None:
             yield Fact(name, version)
 
 
-def _inside(record: Record, *keys: str) -> Record:
-    """Give what is below some keys, nothing if they are not there."""
-    found = record
+def _decided(record: RunRecord, *keys: str) -> Mapping[str, Any]:
+    """Return what is below some keys of `decided_by`; empty if they are not there."""
+    found: Mapping[str, Any] = record.decided_by or {}
     for key in keys:
         found = found.get(key, {})
     return found

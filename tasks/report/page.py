@@ -24,8 +24,8 @@ MOST_SHARDS = 1000  # in the table
 def render(facts: Facts) -> str:
     """Give the page of a run, one HTML document that loads nothing."""
     record, metrics = facts.record, facts.metrics
-    stages = record.get("stages", {})
-    predict_started = stages.get("predict", {}).get("started", 0.0)
+    predict = record.stages.get("predict")
+    predict_started = predict.started if predict else 0.0
     signatures = {
         "sacreBLEU-zh": metrics["sacrebleu_signature"],
         "BLEU of a question": facts.rows.figures.bleu_signature,
@@ -37,9 +37,9 @@ def render(facts: Facts) -> str:
         facts=facts,
         record=record,
         metrics=metrics,
-        name=Path(record.get("config_file") or record["run_id"]).stem,
+        name=Path(record.config_file or record.run_id).stem,
         is_made_up=lineage.is_made_up(record),
-        timeline=draw_timeline(metrics["stage_seconds"], stages, facts.shards),
+        timeline=draw_timeline(metrics["stage_seconds"], record.stages, facts.shards),
         distributions=draw_distributions(facts.rows.figures),
         speed=draw_speed(facts.shards, metrics["shards_planned"], predict_started),
         shards=list_shards(facts)[:MOST_SHARDS],

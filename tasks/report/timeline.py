@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from tasks.report.charts import Tick, time_ticks
 from tasks.report.formatting import duration, plural, time_unit
 from tasks.runs.journal import ShardHistory
+from tasks.runs.record import StageStart
 
 NARROWEST = 0.4  # percent: what took no time is still seen
 
@@ -62,25 +62,24 @@ class Timeline:
 
 
 def draw_timeline(
-    seconds: Mapping[str, float], stages: Mapping[str, Any], shards: Mapping[int, ShardHistory]
+    seconds: Mapping[str, float],
+    stages: Mapping[str, StageStart],
+    shards: Mapping[int, ShardHistory],
 ) -> Timeline:
     """Draw when what went on.
 
     Args:
         seconds: how long each stage took.
-        stages: when each `started`, in seconds from the run's start, and whether it was `reused`;
-            empty in runs that did not note it.
+        stages: when each started; empty in runs that did not note it.
         shards: what the run did about each.
     """
-    spans = {
-        name: _stage(name, took, stages.get(name, {}).get("started", 0.0))
-        for name, took in seconds.items()
-    }
+    spans = {name: _stage(name, took, stages.get(name)) for name, took in seconds.items()}
     total = max((span.end for span in spans.values()), default=0.0)
     lanes: list[Lane] = []
     for name, span in spans.items():
         failures = list(_failures(shards)) if name == "predict" and stages else []
-        note = "reused" if stages.get(name, {}).get("reused") else duration(seconds[name])
+        is_reused = name in stages and stages[name].reused
+        note = "reused" if is_reused else duration(seconds[name])
         lanes.append(Lane(name, _blocks([span, *failures], total), note))
         if name == "predict" and stages:
             lanes += _device_lanes(shards, total)
@@ -100,7 +99,8 @@ def stack(spans: Iterable[Span]) -> list[list[Span]]:
     return rows
 
 
-def _stage(name: str, took: float, started: float) -> Span:
+def _stage(name: str, took: float, noted: StageStart | None) -> Span:
+    started = noted.started if noted else 0.0
     return Span(started, started + took, f"{name}: {duration(took)}", "stage")
 
 

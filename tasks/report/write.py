@@ -11,6 +11,7 @@ from tasks.errors import StoreCorruptionError
 from tasks.report.facts import gather
 from tasks.report.page import render
 from tasks.runs.find import read_record, store_of
+from tasks.runs.record import RunRecord
 from tasks.runs.results import METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from tasks.runs.run import commit_json
 from tasks.store.files import commit_bytes, describe_file, storage_of
@@ -19,9 +20,7 @@ from tasks.store.manifest import verify_files
 from tasks.store.storage import FileEntry
 
 
-def write_report(
-    folder: PurePath, record: Mapping[str, Any], metrics: Mapping[str, Any]
-) -> FileEntry:
+def write_report(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> FileEntry:
     """Write the report of a run from its results, its record and its metrics.
 
     Raises:

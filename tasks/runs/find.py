@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from tasks.config.loading import load_settings
 from tasks.config.settings import Settings
 from tasks.errors import InputError, StoreCorruptionError
+from tasks.runs.record import RunRecord
 from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.store.details import on_one_line
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
 
 
-def find_previous(store: Store, config_file: str) -> Mapping[str, Any] | None:
-    """Give the record of the newest run of a config file, if its run.json says what decided it.
+def find_previous(store: Store, config_file: str) -> RunRecord | None:
+    """Return the newest run of a config file whose run.json says what decided it, if there is one.
 
-    To be called before a run starts, whose own record would be the newest.
+    Call it before a run starts, because the run's own record would be the newest.
     """
     records = [record for record in read_records(store) if _is_of(record, config_file)]
     return records[-1] if records else None
 
 
-def _is_of(record: Mapping[str, Any], config_file: str) -> bool:
+def _is_of(record: RunRecord, config_file: str) -> bool:
     # An older Wenti did not note what decided a run.
-    return record.get("config_file") == config_file and isinstance(record.get("decided_by"), dict)
+    return record.config_file == config_file and record.decided_by is not None
 
 
 def list_runs(store: Store) -> list[PurePath]:
@@ -41,34 +44,35 @@ def list_runs(store: Store) -> list[PurePath]:
     ]
 
 
-def read_records(store: Store) -> Iterator[dict[str, Any]]:
-    """Give the run.json of every run of a store, oldest first; an unreadable one is left out."""
+def read_records(store: Store) -> Iterator[RunRecord]:
+    """Yield the run.json of every run of a store, oldest first; damaged ones are skipped."""
     for folder in list_runs(store):
         with suppress(StoreCorruptionError):
             yield read_record(folder)
 
 
-def read_record(folder: PurePath) -> dict[str, Any]:
-    """Give a run's run.json.
+def read_record(folder: PurePath) -> RunRecord:
+    """Return a run's run.json.
 
     Raises:
-        StoreCorruptionError: it cannot be read.
+        StoreCorruptionError: it cannot be read, or lacks what every run.json says.
     """
     path = folder / RUN_FILE
     try:
-        return dict(json.loads(storage_of(path).read(path)))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return RunRecord.model_validate(json.loads(storage_of(path).read(path)))
+    except (OSError, ValueError, RecursionError) as error:
+        problem = on_one_line(error) if isinstance(error, ValidationError) else error
         remedy = "start a new run with `wenti run` of its config"
-        raise StoreCorruptionError(f"{path} is damaged ({error}); {remedy}") from error
+        raise StoreCorruptionError(f"{path} is damaged ({problem}); {remedy}") from error
 
 
 def store_of(folder: PurePath) -> Store:
-    """Give the store that a run's folder is in."""
+    """Return the store that contains a run's folder."""
     return Store(folder.parent.parent)
 
 
 def settings_of_run(folder: PurePath, overrides: Sequence[str] = ()) -> Settings:
-    """Give the settings that a run has kept, with the store where it is now, if it was moved.
+    """Return the settings of a run; `store.path` is where the store is now, if it was moved.
 
     Raises:
         ConfigError: the config that the run has kept cannot be used any more.
@@ -79,7 +83,7 @@ def settings_of_run(folder: PurePath, overrides: Sequence[str] = ()) -> Settings
 
 
 def find_results(name: str, store: Store) -> PurePath:
-    """Give the folder of a run that has its results; `name` as in `find_run`.
+    """Return the folder of a run that has its results; `name` as in `find_run`.
 
     Raises:
         InputError: there is no such run, or it did not succeed.
@@ -87,15 +91,15 @@ def find_results(name: str, store: Store) -> PurePath:
     folder = find_run(name, store)
     if not storage_of(folder).is_file(folder / SUCCESS_FILE):
         record = read_record(folder)
-        why = f": {record['error']}" if "error" in record else ""
-        raise InputError(f"run {folder.name} has no results, it is {record['state']}{why}")
+        why = "" if record.error is None else f": {record.error}"
+        raise InputError(f"run {folder.name} has no results, it is {record.state}{why}")
     return folder
 
 
 def find_run(name: str, store: Store) -> PurePath:
-    """Give the folder of a run: a folder itself, a run id, also Prefect's, or `latest`.
+    """Return the folder of a run, given the folder, the run's id, its id in Prefect, or `latest`.
 
-    Prefect keeps the id of a run that it retries, and each try is a run here; the newest is given.
+    Prefect keeps the id of a run that it retries, and each try is a run here: the newest counts.
 
     Raises:
         InputError: there is no such run.
@@ -110,9 +114,9 @@ def find_run(name: str, store: Store) -> PurePath:
 
 
 def _tries_of(flow_run_id: str, store: Store) -> Iterator[PurePath]:
-    """Give the folders of the runs that have this id in Prefect, the newest first."""
+    """Yield the folders of the runs that have this id in Prefect, the newest first."""
     with suppress(ValueError):
         wanted = str(UUID(flow_run_id))
         for record in reversed(list(read_records(store))):
-            if record.get("flow_run_id") == wanted:
-                yield store.run_folder(record["run_id"])
+            if record.flow_run_id == wanted:
+                yield store.run_folder(record.run_id)

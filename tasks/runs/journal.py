@@ -1,6 +1,6 @@
 """The journal of a run: what happened to each shard, a line of JSON for each event.
 
-It is for people: `wenti status` and the reports read it. What is reused is decided by the store.
+It is for people: `wenti status` and the reports read it. The store decides what is reused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import describe_error
 from tasks.store.files import storage_of
@@ -24,10 +26,42 @@ JOURNAL_FILE = "shards.jsonl"
 LONGEST_ERROR = 500  # characters
 
 
+class RowCounts(NamedTuple):
+    """How many rows of a shard have a question, and how many were rejected."""
+
+    rows: int
+    rejects: int
+
+
+class ShardEvent(BaseModel):
+    """A line of the journal; its keys are written in this order, and only those that are set.
+
+    Attributes:
+        shard: number of the shard.
+        device: of the worker that made it or failed.
+        seconds: that it took, for `made`.
+        error: for `failed`.
+        rows: of the shard, for `reused` and `made`; older versions left them out of `reused`.
+        rejects: the same of its rejects.
+        at: seconds from the run's start; older versions left it out.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    shard: int
+    event: Literal["reused", "failed", "made"]
+    device: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+    rows: int | None = None
+    rejects: int | None = None
+    at: float | None = None
+
+
 class Journal:
     """Writes the events of a run's shards, and when they were; several threads may.
 
-    A run begins when its journal does: it is the run's clock, too.
+    A run begins when its journal is made, so the journal is the run's clock, too.
     """
 
     def __init__(self, path: PurePath) -> None:
@@ -36,29 +70,45 @@ class Journal:
         self._began = time.monotonic()
 
     def since_start(self, moment: float) -> float:
-        """Give the seconds from the run's start to a moment of `time.monotonic`."""
+        """Return the seconds from the run's start to a moment of `time.monotonic`."""
         return round(moment - self._began, 3)
 
-    def reused(self, shards: Mapping[int, Mapping[str, Any]]) -> None:
-        """Note shards that the store already had, each with its manifest's details."""
+    def reused(self, shards: Mapping[int, RowCounts]) -> None:
+        """Note shards that the store already had."""
+        at = self._now()
         self._append(
-            {"shard": shard, "event": "reused", **_count(details)}
-            for shard, details in shards.items()
+            ShardEvent(shard=shard, event="reused", **counts._asdict(), at=at)
+            for shard, counts in shards.items()
         )
 
     def failed(self, shard: int, device: str, error: BaseException) -> None:
         """Note a failed attempt; there may be another."""
         text = describe_error(error)[:LONGEST_ERROR]
-        self._append([{"shard": shard, "event": "failed", "device": device, "error": text}])
+        self._append(
+            [ShardEvent(shard=shard, event="failed", device=device, error=text, at=self._now())]
+        )
 
-    def made(self, shard: int, device: str, seconds: float, details: Mapping[str, Any]) -> None:
-        """Note that a shard was made, with its manifest's details."""
-        took = {"device": device, "seconds": round(seconds, 3)}
-        self._append([{"shard": shard, "event": "made", **took, **_count(details)}])
+    def made(self, shard: int, device: str, seconds: float, counts: RowCounts) -> None:
+        """Note that a shard was made."""
+        self._append(
+            [
+                ShardEvent(
+                    shard=shard,
+                    event="made",
+                    device=device,
+                    seconds=round(seconds, 3),
+                    **counts._asdict(),
+                    at=self._now(),
+                )
+            ]
+        )
 
-    def _append(self, events: Iterable[Mapping[str, object]]) -> None:
-        at = {"at": self.since_start(time.monotonic())}
-        lines = "".join(json.dumps({**one, **at}, ensure_ascii=False) + "\n" for one in events)
+    def _now(self) -> float:
+        return self.since_start(time.monotonic())
+
+    def _append(self, events: Iterable[ShardEvent]) -> None:
+        written = (one.model_dump(exclude_unset=True) for one in events)
+        lines = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in written)
         try:
             with self._lock:
                 storage_of(self._path).append(self._path, lines.encode(errors="backslashreplace"))
@@ -74,14 +124,14 @@ class ShardHistory:
         state: `reused`, `made` or `failed`.
         attempts: how often it was tried.
         last_error: of the last attempt that failed, even if a later one succeeded.
-        device: that it was last tried on.
-        seconds: that it took to make, all attempts together.
+        device: of the last attempt.
+        seconds: from the start of the last try to its end, with failures that it recovered from.
         at: seconds from the run's start to the last event.
-        failed_at: the same of each attempt that failed.
-        rows: that it has.
-        rejects: that its making gave.
+        failed_at: seconds from the run's start to each failure.
+        rows: with a question.
+        rejects: rows without one.
 
-    What is None is not known; older journals tell no times, nor the rows of reused shards.
+    None means not known: older journals have no times and no rows of reused shards.
     """
 
     state: str
@@ -96,40 +146,38 @@ class ShardHistory:
 
 
 def read_journal(path: PurePath) -> dict[int, ShardHistory]:
-    """Give the history of every shard that a run has touched, none if there is no journal."""
+    """Return what a run did about each shard, by number; empty if there is no journal."""
     histories: dict[int, ShardHistory] = {}
     for event in _read_events(path):
-        shard = event["shard"]
-        histories[shard] = _after(histories.get(shard), event)
+        histories[event.shard] = _after(histories.get(event.shard), event)
     return histories
 
 
-def _read_events(path: PurePath) -> Iterator[dict[str, Any]]:
+def _read_events(path: PurePath) -> Iterator[ShardEvent]:
     storage = storage_of(path)
     if not storage.is_file(path):
         return
     for line in storage.read(path).splitlines():
         try:
-            yield json.loads(line)
-        except ValueError:  # the last line of a run that was killed
+            # `model_validate_json` refuses lone surrogates, which names of files bring into errors.
+            yield ShardEvent.model_validate(json.loads(line))
+        except ValueError:  # the cut last line of a run that was killed, or another version's
             continue
 
 
-def _count(details: Mapping[str, Any]) -> dict[str, int]:
-    return {"rows": details["rows"], "rejects": len(details["rejects"])}
-
-
-def _after(before: ShardHistory | None, event: Mapping[str, Any]) -> ShardHistory:
-    before, state, at = before or ShardHistory("new"), event["event"], event.get("at")
-    is_failure = state == "failed"
+def _after(before: ShardHistory | None, event: ShardEvent) -> ShardHistory:
+    before = before or ShardHistory("new")
+    failed_at = before.failed_at
+    if event.event == "failed" and event.at is not None:
+        failed_at = (*failed_at, event.at)
     return ShardHistory(
-        state=state,
-        attempts=before.attempts + (state != "reused"),
-        last_error=event.get("error", before.last_error),
-        device=event.get("device", before.device),
-        seconds=event.get("seconds"),
-        at=at,
-        failed_at=(*before.failed_at, at) if is_failure and at is not None else before.failed_at,
-        rows=event.get("rows"),
-        rejects=event.get("rejects"),
+        state=event.event,
+        attempts=before.attempts + (event.event != "reused"),
+        last_error=before.last_error if event.error is None else event.error,
+        device=before.device if event.device is None else event.device,
+        seconds=event.seconds,
+        at=event.at,
+        failed_at=failed_at,
+        rows=event.rows,
+        rejects=event.rejects,
     )

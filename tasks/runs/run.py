@@ -1,4 +1,4 @@
-"""A run's own folder: what it was asked, how it went, and where the newest one is."""
+"""A run's own folder: made when the run starts, and written to until it ends."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from tasks.config.paths import with_absolute_paths
 from tasks.plan.plan import Plan
 from tasks.runs.journal import JOURNAL_FILE, Journal
+from tasks.runs.record import RunRecord, StageStart
 from tasks.runs.results import CONFIG_FILE, LATEST, METRICS_FILE, RUN_FILE, SUCCESS_FILE
 from tasks.store.claims import Claims
 from tasks.store.files import commit_bytes, describe_file, storage_of
 from tasks.store.layout import Store
 
+_End = Literal["completed", "failed", "interrupted"]
+
 
 def new_run_id(now: datetime) -> str:
-    """Give a name for a run that sorts by its start in UTC and that no other run has."""
+    """Return a unique id for a run; ids sort by the start of the run in UTC."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 @dataclass
 class Run:
-    """A run's folder, what goes into its run.json, its journal, and what it is making now."""
+    """A run: its folder, the content of its run.json, its claims and its journal."""
 
     folder: PurePath
-    record: dict[str, Any]
+    record: RunRecord
     claims: Claims
     journal: Journal = field(init=False)
 
@@ -42,64 +45,108 @@ class Run:
         self.journal = Journal(self.folder / JOURNAL_FILE)
 
     @classmethod
-    def start(cls, plan: Plan, **asked: object) -> Run:
-        """Make the folder, note what was `asked`, and point `latest` at it.
+    def start(
+        cls,
+        plan: Plan,
+        *,
+        flow_run_id: str | None = None,
+        config_file: str | None = None,
+        rerun_of: str | None = None,
+    ) -> Run:
+        """Make the folder with run.json and config.yaml, and point `latest` at it.
+
+        Args:
+            plan: what the run is to make.
+            flow_run_id: Prefect's id of the run.
+            config_file: absolute path of the config that the run was started with.
+            rerun_of: id of the run that this one repeats.
 
         Raises:
             StorageError: the store cannot be written.
         """
         now = datetime.now(UTC)
         run_id = new_run_id(now)
-        run = cls(
-            plan.store.run_folder(run_id),
-            {
-                "run_id": run_id,
-                "state": "running",
-                "started": now.isoformat(timespec="seconds"),
-                "process": os.getpid(),
-                "config": plan.settings.as_dict(),
-                "export": plan.export.fingerprint,
-                "dataset": plan.dataset.fingerprint,
-                "predictions": plan.predictions.fingerprint,
-                "rows_per_shard": plan.settings.shards.rows_per_shard,
-                "model_folder": str(plan.model_folder.absolute()),
-                "decided_by": plan.decided_by,
-                "versions": {
-                    "python": platform.python_version(),
-                    **{name: version(name) for name in ("wenti", "tokenizers")},
-                },
-                **asked,
-            },
-            Claims(plan.store.claims_folder),
-        )
-        run.save()
+        asked = {"flow_run_id": flow_run_id, "config_file": config_file}
+        if rerun_of is not None:
+            asked["rerun_of"] = rerun_of
+        record = _first_record(plan, run_id, now).model_copy(update=asked)
+        run = cls(plan.store.run_folder(run_id), record, Claims(plan.store.claims_folder))
+        run._save()
         settings = with_absolute_paths(plan.settings).as_dict()
         config = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
         commit_bytes(run.folder / CONFIG_FILE, config.encode())
         point_latest(plan.store, run_id)
         return run
 
-    def save(self, **changes: object) -> None:
-        """Write run.json with `changes`."""
-        self.record |= changes
-        commit_json(self.folder / RUN_FILE, self.record)
+    def note_stage(self, name: str, began: float, is_reused: bool | None = None) -> None:
+        """Note when a stage began, by the clock of `time.monotonic`; written when the run ends."""
+        stage = StageStart(started=self.journal.since_start(began))
+        if is_reused is not None:
+            stage = stage.model_copy(update={"reused": is_reused})
+        self._change({"stages": {**self.record.stages, name: stage}})
 
-    def end(self, state: str, **changes: object) -> None:
-        """Write how the run ended."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.save(state=state, ended=now, **changes)
+    def fail(self, error: str) -> None:
+        """Write that the run failed, and why.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        self._end("failed", {"error": error})
+
+    def interrupt(self, error: str) -> None:
+        """Write that the run was stopped from outside, and how.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        self._end("interrupted", {"error": error})
 
     def succeed(self, metrics: Mapping[str, Any]) -> None:
-        """Write the metrics, the end, and last of all the mark that names every file of the run."""
+        """Write metrics.json and run.json, and last `_SUCCESS`, which names the files of the run.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
         marks = ("partial", "rows_missing") if metrics["partial"] else ()
         partial = {name: metrics[name] for name in marks}
         commit_json(self.folder / METRICS_FILE, metrics)
-        self.end("completed", **partial)
+        self._end("completed", partial)
         entries = storage_of(self.folder).list_folder(self.folder)
         results = [place for place in entries if not place.name.startswith((".", "_"))]
         files = [describe_file(place).model_dump() for place in results]
-        run_id = self.record["run_id"]
+        run_id = self.record.run_id
         commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
+
+    def _end(self, state: _End, changes: Mapping[str, object]) -> None:
+        ended = datetime.now(UTC).isoformat(timespec="seconds")
+        self._change({"state": state, "ended": ended, **changes})
+        self._save()
+
+    def _change(self, changes: Mapping[str, object]) -> None:
+        self.record = self.record.model_copy(update=changes)
+
+    def _save(self) -> None:
+        commit_json(self.folder / RUN_FILE, self.record.as_dict())
+
+
+def _first_record(plan: Plan, run_id: str, now: datetime) -> RunRecord:
+    return RunRecord(
+        run_id=run_id,
+        state="running",
+        started=now.isoformat(timespec="seconds"),
+        process=os.getpid(),
+        config=plan.settings.as_dict(),
+        export=plan.export.fingerprint,
+        dataset=plan.dataset.fingerprint,
+        predictions=plan.predictions.fingerprint,
+        rows_per_shard=plan.settings.shards.rows_per_shard,
+        model_folder=str(plan.model_folder.absolute()),
+        decided_by=plan.decided_by,
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("wenti", "tokenizers")},
+        },
+    )
 
 
 def commit_json(path: PurePath, value: Mapping[str, Any]) -> None:

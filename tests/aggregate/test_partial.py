@@ -13,10 +13,12 @@ from tasks.aggregate.metrics import make_metrics
 from tasks.aggregate.outputs import commit_marked, write_output, write_predictions
 from tasks.aggregate.partial import Missing, raise_if_failed
 from tasks.errors import ShardsFailedError, StorageError
+from tasks.load.parts import DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
 from tasks.predict.jobs import Prediction, ShardJob, ShardOutcome, plan_jobs
 from tasks.predict.questions import Question
+from tasks.predict.shards import RejectRow, ShardDetails
 from tasks.predict.workers.shard_runner import shard_batch
 from tasks.store.manifest import Manifest, commit_manifest
 from tasks.store.tables import DATASET, REJECTS, SHARD, commit_table
@@ -51,13 +53,21 @@ def dataset(plan: Plan) -> Manifest:
     ]
     batch = pa.RecordBatch.from_pylist(rejects, schema=REJECTS)
     files.append(commit_table(folder / "rejects.parquet", REJECTS, [batch]))
-    details = {"rows_in": ROWS_IN, "rows": len(ACCEPTED), "rejects": len(UNUSABLE)}
+    details = DatasetDetails(
+        rows_in=ROWS_IN,
+        rows=len(ACCEPTED),
+        rejects=len(UNUSABLE),
+        tokens=len(ACCEPTED),
+        longest=1,
+        part_rows=[len(rows) for rows in parts],
+        reject_reasons={"not_json": len(UNUSABLE)},
+    )
     manifest = Manifest(
         kind="dataset",
         fingerprint=plan.dataset.fingerprint,
         decided_by=plan.dataset.decided_by,
         files=tuple(files),
-        details={**details, "part_rows": [len(rows) for rows in parts]},
+        details=details.as_dict(),
     )
     commit_manifest(plan.dataset.manifest_path, manifest)
     return manifest
@@ -83,15 +93,23 @@ def make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
     questions = [[Question(f"q{row}", 0.5, [row], True)] for row in kept["row"].to_pylist()]
     path = job.folder / job.shard.file_name
     entry = commit_table(path, SHARD, [shard_batch(kept, questions)])
-    reject = {"row": GUILTY, "line": None, "id": f"id-{GUILTY}", "reason": "engine_crash"}
-    rejects = [{**reject, "detail": "it crashed"}] if kept.num_rows < rows.num_rows else []
-    tokens = dict.fromkeys(("input_tokens", "padded_tokens", "output_tokens"), kept.num_rows)
+    why = {"reason": "engine_crash", "detail": "it crashed"}
+    reject = RejectRow(row=GUILTY, line=None, id=f"id-{GUILTY}", **why)
+    rejects = [reject] if kept.num_rows < rows.num_rows else []
+    details = ShardDetails(
+        rows=kept.num_rows,
+        batches=1,
+        input_tokens=kept.num_rows,
+        padded_tokens=kept.num_rows,
+        output_tokens=kept.num_rows,
+        rejects=rejects,
+    )
     manifest = Manifest(
         kind="shard",
         fingerprint=job.fingerprint,
         decided_by=job.decided_by,
         files=(entry,),
-        details={"rows": kept.num_rows, "rejects": rejects, **tokens},
+        details=details.as_dict(),
     )
     commit_manifest(job.manifest_path, manifest)
     return ShardOutcome(job, manifest)

@@ -15,6 +15,7 @@ from prefect.client.schemas.sorting import LogSort
 from flows.artifacts import rows_bar
 from flows.question_generation import question_generation
 from tasks.errors import ConfigError, WorkerError
+from tasks.runs.journal import RowCounts
 from tasks.runs.run import Run
 from tests.support.planned_jobs import plan_job, write_job
 from tests.support.rehearsal import ROOT, outside_environment
@@ -58,14 +59,14 @@ def test_the_progress_of_a_run_that_fails_says_which_rows_it_leaves(tmp_path: Pa
 
     @flow
     def work() -> None:
-        run.journal.reused({0: {"rows": 900, "rejects": []}})
+        run.journal.reused({0: RowCounts(900, 0)})
         with rows_bar(run) as bar:
             bar.start(2000)
             for _attempt in range(3):
                 bar.advance(1000)
                 bar.show()
                 run.journal.failed(1, "cpu", WorkerError("died"))
-            run.journal.made(2, "cpu", 1.0, {"rows": 499, "rejects": ["a row"]})
+            run.journal.made(2, "cpu", 1.0, RowCounts(499, 1))
             raise WorkerError("died")
 
     with pytest.raises(WorkerError):

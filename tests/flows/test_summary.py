@@ -8,7 +8,9 @@ from tasks.config.settings import DecodeSettings, Settings, StoreSettings
 from tasks.predict.jobs import ShardJob, ShardOutcome
 from tasks.predict.shards import Shard
 from tasks.runs.journal import ShardHistory
+from tasks.runs.record import RunRecord
 from tasks.store.manifest import Manifest
+from tests.support.run_records import least_record
 
 METRICS: dict[str, Any] = {
     "rows_in": 60,
@@ -26,7 +28,9 @@ METRICS: dict[str, Any] = {
     "padding_share": 0.042,
     "stage_seconds": {"export": 1.5, "load": 2.0},
 }
-MANIFEST = Manifest(kind="shard", fingerprint="f", decided_by={}, files=(), details={"rejects": []})
+COUNTS = ("rows", "batches", "input_tokens", "padded_tokens", "output_tokens")
+DETAILS = {**dict.fromkeys(COUNTS, 4), "rejects": []}
+MANIFEST = Manifest(kind="shard", fingerprint="f", decided_by={}, files=(), details=DETAILS)
 
 
 def test_a_run_says_what_it_reused_made_and_lacks() -> None:
@@ -74,14 +78,16 @@ def test_only_settings_that_are_not_the_default_are_told() -> None:
 
 def told_settings(settings: Settings) -> list[str]:
     """The rows of the summary's table of settings, below its header."""
-    page = as_markdown(METRICS, [], {"config": settings.as_dict()}, Path("/runs/x"))
+    record = RunRecord.model_validate(least_record(config=settings.as_dict()))
+    page = as_markdown(METRICS, [], record, Path("/runs/x"))
     table = page.partition("## Settings that differ from the default\n\n")[2].partition("\n\n")[0]
     return table.splitlines()[2:]
 
 
 def test_the_summary_shows_passages_as_text() -> None:
     sample = {"context": "<script>|a\nb", "answer": "*x*", "question": "`q`?", "reference": None}
-    page = as_markdown(METRICS, [sample], {"config": {}}, Path("/runs/x"))
+    record = RunRecord.model_validate(least_record())
+    page = as_markdown(METRICS, [sample], record, Path("/runs/x"))
     assert r"| \<script\>\|a b | \*x\* | \`q\`? | – |" in page
     assert "| BLEU-4 | 41.08 |" in page
     assert "ROUGE" not in page

@@ -16,11 +16,13 @@ from rich.cells import cell_len
 from flows.cli.compare_tables import print_comparison, shorten_around
 from tasks.operations.compare import Change, Comparison, Metric, choose, compare_runs, find_causes
 from tasks.operations.pairing import Row
+from tasks.runs.record import RunRecord
 from tasks.runs.results import RUN_FILE, SUCCESS_FILE
 from tasks.runs.run import commit_json
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
 from tests.support.commands import RunFlow, wenti
 from tests.support.rehearsal import ROOT
+from tests.support.run_records import least_record
 
 Record = dict[str, Any]
 
@@ -47,7 +49,7 @@ def write_run(
     for schema, rows, name in tables:
         batches = [pa.RecordBatch.from_pylist([row], schema=schema) for row in rows]
         commit_table(folder / f"{name}.parquet", schema, batches)
-    commit_json(folder / RUN_FILE, {"run_id": run_id, "state": "completed", **record})
+    commit_json(folder / RUN_FILE, least_record(run_id, **record))
     commit_json(folder / SUCCESS_FILE, {})
     return folder
 
@@ -148,9 +150,13 @@ def test_a_run_without_results_is_refused(runs: tuple[Path, Path]) -> None:
 
 def test_what_decided_an_older_run_is_not_known() -> None:
     parts: Record = {"export": {}, "dataset": {}, "predictions": {}}
-    assert find_causes({}, {"decided_by": parts}) is None
-    assert find_causes({"decided_by": parts}, {"decided_by": {"export": {}}}) is None
-    assert find_causes({"decided_by": parts}, {"decided_by": parts}) == []
+    older, other, run = (
+        RunRecord.model_validate(least_record(**values))
+        for values in ({}, {"decided_by": {"export": {}}}, {"decided_by": parts})
+    )
+    assert find_causes(older, run) is None
+    assert find_causes(run, other) is None
+    assert find_causes(run, run) == []
 
 
 def test_two_real_runs_are_compared_by_their_metrics_and_questions(

@@ -33,7 +33,7 @@ def test_a_run_is_found_by_its_own_id_its_folder_and_the_id_that_prefect_has_for
     run, _other = start(plan, FLOW_RUN), start(plan, OTHER_FLOW_RUN)
     for name in (run.name, str(run), FLOW_RUN, FLOW_RUN.upper()):
         assert find_run(name, plan.store) == run
-    assert plan_rerun(FLOW_RUN, plan.store).record["run_id"] == run.name
+    assert plan_rerun(FLOW_RUN, plan.store).record.run_id == run.name
 
 
 def test_of_a_run_that_prefect_retried_the_newest_try_is_meant(

@@ -14,6 +14,7 @@ from tasks.plan.changes import describe_changes
 from tasks.runs.find import find_previous
 from tasks.store.layout import Store
 from tests.support.planned_jobs import plan_job, write_job
+from tests.support.run_records import least_record
 
 Decided = dict[str, dict[str, Any]]
 
@@ -238,7 +239,7 @@ def write_run(store: Store, run_id: str, content: object) -> None:
 
 
 def of_config(run_id: str, config_file: str) -> dict[str, Any]:
-    return {"run_id": run_id, "config_file": config_file, "decided_by": {"export": {}}}
+    return least_record(run_id, config_file=config_file, decided_by={"export": {}})
 
 
 def test_the_newest_run_of_the_same_config_is_found_and_what_is_no_record_skipped(
@@ -249,14 +250,16 @@ def test_the_newest_run_of_the_same_config_is_found_and_what_is_no_record_skippe
     write_run(store, ids[0], of_config(ids[0], "/a.yaml"))
     write_run(store, ids[1], of_config(ids[1], "/a.yaml"))
     write_run(store, ids[2], of_config(ids[2], "/b.yaml"))
-    write_run(store, ids[3], {"run_id": ids[3], "config_file": "/a.yaml"})  # by an older Wenti
+    write_run(store, ids[3], least_record(ids[3], config_file="/a.yaml"))  # by an older Wenti
     write_run(store, ids[4], '{"run_id": "2026')
     write_run(store, ids[5], "[]")
     write_run(store, ids[6], "[" * 100_000)
     store.run_folder(ids[7]).mkdir()
     (tmp_path / "runs/latest").symlink_to(ids[0])
-    assert find_previous(store, "/a.yaml") == of_config(ids[1], "/a.yaml")
-    assert find_previous(store, "/b.yaml") == of_config(ids[2], "/b.yaml")
+    for config_file, run_id in (("/a.yaml", ids[1]), ("/b.yaml", ids[2])):
+        found = find_previous(store, config_file)
+        assert found is not None
+        assert found.as_dict() == of_config(run_id, config_file)
     assert find_previous(store, "/c.yaml") is None
 
 

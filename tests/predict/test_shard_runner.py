@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import WorkerError
 from tasks.predict.jobs import ShardJob
-from tasks.predict.shards import Shard, find_shard
+from tasks.predict.shards import Shard, ShardDetails, find_shard
 from tasks.predict.workers.batch_limits import FIRST_SECONDS, SHORTEST_SECONDS, DeviceLimits
 from tasks.predict.workers.shard_runner import ShardRun
 from tasks.store.manifest import Manifest, find_checkpoint
@@ -38,8 +38,12 @@ class Made:
         return pq.read_table(self.job.folder / self.manifest.files[0].name)
 
     @property
+    def details(self) -> ShardDetails:
+        return ShardDetails.of(self.manifest)
+
+    @property
     def reasons(self) -> dict[int, str]:
-        return {reject["row"]: reject["reason"] for reject in self.manifest.details["rejects"]}
+        return {reject.row: reject.reason for reject in self.details.rejects}
 
 
 def make(
@@ -65,8 +69,8 @@ def test_a_shard_holds_its_rows_in_input_order_whatever_the_batches(
     assert made.table.schema == SHARD
     assert made.table["id"].to_pylist() == [f"id-{row}" for row in range(2, 9)]
     assert made.table["question"].to_pylist() == [f"question {row}" for row in range(2, 9)]
-    assert made.manifest.details["input_tokens"] == sum(LENGTHS[2:9])
-    assert made.manifest.details["padded_tokens"] >= sum(LENGTHS[2:9])
+    assert made.details.input_tokens == sum(LENGTHS[2:9])
+    assert made.details.padded_tokens >= sum(LENGTHS[2:9])
     assert made.rows_heard == 7
     assert find_checkpoint(made.job.manifest_path, "p").manifest == made.manifest
 
@@ -101,7 +105,7 @@ def test_exactly_the_guilty_rows_are_rejected_with_their_reason(
     kept = [row for row in range(len(LENGTHS)) if row not in faults]
     assert made.table["row"].to_pylist() == kept
     assert made.table["question"].to_pylist() == [f"question {row}" for row in kept]
-    assert made.manifest.details["rows"] == len(kept)
+    assert made.details.rows == len(kept)
     assert made.rows_heard == len(LENGTHS)
 
 
@@ -123,11 +127,11 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_remembered(
     assert made.table.num_rows == len(LENGTHS)
     assert made.reasons == {}
     assert runner.restarts == 0
-    failures = len(runner.batches) - made.manifest.details["batches"]
+    failures = len(runner.batches) - made.details.batches
     assert failures >= 1
     again = FaultyRunner(memory=320)
     remembered = make(dataset, tmp_path / "b", again, limits=limits)
-    assert len(again.batches) == remembered.manifest.details["batches"]
+    assert len(again.batches) == remembered.details.batches
     assert remembered.table == made.table
 
 

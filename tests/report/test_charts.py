@@ -13,6 +13,7 @@ from tasks.report.charts import Tick, columns, histogram, staircase
 from tasks.report.formatting import duration
 from tasks.report.timeline import Span, draw_timeline, stack
 from tasks.runs.journal import ShardHistory
+from tasks.runs.record import StageStart
 
 NUMBERS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1)
 LENGTHS = st.lists(st.integers(0, 100_000), min_size=1)
@@ -147,7 +148,10 @@ def test_stacked_spans_never_overlap_in_as_few_rows_as_there_can_be(spans: list[
 
 def test_a_timeline_has_a_lane_for_each_stage_and_each_worker() -> None:
     seconds = {"export": 2.0, "predict": 8.0}
-    stages = {"export": {"started": 0.0, "reused": True}, "predict": {"started": 2.0}}
+    stages = {
+        "export": StageStart(started=0.0, reused=True),
+        "predict": StageStart(started=2.0),
+    }
     shards = {
         0: ShardHistory("made", 1, device="cpu", seconds=3.0, at=5.0),
         1: ShardHistory("made", 2, device="cpu", seconds=4.0, at=6.0, failed_at=(4.0,)),

@@ -14,7 +14,6 @@ import sacrebleu
 from tasks.report.rows import read_rows
 from tests.support.finished_runs import (
     HOSTILE,
-    RUN_ID,
     TURNED,
     FinishedRun,
     hostile_run,
@@ -22,6 +21,7 @@ from tests.support.finished_runs import (
     prediction,
     read_page,
 )
+from tests.support.run_records import RUN_ID
 
 SECTIONS = ["overview", "samples", "rankings", "rejects", "distributions", "speed", "lineage"]
 

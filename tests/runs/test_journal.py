@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import BatchTimeoutError, WorkerError
-from tasks.runs.journal import Journal, ShardHistory, read_journal
+from tasks.runs.journal import Journal, RowCounts, ShardHistory, read_journal
 
-DETAILS = {"rows": 7, "rejects": [{"row": 3}]}
+COUNTS = RowCounts(rows=7, rejects=1)
 
 
 def test_what_happened_to_each_shard_is_told(tmp_path: Path) -> None:
     path = tmp_path / "shards.jsonl"
     journal = Journal(path)
-    journal.reused({0: DETAILS, 1: DETAILS})
+    journal.reused({0: COUNTS, 1: COUNTS})
     journal.failed(2, "gpu:0", WorkerError("died"))
     journal.failed(3, "gpu:1", WorkerError("died"))
     journal.failed(2, "gpu:1", BatchTimeoutError("hung"))
-    journal.made(2, "gpu:0", 1.5, DETAILS)
-    journal.made(4, "gpu:0", 0.5, DETAILS)
-    journal.reused({3: DETAILS})  # another run made it meanwhile
+    journal.made(2, "gpu:0", 1.5, COUNTS)
+    journal.made(4, "gpu:0", 0.5, COUNTS)
+    journal.reused({3: COUNTS})  # another run made it meanwhile
     events = [json.loads(line) for line in path.read_text().splitlines()]
     times = [event["at"] for event in events]
     assert times == sorted(times)
@@ -59,9 +59,28 @@ def test_a_journal_of_an_older_wenti_is_read_as_far_as_it_goes(tmp_path: Path) -
     }
 
 
+def test_each_event_is_a_line_with_the_keys_of_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "shards.jsonl"
+    journal = Journal(path)
+    journal.reused({0: COUNTS, 1: COUNTS})
+    journal.failed(2, "gpu:0", WorkerError("死于 \udce9"))
+    journal.made(2, "cpu", 1.23456, COUNTS)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    times = [repr(json.loads(line)["at"]) for line in lines]
+    assert lines == [
+        f'{{"shard": 0, "event": "reused", "rows": 7, "rejects": 1, "at": {times[0]}}}',
+        f'{{"shard": 1, "event": "reused", "rows": 7, "rejects": 1, "at": {times[1]}}}',
+        '{"shard": 2, "event": "failed", "device": "gpu:0", "error": "WorkerError: 死于 \\udce9", '
+        f'"at": {times[2]}}}',
+        '{"shard": 2, "event": "made", "device": "cpu", "seconds": 1.235, "rows": 7, "rejects": 1, '
+        f'"at": {times[3]}}}',
+    ]
+    assert read_journal(path)[2].last_error == "WorkerError: 死于 \udce9"
+
+
 def test_half_a_line_of_a_killed_run_is_no_event(tmp_path: Path) -> None:
     path = tmp_path / "shards.jsonl"
-    Journal(path).reused({0: DETAILS})
+    Journal(path).reused({0: COUNTS})
     with path.open("a") as file:
         file.write(json.dumps({"shard": 1, "event": "reused"})[:-4])
     assert list(read_journal(path)) == [0]
@@ -70,6 +89,6 @@ def test_half_a_line_of_a_killed_run_is_no_event(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_written_fails_no_shard(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Journal(tmp_path / "missing" / "shards.jsonl").reused({0: DETAILS})
+    Journal(tmp_path / "missing" / "shards.jsonl").reused({0: COUNTS})
     assert "cannot be written" in caplog.text
     assert read_journal(tmp_path / "missing" / "shards.jsonl") == {}

@@ -16,7 +16,7 @@ from tasks.errors import (
     StoppedError,
     WorkerError,
 )
-from tasks.load.parts import REJECTS_FILE
+from tasks.load.parts import REJECTS_FILE, DatasetDetails
 from tasks.predict.jobs import ShardJob
 from tasks.predict.questions import Question
 from tasks.predict.shards import Shard
@@ -97,9 +97,21 @@ def write_dataset(folder: Path) -> Manifest:
     batch = pa.RecordBatch.from_pylist(rows, schema=DATASET)
     part = commit_table(folder / "part-00000-of-00001.parquet", DATASET, [batch])
     rejects = commit_table(folder / REJECTS_FILE, REJECTS, [])
-    details = {"rows_in": len(rows), "rows": len(rows), "rejects": 0, "part_rows": [len(rows)]}
+    details = DatasetDetails(
+        rows_in=len(rows),
+        rows=len(rows),
+        rejects=0,
+        tokens=sum(LENGTHS),
+        longest=max(LENGTHS),
+        part_rows=[len(rows)],
+        reject_reasons={},
+    )
     return Manifest(
-        kind="dataset", fingerprint="d", decided_by={}, files=(part, rejects), details=details
+        kind="dataset",
+        fingerprint="d",
+        decided_by={},
+        files=(part, rejects),
+        details=details.as_dict(),
     )
 
 

@@ -15,10 +15,11 @@ from tasks.config.settings import DatasetSettings, Settings
 from tasks.report.facts import gather
 from tasks.report.page import render
 from tasks.runs.journal import JOURNAL_FILE
+from tasks.runs.record import RunRecord
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
+from tests.support.run_records import least_record
 
 VOID = {"meta", "input"}  # elements of the page that have no end tag
-RUN_ID = "20261123-010000-0a1b2c"
 
 
 def prediction(row: int, **values: object) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class FinishedRun:
             {key: value for key, value in values.items() if key not in without}
             for values in (self._record(), self._metrics())
         )
-        return render(gather(folder, record, metrics))
+        return render(gather(folder, RunRecord.model_validate(record), metrics))
 
     def _metrics(self) -> dict[str, Any]:
         references = sum(row["reference"] is not None for row in self.predictions)
@@ -93,11 +94,9 @@ class FinishedRun:
     def _record(self) -> dict[str, Any]:
         digest = "ab" * 32
         return {
-            "run_id": RUN_ID,
-            "started": "2026-11-23T01:00:00+00:00",
+            **least_record(),
             "config_file": "/jobs/nightly.yaml",
             "config": Settings(dataset=DatasetSettings(predict_file="/jobs/rows.jsonl")).as_dict(),
-            **dict.fromkeys(("export", "dataset", "predictions"), digest),
             "model_folder": "/models/unimo",
             "decided_by": {
                 "export": {

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest
-from tasks.load.parts import read_dataset_rows
+from tasks.load.parts import DatasetDetails, read_dataset_rows
 from tasks.store.manifest import Manifest, find_checkpoint
 
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
@@ -92,4 +92,4 @@ def manifest_in(request: LoadRequest) -> Manifest:
 
 def whole(request: LoadRequest) -> pa.Table:
     manifest = manifest_in(request)
-    return read_dataset_rows(request.folder, manifest, 0, manifest.details["rows"])
+    return read_dataset_rows(request.folder, manifest, 0, DatasetDetails.of(manifest).rows)

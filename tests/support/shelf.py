@@ -24,6 +24,7 @@ from tasks.store.manifest import (
     fingerprint,
 )
 from tasks.store.storage import FileEntry
+from tests.support.run_records import least_record
 
 Tree = dict[str, bytes | str]
 KINDS = ("export", "dataset", "predictions", "model")
@@ -88,14 +89,14 @@ class Shelf:
         """Make a run, and the export, dataset, predictions and perhaps model of these numbers."""
         started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(self.numbers))
         run = self.store.run_folder(new_run_id(started))
-        record = {
-            kind: self.make(kind, n).name for kind, n in zip(KINDS[:3], numbers[:3], strict=True)
-        }
+        record = least_record(run.name)
+        for kind, number in zip(KINDS[:3], numbers[:3], strict=True):
+            record[kind] = self.make(kind, number).name
         if len(numbers) > 3:
             record["model_folder"] = str(self.make("model", numbers[3]).absolute())
         elif model is not None:
             record["model_folder"] = model
-        commit_json(run / RUN_FILE, {"run_id": run.name, "state": "completed", **record})
+        commit_json(run / RUN_FILE, record)
         commit_bytes(run / "predictions.txt", run.name.encode())
         commit_json(run / SUCCESS_FILE, {"run_id": run.name, "files": []})
         point_latest(self.store, run.name)

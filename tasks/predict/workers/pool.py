@@ -13,6 +13,7 @@ from typing import Any
 from tasks.errors import StoppedError, WorkerError
 from tasks.predict.jobs import ShardJob, look_up
 from tasks.predict.progress import Progress
+from tasks.predict.shards import ShardDetails
 from tasks.predict.workers.base import BatchRunner
 from tasks.predict.workers.batch_limits import DeviceLimits
 from tasks.predict.workers.shard_runner import ShardRun
@@ -105,7 +106,8 @@ class WorkerPool:
         try_or_wait = claims.once if wait else claims.try_once
         made = try_or_wait(job.claim, partial(self._find, job), partial(self._make, job))
         if made is not None and made.is_reused:  # another run made it meanwhile
-            self._run.journal.reused({job.shard.index: made.manifest.details})
+            counts = ShardDetails.of(made.manifest).row_counts
+            self._run.journal.reused({job.shard.index: counts})
         return made
 
     def _find(self, job: ShardJob) -> Found:
@@ -140,7 +142,8 @@ class WorkerPool:
         seconds = time.monotonic() - started
         member.count(shard.rows, seconds)
         runner.measure()
-        self._run.journal.made(shard.index, runner.device, seconds, manifest.details)
+        counts = ShardDetails.of(manifest).row_counts
+        self._run.journal.made(shard.index, runner.device, seconds, counts)
         logger.info("shard %d of %d: made, %d rows", shard.index, shard.count, shard.rows)
         return manifest
 

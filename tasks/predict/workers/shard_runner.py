@@ -20,6 +20,7 @@ from tasks.engine.batch import plan_batches
 from tasks.errors import OutOfMemoryError, WorkerError
 from tasks.predict.jobs import ShardJob
 from tasks.predict.questions import Question
+from tasks.predict.shards import RejectRow, ShardDetails
 from tasks.predict.workers.base import BatchRunner
 from tasks.predict.workers.batch_limits import DeviceLimits
 from tasks.store.manifest import Manifest, commit_manifest, fingerprint
@@ -159,7 +160,7 @@ class ShardRun:
             fingerprint=job.fingerprint,
             decided_by=job.decided_by,
             files=(entry,),
-            details={**self._count(questions), "rejects": self._describe_rejects(rows)},
+            details=self._describe(rows, questions).as_dict(),
         )
         commit_manifest(job.manifest_path, manifest)
         return manifest
@@ -177,31 +178,24 @@ class ShardRun:
         digest = fingerprint({"batches": self._done})
         return f"{shard.name}-{digest[:8]}.parquet"
 
-    def _count(self, questions: Sequence[Sequence[Question]]) -> dict[str, int]:
-        """Return the numbers of rows, batches, and input, padded and output tokens.
-
-        Output tokens are those of each row's best question.
-        """
-        return {
-            "rows": len(questions),
-            "batches": len(self._done),
-            "input_tokens": sum(self._lengths[position] for position in self._questions),
-            "padded_tokens": sum(self._padded(batch) for batch in self._done),
-            "output_tokens": sum(len(ranked[0].output_ids) for ranked in questions),
-        }
-
-    def _describe_rejects(self, rows: pa.Table) -> list[dict[str, object]]:
-        """Return the rejected rows in the columns of `tasks.store.tables.REJECTS`."""
-        return [
-            {
-                "row": rows["row"][position].as_py(),
-                "line": None,
-                "id": rows["id"][position].as_py(),
-                "reason": error.reason,
-                "detail": str(error),
-            }
-            for position, error in sorted(self._rejects.items())
-        ]
+    def _describe(self, rows: pa.Table, questions: Sequence[Sequence[Question]]) -> ShardDetails:
+        return ShardDetails(
+            rows=len(questions),
+            batches=len(self._done),
+            input_tokens=sum(self._lengths[position] for position in self._questions),
+            padded_tokens=sum(self._padded(batch) for batch in self._done),
+            output_tokens=sum(len(ranked[0].output_ids) for ranked in questions),
+            rejects=[
+                RejectRow(
+                    row=rows["row"][position].as_py(),
+                    line=None,
+                    id=rows["id"][position].as_py(),
+                    reason=error.reason,
+                    detail=str(error),
+                )
+                for position, error in sorted(self._rejects.items())
+            ],
+        )
 
 
 def shard_batch(rows: pa.Table, questions: Sequence[Sequence[Question]]) -> pa.RecordBatch:

@@ -1,0 +1,78 @@
+"""What run.json holds: what a run was asked, what it was made from, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class StageStart(BaseModel):
+    """When a stage began, in seconds from the run's start, and whether its result was reused.
+
+    Predict, which reuses single shards, and aggregate, which reuses nothing, do not say the latter.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    started: float
+    reused: bool | None = None
+
+
+class RunRecord(BaseModel):
+    """The content of a run.json; its keys are written in this order, and only those that are set.
+
+    Keys of other versions of Wenti are kept. Every version has written those without a default.
+
+    Attributes:
+        state: `running`, `completed`, `failed` or `interrupted`.
+        started: in UTC, ISO 8601.
+        process: id of the process that carries the run out.
+        config: every key of the config, by section.
+        export: fingerprint of the exported model.
+        dataset: fingerprint of the dataset.
+        predictions: fingerprint of the shards.
+        model_folder: absolute path.
+        decided_by: what each of the three fingerprints is made of.
+        versions: of Python and of packages.
+        flow_run_id: Prefect's id of the run, which a retry keeps.
+        rerun_of: id of the run that this one repeats.
+        config_file: absolute path.
+        stages: by the name of the stage.
+        ended: in UTC, ISO 8601.
+        partial: whether the results lack the rows of failed shards.
+        rows_missing: how many rows they lack.
+        error: why the run failed or was interrupted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    run_id: str
+    state: str
+    started: str
+    process: int | None = None
+    config: dict[str, dict[str, Any]] = {}
+    export: str
+    dataset: str
+    predictions: str
+    rows_per_shard: int | None = None
+    model_folder: str | None = None
+    decided_by: dict[str, Any] | None = None
+    versions: dict[str, str] = {}
+    flow_run_id: str | None = None
+    rerun_of: str | None = None
+    config_file: str | None = None
+    stages: dict[str, StageStart] = {}
+    ended: str | None = None
+    partial: bool = False
+    rows_missing: int = 0
+    error: str | None = None
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the run's checkpoints, by `export`, `dataset` and `predictions`."""
+        return {"export": self.export, "dataset": self.dataset, "predictions": self.predictions}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the keys and values of run.json."""
+        return self.model_dump(exclude_unset=True)
