@@ -12,7 +12,8 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.schedules import Schedule
 
 from flows.server.runner import ServingRunner
-from tasks.errors import ConfigError, Fault
+from tasks.errors import ConfigError
+from tasks.findings import Finding
 
 logger = logging.getLogger("wenti.deployments")
 
@@ -51,11 +52,13 @@ def read_deployments(file: Path, names: Sequence[str] = ()) -> list[dict[str, An
         known = {one["name"]: dict(one) for one in content["deployments"]}
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
         remedy = "give a file such as Wenti's own prefect.yaml with --file"
-        raise ConfigError(str(file), [Fault("the file", str(error), remedy)]) from error
+        raise ConfigError(str(file), [Finding("the file", str(error), remedy)]) from error
     unknown = [name for name in names if name not in known]
     if unknown:
         hint = f"known: {', '.join(known)}"
-        raise ConfigError(str(file), [Fault(name, "no such deployment", hint) for name in unknown])
+        raise ConfigError(
+            str(file), [Finding(name, "no such deployment", hint) for name in unknown]
+        )
     return [known[name] for name in names or known]
 
 

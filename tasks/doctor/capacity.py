@@ -35,7 +35,9 @@ def judge_memory(settings: Settings) -> list[Finding]:
     if settings.export.engine == "fake":
         return []
     if size is None:
-        return [Finding("memory", "ok", "what the model takes is not known before it is there")]
+        return [
+            Finding("memory", "what the model takes is not known before it is there", severity="ok")
+        ]
     need = estimate_need(size, settings)
     if settings.predict.device_kind == "cpu":
         workers = len(device_names(settings.predict))
@@ -43,7 +45,7 @@ def judge_memory(settings: Settings) -> list[Finding]:
     return [
         judge_need(f"memory of {device}", need, 1, gpu.memory, gpu.free)
         for device, gpu in _gpus_of(settings)
-    ] or [Finding("memory", "ok", f"{describe_need(need)} on each GPU")]
+    ] or [Finding("memory", f"{describe_need(need)} on each GPU", severity="ok")]
 
 
 def _gpus_of(settings: Settings) -> list[tuple[str, Gpu]]:
@@ -69,12 +71,12 @@ def judge_need(what: str, need: Need, workers: int, memory: int, free: int) -> F
     seen = f"{describe_need(need, workers)}, {gigabytes(free)} of {gigabytes(memory)} free"
     smaller = "lower predict.batch_size, predict.max_tokens_per_batch or decode.num_beams"
     if least > memory:
-        return Finding(what, "fault", seen, "use a device with more memory, or a smaller model")
+        return Finding(what, seen, "use a device with more memory, or a smaller model")
     if most > memory:
-        return Finding(what, "warning", f"{seen}: batches will be halved", smaller)
+        return Finding(what, f"{seen}: batches will be halved", smaller, "warning")
     if most > free:
-        return Finding(what, "warning", seen, f"end what else uses it, or {smaller}")
-    return Finding(what, "ok", seen)
+        return Finding(what, seen, f"end what else uses it, or {smaller}", "warning")
+    return Finding(what, seen, severity="ok")
 
 
 def describe_need(need: Need, workers: int = 1) -> str:
@@ -101,8 +103,8 @@ def judge_space(settings: Settings) -> Finding:
     seen = f"about {megabytes(need)} {what}; {gigabytes(free)} free in {place}"
     if need > free:
         remedy = "free some, or choose another place with `store.path`"
-        return Finding("disk space", "warning", seen, remedy)
-    return Finding("disk space", "ok", seen)
+        return Finding("disk space", seen, remedy, "warning")
+    return Finding("disk space", seen, severity="ok")
 
 
 def estimate_space(settings: Settings) -> int:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import existing_model, judge_memory, judge_space, megabytes
-from tasks.doctor.preflight import find_faults
+from tasks.doctor.preflight import find_config_faults
 from tasks.engine.export.tensorrt import find_tensorrt_faults
-from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.faster_transformer.compatibility import (
-    find_faults as find_faster_transformer_faults,
+    FASTER_TRANSFORMER,
+    find_faster_transformer_faults,
 )
 from tasks.engine.gpu.driver import KEY, OR_CPU, device_index, device_names
 from tasks.engine.models.memory import read_size
@@ -26,8 +26,8 @@ from tasks.engine.paddle.devices import judge_devices
 from tasks.engine.paddle.installation import INSTALL, find_builds, find_package_faults
 from tasks.engine.paddle.probe import PaddleLook, look_at_paddle
 from tasks.engine.selection import choose_engine
-from tasks.errors import Fault, StorageError, WentiError
-from tasks.findings import Finding, State, faults_among
+from tasks.errors import StorageError, WentiError
+from tasks.findings import Finding, Severity
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
 from tasks.store.files import staging_folder
@@ -37,52 +37,54 @@ TENSORRT = "predict.use_tensorrt"
 NO_TENSORRT = "set `predict.use_tensorrt: false`"
 
 
-def find_machine_faults(settings: Settings) -> list[Fault]:
+def find_machine_faults(settings: Settings) -> list[Finding]:
     """Give what of this machine keeps a config from running, as far as that shows in a moment."""
     predict = settings.predict
     findings = [*_judge_gpus(settings), *judge_memory(settings)]
     wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
     return [
         *find_package_faults(find_builds()),
-        *faults_among(findings),
+        *(one for one in findings if one.severity == "fault"),
         *(find_tensorrt_faults() if wants_tensorrt else []),
     ]
 
 
 def diagnose(settings: Settings) -> list[Finding]:
     """Give all that can be found out about running a config here, but for Prefect's server."""
-    faults = [Finding.of(fault) for fault in find_faults(settings)]
-    named = {finding.what for finding in faults}
+    faults = find_config_faults(settings)
+    named = {finding.key for finding in faults}
     look, gpus = _look_at_paddle(), _judge_gpus(settings)
+    if not any(one.severity == "fault" for one in gpus):
+        gpus += _judge_sight(look, settings)
     return [
         *_judge_paddle(look, settings),
         *faults,
         *_describe(settings, named),
         *_judge_faster_transformer(settings),
-        *(gpus if faults_among(gpus) else [*gpus, *_judge_sight(look, settings)]),
+        *gpus,
         *([] if TENSORRT in named else _judge_tensorrt(look, settings)),
         *judge_memory(settings),
         *([] if "store.path" in named else [_judge_store(settings), judge_space(settings)]),
     ]
 
 
-def _look_at_paddle() -> PaddleLook | list[Fault]:
+def _look_at_paddle() -> PaddleLook | list[Finding]:
     if faults := find_package_faults(find_builds()):
         return faults
     try:
         return call_in_child(look_at_paddle)
     except WentiError as error:
-        return [Fault("paddle", f"Paddle cannot be imported: {error}", REINSTALL)]
+        return [Finding("paddle", f"Paddle cannot be imported: {error}", REINSTALL)]
 
 
-def _judge_paddle(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
+def _judge_paddle(look: PaddleLook | list[Finding], settings: Settings) -> list[Finding]:
     if isinstance(look, list):
-        return [Finding.of(fault) for fault in look]
+        return look
     for_what = "for the CPU" if look.cuda is None else f"for CUDA {look.cuda}, cuDNN {look.cudnn}"
     seen = f"{look.version} {for_what}, with PaddleNLP {version('paddlenlp')}"
-    state: State = "fault" if settings.predict.device_kind == "gpu" else "warning"
-    problems = [Finding("CUDA libraries", state, one, REINSTALL) for one in look.problems]
-    return [Finding("paddle", "ok", seen), *problems]
+    severity: Severity = "fault" if settings.predict.device_kind == "gpu" else "warning"
+    problems = [Finding("CUDA libraries", one, REINSTALL, severity) for one in look.problems]
+    return [Finding("paddle", seen, severity="ok"), *problems]
 
 
 def _describe(settings: Settings, named: Set[str]) -> list[Finding]:
@@ -93,7 +95,7 @@ def _describe(settings: Settings, named: Set[str]) -> list[Finding]:
         "export.engine": _describe_engine,
     }
     return [
-        Finding(key, "ok", function(settings))
+        Finding(key, function(settings), severity="ok")
         for key, function in describe.items()
         if key not in named
     ]
@@ -127,10 +129,10 @@ def _judge_faster_transformer(settings: Settings) -> list[Finding]:
         return []
     reasons = find_faster_transformer_faults(settings, folder)
     return [
-        Finding("FasterTransformer", "ok", f"not used ({one.where}): {one.problem}", one.remedy)
+        Finding("FasterTransformer", f"not used ({one.key}): {one.problem}", one.remedy, "ok")
         for one in reasons
     ] or [
-        Finding("FasterTransformer", "ok", "could be used", "set export.engine=faster_transformer")
+        Finding("FasterTransformer", "could be used", "set export.engine=faster_transformer", "ok")
     ]
 
 
@@ -140,11 +142,11 @@ def _judge_gpus(settings: Settings) -> list[Finding]:
         return []
     if predict.device_kind == "cpu":
         cores = len(os.sched_getaffinity(0))
-        return [Finding("predict.device", "ok", f"cpu: {cores} cores for this process")]
+        return [Finding("predict.device", f"cpu: {cores} cores for this process", severity="ok")]
     return judge_devices(device_names(predict))
 
 
-def _judge_sight(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
+def _judge_sight(look: PaddleLook | list[Finding], settings: Settings) -> list[Finding]:
     """Say whether Paddle sees the GPUs that the driver has told of."""
     predict = settings.predict
     if isinstance(look, list) or settings.export.engine == "fake" or predict.device_kind == "cpu":
@@ -152,22 +154,22 @@ def _judge_sight(look: PaddleLook | list[Fault], settings: Settings) -> list[Fin
     if look.gpus > max(device_index(name) for name in device_names(predict)):
         return []
     problem = f"the driver tells of these GPUs, but Paddle sees {look.gpus}"
-    return [Finding(KEY, "fault", problem, f"run nvidia-smi, restart the machine, {OR_CPU}")]
+    return [Finding(KEY, problem, f"run nvidia-smi, restart the machine, {OR_CPU}")]
 
 
-def _judge_tensorrt(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
+def _judge_tensorrt(look: PaddleLook | list[Finding], settings: Settings) -> list[Finding]:
     if isinstance(look, list) or not settings.predict.use_tensorrt:
         return []
     if not any(look.tensorrt):
         problem = "this Paddle is built without TensorRT"
-        return [Finding(TENSORRT, "fault", problem, f"install one that has it, or {NO_TENSORRT}")]
+        return [Finding(TENSORRT, problem, f"install one that has it, or {NO_TENSORRT}")]
     built_for, here = (".".join(map(str, one)) for one in (look.tensorrt, look.tensorrt_here))
     if look.tensorrt_here[:2] != look.tensorrt[:2]:
         found = f"{here} is here" if any(look.tensorrt_here) else "none is here"
         problem = f"this Paddle is built for TensorRT {built_for}, {found}"
         remedy = f"install TensorRT {built_for} for CUDA {look.cuda} from NVIDIA, or {NO_TENSORRT}"
-        return [Finding(TENSORRT, "fault", problem, remedy)]
-    return [Finding(TENSORRT, "ok", f"TensorRT {here}")]
+        return [Finding(TENSORRT, problem, remedy)]
+    return [Finding(TENSORRT, f"TensorRT {here}", severity="ok")]
 
 
 def _judge_store(settings: Settings) -> Finding:
@@ -180,5 +182,5 @@ def _judge_store(settings: Settings) -> Finding:
             os.fsync(file.fileno())
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (StorageError, OSError) as error:
-        return Finding("store.path", "fault", str(error), "choose a folder that you can write")
-    return Finding("store.path", "ok", f"{Path(root).absolute()} can be written")
+        return Finding("store.path", str(error), "choose a folder that you can write")
+    return Finding("store.path", f"{Path(root).absolute()} can be written", severity="ok")

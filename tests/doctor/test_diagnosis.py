@@ -187,8 +187,8 @@ def test_importing_paddle_without_it_is_an_error_of_ours(without_paddle: dict[st
 
 def test_a_disk_that_is_too_small_is_a_warning(small_disk: Path) -> None:
     settings = settings_with(f"store.path={small_disk / 'store'}")
-    (space,) = [one for one in diagnose(settings) if one.what == "disk space"]
-    assert (space.state, "store.path" in space.remedy) == ("warning", True)
+    (space,) = [one for one in diagnose(settings) if one.key == "disk space"]
+    assert (space.severity, "store.path" in space.remedy) == ("warning", True)
 
 
 def test_a_run_takes_no_more_space_than_estimated(demo_store: Path) -> None:
@@ -275,11 +275,11 @@ GB = 10**9
 def test_memory_is_enough_or_scarce_or_too_small(memory: int, free: int, state: str) -> None:
     need = Need(beside=GB, weights=2 * GB, batch=6 * GB, row=GB)
     found = judge_need("memory of gpu:0", need, 1, memory * GB, free * GB)
-    assert (found.state, bool(found.remedy)) == (state, state != "ok")
-    assert "about 9.0 GB needed (2.0 GB weights, 6.0 GB a batch)" in found.seen
+    assert (found.severity, bool(found.remedy)) == (state, state != "ok")
+    assert "about 9.0 GB needed (2.0 GB weights, 6.0 GB a batch)" in found.problem
 
 
 def test_workers_that_share_a_memory_need_it_together() -> None:
     need = Need(beside=GB, weights=2 * GB, batch=6 * GB, row=GB)
-    assert judge_need("memory", need, 2, 24 * GB, 17 * GB).state == "warning"
-    assert judge_need("memory", need, 2, 24 * GB, 18 * GB).state == "ok"
+    assert judge_need("memory", need, 2, 24 * GB, 17 * GB).severity == "warning"
+    assert judge_need("memory", need, 2, 24 * GB, 18 * GB).severity == "ok"

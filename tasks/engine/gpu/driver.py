@@ -146,12 +146,12 @@ def judge_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
     seen = f"{machine.driver}, for CUDA up to {newest}"
     ours = "{}.{}".format(*built_for)
     if machine.cuda >= built_for:
-        return Finding("driver", "ok", seen)
+        return Finding("driver", seen, severity="ok")
     if machine.cuda[0] == built_for[0]:
         remedy = f"it should do; if not, install {OWN_DRIVER} or newer ({DRIVERS})"
-        return Finding("driver", "warning", f"{seen}; Paddle is built for {ours}", remedy)
+        return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy, "warning")
     remedy = f"install {OLDEST_DRIVER} or newer ({DRIVERS}), {OR_CPU}"
-    return Finding("driver", "fault", f"{seen}; Paddle is built for {ours}", remedy)
+    return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy)
 
 
 def judge_gpus(
@@ -171,7 +171,7 @@ def _judge(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding
     index = device_index(device)
     if index >= len(gpus):
         remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
-        return Finding(KEY, "fault", f"no {device}: {_count(len(gpus))}", remedy)
+        return Finding(KEY, f"no {device}: {_count(len(gpus))}", remedy)
     gpu = gpus[index]
     architecture = name_architecture(gpu.capability)
     seen = f"{device}: {gpu.name}, {gigabytes(gpu.memory)}, {architecture}"
@@ -179,13 +179,13 @@ def _judge(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding
         remedy = (
             "if a run fails with `no kernel image is available`, the card is too new or too old"
         )
-        return Finding(KEY, "warning", f"{seen}; what Paddle has kernels for is not known", remedy)
+        return Finding(KEY, f"{seen}; what Paddle has kernels for is not known", remedy, "warning")
     runs = kernels.find_for(gpu.capability)
     if runs is None:
         problem = f"{seen}: this Paddle build has no kernels for it (it has {kernels})"
         remedy = f"use a card that one of them runs on, a Paddle built for {architecture}, {OR_CPU}"
-        return Finding(KEY, "fault", problem, remedy)
-    return Finding(KEY, "ok", f"{seen}, runs the kernels for {runs}")
+        return Finding(KEY, problem, remedy)
+    return Finding(KEY, f"{seen}, runs the kernels for {runs}", severity="ok")
 
 
 def _count(count: int) -> str:

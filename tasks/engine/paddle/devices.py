@@ -18,7 +18,7 @@ from tasks.engine.gpu.driver import (
 from tasks.engine.paddle.cuda_libraries import find_missing
 from tasks.engine.paddle.installation import CUDA, find_builds, find_kernels
 from tasks.engine.paddle.runtime import import_paddle
-from tasks.errors import DeviceError, Fault
+from tasks.errors import DeviceError
 from tasks.findings import Finding
 
 __all__ = ["device_index", "find_device_faults", "judge_devices", "require_devices"]
@@ -32,10 +32,7 @@ def judge_devices(devices: Sequence[str]) -> list[Finding]:
     builds = find_builds()
     if builds and not any(build.has_cuda for build in builds):
         problem = "this Paddle is built for the CPU only"
-        found = [
-            Finding(KEY, "fault", f"no {one}: {problem}", f"{FOR_GPUS}, {OR_CPU}")
-            for one in devices
-        ]
+        found = [Finding(KEY, f"no {one}: {problem}", f"{FOR_GPUS}, {OR_CPU}") for one in devices]
         return [*found, *_judge_machine(devices)]
     return [_judge_libraries(), *_judge_machine(devices)]
 
@@ -50,7 +47,7 @@ def _judge_machine(devices: Sequence[str]) -> list[Finding]:
         problem = "CUDA_VISIBLE_DEVICES names parts of a card (MIG), which are not looked at"
         return [
             driver,
-            Finding(KEY, "warning", problem, "see with nvidia-smi -L that they are there"),
+            Finding(KEY, problem, "see with nvidia-smi -L that they are there", "warning"),
         ]
     return [driver, *judge_gpus(devices, seen_here(machine), find_kernels())]
 
@@ -60,22 +57,24 @@ def _judge_without_nvml(problem: str) -> Finding:
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return Finding("driver", "fault", problem, f"{DRIVER_REMEDY}, {OR_CPU}")
+        return Finding("driver", problem, f"{DRIVER_REMEDY}, {OR_CPU}")
     remedy = "in a container, add `utility` to NVIDIA_DRIVER_CAPABILITIES"
-    return Finding("driver", "warning", f"{problem}, so that no GPU can be looked at", remedy)
+    return Finding("driver", f"{problem}, so that no GPU can be looked at", remedy, "warning")
 
 
 def _judge_libraries() -> Finding:
     missing = find_missing()
     if not missing:
-        return Finding("CUDA libraries", "ok", "CUDA 11.8, cuDNN 8.6 and NCCL are installed")
+        return Finding(
+            "CUDA libraries", "CUDA 11.8, cuDNN 8.6 and NCCL are installed", severity="ok"
+        )
     names = ", ".join(library.name for library in missing)
     packages = " ".join(dict.fromkeys(library.package for library in missing))
     remedy = f"install wenti[gpu] with constraints-gpu.txt, or these: {packages}"
-    return Finding("CUDA libraries", "fault", f"missing: {names}", remedy)
+    return Finding("CUDA libraries", f"missing: {names}", remedy)
 
 
-def find_device_faults(devices: Iterable[str]) -> list[Fault]:
+def find_device_faults(devices: Iterable[str]) -> list[Finding]:
     """Say of each of these devices that Paddle cannot use why, and what to do."""
     gpus = [device for device in devices if device.startswith("gpu")]
     if not gpus:
@@ -84,11 +83,11 @@ def find_device_faults(devices: Iterable[str]) -> list[Fault]:
     if not paddle.is_compiled_with_cuda():
         problem = "this Paddle is built for the CPU only"
         remedy = f"{FOR_GPUS}, {OR_CPU}"
-        return [Fault(KEY, f"no {device}: {problem}", remedy) for device in gpus]
+        return [Finding(KEY, f"no {device}: {problem}", remedy) for device in gpus]
     count = paddle.device.cuda.device_count()
     remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
     return [
-        Fault(KEY, f"no {device}: {_visible(count)}", remedy)
+        Finding(KEY, f"no {device}: {_visible(count)}", remedy)
         for device in gpus
         if device_index(device) >= count
     ]

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from tasks.engine.gpu.fat_binaries import Kernels, read_kernels
-from tasks.errors import Fault
+from tasks.findings import Finding
 
 GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"
 KERNELS_FILE = "libphi.so"
@@ -58,15 +58,15 @@ def describe_paddle() -> str:
     return str(next(iter(find_builds()), "not installed"))
 
 
-def find_package_faults(builds: list[PaddleBuild]) -> list[Fault]:
+def find_package_faults(builds: list[PaddleBuild]) -> list[Finding]:
     """Say what is wrong with the Paddles that are installed."""
     if not builds:
-        return [Fault("paddle", "Paddle is not installed", INSTALL)]
+        return [Finding("paddle", "Paddle is not installed", INSTALL)]
     if len(builds) > 1:
         both = " and ".join(str(build) for build in builds)
         problem = f"{both} are installed, and each overwrites the other's files"
         remedy = f"pip uninstall {' '.join(build.package for build in builds)}, then {INSTALL}"
-        return [Fault("paddle", problem, remedy)]
+        return [Finding("paddle", problem, remedy)]
     return []
 
 
