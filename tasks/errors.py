@@ -102,6 +102,14 @@ class StoreBusyError(UnusableError):
 class ServerError(UnusableError):
     """Prefect's server cannot be reached; checkpoints do not need it and are kept."""
 
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        """Return problem and remedy on one line."""
+        return f"{self.problem}; {self.remedy}"
+
 
 class StoreCorruptionError(WentiError):
     """A committed file is missing or is not what its manifest says."""

@@ -31,8 +31,7 @@ def judge_server() -> Finding:
     try:
         url = find_server()
     except ServerError as error:
-        problem, _, remedy = str(error).rpartition("; ")
-        return Finding("Prefect", problem, remedy)
+        return Finding("Prefect", error.problem, error.remedy)
     return Finding("Prefect", url or "each run starts a temporary server", severity="ok")
 
 
