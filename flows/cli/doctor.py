@@ -21,10 +21,10 @@ def examine(settings: Settings) -> list[Finding]:
     """Give everything that can be found out about running a config here."""
     from tasks.doctor.diagnosis import diagnose
 
-    return [*diagnose(settings), judge_server()]
+    return [*diagnose(settings), check_server()]
 
 
-def judge_server() -> Finding:
+def check_server() -> Finding:
     """Say whether Prefect's server can be used by a run; none is started."""
     from flows.server.connection import find_server
 

@@ -11,8 +11,8 @@ from tasks.engine.gpu.driver import (
     device_index,
     device_names,
     gigabytes,
-    look_at_gpus,
-    seen_here,
+    probe_gpus,
+    visible_here,
 )
 from tasks.engine.models.memory import NUMBER, Need, estimate_need, read_size
 from tasks.errors import DeviceError
@@ -28,7 +28,7 @@ PER_BYTE = 8
 """Bytes of the store for a byte of passages: tokens, questions, the results; 6.7 in the demo."""
 
 
-def judge_memory(settings: Settings) -> list[Finding]:
+def check_memory(settings: Settings) -> list[Finding]:
     """Say for each device whether it has the memory that the model and a batch take."""
     folder = existing_model(settings)
     size = None if folder is None else read_size(folder)
@@ -41,23 +41,23 @@ def judge_memory(settings: Settings) -> list[Finding]:
     need = estimate_need(size, settings)
     if settings.predict.device_kind == "cpu":
         workers = len(device_names(settings.predict))
-        return [judge_need("memory", need, workers, *_memory_of_the_host())]
+        return [check_need("memory", need, workers, *_memory_of_the_host())]
     return [
-        judge_need(f"memory of {device}", need, 1, gpu.memory, gpu.free)
+        check_need(f"memory of {device}", need, 1, gpu.memory, gpu.free)
         for device, gpu in _gpus_of(settings)
     ] or [Finding("memory", f"{describe_need(need)} on each GPU", severity="ok")]
 
 
 def _gpus_of(settings: Settings) -> list[tuple[str, Gpu]]:
     try:
-        gpus = seen_here(look_at_gpus())
+        gpus = visible_here(probe_gpus())
     except DeviceError:
         return []
     names = device_names(settings.predict)
     return [(name, gpus[device_index(name)]) for name in names if device_index(name) < len(gpus)]
 
 
-def judge_need(what: str, need: Need, workers: int, memory: int, free: int) -> Finding:
+def check_need(what: str, need: Need, workers: int, memory: int, free: int) -> Finding:
     """Say whether workers fit into a device's memory.
 
     Args:
@@ -93,7 +93,7 @@ def _memory_of_the_host() -> tuple[int, int]:
     return told["MemTotal"] * 1024, told["MemAvailable"] * 1024
 
 
-def judge_space(settings: Settings) -> Finding:
+def check_space(settings: Settings) -> Finding:
     """Say whether what a run writes fits onto the disk of the store."""
     root = Path(open_store(settings).root).absolute()
     place = next(one for one in (root, *root.parents) if one.is_dir())

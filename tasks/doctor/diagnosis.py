@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tasks.config.settings import Settings
-from tasks.doctor.capacity import existing_model, judge_memory, judge_space, megabytes
+from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
 from tasks.doctor.preflight import find_config_faults
 from tasks.engine.export.tensorrt import find_tensorrt_faults
 from tasks.engine.faster_transformer.compatibility import (
@@ -22,9 +22,9 @@ from tasks.engine.faster_transformer.compatibility import (
 )
 from tasks.engine.gpu.driver import KEY, OR_CPU, device_index, device_names
 from tasks.engine.models.memory import read_size
-from tasks.engine.paddle.devices import judge_devices
+from tasks.engine.paddle.devices import check_devices
 from tasks.engine.paddle.installation import INSTALL, find_builds, find_package_faults
-from tasks.engine.paddle.probe import PaddleLook, look_at_paddle
+from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
 from tasks.errors import StorageError, WentiError
 from tasks.findings import Finding, Severity
@@ -40,7 +40,7 @@ NO_TENSORRT = "set `predict.use_tensorrt: false`"
 def find_machine_faults(settings: Settings) -> list[Finding]:
     """Give what of this machine keeps a config from running, as far as that shows in a moment."""
     predict = settings.predict
-    findings = [*_judge_gpus(settings), *judge_memory(settings)]
+    findings = [*_check_gpus(settings), *check_memory(settings)]
     wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
     return [
         *find_package_faults(find_builds()),
@@ -53,37 +53,39 @@ def diagnose(settings: Settings) -> list[Finding]:
     """Give all that can be found out about running a config here, but for Prefect's server."""
     faults = find_config_faults(settings)
     named = {finding.key for finding in faults}
-    look, gpus = _look_at_paddle(), _judge_gpus(settings)
+    probe, gpus = _probe_paddle(), _check_gpus(settings)
     if not any(one.severity == "fault" for one in gpus):
-        gpus += _judge_sight(look, settings)
+        gpus += _check_visibility(probe, settings)
     return [
-        *_judge_paddle(look, settings),
+        *_check_paddle(probe, settings),
         *faults,
         *_describe(settings, named),
-        *_judge_faster_transformer(settings),
+        *_check_faster_transformer(settings),
         *gpus,
-        *([] if TENSORRT in named else _judge_tensorrt(look, settings)),
-        *judge_memory(settings),
-        *([] if "store.path" in named else [_judge_store(settings), judge_space(settings)]),
+        *([] if TENSORRT in named else _check_tensorrt(probe, settings)),
+        *check_memory(settings),
+        *([] if "store.path" in named else [_check_store(settings), check_space(settings)]),
     ]
 
 
-def _look_at_paddle() -> PaddleLook | list[Finding]:
+def _probe_paddle() -> PaddleProbe | list[Finding]:
     if faults := find_package_faults(find_builds()):
         return faults
     try:
-        return call_in_child(look_at_paddle)
+        return call_in_child(probe_paddle)
     except WentiError as error:
         return [Finding("paddle", f"Paddle cannot be imported: {error}", REINSTALL)]
 
 
-def _judge_paddle(look: PaddleLook | list[Finding], settings: Settings) -> list[Finding]:
-    if isinstance(look, list):
-        return look
-    for_what = "for the CPU" if look.cuda is None else f"for CUDA {look.cuda}, cuDNN {look.cudnn}"
-    seen = f"{look.version} {for_what}, with PaddleNLP {version('paddlenlp')}"
+def _check_paddle(probe: PaddleProbe | list[Finding], settings: Settings) -> list[Finding]:
+    if isinstance(probe, list):
+        return probe
+    for_what = (
+        "for the CPU" if probe.cuda is None else f"for CUDA {probe.cuda}, cuDNN {probe.cudnn}"
+    )
+    seen = f"{probe.version} {for_what}, with PaddleNLP {version('paddlenlp')}"
     severity: Severity = "fault" if settings.predict.device_kind == "gpu" else "warning"
-    problems = [Finding("CUDA libraries", one, REINSTALL, severity) for one in look.problems]
+    problems = [Finding("CUDA libraries", one, REINSTALL, severity) for one in probe.problems]
     return [Finding("paddle", seen, severity="ok"), *problems]
 
 
@@ -119,7 +121,7 @@ def _describe_engine(settings: Settings) -> str:
     return choose_engine(settings, existing_model(settings))
 
 
-def _judge_faster_transformer(settings: Settings) -> list[Finding]:
+def _check_faster_transformer(settings: Settings) -> list[Finding]:
     """Say why `auto` does without FasterTransformer; asked for by name, it has faults instead."""
     folder = existing_model(settings)
     is_left_out = settings.export.engine == "auto" and (
@@ -136,43 +138,43 @@ def _judge_faster_transformer(settings: Settings) -> list[Finding]:
     ]
 
 
-def _judge_gpus(settings: Settings) -> list[Finding]:
+def _check_gpus(settings: Settings) -> list[Finding]:
     predict = settings.predict
     if settings.export.engine == "fake":
         return []
     if predict.device_kind == "cpu":
         cores = len(os.sched_getaffinity(0))
         return [Finding("predict.device", f"cpu: {cores} cores for this process", severity="ok")]
-    return judge_devices(device_names(predict))
+    return check_devices(device_names(predict))
 
 
-def _judge_sight(look: PaddleLook | list[Finding], settings: Settings) -> list[Finding]:
+def _check_visibility(probe: PaddleProbe | list[Finding], settings: Settings) -> list[Finding]:
     """Say whether Paddle sees the GPUs that the driver has told of."""
     predict = settings.predict
-    if isinstance(look, list) or settings.export.engine == "fake" or predict.device_kind == "cpu":
+    if isinstance(probe, list) or settings.export.engine == "fake" or predict.device_kind == "cpu":
         return []
-    if look.gpus > max(device_index(name) for name in device_names(predict)):
+    if probe.gpus > max(device_index(name) for name in device_names(predict)):
         return []
-    problem = f"the driver tells of these GPUs, but Paddle sees {look.gpus}"
+    problem = f"the driver tells of these GPUs, but Paddle sees {probe.gpus}"
     return [Finding(KEY, problem, f"run nvidia-smi, restart the machine, {OR_CPU}")]
 
 
-def _judge_tensorrt(look: PaddleLook | list[Finding], settings: Settings) -> list[Finding]:
-    if isinstance(look, list) or not settings.predict.use_tensorrt:
+def _check_tensorrt(probe: PaddleProbe | list[Finding], settings: Settings) -> list[Finding]:
+    if isinstance(probe, list) or not settings.predict.use_tensorrt:
         return []
-    if not any(look.tensorrt):
+    if not any(probe.tensorrt):
         problem = "this Paddle is built without TensorRT"
         return [Finding(TENSORRT, problem, f"install one that has it, or {NO_TENSORRT}")]
-    built_for, here = (".".join(map(str, one)) for one in (look.tensorrt, look.tensorrt_here))
-    if look.tensorrt_here[:2] != look.tensorrt[:2]:
-        found = f"{here} is here" if any(look.tensorrt_here) else "none is here"
+    built_for, here = (".".join(map(str, one)) for one in (probe.tensorrt, probe.tensorrt_here))
+    if probe.tensorrt_here[:2] != probe.tensorrt[:2]:
+        found = f"{here} is here" if any(probe.tensorrt_here) else "none is here"
         problem = f"this Paddle is built for TensorRT {built_for}, {found}"
-        remedy = f"install TensorRT {built_for} for CUDA {look.cuda} from NVIDIA, or {NO_TENSORRT}"
+        remedy = f"install TensorRT {built_for} for CUDA {probe.cuda} from NVIDIA, or {NO_TENSORRT}"
         return [Finding(TENSORRT, problem, remedy)]
     return [Finding(TENSORRT, f"TensorRT {here}", severity="ok")]
 
 
-def _judge_store(settings: Settings) -> Finding:
+def _check_store(settings: Settings) -> Finding:
     """Write a file, lock it and take it away, with the folders that had to be made for it."""
     root = open_store(settings).root
     try:

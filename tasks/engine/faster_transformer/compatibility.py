@@ -18,7 +18,7 @@ from typing import Any
 from tasks.config.settings import DecodeSettings, Settings
 from tasks.engine.export.requirements import decode_reasons
 from tasks.engine.faster_transformer.toolchain import find_toolchain, toolchain_faults
-from tasks.engine.gpu.driver import device_index, device_names, look_at_gpus, seen_here
+from tasks.engine.gpu.driver import device_index, device_names, probe_gpus, visible_here
 from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture, read_kernels
 from tasks.engine.paddle.custom_operators import OPERATOR
 from tasks.errors import DeviceError
@@ -228,7 +228,7 @@ def kernel_faults(
 
 def _capabilities(devices: Sequence[str]) -> list[Capability]:
     try:
-        gpus = seen_here(look_at_gpus())
+        gpus = visible_here(probe_gpus())
     except DeviceError:
         return []  # that there is no GPU, the preflight of the devices says
     return [gpus[n].capability for n in map(device_index, devices) if n < len(gpus)]

@@ -59,7 +59,7 @@ class Machine:
     gpus: tuple[Gpu, ...]
 
 
-def look_at_gpus() -> Machine:
+def probe_gpus() -> Machine:
     """Ask the driver.
 
     Raises:
@@ -74,7 +74,7 @@ def look_at_gpus() -> Machine:
             return Machine(
                 driver=pynvml.nvmlSystemGetDriverVersion(),
                 cuda=(newest // 1000, newest % 1000 // 10),
-                gpus=tuple(_look_at(index) for index in range(pynvml.nvmlDeviceGetCount())),
+                gpus=tuple(_probe_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())),
             )
         finally:
             pynvml.nvmlShutdown()
@@ -82,7 +82,7 @@ def look_at_gpus() -> Machine:
         raise DeviceError(_explain(error)) from error
 
 
-def _look_at(index: int) -> Gpu:
+def _probe_gpu(index: int) -> Gpu:
     import pynvml
 
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
@@ -136,7 +136,7 @@ def _named(gpus: Sequence[Gpu], name: str) -> Gpu | None:
     return next((gpu for gpu in gpus if str(gpu.index) == name), None)
 
 
-def judge_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
+def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
     """Say whether a driver runs what was built for a CUDA version.
 
     Any driver of the same major version does, an older one without compiling PTX (CUDA
@@ -154,7 +154,7 @@ def judge_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
     return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy)
 
 
-def judge_gpus(
+def check_gpus(
     devices: Iterable[str], gpus: Sequence[Gpu], kernels: Kernels | None
 ) -> list[Finding]:
     """Say of each device of a config whether it is there and Paddle has kernels for it.
@@ -164,10 +164,10 @@ def judge_gpus(
         gpus: those that this process sees, `gpu:0` first.
         kernels: of the installed Paddle; None if that cannot be told.
     """
-    return [_judge(device, gpus, kernels) for device in devices]
+    return [_check_gpu(device, gpus, kernels) for device in devices]
 
 
-def _judge(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding:
+def _check_gpu(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding:
     index = device_index(device)
     if index >= len(gpus):
         remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
@@ -204,7 +204,7 @@ def gigabytes(count: int) -> str:
     return f"{count / 1e9:.1f} GB"
 
 
-def seen_here(machine: Machine) -> list[Gpu]:
+def visible_here(machine: Machine) -> list[Gpu]:
     """Give the GPUs of a machine that this process, and its children, see."""
     return visible_gpus(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
@@ -220,7 +220,7 @@ def name_gpus() -> tuple[str, ...]:
     Whoever looks for that one says why it is not there.
     """
     try:
-        count = len(seen_here(look_at_gpus()))
+        count = len(visible_here(probe_gpus()))
     except DeviceError:
         count = 0
     return tuple(f"gpu:{number}" for number in range(max(1, count)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.engine.gpu.driver import device_index, look_at_gpus, seen_here
+from tasks.engine.gpu.driver import device_index, probe_gpus, visible_here
 from tasks.errors import DeviceError
 
 
@@ -32,7 +32,7 @@ class GpuWatch:
     def __init__(self, device: str) -> None:
         import pynvml
 
-        gpus = seen_here(look_at_gpus())
+        gpus = visible_here(probe_gpus())
         if device_index(device) >= len(gpus):
             raise DeviceError(f"the NVIDIA driver does not tell of {device}")
         gpu = gpus[device_index(device)]
@@ -43,7 +43,7 @@ class GpuWatch:
         except pynvml.NVMLError as error:
             raise DeviceError(f"the NVIDIA driver does not tell of {device} ({error})") from error
 
-    def look(self) -> GpuUse | None:
+    def read(self) -> GpuUse | None:
         """Give what it is doing; None if the driver does not say."""
         import pynvml
 

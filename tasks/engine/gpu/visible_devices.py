@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tasks.engine.gpu.driver import Gpu, device_index, look_at_gpus, visible_gpus
+from tasks.engine.gpu.driver import Gpu, device_index, probe_gpus, visible_gpus
 from tasks.errors import DeviceError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def see_only(device: str) -> str:
+def restrict_to_device(device: str) -> str:
     """Let this process, and Paddle in it, see one GPU, or for a worker on the CPU none.
 
     Returns:
@@ -27,7 +27,7 @@ def see_only(device: str) -> str:
         os.environ[VISIBLE] = ""
         return device
     try:
-        gpus = look_at_gpus().gpus
+        gpus = probe_gpus().gpus
     except DeviceError:  # CUDA may work where its management library does not
         gpus = ()
     os.environ[VISIBLE] = identify(device, gpus, os.environ.get(VISIBLE))

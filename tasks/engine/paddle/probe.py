@@ -11,7 +11,7 @@ Version = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class PaddleLook:
+class PaddleProbe:
     """An imported Paddle.
 
     Attributes:
@@ -33,7 +33,7 @@ class PaddleLook:
     tensorrt_here: Version
 
 
-def look_at_paddle() -> PaddleLook:
+def probe_paddle() -> PaddleProbe:
     """Import Paddle and ask it.
 
     Raises:
@@ -41,7 +41,7 @@ def look_at_paddle() -> PaddleLook:
     """
     paddle = import_paddle()
     has_cuda = paddle.is_compiled_with_cuda()
-    return PaddleLook(
+    return PaddleProbe(
         version=paddle.__version__,
         cuda=paddle.version.cuda() if has_cuda else None,
         cudnn=paddle.version.cudnn() if has_cuda else None,

@@ -62,7 +62,7 @@ class GpuMeter:
 
     def look(self, process_id: int) -> None:
         """See `Meter`."""
-        use = self._watch.look()
+        use = self._watch.read()
         if use is not None:
             self._memory = max(self._memory, use.memory)
             self._busy.append(use.busy)
