@@ -18,14 +18,14 @@ STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Give everything that can be found out about running a config here."""
+    """Return the findings of every check of a config and this machine."""
     from tasks.doctor.diagnosis import diagnose
 
     return [*diagnose(settings), check_server()]
 
 
 def check_server() -> Finding:
-    """Say whether Prefect's server can be used by a run; none is started."""
+    """Check that a run can use Prefect's server; none is started."""
     from flows.server.connection import find_server
 
     try:
@@ -36,12 +36,12 @@ def check_server() -> Finding:
 
 
 def can_run(findings: Sequence[Finding]) -> bool:
-    """Tell whether nothing was found that keeps the config from running."""
+    """Whether nothing was found that keeps the config from running."""
     return all(finding.severity != "fault" for finding in findings)
 
 
 def findings_as_json(findings: Sequence[Finding]) -> str:
-    """Give the findings for programs."""
+    """Return the findings as JSON."""
     return to_json({"can_run": can_run(findings), "findings": [_as_dict(one) for one in findings]})
 
 

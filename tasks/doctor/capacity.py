@@ -29,7 +29,7 @@ PER_BYTE = 8
 
 
 def check_memory(settings: Settings) -> list[Finding]:
-    """Say for each device whether it has the memory that the model and a batch take."""
+    """Check for each device that it has the memory that the model and a batch take."""
     folder = existing_model(settings)
     size = None if folder is None else read_size(folder)
     if settings.export.engine == "fake":
@@ -58,7 +58,7 @@ def _gpus_of(settings: Settings) -> list[tuple[str, Gpu]]:
 
 
 def check_need(what: str, need: Need, workers: int, memory: int, free: int) -> Finding:
-    """Say whether workers fit into a device's memory.
+    """Check that workers fit into a device's memory.
 
     Args:
         what: names the memory.
@@ -80,21 +80,21 @@ def check_need(what: str, need: Need, workers: int, memory: int, free: int) -> F
 
 
 def describe_need(need: Need, workers: int = 1) -> str:
-    """Give in words what workers need together."""
+    """Return in words what workers need together."""
     each = f"{gigabytes(need.weights)} weights, {gigabytes(need.batch)} a batch"
     count = "" if workers == 1 else f"{workers} times "
     return f"about {gigabytes(workers * need.most)} needed ({count}{each})"
 
 
 def _memory_of_the_host() -> tuple[int, int]:
-    """Give all and available memory in bytes, as the kernel tells (man 5 proc)."""
+    """Return total and available memory in bytes, from /proc/meminfo (man 5 proc)."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     told = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
     return told["MemTotal"] * 1024, told["MemAvailable"] * 1024
 
 
 def check_space(settings: Settings) -> Finding:
-    """Say whether what a run writes fits onto the disk of the store."""
+    """Check that what a run writes fits onto the disk of the store."""
     root = Path(open_store(settings).root).absolute()
     place = next(one for one in (root, *root.parents) if one.is_dir())
     need, free = estimate_space(settings), shutil.disk_usage(place).free
@@ -123,11 +123,11 @@ def estimate_space(settings: Settings) -> int:
 
 
 def existing_model(settings: Settings) -> Path | None:
-    """Give the model's folder; None if there is none yet."""
+    """Return the model's folder; None if there is none yet."""
     folder = locate_model(settings, open_store(settings))
     return folder if folder.is_dir() else None
 
 
 def megabytes(count: int) -> str:
-    """Give a number of bytes in MB (10^6 bytes)."""
+    """Return a number of bytes in MB (10^6 bytes), such as `12.3 MB`."""
     return f"{count / 1e6:.1f} MB"

@@ -1,7 +1,7 @@
 """What a config needs of this machine, and whether it is there: `wenti doctor`, and every run.
 
-A run asks the cheap half (`find_machine_faults`), which imports neither Paddle nor Prefect and
-writes nothing; `wenti doctor` asks everything, and shows what is well, too.
+A run makes the cheap checks only (`find_machine_faults`), which import neither Paddle nor Prefect
+and write nothing; `wenti doctor` makes all of them, and shows what is in order, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NO_TENSORRT = "set `predict.use_tensorrt: false`"
 
 
 def find_machine_faults(settings: Settings) -> list[Finding]:
-    """Give what of this machine keeps a config from running, as far as that shows in a moment."""
+    """Return the faults of this machine that keep a config from running, from the cheap checks."""
     predict = settings.predict
     findings = [*_check_gpus(settings), *check_memory(settings)]
     wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
@@ -50,7 +50,7 @@ def find_machine_faults(settings: Settings) -> list[Finding]:
 
 
 def diagnose(settings: Settings) -> list[Finding]:
-    """Give all that can be found out about running a config here, but for Prefect's server."""
+    """Return the findings of every check of a config and this machine, but of Prefect's server."""
     faults = find_config_faults(settings)
     named = {finding.key for finding in faults}
     probe, gpus = _probe_paddle(), _check_gpus(settings)
@@ -90,7 +90,7 @@ def _check_paddle(probe: PaddleProbe | list[Finding], settings: Settings) -> lis
 
 
 def _describe(settings: Settings, named: Set[str]) -> list[Finding]:
-    """Give what the preflight has looked at, but for what it has named as faulty."""
+    """Return what the preflight has checked and not named as faulty."""
     describe = {
         "model.model_name_or_path": _describe_model,
         "dataset.predict_file": _describe_passages,
@@ -122,7 +122,7 @@ def _describe_engine(settings: Settings) -> str:
 
 
 def _check_faster_transformer(settings: Settings) -> list[Finding]:
-    """Say why `auto` does without FasterTransformer; asked for by name, it has faults instead."""
+    """Return why `auto` does not choose FasterTransformer; chosen by name it has faults instead."""
     folder = existing_model(settings)
     is_left_out = settings.export.engine == "auto" and (
         choose_engine(settings, folder) != FASTER_TRANSFORMER
@@ -149,7 +149,7 @@ def _check_gpus(settings: Settings) -> list[Finding]:
 
 
 def _check_visibility(probe: PaddleProbe | list[Finding], settings: Settings) -> list[Finding]:
-    """Say whether Paddle sees the GPUs that the driver has told of."""
+    """Check that Paddle sees the GPUs that the driver reports."""
     predict = settings.predict
     if isinstance(probe, list) or settings.export.engine == "fake" or predict.device_kind == "cpu":
         return []

@@ -23,7 +23,7 @@ HALF_NEEDS_A_GPU = "half precision needs a GPU: the CPU computes it in float32, 
 def check(
     settings: Settings, find_machine_faults: Callable[[Settings], Sequence[Finding]] | None = None
 ) -> None:
-    """Look at everything that the settings name; at the machine only if it is told how.
+    """Check everything that the settings name, and the machine if `find_machine_faults` is given.
 
     Raises:
         PreflightError: with every fault that was found.
@@ -36,7 +36,7 @@ def check(
 
 
 def find_config_faults(settings: Settings) -> list[Finding]:
-    """Give all that is wrong with what the settings name."""
+    """Return all that is wrong with what the settings name."""
     return [
         *_model_faults(settings),
         *_passages_faults(settings),
@@ -81,7 +81,7 @@ def _export_faults(settings: Settings) -> list[Finding]:
 
 
 def _predict_faults(settings: Settings) -> list[Finding]:
-    """Say what is set that only a GPU does; the fake engine rehearses it on any device."""
+    """Return what is set that only a GPU does; the fake engine rehearses it on any device."""
     predict = settings.predict
     if predict.device_kind == "gpu" or settings.export.engine == "fake":
         return []

@@ -1,4 +1,4 @@
-"""Whether FasterTransformer can be used, and every reason why not; told without Paddle.
+"""Whether FasterTransformer can be used, and every reason why not; found without Paddle.
 
 What its operator applies of a search was read in the sources that PaddleNLP 2.8.1 ships in
 paddlenlp/ops: fast_transformer/transformer/{fast_transformer,decoding}.py for what is passed on,
@@ -46,7 +46,7 @@ PARALLEL_VARIABLES = (
 def find_faster_transformer_faults(
     settings: Settings, model_folder: Path | None = None
 ) -> list[Finding]:
-    """Give every reason against FasterTransformer for these settings on this machine."""
+    """Return every reason against FasterTransformer for these settings on this machine."""
     return [
         *option_faults(settings),
         *model_faults(model_folder),
@@ -113,7 +113,7 @@ def _beam_faults(decode: DecodeSettings) -> Iterator[Finding]:
 
 
 def model_faults(folder: Path | None) -> list[Finding]:
-    """Say what of the model in a folder the operator cannot do, as far as its config tells."""
+    """Return what of the model in a folder the operator cannot do, as far as its config shows."""
     path = None if folder is None else folder / "config.json"
     if path is None or not path.is_file():
         return []
@@ -152,7 +152,7 @@ def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def parallel_faults(environment: Mapping[str, str]) -> list[Finding]:
-    """Say whether PaddleNLP would cut the model in parts, as under MPI."""
+    """Return the variables under which PaddleNLP would cut the model in parts, as under MPI."""
     return [
         Finding(
             ENGINE_KEY,
@@ -165,7 +165,7 @@ def parallel_faults(environment: Mapping[str, str]) -> list[Finding]:
 
 
 def machine_faults(settings: Settings) -> list[Finding]:
-    """Say what keeps the operators from being loaded, or from being built where none are given."""
+    """Return what keeps the operators from being loaded, or built where none are given."""
     library = settings.export.decoding_lib
     if library is None:
         return build_faults()
@@ -173,7 +173,7 @@ def machine_faults(settings: Settings) -> list[Finding]:
 
 
 def build_faults() -> list[Finding]:
-    """Say what this machine lacks to build the operators."""
+    """Return what this machine lacks to build the operators."""
     problem = "FasterTransformer's operators cannot be built"
     otherwise = f"give a library in {LIBRARY_KEY}, {OR_NATIVE}"
     return [
@@ -183,7 +183,7 @@ def build_faults() -> list[Finding]:
 
 
 def library_faults(library: Path, devices: Sequence[str]) -> list[Finding]:
-    """Say what is wrong with a library of operators, as far as it shows without loading it."""
+    """Return what is wrong with a library of operators, as far as it shows without loading it."""
     try:
         kernels = read_kernels(library)
         is_there = _mentions(library, OPERATOR)

@@ -37,7 +37,7 @@ class Toolchain:
 
 
 def find_toolchain() -> Toolchain:
-    """Ask each program for its version; nvcc is looked for where Paddle looks for it."""
+    """Return the version of each program; nvcc is searched for where Paddle searches for it."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = Path(home, "bin/nvcc") if home else shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     return Toolchain(
@@ -81,7 +81,7 @@ def _compiler_faults(found: Toolchain) -> Iterator[Finding]:
 
 
 def _version(pattern: str, *command: str) -> Version | None:
-    """Give the numbers that the program's answer has where the pattern has its groups."""
+    """Return the numbers at the pattern's groups in a program's output; None if it fails."""
     try:
         done = subprocess.run(  # noqa: S603 compilers, as PaddleNLP calls them
             command, capture_output=True, text=True, timeout=SECONDS, check=True

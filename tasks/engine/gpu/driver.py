@@ -1,4 +1,4 @@
-"""The GPUs of this machine: what NVIDIA's driver says of them, and whether Paddle can use them.
+"""The GPUs of this machine: what NVIDIA's driver reports, and whether Paddle can use them.
 
 The driver is asked through its management library (NVML), in milliseconds; Paddle is not imported.
 """
@@ -60,7 +60,7 @@ class Machine:
 
 
 def probe_gpus() -> Machine:
-    """Ask the driver.
+    """Return the driver's version and the GPUs that it reports.
 
     Raises:
         DeviceError: there is no driver, or it does not answer.
@@ -108,7 +108,7 @@ def _explain(error: Exception) -> str:
 
 
 def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
-    """Give the GPUs that a process sees, in its order: its `gpu:0` is the first.
+    """Return the GPUs that a process sees, in its order: its `gpu:0` is the first.
 
     Args:
         gpus: all of the machine, in the order of the bus.
@@ -137,7 +137,7 @@ def _named(gpus: Sequence[Gpu], name: str) -> Gpu | None:
 
 
 def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
-    """Say whether a driver runs what was built for a CUDA version.
+    """Check that a driver runs what was built for a CUDA version.
 
     Any driver of the same major version does, an older one without compiling PTX (CUDA
     Compatibility, "Minor Version Compatibility").
@@ -157,12 +157,12 @@ def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
 def check_gpus(
     devices: Iterable[str], gpus: Sequence[Gpu], kernels: Kernels | None
 ) -> list[Finding]:
-    """Say of each device of a config whether it is there and Paddle has kernels for it.
+    """Check for each device of a config that it is there and Paddle has kernels for it.
 
     Args:
         devices: such as gpu:0.
         gpus: those that this process sees, `gpu:0` first.
-        kernels: of the installed Paddle; None if that cannot be told.
+        kernels: of the installed Paddle; None if that is not known.
     """
     return [_check_gpu(device, gpus, kernels) for device in devices]
 
@@ -195,17 +195,17 @@ def _count(count: int) -> str:
 
 
 def device_index(device: str) -> int:
-    """Give the number in a name such as `gpu:1`; 0 without one."""
+    """Return the number in a name such as `gpu:1`; 0 without one."""
     return int(device.partition(":")[2] or 0)
 
 
 def gigabytes(count: int) -> str:
-    """Give a number of bytes in GB (10^9 bytes)."""
+    """Return a number of bytes in GB (10^9 bytes), such as `24.0 GB`."""
     return f"{count / 1e9:.1f} GB"
 
 
 def visible_here(machine: Machine) -> list[Gpu]:
-    """Give the GPUs of a machine that this process, and its children, see."""
+    """Return the GPUs of a machine that this process, and its children, see."""
     return visible_gpus(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
@@ -215,9 +215,9 @@ def device_names(predict: PredictSettings) -> tuple[str, ...]:
 
 
 def name_gpus() -> tuple[str, ...]:
-    """Give a name to each GPU that this process sees; to the first even if there is none.
+    """Return `gpu:0` to `gpu:N-1` for the N GPUs that this process sees.
 
-    Whoever looks for that one says why it is not there.
+    If it sees none, return `gpu:0` all the same: the check of that device reports the cause.
     """
     try:
         count = len(visible_here(probe_gpus()))

@@ -1,4 +1,4 @@
-"""What a GPU is doing, as NVIDIA's driver tells."""
+"""What a GPU is doing, as NVIDIA's driver reports it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class GpuUse:
     """A moment of a GPU.
 
     Attributes:
-        memory: bytes in use, by whomever.
+        memory: bytes in use, by any process.
         busy: share of the last moments in which it was computing, 0 to 1.
     """
 
@@ -23,10 +23,10 @@ class GpuUse:
 
 
 class GpuWatch:
-    """Looks at one GPU as often as it is asked.
+    """Reads the memory and the load of one GPU.
 
     Raises:
-        DeviceError: the driver does not tell of it.
+        DeviceError: the driver does not report it.
     """
 
     def __init__(self, device: str) -> None:
@@ -44,7 +44,7 @@ class GpuWatch:
             raise DeviceError(f"the NVIDIA driver does not tell of {device} ({error})") from error
 
     def read(self) -> GpuUse | None:
-        """Give what it is doing; None if the driver does not say."""
+        """Return what it is doing now; None if the driver does not say."""
         import pynvml
 
         try:

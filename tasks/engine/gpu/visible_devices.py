@@ -1,6 +1,6 @@
 """One GPU for each process: a worker sees its own card and no other.
 
-CUDA looks at CUDA_VISIBLE_DEVICES when it starts, which is after this: Paddle is imported later.
+CUDA reads CUDA_VISIBLE_DEVICES when it starts, which is after this: Paddle is imported later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def restrict_to_device(device: str) -> str:
-    """Let this process, and Paddle in it, see one GPU, or for a worker on the CPU none.
+    """Make one GPU visible to this process and Paddle in it; for a worker on the CPU, none.
 
     Returns:
         What the device is called in this process from now on.
@@ -35,7 +35,7 @@ def restrict_to_device(device: str) -> str:
 
 
 def identify(device: str, gpus: Sequence[Gpu], visible: str | None) -> str:
-    """Give what names one GPU to CUDA: its UUID or, if that is not known, what it is named now.
+    """Return what names one GPU to CUDA: its UUID or, if that is not known, its name in `visible`.
 
     Args:
         device: such as gpu:1, the second of those that are visible.

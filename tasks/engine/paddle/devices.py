@@ -28,7 +28,7 @@ DRIVER_REMEDY = "install NVIDIA's driver; in a container, give it the GPUs (dock
 
 
 def check_devices(devices: Sequence[str]) -> list[Finding]:
-    """Say, in milliseconds and without Paddle, whether what these GPUs need is there."""
+    """Check, in milliseconds and without Paddle, that what these GPUs need is there."""
     builds = find_builds()
     if builds and not any(build.has_cuda for build in builds):
         problem = "this Paddle is built for the CPU only"
@@ -75,7 +75,7 @@ def _check_libraries() -> Finding:
 
 
 def find_device_faults(devices: Iterable[str]) -> list[Finding]:
-    """Say of each of these devices that Paddle cannot use why, and what to do."""
+    """Return a fault for each of these devices that Paddle cannot use; imports Paddle for GPUs."""
     gpus = [device for device in devices if device.startswith("gpu")]
     if not gpus:
         return []

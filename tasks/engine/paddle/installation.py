@@ -1,4 +1,4 @@
-"""Which Paddle is installed and what it was built for, told without importing it."""
+"""Which Paddle is installed and what it was built for, found without importing it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class PaddleBuild:
         return self.package == GPU_PACKAGE
 
     def __str__(self) -> str:
-        """Give package and version."""
+        """Return package and version."""
         return f"{self.package} {self.version}"
 
 
 def find_builds() -> list[PaddleBuild]:
-    """Give the Paddles that are installed, the one for GPUs first: one, if all is well."""
+    """Return the Paddles that are installed, that for GPUs first; there should be exactly one."""
     found = []
     for package in (GPU_PACKAGE, CPU_PACKAGE):
         try:
@@ -59,7 +59,7 @@ def describe_paddle() -> str:
 
 
 def find_package_faults(builds: list[PaddleBuild]) -> list[Finding]:
-    """Say what is wrong with the Paddles that are installed."""
+    """Return what is wrong with the Paddles that are installed."""
     if not builds:
         return [Finding("paddle", "Paddle is not installed", INSTALL)]
     if len(builds) > 1:
@@ -72,7 +72,7 @@ def find_package_faults(builds: list[PaddleBuild]) -> list[Finding]:
 
 @cache
 def find_kernels() -> Kernels | None:
-    """Give what the installed Paddle has kernels for; None if it cannot be told."""
+    """Return what the installed Paddle has kernels for; None if that cannot be read."""
     library = _locate(KERNELS_FILE)
     try:
         return None if library is None else read_kernels(library)

@@ -1,4 +1,4 @@
-"""What Paddle says of itself when it is imported; for a child process."""
+"""What Paddle reports about itself when it is imported; for a child process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PaddleProbe:
 
 
 def probe_paddle() -> PaddleProbe:
-    """Import Paddle and ask it.
+    """Import Paddle and return what it reports about itself.
 
     Raises:
         InstallationError: it is not installed.
