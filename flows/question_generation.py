@@ -24,7 +24,7 @@ from tasks.errors import StorageError, WentiError, describe_error
 from tasks.export.task import export_task
 from tasks.load.task import load_task
 from tasks.operations.rerun import parse_shards, plan_rerun
-from tasks.plan.changes import describe_changes
+from tasks.plan.changes import find_changes
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Selection, plan_jobs
 from tasks.predict.progress import Several, listener
@@ -178,7 +178,7 @@ def tell_changes(plan: Plan, config_file: str) -> None:
         "dataset": plan.dataset.is_there,
         "predictions": has_shards(plan.predictions.folder),
     }
-    changes = describe_changes(before.decided_by, plan.decided_by, is_there)
+    changes = find_changes(before.decided_by, plan.decided_by, is_there)
     if changes:
         logger.info("since run %s:", before.run_id)
     for change in changes:

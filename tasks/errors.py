@@ -28,7 +28,8 @@ A message says what is wrong, where, and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from tasks.findings import Finding
 
 
 class WentiError(Exception):
@@ -49,30 +50,17 @@ class UnusableError(WentiError):
     exit_code = 2
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong: where it is, what it is, and what would be right."""
-
-    where: str
-    problem: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """Give the fault as one line."""
-        return f"{self.where}: {self.problem}; {self.remedy}"
-
-
 class FaultsError(UnusableError):
     """Several things are wrong; `faults` holds every one that was found."""
 
-    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+    def __init__(self, source: str, faults: Sequence[Finding]) -> None:
         self.source = source
         self.faults = tuple(faults)
         count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
         lines = [f"{source} cannot be used ({count}):", *(f"  - {fault}" for fault in self.faults)]
         super().__init__("\n".join(lines))
 
-    def __reduce__(self) -> tuple[type[FaultsError], tuple[str, tuple[Fault, ...]]]:
+    def __reduce__(self) -> tuple[type[FaultsError], tuple[str, tuple[Finding, ...]]]:
         """Let the error cross from a child process with its faults."""
         return type(self), (self.source, self.faults)
 
@@ -121,6 +109,14 @@ class StoreBusyError(UnusableError):
 
 class ServerError(UnusableError):
     """Prefect's server cannot be reached; checkpoints do not need it and are kept."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        """Return problem and remedy on one line."""
+        return f"{self.problem}; {self.remedy}"
 
 
 class StoreCorruptionError(WentiError):

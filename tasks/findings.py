@@ -1,39 +1,29 @@
-"""What a look at the machine and the config finds: good or bad, and what to do about it."""
+"""What a check found: where, what is wrong there, and what to do about it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.errors import Fault
-
-State = Literal["ok", "warning", "fault"]
+Severity = Literal["ok", "warning", "fault"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what, its state, what was seen, and what to do if it is bad.
+    """The result of one check.
 
-    With the state `fault`, the config cannot run here.
+    Attributes:
+        key: what was checked: a config key, or a word such as `driver`.
+        problem: what is wrong; for `ok`, what was seen.
+        remedy: what to do about it; empty if nothing.
+        severity: with a `fault` the config cannot run, with a `warning` it can.
     """
 
-    what: str
-    state: State
-    seen: str
+    key: str
+    problem: str
     remedy: str = ""
+    severity: Severity = "fault"
 
-    @classmethod
-    def of(cls, fault: Fault) -> Finding:
-        """Give a fault of the preflight as a finding."""
-        return cls(fault.where, "fault", fault.problem, fault.remedy)
-
-    @property
-    def fault(self) -> Fault:
-        """This finding as one of the faults of a `PreflightError`."""
-        return Fault(self.what, self.seen, self.remedy)
-
-
-def faults_among(findings: Iterable[Finding]) -> list[Fault]:
-    """Give those findings with which the config cannot run, as faults."""
-    return [finding.fault for finding in findings if finding.state == "fault"]
+    def __str__(self) -> str:
+        """Return the finding on one line."""
+        return "; ".join(part for part in (f"{self.key}: {self.problem}", self.remedy) if part)

@@ -11,7 +11,8 @@ from multiprocessing.connection import Connection
 import psutil
 import pytest
 
-from tasks.errors import BatchTimeoutError, ConfigError, Fault, WorkerError
+from tasks.errors import BatchTimeoutError, ConfigError, ServerError, WorkerError
+from tasks.findings import Finding
 from tasks.processes import Child, call_in_child, stop_children
 
 
@@ -20,7 +21,11 @@ def add(left: int, right: int) -> tuple[int, int]:
 
 
 def refuse() -> None:
-    raise ConfigError("it", [Fault("here", "wrong", "mend it")])
+    raise ConfigError("it", [Finding("here", "wrong", "mend it")])
+
+
+def miss_the_server() -> None:
+    raise ServerError("it is away", "start it")
 
 
 def fail_to_write() -> None:
@@ -50,7 +55,13 @@ def test_a_call_is_answered_from_another_process() -> None:
 def test_an_error_of_ours_comes_back_whole() -> None:
     with pytest.raises(ConfigError, match="mend it") as caught:
         call_in_child(refuse)
-    assert caught.value.faults == (Fault("here", "wrong", "mend it"),)
+    assert caught.value.faults == (Finding("here", "wrong", "mend it"),)
+
+
+def test_a_missing_server_comes_back_with_problem_and_remedy() -> None:
+    with pytest.raises(ServerError, match=r"^it is away; start it$") as caught:
+        call_in_child(miss_the_server)
+    assert (caught.value.problem, caught.value.remedy) == ("it is away", "start it")
 
 
 def test_an_error_of_the_operating_system_keeps_its_number() -> None:

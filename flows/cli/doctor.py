@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -18,32 +18,40 @@ STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Give everything that can be found out about running a config here."""
+    """Return the findings of every check of a config and this machine."""
     from tasks.doctor.diagnosis import diagnose
 
-    return [*diagnose(settings), judge_server()]
+    return [*diagnose(settings), check_server()]
 
 
-def judge_server() -> Finding:
-    """Say whether Prefect's server can be used by a run; none is started."""
+def check_server() -> Finding:
+    """Check that a run can use Prefect's server; none is started."""
     from flows.server.connection import find_server
 
     try:
         url = find_server()
     except ServerError as error:
-        problem, _, remedy = str(error).rpartition("; ")
-        return Finding("Prefect", "fault", problem, remedy)
-    return Finding("Prefect", "ok", url or "each run starts a temporary server")
+        return Finding("Prefect", error.problem, error.remedy)
+    return Finding("Prefect", url or "each run starts a temporary server", severity="ok")
 
 
 def can_run(findings: Sequence[Finding]) -> bool:
-    """Tell whether nothing was found that keeps the config from running."""
-    return all(finding.state != "fault" for finding in findings)
+    """Whether nothing was found that keeps the config from running."""
+    return all(finding.severity != "fault" for finding in findings)
 
 
 def findings_as_json(findings: Sequence[Finding]) -> str:
-    """Give the findings for programs."""
-    return to_json({"can_run": can_run(findings), "findings": [asdict(one) for one in findings]})
+    """Return the findings as JSON."""
+    return to_json({"can_run": can_run(findings), "findings": [_as_dict(one) for one in findings]})
+
+
+def _as_dict(one: Finding) -> dict[str, str]:
+    return {
+        "what": one.key,
+        "state": one.severity,
+        "seen": one.problem,
+        "remedy": one.remedy,
+    }
 
 
 def print_findings(findings: Sequence[Finding], name: str) -> None:
@@ -52,8 +60,8 @@ def print_findings(findings: Sequence[Finding], name: str) -> None:
     finding = Column("finding", no_wrap=True)
     table = Table(finding, "state", what, "what to do", box=None, pad_edge=False)
     for one in findings:
-        cells = [Text(visible(text)) for text in (one.what, one.state, one.seen, one.remedy)]
-        cells[1].stylize(STYLES[one.state])
+        cells = [Text(visible(text)) for text in (one.key, one.severity, one.problem, one.remedy)]
+        cells[1].stylize(STYLES[one.severity])
         table.add_row(*cells)
     console = Console()
     console.print(table)
@@ -62,9 +70,8 @@ def print_findings(findings: Sequence[Finding], name: str) -> None:
 
 
 def _conclude(findings: Sequence[Finding], name: str) -> str:
-    faults, warnings = (
-        sum(finding.state == state for finding in findings) for state in ("fault", "warning")
-    )
+    counts = Counter(finding.severity for finding in findings)
+    faults, warnings = counts["fault"], counts["warning"]
     if faults:
         return f"{name} cannot run here: {_count(faults, 'fault')}"
     if warnings:

@@ -75,8 +75,9 @@ def connected() -> Iterator[None]:
             yield
     except httpx.HTTPError as error:
         raise ServerError(
-            f"Prefect's server went away ({describe(error)}); what was made is kept, and the same "
-            "command goes on from there once the server is back"
+            f"Prefect's server went away ({describe(error)})",
+            "what was made is kept, and the same command goes on from there once the server is "
+            "back",
         ) from error
 
 
@@ -104,7 +105,7 @@ def _check_home(settings: Settings) -> None:
     database = settings.server.database.connection_url
     is_in_home = database is not None and str(settings.home) in database.get_secret_value()
     if is_in_home and not os.access(settings.home, os.W_OK):
-        raise ServerError(f"Prefect cannot write into {settings.home}; correct PREFECT_HOME")
+        raise ServerError(f"Prefect cannot write into {settings.home}", "correct PREFECT_HOME")
 
 
 def _start_if_none() -> None:
@@ -137,9 +138,9 @@ def _check(url: str, client: SyncPrefectClient) -> None:
         _ask(client)
         version = prefect.__version__ if _is_cloud(client) else client.api_version()
     except (httpx.HTTPError, ValueError) as fault:
-        raise ServerError(explain(url, fault)) from fault
+        raise explain(url, fault) from fault
     if not is_compatible(version, prefect.__version__):
-        raise ServerError(explain_version(url, version, prefect.__version__))
+        raise explain_version(url, version, prefect.__version__)
 
 
 def _ask(client: SyncPrefectClient) -> None:

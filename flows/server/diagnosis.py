@@ -1,10 +1,12 @@
-"""Why a Prefect server cannot be used, as one line with a remedy."""
+"""Why a Prefect server cannot be used, and the remedy."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
 import httpx
+
+from tasks.errors import ServerError
 
 ADDRESS = "PREFECT_API_URL"
 SECRET = "PREFECT_API_AUTH_STRING"  # noqa: S105 the name of a setting
@@ -24,15 +26,15 @@ TLS_FAULTS = (
 )
 
 
-def explain(url: str, fault: Exception) -> str:
-    """Say why the server at `url` cannot be used and what to do; no password is in it.
+def explain(url: str, fault: Exception) -> ServerError:
+    """Return why the server at `url` cannot be used and what to do; no password is in it.
 
     Args:
         url: PREFECT_API_URL.
         fault: what asking the server for its version, or whether it is ready, ended in.
     """
     problem, remedy = _diagnose(fault)
-    return f"Prefect's server at {without_password(url)} {problem}; {remedy}"
+    return ServerError(f"Prefect's server at {without_password(url)} {problem}", remedy)
 
 
 def without_password(url: str) -> str:
@@ -81,8 +83,8 @@ def is_compatible(theirs: object, ours: str) -> bool:
     return str(theirs).split(".")[0] == ours.split(".")[0]
 
 
-def explain_version(url: str, theirs: object, ours: str) -> str:
-    """Say that a server's version does not go with ours, and what to do."""
+def explain_version(url: str, theirs: object, ours: str) -> ServerError:
+    """Return the error of a server whose version does not go with ours."""
     problem = f"says that it is version {str(theirs)[:40]}, which does not go with {ours}"
     remedy = f"have it be {ours} too, or unset {ADDRESS} to use a temporary one"
-    return f"Prefect's server at {without_password(url)} {problem}; {remedy}"
+    return ServerError(f"Prefect's server at {without_password(url)} {problem}", remedy)

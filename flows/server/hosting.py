@@ -68,8 +68,9 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
     while not _answers(url):
         if server.poll() is not None or time.monotonic() > deadline:
             raise ServerError(
-                f"Prefect's server did not start at {url}; look at the lines above, free its port "
-                "or choose another with PREFECT_SERVER_API_PORT"
+                f"Prefect's server did not start at {url}",
+                "look at the lines above, free its port or choose another with "
+                "PREFECT_SERVER_API_PORT",
             )
         time.sleep(0.2)
 

@@ -21,7 +21,7 @@ from tasks.acceptance.run import Order, accept, conclude
 from tasks.acceptance.variants import ENGINES, PRECISIONS, Variant
 from tasks.bench.machine import describe_machine
 from tasks.bench.options import BenchOptions
-from tasks.engine.gpu.driver import Gpu, gigabytes, look_at_gpus, seen_here
+from tasks.engine.gpu.driver import Gpu, gigabytes, probe_gpus, visible_here
 from tasks.engine.gpu.fat_binaries import name_architecture
 from tasks.errors import DeviceError
 from tasks.escaping import to_json, visible
@@ -79,11 +79,11 @@ def _look(device: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"device": device, "gpus": [], "driver": None}
     if device.startswith("gpu"):
         try:
-            machine = look_at_gpus()
+            machine = probe_gpus()
         except DeviceError as error:
             print(f"gpu-acceptance needs a GPU: {visible(str(error))}", file=sys.stderr)  # noqa: T201
             sys.exit(UNUSABLE)
-        facts["gpus"], facts["driver"] = _describe(seen_here(machine)), machine.driver
+        facts["gpus"], facts["driver"] = _describe(visible_here(machine)), machine.driver
     date = datetime.now(UTC).isoformat(timespec="seconds")
     return {**facts, "date": date, "machine": describe_machine()}
 

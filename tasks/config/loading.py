@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from tasks.config.describe import _known_keys, allowed
 from tasks.config.overrides import Overrides, apply_overrides, one_line, parse_overrides
 from tasks.config.settings import Settings
-from tasks.errors import ConfigError, Fault
+from tasks.errors import ConfigError
+from tasks.findings import Finding
 
 CONFIG_SUFFIXES = {".yaml", ".yml"}
 
@@ -30,7 +31,7 @@ def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Sett
     Raises:
         ConfigError: the file cannot be read as YAML, or has faults; all of them are listed.
     """
-    raw, faults = _read_yaml(path), list[Fault]()
+    raw, faults = _read_yaml(path), list[Finding]()
     if not isinstance(overrides, Mapping):
         overrides, faults = parse_overrides(overrides)
     apply_overrides(raw, overrides)
@@ -97,21 +98,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, problem: str, remedy: str) -> ConfigError:
-    return ConfigError(str(path), [Fault("the file", problem, remedy)])
+    return ConfigError(str(path), [Finding("the file", problem, remedy)])
 
 
-def _explain(details: ErrorDetails) -> Fault:
+def _explain(details: ErrorDetails) -> Finding:
     """Turn one of pydantic's errors into a fault with the key's path and what is allowed."""
     names = [str(part) for part in details["loc"]]
     where = ".".join(names)
     if details["type"] == "extra_forbidden":
-        return Fault(where, "no such key", _suggest(names))
+        return Finding(where, "no such key", _suggest(names))
     if details["type"] in {"model_type", "model_attributes_type"}:
-        return Fault(where, f"{_show(details['input'])} is not a section", "keys go below it")
+        return Finding(where, f"{_show(details['input'])} is not a section", "keys go below it")
     if details["type"] == "value_error":
         reason = str(details["ctx"]["error"])
-        return Fault(where, f"{_show(details['input'])} does not fit", reason)
-    return Fault(where, f"{_show(details['input'])} is not allowed", f"allowed: {allowed(names)}")
+        return Finding(where, f"{_show(details['input'])} does not fit", reason)
+    return Finding(where, f"{_show(details['input'])} is not allowed", f"allowed: {allowed(names)}")
 
 
 def _show(value: object) -> str:

@@ -7,13 +7,13 @@ from typing import Any
 
 import yaml
 
-from tasks.errors import Fault
+from tasks.findings import Finding
 
 Overrides = Mapping[str, Mapping[str, Any]]
 """Values that win over a config's, by section and key."""
 
 
-def parse_overrides(texts: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[Fault]]:
+def parse_overrides(texts: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Give the values of `section.key=value` texts, and the faults of texts of another form.
 
     The last value of a key wins.
@@ -38,14 +38,16 @@ def one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
 
 
-def _parse(text: str, values: dict[str, dict[str, Any]]) -> Fault | None:
+def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
     key_path, separator, value_text = text.partition("=")
     section, dot, key = key_path.strip().partition(".")
     if not (separator and dot and section and key):
-        return Fault(f"--set {text}", "not of the form section.key=value", "such as decode.topk=4")
+        return Finding(
+            f"--set {text}", "not of the form section.key=value", "such as decode.topk=4"
+        )
     try:
         value = yaml.safe_load(value_text)
     except yaml.YAMLError as error:
-        return Fault(f"--set {text}", f"the value is not YAML: {one_line(error)}", "quote it")
+        return Finding(f"--set {text}", f"the value is not YAML: {one_line(error)}", "quote it")
     values.setdefault(section, {})[key] = value
     return None

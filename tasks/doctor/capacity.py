@@ -11,8 +11,8 @@ from tasks.engine.gpu.driver import (
     device_index,
     device_names,
     gigabytes,
-    look_at_gpus,
-    seen_here,
+    probe_gpus,
+    visible_here,
 )
 from tasks.engine.models.memory import NUMBER, Need, estimate_need, read_size
 from tasks.errors import DeviceError
@@ -28,35 +28,37 @@ PER_BYTE = 8
 """Bytes of the store for a byte of passages: tokens, questions, the results; 6.7 in the demo."""
 
 
-def judge_memory(settings: Settings) -> list[Finding]:
-    """Say for each device whether it has the memory that the model and a batch take."""
+def check_memory(settings: Settings) -> list[Finding]:
+    """Check for each device that it has the memory that the model and a batch take."""
     folder = existing_model(settings)
     size = None if folder is None else read_size(folder)
     if settings.export.engine == "fake":
         return []
     if size is None:
-        return [Finding("memory", "ok", "what the model takes is not known before it is there")]
+        return [
+            Finding("memory", "what the model takes is not known before it is there", severity="ok")
+        ]
     need = estimate_need(size, settings)
     if settings.predict.device_kind == "cpu":
         workers = len(device_names(settings.predict))
-        return [judge_need("memory", need, workers, *_memory_of_the_host())]
+        return [check_need("memory", need, workers, *_memory_of_the_host())]
     return [
-        judge_need(f"memory of {device}", need, 1, gpu.memory, gpu.free)
+        check_need(f"memory of {device}", need, 1, gpu.memory, gpu.free)
         for device, gpu in _gpus_of(settings)
-    ] or [Finding("memory", "ok", f"{describe_need(need)} on each GPU")]
+    ] or [Finding("memory", f"{describe_need(need)} on each GPU", severity="ok")]
 
 
 def _gpus_of(settings: Settings) -> list[tuple[str, Gpu]]:
     try:
-        gpus = seen_here(look_at_gpus())
+        gpus = visible_here(probe_gpus())
     except DeviceError:
         return []
     names = device_names(settings.predict)
     return [(name, gpus[device_index(name)]) for name in names if device_index(name) < len(gpus)]
 
 
-def judge_need(what: str, need: Need, workers: int, memory: int, free: int) -> Finding:
-    """Say whether workers fit into a device's memory.
+def check_need(what: str, need: Need, workers: int, memory: int, free: int) -> Finding:
+    """Check that workers fit into a device's memory.
 
     Args:
         what: names the memory.
@@ -69,30 +71,30 @@ def judge_need(what: str, need: Need, workers: int, memory: int, free: int) -> F
     seen = f"{describe_need(need, workers)}, {gigabytes(free)} of {gigabytes(memory)} free"
     smaller = "lower predict.batch_size, predict.max_tokens_per_batch or decode.num_beams"
     if least > memory:
-        return Finding(what, "fault", seen, "use a device with more memory, or a smaller model")
+        return Finding(what, seen, "use a device with more memory, or a smaller model")
     if most > memory:
-        return Finding(what, "warning", f"{seen}: batches will be halved", smaller)
+        return Finding(what, f"{seen}: batches will be halved", smaller, "warning")
     if most > free:
-        return Finding(what, "warning", seen, f"end what else uses it, or {smaller}")
-    return Finding(what, "ok", seen)
+        return Finding(what, seen, f"end what else uses it, or {smaller}", "warning")
+    return Finding(what, seen, severity="ok")
 
 
 def describe_need(need: Need, workers: int = 1) -> str:
-    """Give in words what workers need together."""
+    """Return in words what workers need together."""
     each = f"{gigabytes(need.weights)} weights, {gigabytes(need.batch)} a batch"
     count = "" if workers == 1 else f"{workers} times "
     return f"about {gigabytes(workers * need.most)} needed ({count}{each})"
 
 
 def _memory_of_the_host() -> tuple[int, int]:
-    """Give all and available memory in bytes, as the kernel tells (man 5 proc)."""
+    """Return total and available memory in bytes, from /proc/meminfo (man 5 proc)."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     told = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
     return told["MemTotal"] * 1024, told["MemAvailable"] * 1024
 
 
-def judge_space(settings: Settings) -> Finding:
-    """Say whether what a run writes fits onto the disk of the store."""
+def check_space(settings: Settings) -> Finding:
+    """Check that what a run writes fits onto the disk of the store."""
     root = Path(open_store(settings).root).absolute()
     place = next(one for one in (root, *root.parents) if one.is_dir())
     need, free = estimate_space(settings), shutil.disk_usage(place).free
@@ -101,8 +103,8 @@ def judge_space(settings: Settings) -> Finding:
     seen = f"about {megabytes(need)} {what}; {gigabytes(free)} free in {place}"
     if need > free:
         remedy = "free some, or choose another place with `store.path`"
-        return Finding("disk space", "warning", seen, remedy)
-    return Finding("disk space", "ok", seen)
+        return Finding("disk space", seen, remedy, "warning")
+    return Finding("disk space", seen, severity="ok")
 
 
 def estimate_space(settings: Settings) -> int:
@@ -121,11 +123,11 @@ def estimate_space(settings: Settings) -> int:
 
 
 def existing_model(settings: Settings) -> Path | None:
-    """Give the model's folder; None if there is none yet."""
+    """Return the model's folder; None if there is none yet."""
     folder = locate_model(settings, open_store(settings))
     return folder if folder.is_dir() else None
 
 
 def megabytes(count: int) -> str:
-    """Give a number of bytes in MB (10^6 bytes)."""
+    """Return a number of bytes in MB (10^6 bytes), such as `12.3 MB`."""
     return f"{count / 1e6:.1f} MB"

@@ -1,7 +1,7 @@
 """What a config needs of this machine, and whether it is there: `wenti doctor`, and every run.
 
-A run asks the cheap half (`find_machine_faults`), which imports neither Paddle nor Prefect and
-writes nothing; `wenti doctor` asks everything, and shows what is well, too.
+A run makes the cheap checks only (`find_machine_faults`), which import neither Paddle nor Prefect
+and write nothing; `wenti doctor` makes all of them, and shows what is in order, too.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tasks.config.settings import Settings
-from tasks.doctor.capacity import existing_model, judge_memory, judge_space, megabytes
-from tasks.doctor.preflight import find_faults
+from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
+from tasks.doctor.preflight import find_config_faults
 from tasks.engine.export.tensorrt import find_tensorrt_faults
-from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.faster_transformer.compatibility import (
-    find_faults as find_faster_transformer_faults,
+    FASTER_TRANSFORMER,
+    find_faster_transformer_faults,
 )
 from tasks.engine.gpu.driver import KEY, OR_CPU, device_index, device_names
 from tasks.engine.models.memory import read_size
-from tasks.engine.paddle.devices import judge_devices
+from tasks.engine.paddle.devices import check_devices
 from tasks.engine.paddle.installation import INSTALL, find_builds, find_package_faults
-from tasks.engine.paddle.probe import PaddleLook, look_at_paddle
+from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
-from tasks.errors import Fault, StorageError, WentiError
-from tasks.findings import Finding, State, faults_among
+from tasks.errors import StorageError, WentiError
+from tasks.findings import Finding, Severity
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
 from tasks.store.files import staging_folder
@@ -37,63 +37,67 @@ TENSORRT = "predict.use_tensorrt"
 NO_TENSORRT = "set `predict.use_tensorrt: false`"
 
 
-def find_machine_faults(settings: Settings) -> list[Fault]:
-    """Give what of this machine keeps a config from running, as far as that shows in a moment."""
+def find_machine_faults(settings: Settings) -> list[Finding]:
+    """Return the faults of this machine that keep a config from running, from the cheap checks."""
     predict = settings.predict
-    findings = [*_judge_gpus(settings), *judge_memory(settings)]
+    findings = [*_check_gpus(settings), *check_memory(settings)]
     wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
     return [
         *find_package_faults(find_builds()),
-        *faults_among(findings),
+        *(one for one in findings if one.severity == "fault"),
         *(find_tensorrt_faults() if wants_tensorrt else []),
     ]
 
 
 def diagnose(settings: Settings) -> list[Finding]:
-    """Give all that can be found out about running a config here, but for Prefect's server."""
-    faults = [Finding.of(fault) for fault in find_faults(settings)]
-    named = {finding.what for finding in faults}
-    look, gpus = _look_at_paddle(), _judge_gpus(settings)
+    """Return the findings of every check of a config and this machine, but of Prefect's server."""
+    faults = find_config_faults(settings)
+    named = {finding.key for finding in faults}
+    probe, gpus = _probe_paddle(), _check_gpus(settings)
+    if not any(one.severity == "fault" for one in gpus):
+        gpus += _check_visibility(probe, settings)
     return [
-        *_judge_paddle(look, settings),
+        *_check_paddle(probe, settings),
         *faults,
         *_describe(settings, named),
-        *_judge_faster_transformer(settings),
-        *(gpus if faults_among(gpus) else [*gpus, *_judge_sight(look, settings)]),
-        *([] if TENSORRT in named else _judge_tensorrt(look, settings)),
-        *judge_memory(settings),
-        *([] if "store.path" in named else [_judge_store(settings), judge_space(settings)]),
+        *_check_faster_transformer(settings),
+        *gpus,
+        *([] if TENSORRT in named else _check_tensorrt(probe, settings)),
+        *check_memory(settings),
+        *([] if "store.path" in named else [_check_store(settings), check_space(settings)]),
     ]
 
 
-def _look_at_paddle() -> PaddleLook | list[Fault]:
+def _probe_paddle() -> PaddleProbe | list[Finding]:
     if faults := find_package_faults(find_builds()):
         return faults
     try:
-        return call_in_child(look_at_paddle)
+        return call_in_child(probe_paddle)
     except WentiError as error:
-        return [Fault("paddle", f"Paddle cannot be imported: {error}", REINSTALL)]
+        return [Finding("paddle", f"Paddle cannot be imported: {error}", REINSTALL)]
 
 
-def _judge_paddle(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
-    if isinstance(look, list):
-        return [Finding.of(fault) for fault in look]
-    for_what = "for the CPU" if look.cuda is None else f"for CUDA {look.cuda}, cuDNN {look.cudnn}"
-    seen = f"{look.version} {for_what}, with PaddleNLP {version('paddlenlp')}"
-    state: State = "fault" if settings.predict.device_kind == "gpu" else "warning"
-    problems = [Finding("CUDA libraries", state, one, REINSTALL) for one in look.problems]
-    return [Finding("paddle", "ok", seen), *problems]
+def _check_paddle(probe: PaddleProbe | list[Finding], settings: Settings) -> list[Finding]:
+    if isinstance(probe, list):
+        return probe
+    for_what = (
+        "for the CPU" if probe.cuda is None else f"for CUDA {probe.cuda}, cuDNN {probe.cudnn}"
+    )
+    seen = f"{probe.version} {for_what}, with PaddleNLP {version('paddlenlp')}"
+    severity: Severity = "fault" if settings.predict.device_kind == "gpu" else "warning"
+    problems = [Finding("CUDA libraries", one, REINSTALL, severity) for one in probe.problems]
+    return [Finding("paddle", seen, severity="ok"), *problems]
 
 
 def _describe(settings: Settings, named: Set[str]) -> list[Finding]:
-    """Give what the preflight has looked at, but for what it has named as faulty."""
+    """Return what the preflight has checked and not named as faulty."""
     describe = {
         "model.model_name_or_path": _describe_model,
         "dataset.predict_file": _describe_passages,
         "export.engine": _describe_engine,
     }
     return [
-        Finding(key, "ok", function(settings))
+        Finding(key, function(settings), severity="ok")
         for key, function in describe.items()
         if key not in named
     ]
@@ -117,8 +121,8 @@ def _describe_engine(settings: Settings) -> str:
     return choose_engine(settings, existing_model(settings))
 
 
-def _judge_faster_transformer(settings: Settings) -> list[Finding]:
-    """Say why `auto` does without FasterTransformer; asked for by name, it has faults instead."""
+def _check_faster_transformer(settings: Settings) -> list[Finding]:
+    """Return why `auto` does not choose FasterTransformer; chosen by name it has faults instead."""
     folder = existing_model(settings)
     is_left_out = settings.export.engine == "auto" and (
         choose_engine(settings, folder) != FASTER_TRANSFORMER
@@ -127,50 +131,50 @@ def _judge_faster_transformer(settings: Settings) -> list[Finding]:
         return []
     reasons = find_faster_transformer_faults(settings, folder)
     return [
-        Finding("FasterTransformer", "ok", f"not used ({one.where}): {one.problem}", one.remedy)
+        Finding("FasterTransformer", f"not used ({one.key}): {one.problem}", one.remedy, "ok")
         for one in reasons
     ] or [
-        Finding("FasterTransformer", "ok", "could be used", "set export.engine=faster_transformer")
+        Finding("FasterTransformer", "could be used", "set export.engine=faster_transformer", "ok")
     ]
 
 
-def _judge_gpus(settings: Settings) -> list[Finding]:
+def _check_gpus(settings: Settings) -> list[Finding]:
     predict = settings.predict
     if settings.export.engine == "fake":
         return []
     if predict.device_kind == "cpu":
         cores = len(os.sched_getaffinity(0))
-        return [Finding("predict.device", "ok", f"cpu: {cores} cores for this process")]
-    return judge_devices(device_names(predict))
+        return [Finding("predict.device", f"cpu: {cores} cores for this process", severity="ok")]
+    return check_devices(device_names(predict))
 
 
-def _judge_sight(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
-    """Say whether Paddle sees the GPUs that the driver has told of."""
+def _check_visibility(probe: PaddleProbe | list[Finding], settings: Settings) -> list[Finding]:
+    """Check that Paddle sees the GPUs that the driver reports."""
     predict = settings.predict
-    if isinstance(look, list) or settings.export.engine == "fake" or predict.device_kind == "cpu":
+    if isinstance(probe, list) or settings.export.engine == "fake" or predict.device_kind == "cpu":
         return []
-    if look.gpus > max(device_index(name) for name in device_names(predict)):
+    if probe.gpus > max(device_index(name) for name in device_names(predict)):
         return []
-    problem = f"the driver tells of these GPUs, but Paddle sees {look.gpus}"
-    return [Finding(KEY, "fault", problem, f"run nvidia-smi, restart the machine, {OR_CPU}")]
+    problem = f"the driver tells of these GPUs, but Paddle sees {probe.gpus}"
+    return [Finding(KEY, problem, f"run nvidia-smi, restart the machine, {OR_CPU}")]
 
 
-def _judge_tensorrt(look: PaddleLook | list[Fault], settings: Settings) -> list[Finding]:
-    if isinstance(look, list) or not settings.predict.use_tensorrt:
+def _check_tensorrt(probe: PaddleProbe | list[Finding], settings: Settings) -> list[Finding]:
+    if isinstance(probe, list) or not settings.predict.use_tensorrt:
         return []
-    if not any(look.tensorrt):
+    if not any(probe.tensorrt):
         problem = "this Paddle is built without TensorRT"
-        return [Finding(TENSORRT, "fault", problem, f"install one that has it, or {NO_TENSORRT}")]
-    built_for, here = (".".join(map(str, one)) for one in (look.tensorrt, look.tensorrt_here))
-    if look.tensorrt_here[:2] != look.tensorrt[:2]:
-        found = f"{here} is here" if any(look.tensorrt_here) else "none is here"
+        return [Finding(TENSORRT, problem, f"install one that has it, or {NO_TENSORRT}")]
+    built_for, here = (".".join(map(str, one)) for one in (probe.tensorrt, probe.tensorrt_here))
+    if probe.tensorrt_here[:2] != probe.tensorrt[:2]:
+        found = f"{here} is here" if any(probe.tensorrt_here) else "none is here"
         problem = f"this Paddle is built for TensorRT {built_for}, {found}"
-        remedy = f"install TensorRT {built_for} for CUDA {look.cuda} from NVIDIA, or {NO_TENSORRT}"
-        return [Finding(TENSORRT, "fault", problem, remedy)]
-    return [Finding(TENSORRT, "ok", f"TensorRT {here}")]
+        remedy = f"install TensorRT {built_for} for CUDA {probe.cuda} from NVIDIA, or {NO_TENSORRT}"
+        return [Finding(TENSORRT, problem, remedy)]
+    return [Finding(TENSORRT, f"TensorRT {here}", severity="ok")]
 
 
-def _judge_store(settings: Settings) -> Finding:
+def _check_store(settings: Settings) -> Finding:
     """Write a file, lock it and take it away, with the folders that had to be made for it."""
     root = open_store(settings).root
     try:
@@ -180,5 +184,5 @@ def _judge_store(settings: Settings) -> Finding:
             os.fsync(file.fileno())
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (StorageError, OSError) as error:
-        return Finding("store.path", "fault", str(error), "choose a folder that you can write")
-    return Finding("store.path", "ok", f"{Path(root).absolute()} can be written")
+        return Finding("store.path", str(error), "choose a folder that you can write")
+    return Finding("store.path", f"{Path(root).absolute()} can be written", severity="ok")

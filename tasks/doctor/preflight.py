@@ -7,35 +7,36 @@ from pathlib import Path
 
 from tasks.config.paths import is_folder_path
 from tasks.config.settings import Settings
-from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.faster_transformer.compatibility import (
-    find_faults as find_faster_transformer_faults,
+    FASTER_TRANSFORMER,
+    find_faster_transformer_faults,
 )
 from tasks.engine.selection import choose_engine
-from tasks.errors import Fault, PreflightError
-from tasks.passages.formats import find_fault
+from tasks.errors import PreflightError
+from tasks.findings import Finding
+from tasks.passages.formats import find_file_fault
 from tasks.plan.model import find_model_faults, longest_row
 
 HALF_NEEDS_A_GPU = "half precision needs a GPU: the CPU computes it in float32, only slower"
 
 
 def check(
-    settings: Settings, find_machine_faults: Callable[[Settings], Sequence[Fault]] | None = None
+    settings: Settings, find_machine_faults: Callable[[Settings], Sequence[Finding]] | None = None
 ) -> None:
-    """Look at everything that the settings name; at the machine only if it is told how.
+    """Check everything that the settings name, and the machine if `find_machine_faults` is given.
 
     Raises:
         PreflightError: with every fault that was found.
     """
-    faults = find_faults(settings)
+    faults = find_config_faults(settings)
     if find_machine_faults is not None:
         faults += find_machine_faults(settings)
     if faults:
         raise PreflightError("the config", faults)
 
 
-def find_faults(settings: Settings) -> list[Fault]:
-    """Give all that is wrong with what the settings name."""
+def find_config_faults(settings: Settings) -> list[Finding]:
+    """Return all that is wrong with what the settings name."""
     return [
         *_model_faults(settings),
         *_passages_faults(settings),
@@ -45,7 +46,7 @@ def find_faults(settings: Settings) -> list[Fault]:
     ]
 
 
-def _model_faults(settings: Settings) -> list[Fault]:
+def _model_faults(settings: Settings) -> list[Finding]:
     name_or_path = settings.model.model_name_or_path
     if not is_folder_path(name_or_path):
         return []  # a name: PaddleNLP finds out when it downloads it
@@ -53,21 +54,21 @@ def _model_faults(settings: Settings) -> list[Fault]:
     return find_model_faults(folder) or _length_faults(settings, folder)
 
 
-def _length_faults(settings: Settings, folder: Path) -> list[Fault]:
+def _length_faults(settings: Settings, folder: Path) -> list[Finding]:
     longest, wanted = longest_row(folder), settings.dataset.max_seq_len
     if longest is None or wanted <= longest:
         return []
     problem = f"{wanted} is more than the model has positions for"
-    return [Fault("dataset.max_seq_len", problem, f"allowed here: at most {longest}")]
+    return [Finding("dataset.max_seq_len", problem, f"allowed here: at most {longest}")]
 
 
-def _passages_faults(settings: Settings) -> list[Fault]:
+def _passages_faults(settings: Settings) -> list[Finding]:
     name = settings.dataset.predict_file
-    fault = None if name is None else find_fault(Path(name).expanduser())
+    fault = None if name is None else find_file_fault(Path(name).expanduser())
     return [] if fault is None else [fault]
 
 
-def _export_faults(settings: Settings) -> list[Fault]:
+def _export_faults(settings: Settings) -> list[Finding]:
     name = settings.model.model_name_or_path
     folder = Path(name).expanduser() if is_folder_path(name) else None
     if choose_engine(settings, folder) == FASTER_TRANSFORMER:
@@ -75,12 +76,12 @@ def _export_faults(settings: Settings) -> list[Fault]:
     if settings.export.use_fp16_decoding and settings.predict.use_tensorrt:
         problem = "TensorRT is not given an export in half precision"
         remedy = "set it to false; predict.precision=fp16 is TensorRT's own half precision"
-        return [Fault("export.use_fp16_decoding", problem, remedy)]
+        return [Finding("export.use_fp16_decoding", problem, remedy)]
     return []
 
 
-def _predict_faults(settings: Settings) -> list[Fault]:
-    """Say what is set that only a GPU does; the fake engine rehearses it on any device."""
+def _predict_faults(settings: Settings) -> list[Finding]:
+    """Return what is set that only a GPU does; the fake engine rehearses it on any device."""
     predict = settings.predict
     if predict.device_kind == "gpu" or settings.export.engine == "fake":
         return []
@@ -90,16 +91,16 @@ def _predict_faults(settings: Settings) -> list[Fault]:
         "export.use_fp16_decoding": (settings.export.use_fp16_decoding, HALF_NEEDS_A_GPU),
     }
     remedy = "leave it out, or set predict.device=gpu"
-    return [Fault(key, problem, remedy) for key, (is_set, problem) in for_gpus.items() if is_set]
+    return [Finding(key, problem, remedy) for key, (is_set, problem) in for_gpus.items() if is_set]
 
 
-def _store_faults(settings: Settings) -> list[Fault]:
+def _store_faults(settings: Settings) -> list[Finding]:
     places = {
         "store.path": settings.store.path,
         "export.inference_model_dir": settings.export.inference_model_dir,
     }
     return [
-        Fault(key, f"{place} is a file", "give a folder, or a path where one can be made")
+        Finding(key, f"{place} is a file", "give a folder, or a path where one can be made")
         for key, place in places.items()
         if place is not None and Path(place).expanduser().is_file()
     ]

@@ -3,7 +3,7 @@
 It stands where a real engine stands, `export.engine: fake`, and needs neither Paddle nor a GPU: to
 rehearse a config, a schedule or a recovery. A row's question is the beginning of its own tokens, so
 that it depends on nothing but the row. Faults are read from the JSON file that the environment
-variable WENTI_FAKE_FAULTS names; see `Faults`.
+variable WENTI_FAKE_FAULTS names; see `InjectedFaults`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Fault(_Frozen):
+class InjectedFault(_Frozen):
     """What happens to a batch that holds a certain row.
 
     Attributes:
@@ -51,7 +51,7 @@ class Fault(_Frozen):
     once: bool = False
 
 
-class Faults(_Frozen):
+class InjectedFaults(_Frozen):
     """What the file that WENTI_FAKE_FAULTS names holds.
 
     Attributes:
@@ -61,7 +61,7 @@ class Faults(_Frozen):
         slow_devices: how long it takes on some devices, by their names.
     """
 
-    rows: tuple[Fault, ...] = ()
+    rows: tuple[InjectedFault, ...] = ()
     padded_tokens_that_fit: int | None = None
     seconds_per_batch: float = 0.0
     slow_devices: dict[str, float] = {}
@@ -108,7 +108,7 @@ def read_vocabulary(checkpoint: Path) -> dict[int, str]:
 class FakeEngine:
     """Answers a batch with the first tokens of each row."""
 
-    def __init__(self, contract: Contract, faults: Faults, used: Path) -> None:
+    def __init__(self, contract: Contract, faults: InjectedFaults, used: Path) -> None:
         self._contract = contract
         self._faults = faults
         self._rows = {fault.row: fault for fault in faults.rows}
@@ -150,7 +150,7 @@ class FakeEngine:
                 generated = DISTURBANCES[fault.kind](generated)
         return generated
 
-    def _is_due(self, fault: Fault) -> bool:
+    def _is_due(self, fault: InjectedFault) -> bool:
         if not fault.once:
             return True
         try:
@@ -177,9 +177,9 @@ def load_fake(contract: Contract, device: str = "cpu") -> FakeEngine:
     """Give an engine with the faults of the file that WENTI_FAKE_FAULTS names, if there is one."""
     name = os.environ.get(FAULTS_VARIABLE)
     if name is None:
-        return FakeEngine(contract, Faults(), Path())
+        return FakeEngine(contract, InjectedFaults(), Path())
     path = Path(name)
-    faults = Faults.model_validate_json(path.read_bytes())
+    faults = InjectedFaults.model_validate_json(path.read_bytes())
     seconds = faults.slow_devices.get(device, faults.seconds_per_batch)
     return FakeEngine(contract, faults.model_copy(update={"seconds_per_batch": seconds}), path)
 

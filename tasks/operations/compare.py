@@ -17,7 +17,7 @@ from tasks.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, compare_pair
 from tasks.evaluation.scores import METRICS, count_rows, score_counts, score_each
 from tasks.load.parts import REJECTS_FILE
 from tasks.operations.pairing import Kind, Pair, Row, pair_rows
-from tasks.plan.changes import describe_changes
+from tasks.plan.changes import find_changes
 from tasks.processes import call_in_child
 from tasks.runs.find import read_record
 from tasks.runs.record import RunRecord
@@ -188,10 +188,8 @@ def find_causes(a: RunRecord, b: RunRecord) -> list[str] | None:
     before, now = a.decided_by, b.decided_by
     if before is None or now is None or not set(_STAGES) <= set(now):
         return None
-    changes = describe_changes(before, now, dict.fromkeys(_STAGES, False))
-    # Behind the last colon is what a new run would do about it.
-    causes = [change.rpartition(": ")[0] for change in changes]
-    return [cause for cause in causes if not cause.endswith(": unchanged")]
+    changes = find_changes(before, now, dict.fromkeys(_STAGES, False))
+    return [f"{one.stage}: {', '.join(one.causes)}" for one in changes if one.causes]
 
 
 def count_reasons(pairs: Iterable[Pair]) -> dict[str, dict[str, int]]:

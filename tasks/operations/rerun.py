@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tasks.config.settings import Settings
 from tasks.errors import InputError
-from tasks.plan.changes import describe_changes
+from tasks.plan.changes import find_changes
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Selection
 from tasks.runs.find import find_run, read_record, settings_of_run
@@ -35,7 +35,7 @@ class Rerun:
         if self.record.fingerprints == {name: one.fingerprint for name, one in now.items()}:
             return
         before, nowhere = self.record.decided_by or {}, dict.fromkeys(now, False)
-        changes = describe_changes(before, plan.decided_by, nowhere)
+        changes = find_changes(before, plan.decided_by, nowhere)
         lines = "".join(f"\n  - {change}" for change in changes)
         raise InputError(
             f"run {self.record.run_id} cannot be made again, what it was made from has changed; "

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
-from tasks.errors import Fault, InputError
+from tasks.errors import InputError
+from tasks.findings import Finding
 from tasks.passages.records import NAMES, excerpt
 from tasks.store.local import file_sha256
 
@@ -26,26 +27,26 @@ def kind_of(path: Path) -> str:
     return next((kind for kind in KINDS if name.endswith(kind)), "")
 
 
-def find_fault(path: Path) -> Fault | None:
+def find_file_fault(path: Path) -> Finding | None:
     """Give what is wrong with a file of passages, as far as its name and its start tell."""
     key, kind, place = "dataset.predict_file", kind_of(path), path.absolute()
     if not kind:
-        return Fault(key, f"{place} is of no known kind", f"known: {', '.join(KINDS)}")
+        return Finding(key, f"{place} is of no known kind", f"known: {', '.join(KINDS)}")
     if not path.is_file():
         what = "not a file that can be read twice" if path.exists() else "no such file"
         what = "a folder, not a file" if path.is_dir() else what
-        return Fault(key, f"{place}: {what}", "give a file of passages")
+        return Finding(key, f"{place}: {what}", "give a file of passages")
     try:
         with path.open("rb") as file:
             start = file.read(len(_GZIP_START))
     except OSError as error:
-        return Fault(key, f"{place} cannot be read: {error.strerror}", "give a file that can")
+        return Finding(key, f"{place} cannot be read: {error.strerror}", "give a file that can")
     if not start:
-        return Fault(key, f"{place} is empty", "give a file with at least one passage")
+        return Finding(key, f"{place} is empty", "give a file with at least one passage")
     if kind.endswith(".gz") and start != _GZIP_START:
-        return Fault(key, f"{place} is not gzip", "compress it, or take .gz off its name")
+        return Finding(key, f"{place} is not gzip", "compress it, or take .gz off its name")
     if start == _GZIP_START and not kind.endswith(".gz"):
-        return Fault(key, f"{place} is gzip", "add .gz to its name")
+        return Finding(key, f"{place} is gzip", "add .gz to its name")
     return None
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tasks.errors import InputError
 from tasks.passages.csv import read_csv
-from tasks.passages.formats import RawRows, find_fault, kind_of
+from tasks.passages.formats import RawRows, find_file_fault, kind_of
 from tasks.passages.json import read_json
 from tasks.passages.parquet import read_parquet
 from tasks.passages.records import Passage, Reject, parse_record
@@ -32,7 +32,7 @@ def read_passages(path: Path, template: int) -> Iterator[Passage | Reject]:
     Raises:
         InputError: the file is not there, is of another kind, has no row, or cannot be read on.
     """
-    if fault := find_fault(path):
+    if fault := find_file_fault(path):
         raise InputError(str(fault))
     read = _READERS[kind_of(path).removesuffix(".gz")]
     row = -1

@@ -92,21 +92,41 @@ _STAGES = {
 _PACKAGES = {"paddlepaddle": "Paddle", "paddlenlp": "PaddleNLP", "pyarrow": "PyArrow"}
 
 
-def describe_changes(before: DecidedBy, now: DecidedBy, is_there: Mapping[str, bool]) -> list[str]:
-    """Say for each stage which keys changed and what follows; empty when nothing changed.
+@dataclass(frozen=True)
+class StageChange:
+    """What changed for one stage.
+
+    Attributes:
+        stage: `export`, `load` or `predict`.
+        causes: a few words for each value that differs; none if nothing changed for this stage.
+        outcome: what a run does about it, in words.
+    """
+
+    stage: str
+    causes: tuple[str, ...]
+    outcome: str
+
+    def __str__(self) -> str:
+        """Return the change on one line."""
+        return f"{self.stage}: {', '.join(self.causes) or 'unchanged'}: {self.outcome}"
+
+
+def find_changes(
+    before: DecidedBy, now: DecidedBy, is_there: Mapping[str, bool]
+) -> list[StageChange]:
+    """Return what changed and what follows, for every stage; empty when nothing changed at all.
 
     `is_there` tells of `export`, `dataset` and `predictions` whether the store has what `now`
     asks for; of `predictions`, whether it has any shard.
     """
     causes = {
-        part: list(_causes(stage, before.get(part, {}), now[part]))
+        part: tuple(_causes(stage, before.get(part, {}), now[part]))
         for part, stage in _STAGES.items()
     }
     if not any(causes.values()):
         return []
     return [
-        f"{stage.name}: {', '.join(causes[part]) or 'unchanged'}: "
-        + stage.outcomes[bool(causes[part]), is_there[part]]
+        StageChange(stage.name, causes[part], stage.outcomes[bool(causes[part]), is_there[part]])
         for part, stage in _STAGES.items()
     ]
 

@@ -10,7 +10,7 @@ from tasks.config.paths import is_folder_path
 from tasks.config.settings import ModelSettings, Settings
 from tasks.engine.models.checkpoint import checkpoint_faults
 from tasks.engine.models.download import download_model
-from tasks.errors import Fault
+from tasks.findings import Finding
 from tasks.processes import call_in_child
 from tasks.store.files import adopt_file, staging_folder, storage_of
 from tasks.store.layout import Store
@@ -75,11 +75,11 @@ TOKENIZER_FILES = {
 MODEL_SUFFIXES = {".pdparams", ".safetensors", ".json"}
 
 
-def find_model_faults(folder: Path) -> list[Fault]:
+def find_model_faults(folder: Path) -> list[Finding]:
     """List what a model folder lacks; empty when PaddleNLP can be tried on it."""
     remedy = "give a folder that PaddleNLP's save_pretrained has written"
     where = folder.absolute()
-    return [Fault(KEY, f"{where}: {fault}", remedy) for fault in checkpoint_faults(folder)]
+    return [Finding(KEY, f"{where}: {fault}", remedy) for fault in checkpoint_faults(folder)]
 
 
 def longest_row(folder: Path) -> int | None:

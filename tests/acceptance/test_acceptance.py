@@ -14,7 +14,7 @@ import pytest
 from tasks.acceptance.chain import Run, compare_questions, judge_questions
 from tasks.acceptance.checks import Check, State, carry_out
 from tasks.acceptance.variants import Variant
-from tasks.engine.gpu.driver import look_at_gpus
+from tasks.engine.gpu.driver import probe_gpus
 from tasks.errors import DeviceError, UnusableError, WentiError, WorkerError
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
 from tests.support.finished_runs import prediction
@@ -37,7 +37,7 @@ def accept(
 
 def has_gpu() -> bool:
     try:
-        return bool(look_at_gpus().gpus)
+        return bool(probe_gpus().gpus)
     except DeviceError:
         return False
 

@@ -21,7 +21,7 @@ def faults_of(tmp_path: Path, text: str, *overrides: str) -> dict[str, str]:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         load_settings(path, overrides)
-    return {fault.where: f"{fault.problem}; {fault.remedy}" for fault in caught.value.faults}
+    return {fault.key: f"{fault.problem}; {fault.remedy}" for fault in caught.value.faults}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.name)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.config.loading import load_settings
 from tasks.config.settings import DecodeSettings, Settings
-from tasks.doctor.capacity import estimate_space, judge_need
+from tasks.doctor.capacity import check_need, estimate_space
 from tasks.doctor.diagnosis import diagnose
 from tasks.engine.models.memory import (
     BESIDE_CPU,
@@ -166,11 +166,11 @@ def test_without_paddle_one_message_says_which_extra_to_install(
 def test_importing_paddle_without_it_is_an_error_of_ours(without_paddle: dict[str, str]) -> None:
     code = (
         "from tasks.processes import call_in_child\n"
-        "from tasks.engine.paddle.probe import look_at_paddle\n"
+        "from tasks.engine.paddle.probe import probe_paddle\n"
         "from tasks.errors import InstallationError\n"
         "if __name__ == '__main__':\n"
         "    try:\n"
-        "        call_in_child(look_at_paddle)\n"
+        "        call_in_child(probe_paddle)\n"
         "    except InstallationError as error:\n"
         "        print(error)\n"
     )
@@ -187,8 +187,8 @@ def test_importing_paddle_without_it_is_an_error_of_ours(without_paddle: dict[st
 
 def test_a_disk_that_is_too_small_is_a_warning(small_disk: Path) -> None:
     settings = settings_with(f"store.path={small_disk / 'store'}")
-    (space,) = [one for one in diagnose(settings) if one.what == "disk space"]
-    assert (space.state, "store.path" in space.remedy) == ("warning", True)
+    (space,) = [one for one in diagnose(settings) if one.key == "disk space"]
+    assert (space.severity, "store.path" in space.remedy) == ("warning", True)
 
 
 def test_a_run_takes_no_more_space_than_estimated(demo_store: Path) -> None:
@@ -274,12 +274,12 @@ GB = 10**9
 )
 def test_memory_is_enough_or_scarce_or_too_small(memory: int, free: int, state: str) -> None:
     need = Need(beside=GB, weights=2 * GB, batch=6 * GB, row=GB)
-    found = judge_need("memory of gpu:0", need, 1, memory * GB, free * GB)
-    assert (found.state, bool(found.remedy)) == (state, state != "ok")
-    assert "about 9.0 GB needed (2.0 GB weights, 6.0 GB a batch)" in found.seen
+    found = check_need("memory of gpu:0", need, 1, memory * GB, free * GB)
+    assert (found.severity, bool(found.remedy)) == (state, state != "ok")
+    assert "about 9.0 GB needed (2.0 GB weights, 6.0 GB a batch)" in found.problem
 
 
 def test_workers_that_share_a_memory_need_it_together() -> None:
     need = Need(beside=GB, weights=2 * GB, batch=6 * GB, row=GB)
-    assert judge_need("memory", need, 2, 24 * GB, 17 * GB).state == "warning"
-    assert judge_need("memory", need, 2, 24 * GB, 18 * GB).state == "ok"
+    assert check_need("memory", need, 2, 24 * GB, 17 * GB).severity == "warning"
+    assert check_need("memory", need, 2, 24 * GB, 18 * GB).severity == "ok"

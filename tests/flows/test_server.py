@@ -124,7 +124,7 @@ def test_what_another_server_answers_is_explained(
 ) -> None:
     with web_server(tmp_path, self_signed(tmp_path) if has_tls else None) as port:
         url = f"{scheme}://127.0.0.1:{port}/api"
-        message = explain(url, fault_of(url))
+        message = str(explain(url, fault_of(url)))
     assert message.startswith(f"Prefect's server at {url} ")
     assert words in message
 
@@ -134,7 +134,7 @@ def test_a_page_that_is_no_json_is_no_prefect_api(tmp_path: Path) -> None:
     page.parent.mkdir(parents=True)
     page.write_text("<html>")
     with web_server(tmp_path) as port:
-        message = explain("there", fault_of(f"http://127.0.0.1:{port}/api"))
+        message = str(explain("there", fault_of(f"http://127.0.0.1:{port}/api")))
     assert "is no Prefect API" in message
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.errors import InputError
 from tasks.passages import limits
-from tasks.passages.formats import find_fault, identify, kind_of
+from tasks.passages.formats import find_file_fault, identify, kind_of
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage
 from tests.support.passage_texts import ROW, jsonl, read, write
@@ -244,7 +244,7 @@ def test_identity_is_the_kind_and_the_bytes(tmp_path: Path) -> None:
     identities = []
     for name, content in contents.items():
         path = write(tmp_path / name, content)
-        assert find_fault(path) is None
+        assert find_file_fault(path) is None
         identities.append(identify(path))
         digest = hashlib.sha256(content).hexdigest()
         assert identities[-1] == {"kind": name.removeprefix("a"), "sha256": digest}

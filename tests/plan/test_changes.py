@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.plan.changes import describe_changes
+from tasks.plan.changes import find_changes
 from tasks.runs.find import find_previous
 from tasks.store.layout import Store
 from tests.support.planned_jobs import plan_job, write_job
@@ -111,6 +111,10 @@ def decide(folder: Path, *overrides: str) -> Decided:
     return restored
 
 
+def describe(before: Decided, now: Decided, is_there: dict[str, bool]) -> list[str]:
+    return [str(change) for change in find_changes(before, now, is_there)]
+
+
 def leaves(values: dict[str, Any]) -> list[str]:
     nested = {name: value for name, value in values.items() if isinstance(value, dict)}
     return [name for name in values if name not in nested and name != "stage"] + [
@@ -128,7 +132,7 @@ def alter(values: dict[str, Any], leaf: str, how: str) -> None:
 
 
 @given(data=st.data())
-def test_exactly_the_values_that_differ_are_named_in_the_sentence_of_their_stage(
+def test_exactly_the_values_that_differ_are_named_in_the_change_of_their_stage(
     variants: list[Decided], data: st.DataObject
 ) -> None:
     before = data.draw(st.sampled_from(variants))
@@ -143,22 +147,20 @@ def test_exactly_the_values_that_differ_are_named_in_the_sentence_of_their_stage
             alter(now[part], leaf, how)
     if data.draw(st.booleans(), "backwards, so that what is gone is new"):
         before, now = now, before
-    sentences = describe_changes(before, now, NOTHING_THERE)
+    changes = find_changes(before, now, NOTHING_THERE)
     if not any(altered.values()):
-        assert sentences == []
+        assert changes == []
         return
-    for (part, name), sentence in zip(STAGES.items(), sentences, strict=True):
-        start, causes, outcome = sentence.split(": ")
-        assert (start, outcome != "") == (name, True)
-        named = {
+    for (part, name), change in zip(STAGES.items(), changes, strict=True):
+        assert (change.stage, change.outcome != "") == (name, True)
+        named = [
             leaf
             for leaf, words in WORDS[part].items()
-            if re.search(
-                f"(^|, ){re.escape(words)} (was .* and is |changed|is new|is gone)", causes
-            )
-        }
-        assert named == set(altered[part])
-        assert (causes == "unchanged") == (not altered[part])
+            for cause in change.causes
+            if re.match(f"{re.escape(words)} (was .* and is |changed$|is new$|is gone$)", cause)
+        ]
+        assert sorted(named) == sorted(altered[part])
+        assert len(named) == len(change.causes)
 
 
 def test_there_are_words_for_every_value_that_decides_a_checkpoint(
@@ -170,7 +172,7 @@ def test_there_are_words_for_every_value_that_decides_a_checkpoint(
 
 def test_a_changed_option_is_told_with_both_values_and_what_follows(folder: Path) -> None:
     before, now = decide(folder), decide(folder, "decode.num_beams=2", "predict.batch_size=8")
-    assert describe_changes(before, now, {**NOTHING_THERE, "dataset": True}) == [
+    assert describe(before, now, {**NOTHING_THERE, "dataset": True}) == [
         "export: decode.num_beams was 6 and is 2: made anew",
         "load: unchanged: reused",
         "predict: export changed, predict.batch_size was 16 and is 8: every shard is made anew",
@@ -179,7 +181,7 @@ def test_a_changed_option_is_told_with_both_values_and_what_follows(folder: Path
 
 def test_what_an_earlier_run_left_is_found_not_made(folder: Path) -> None:
     before, now = decide(folder, "decode.num_beams=2"), decide(folder)
-    assert describe_changes(before, now, ALL_THERE) == [
+    assert describe(before, now, ALL_THERE) == [
         "export: decode.num_beams was 2 and is 6: found in the store",
         "load: unchanged: reused",
         "predict: export changed: shards that the store has are reused, the others are made",
@@ -188,7 +190,7 @@ def test_what_an_earlier_run_left_is_found_not_made(folder: Path) -> None:
 
 def test_what_never_got_made_is_not_called_reused(folder: Path) -> None:
     before, now = decide(folder), decide(folder, "predict.batch_size=8")
-    export, load, predict = describe_changes(before, now, NOTHING_THERE)
+    export, load, predict = describe(before, now, NOTHING_THERE)
     assert export == "export: unchanged: not in the store, made now"
     assert load == "load: unchanged: not in the store, made now"
     assert predict.endswith("every shard is made anew")
@@ -200,7 +202,7 @@ def test_a_changed_file_is_told_without_its_sha256(folder: Path) -> None:
     (folder / "model" / "special_tokens_map.json").write_text("{}")
     now = decide(folder)
     (folder / "model" / "special_tokens_map.json").unlink()
-    assert describe_changes(before, now, NOTHING_THERE) == [
+    assert describe(before, now, NOTHING_THERE) == [
         "export: model file special_tokens_map.json is new: made anew",
         "load: tokenizer file special_tokens_map.json is new, "
         "the content of dataset.predict_file changed: made anew",
@@ -210,7 +212,7 @@ def test_a_changed_file_is_told_without_its_sha256(folder: Path) -> None:
 
 def test_another_device_takes_its_own_options_with_it(folder: Path) -> None:
     before, now = decide(folder), decide(folder, "predict.device=gpu")
-    *_, predict = describe_changes(before, now, ALL_THERE)
+    *_, predict = describe(before, now, ALL_THERE)
     assert "predict.device was cpu and is gpu" in predict
     assert "predict.use_tensorrt was not used and is false" in predict
     assert "predict.cpu_threads was 10 and is not used" in predict
@@ -220,7 +222,7 @@ def test_another_device_takes_its_own_options_with_it(folder: Path) -> None:
 def test_a_record_that_says_something_else_ends_no_run(
     folder: Path, decided_by: dict[str, Any]
 ) -> None:
-    assert len(describe_changes(decided_by, decide(folder), NOTHING_THERE)) == len(STAGES)
+    assert len(find_changes(decided_by, decide(folder), NOTHING_THERE)) == len(STAGES)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +230,7 @@ def test_a_record_that_says_something_else_ends_no_run(
     ["store.path=elsewhere", "predict.devices=[cpu, cpu]", "aggregate.allow_partial=true"],
 )
 def test_nothing_is_said_of_options_that_change_no_checkpoint(folder: Path, override: str) -> None:
-    assert describe_changes(decide(folder), decide(folder, override), ALL_THERE) == []
+    assert find_changes(decide(folder), decide(folder, override), ALL_THERE) == []
 
 
 def write_run(store: Store, run_id: str, content: object) -> None:

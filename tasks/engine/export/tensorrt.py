@@ -26,7 +26,7 @@ from tasks.engine.program.protobuf import (
     replace_operators,
     write_program,
 )
-from tasks.errors import Fault
+from tasks.findings import Finding
 
 TENSORRT_VERSION = 1
 """Raise it whenever another graph or other shapes come out: old exports are then not reused."""
@@ -58,12 +58,12 @@ class ShapeRange:
         return [(1, 2), (self.rows, short), (few, self.tokens)]
 
 
-def find_tensorrt_faults() -> list[Fault]:
+def find_tensorrt_faults() -> list[Finding]:
     """Say, without Paddle, why TensorRT cannot be used; takes as long as loading a library."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError:
-        return [Fault(KEY, f"TensorRT is not installed ({LIBRARY} is not found)", REMEDY)]
+        return [Finding(KEY, f"TensorRT is not installed ({LIBRARY} is not found)", REMEDY)]
     return []
 
 

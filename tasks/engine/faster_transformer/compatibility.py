@@ -1,4 +1,4 @@
-"""Whether FasterTransformer can be used, and every reason why not; told without Paddle.
+"""Whether FasterTransformer can be used, and every reason why not; found without Paddle.
 
 What its operator applies of a search was read in the sources that PaddleNLP 2.8.1 ships in
 paddlenlp/ops: fast_transformer/transformer/{fast_transformer,decoding}.py for what is passed on,
@@ -11,17 +11,18 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks.config.settings import DecodeSettings, Settings
 from tasks.engine.export.requirements import decode_reasons
-from tasks.engine.faster_transformer.toolchain import find_toolchain, judge_toolchain
-from tasks.engine.gpu.driver import device_index, device_names, look_at_gpus, seen_here
+from tasks.engine.faster_transformer.toolchain import find_toolchain, toolchain_faults
+from tasks.engine.gpu.driver import device_index, device_names, probe_gpus, visible_here
 from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture, read_kernels
 from tasks.engine.paddle.custom_operators import OPERATOR
-from tasks.errors import DeviceError, Fault
+from tasks.errors import DeviceError
+from tasks.findings import Finding
 
 FASTER_TRANSFORMER = "faster_transformer"
 HEAD_SIZES = (32, 64, 128)
@@ -42,8 +43,10 @@ PARALLEL_VARIABLES = (
 """Where PaddleNLP's `FTParaConf` looks for the number of processes that share a model."""
 
 
-def find_faults(settings: Settings, model_folder: Path | None = None) -> list[Fault]:
-    """Give every reason against FasterTransformer for these settings on this machine."""
+def find_faster_transformer_faults(
+    settings: Settings, model_folder: Path | None = None
+) -> list[Finding]:
+    """Return every reason against FasterTransformer for these settings on this machine."""
     return [
         *option_faults(settings),
         *model_faults(model_folder),
@@ -52,67 +55,65 @@ def find_faults(settings: Settings, model_folder: Path | None = None) -> list[Fa
     ]
 
 
-def option_faults(settings: Settings) -> list[Fault]:
-    """Say which options the operator would ignore, or take for something else."""
-    found = _ignored_options(settings.decode) | _sampling_reasons(settings.decode)
-    if settings.decode.has_beams:
-        found |= _beam_reasons(settings.decode)
-    faults = [Fault(f"decode.{name}", *reason) for name, reason in found.items()]
+def option_faults(settings: Settings) -> list[Finding]:
+    """Return a fault for each option that the operator ignores, or takes for something else."""
+    decode = settings.decode
+    faults = [*_ignored_options(decode), *_sampling_faults(decode), *_beam_faults(decode)]
     if settings.predict.use_tensorrt:
         problem = "TensorRT has nothing to do: the whole generation is one operator of its own"
-        faults.append(Fault("predict.use_tensorrt", problem, f"set it to false, {OR_NATIVE}"))
+        faults.append(Finding("predict.use_tensorrt", problem, f"set it to false, {OR_NATIVE}"))
     return faults
 
 
-def _ignored_options(decode: DecodeSettings) -> dict[str, tuple[str, str]]:
-    """Name the options set to something that this search does not look at, or the operator."""
+def _ignored_options(decode: DecodeSettings) -> list[Finding]:
+    """Return a fault for each option set that this search, or the operator, does not use."""
     usual = DecodeSettings()
     ignored = decode.unused_options | {"num_return_sequences", "repetition_penalty", "seed"}
     if decode.decoding_strategy == "beam_search":
         ignored -= {"num_beams"}  # a single one makes it greedy search
-    return {
-        name: (
+    return [
+        Finding(
+            f"decode.{name}",
             f"FasterTransformer ignores it in {decode.decoding_strategy}",
             f"leave it at {getattr(usual, name)}, {OR_NATIVE}",
         )
         for name in sorted(ignored)
         if getattr(decode, name) != getattr(usual, name)
-    }
+    ]
 
 
-def _sampling_reasons(decode: DecodeSettings) -> dict[str, tuple[str, str]]:
+def _sampling_faults(decode: DecodeSettings) -> Iterator[Finding]:
     if not decode.is_sampling:
-        return {}
-    reasons = {}
+        return
     if decode.topk > 0 and decode.topp < 1:
         problem = "FasterTransformer samples by topk or by topp, not by both"
-        reasons["topp"] = (problem, f"set decode.topk=0 or decode.topp=1.0, {OR_NATIVE}")
+        yield Finding("decode.topp", problem, f"set decode.topk=0 or decode.topp=1.0, {OR_NATIVE}")
     if decode.topk > MOST_TOPK:
         problem = f"FasterTransformer ends its process with more than {MOST_TOPK}"
-        reasons["topk"] = (problem, f"allowed here: 0 to {MOST_TOPK}, {OR_NATIVE}")
+        yield Finding("decode.topk", problem, f"allowed here: 0 to {MOST_TOPK}, {OR_NATIVE}")
     if decode.topk == 0 and decode.min_dec_len == 0:
         # By topp it does not count the eos token, and Paddle crashes on tensors without elements.
         problem = "a batch whose questions all end at once would end the process"
-        reasons["min_dec_len"] = (problem, f"allowed here: at least 1, {OR_NATIVE}")
-    return reasons
+        yield Finding("decode.min_dec_len", problem, f"allowed here: at least 1, {OR_NATIVE}")
 
 
-def _beam_reasons(decode: DecodeSettings) -> dict[str, tuple[str, str]]:
-    reasons = {}
+def _beam_faults(decode: DecodeSettings) -> Iterator[Finding]:
+    if not decode.has_beams:
+        return
     if decode.diversity_rate > 0 and decode.num_beams > MOST_FUSED_BEAMS:
-        reasons["diversity_rate"] = (
+        yield Finding(
+            "decode.diversity_rate",
             f"with more than {MOST_FUSED_BEAMS} beams FasterTransformer leaves the penalty in the "
             "score, which is another search",
             f"leave it at 0.0, or set decode.num_beams to at most {MOST_FUSED_BEAMS}, {OR_NATIVE}",
         )
     if decode_reasons(decode):
         problem = "it leaves the range of floating-point numbers"
-        reasons["length_penalty"] = (problem, "choose one near 1")
-    return reasons
+        yield Finding("decode.length_penalty", problem, "choose one near 1")
 
 
-def model_faults(folder: Path | None) -> list[Fault]:
-    """Say what of the model in a folder the operator cannot do, as far as its config tells."""
+def model_faults(folder: Path | None) -> list[Finding]:
+    """Return what of the model in a folder the operator cannot do, as far as its config shows."""
     path = None if folder is None else folder / "config.json"
     if path is None or not path.is_file():
         return []
@@ -122,36 +123,38 @@ def model_faults(folder: Path | None) -> list[Fault]:
         config = None
     if not isinstance(config, dict):
         return []  # what is wrong with it, the preflight of the model says
+    return shape_faults(config)
+
+
+def shape_faults(config: Mapping[str, Any]) -> list[Finding]:
+    """Return what of a UNIMO model with this config the operator cannot do."""
     remedy = "use another model, or set `export.engine: native`"
-    return [Fault(MODEL_KEY, reason, remedy) for reason in shape_reasons(config)]
+    return [Finding(MODEL_KEY, problem, remedy) for problem in _shape_problems(config)]
 
 
-def shape_reasons(config: Mapping[str, Any]) -> list[str]:
-    """Say what of a UNIMO model with this config the operator cannot do."""
+def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
     names = ("hidden_size", "num_attention_heads", "intermediate_size")
     sizes = [config.get(name) for name in names]
     hidden, heads, inner = (one if isinstance(one, int) and one > 0 else None for one in sizes)
-    reasons = []
     if hidden and heads and hidden // heads not in HEAD_SIZES:
         known = ", ".join(str(size) for size in HEAD_SIZES)
-        reasons.append(f"its heads are of size {hidden // heads}; FasterTransformer has {known}")
+        yield f"its heads are of size {hidden // heads}; FasterTransformer has {known}"
     if hidden and inner and inner % hidden:
-        reasons.append(
+        yield (
             f"its intermediate_size {inner} is no multiple of its hidden_size {hidden}, as "
             "FasterTransformer needs it"
         )
     if config.get("normalize_before"):
-        reasons.append(
+        yield (
             "it normalises before each layer (normalize_before), for which "
             "FasterTransformer gets no weights from a UNIMO model"
         )
-    return reasons
 
 
-def parallel_faults(environment: Mapping[str, str]) -> list[Fault]:
-    """Say whether PaddleNLP would cut the model in parts, as under MPI."""
+def parallel_faults(environment: Mapping[str, str]) -> list[Finding]:
+    """Return the variables under which PaddleNLP would cut the model in parts, as under MPI."""
     return [
-        Fault(
+        Finding(
             ENGINE_KEY,
             f"{name}={environment[name]} is set, and PaddleNLP would export a part of the model",
             f"unset {name} for Wenti",
@@ -161,60 +164,61 @@ def parallel_faults(environment: Mapping[str, str]) -> list[Fault]:
     ]
 
 
-def machine_faults(settings: Settings) -> list[Fault]:
-    """Say what keeps the operators from being loaded, or from being built where none are given."""
+def machine_faults(settings: Settings) -> list[Finding]:
+    """Return what keeps the operators from being loaded, or built where none are given."""
     library = settings.export.decoding_lib
     if library is None:
         return build_faults()
     return library_faults(Path(library).expanduser(), device_names(settings.predict))
 
 
-def build_faults() -> list[Fault]:
-    """Say what this machine lacks to build the operators."""
+def build_faults() -> list[Finding]:
+    """Return what this machine lacks to build the operators."""
     problem = "FasterTransformer's operators cannot be built"
     otherwise = f"give a library in {LIBRARY_KEY}, {OR_NATIVE}"
     return [
-        Fault(ENGINE_KEY, f"{problem}: {reason}", f"{remedy}, {otherwise}")
-        for reason, remedy in judge_toolchain(find_toolchain())
+        Finding(ENGINE_KEY, f"{problem}: {one.problem}", f"{one.remedy}, {otherwise}")
+        for one in toolchain_faults(find_toolchain())
     ]
 
 
-def library_faults(library: Path, devices: Sequence[str]) -> list[Fault]:
-    """Say what is wrong with a library of operators, as far as it shows without loading it."""
+def library_faults(library: Path, devices: Sequence[str]) -> list[Finding]:
+    """Return what is wrong with a library of operators, as far as it shows without loading it."""
     try:
         kernels = read_kernels(library)
         is_there = _mentions(library, OPERATOR)
     except (OSError, ValueError) as error:
         problem = error.strerror if isinstance(error, OSError) else "it is no shared library"
         remedy = "give the libdecoding_op.so that PaddleNLP 2.8.1 built"
-        return [Fault(LIBRARY_KEY, f"{library}: {problem}", f"{remedy}, {OR_NATIVE}")]
+        return [Finding(LIBRARY_KEY, f"{library}: {problem}", f"{remedy}, {OR_NATIVE}")]
     if not is_there:
         remedy = "build it of PaddleNLP 2.8.1 with WITH_UNIFIED=ON, as it is unless told otherwise"
-        return [Fault(LIBRARY_KEY, f"{library} has no operator {OPERATOR}", remedy)]
-    return [
-        Fault(LIBRARY_KEY, f"{library} {problem}", remedy)
-        for problem, remedy in kernel_reasons(kernels, devices[0], _capabilities(devices))
-    ]
+        return [Finding(LIBRARY_KEY, f"{library} has no operator {OPERATOR}", remedy)]
+    return kernel_faults(library, kernels, devices[0], _capabilities(devices))
 
 
-def kernel_reasons(
-    kernels: Kernels | None, device: str, gpus: Iterable[Capability]
-) -> list[tuple[str, str]]:
-    """Give each reason why a library does not run on the devices, with its remedy.
+def kernel_faults(
+    library: Path, kernels: Kernels | None, device: str, gpus: Iterable[Capability]
+) -> list[Finding]:
+    """Return every reason why a library does not run on the devices.
 
     Args:
+        library: its path, for the messages.
         kernels: of the library; None if it has none for GPUs.
         device: one of the devices, which are of one kind.
         gpus: what the GPUs among them can do, as far as that is known.
     """
     if device.startswith("cpu"):
-        problem = ("is for GPUs only", "set predict.device=gpu, or `export.engine: native`")
-        return [] if kernels is None else [problem]
+        remedy = "set predict.device=gpu, or `export.engine: native`"
+        fault = Finding(LIBRARY_KEY, f"{library} is for GPUs only", remedy)
+        return [] if kernels is None else [fault]
     if kernels is None:
-        return [("has no kernels for GPUs", "give the libdecoding_op.so that PaddleNLP built")]
+        remedy = "give the libdecoding_op.so that PaddleNLP built"
+        return [Finding(LIBRARY_KEY, f"{library} has no kernels for GPUs", remedy)]
     return [
-        (
-            f"has no kernels for {name_architecture(gpu)} (it has {kernels})",
+        Finding(
+            LIBRARY_KEY,
+            f"{library} has no kernels for {name_architecture(gpu)} (it has {kernels})",
             f"leave it out, so that one is built for this machine, {OR_NATIVE}",
         )
         for gpu in sorted(set(gpus))
@@ -224,7 +228,7 @@ def kernel_reasons(
 
 def _capabilities(devices: Sequence[str]) -> list[Capability]:
     try:
-        gpus = seen_here(look_at_gpus())
+        gpus = visible_here(probe_gpus())
     except DeviceError:
         return []  # that there is no GPU, the preflight of the devices says
     return [gpus[n].capability for n in map(device_index, devices) if n < len(gpus)]

@@ -20,7 +20,7 @@ from tasks.engine.export.saving import make_contract, save_graph, try_export
 from tasks.engine.faster_transformer.compatibility import (
     FASTER_TRANSFORMER,
     build_faults,
-    shape_reasons,
+    shape_faults,
 )
 from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
 from tasks.engine.models.checkpoint import LoadedCheckpoint, load_checkpoint
@@ -71,7 +71,8 @@ def export_faster_transformer(
         ExportError: FasterTransformer cannot do this here; lists every reason.
     """
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
-    reasons = model_reasons(loaded, decode) + shape_reasons(loaded.model.config.to_dict())
+    shape = shape_faults(loaded.model.config.to_dict())
+    reasons = [*model_reasons(loaded, decode), *(fault.problem for fault in shape)]
     refuse("FasterTransformer", reasons)
     library = folder / LIBRARY_FILE
     shutil.copyfile(operators.library or build_library(), library)

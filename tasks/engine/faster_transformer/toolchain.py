@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.engine.paddle.installation import CUDA, find_builds
+from tasks.findings import Finding
 
 NEWEST_GCC = 11
 """CUDA 11.8's nvcc refuses a newer one (its installation guide for Linux, table 2)."""
@@ -35,7 +37,7 @@ class Toolchain:
 
 
 def find_toolchain() -> Toolchain:
-    """Ask each program for its version; nvcc is looked for where Paddle looks for it."""
+    """Return the version of each program; nvcc is searched for where Paddle searches for it."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = Path(home, "bin/nvcc") if home else shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     return Toolchain(
@@ -47,32 +49,39 @@ def find_toolchain() -> Toolchain:
     )
 
 
-def judge_toolchain(found: Toolchain) -> list[tuple[str, str]]:
-    """Give each reason why the operators cannot be built, with its remedy."""
-    cuda = _join(CUDA)
-    reasons = []
+def toolchain_faults(found: Toolchain) -> list[Finding]:
+    """Return every reason why the operators cannot be built, with the program as its key."""
+    faults = []
     if not found.paddle_has_cuda:
-        reasons.append(("this Paddle is built for the CPU only", "install wenti[gpu]"))
-    if found.nvcc is None:
-        reasons.append((f"there is no CUDA {cuda} toolkit (nvcc)", f"install CUDA {cuda}"))
-    elif found.nvcc[:2] != CUDA:
-        problem = f"nvcc is of CUDA {_join(found.nvcc)}, Paddle is built for {cuda}"
-        reasons.append((problem, f"install CUDA {cuda} and let CUDA_HOME name its folder"))
-    if found.gcc is None:
-        reasons.append(("there is no gcc", f"install gcc and g++ {NEWEST_GCC}"))
-    elif found.gcc[0] > NEWEST_GCC:
-        problem = f"gcc is {_join(found.gcc)}, CUDA {cuda} takes one up to {NEWEST_GCC}"
-        reasons.append((problem, f"put gcc and g++ {NEWEST_GCC} first in PATH"))
+        problem = "this Paddle is built for the CPU only"
+        faults.append(Finding("paddle", problem, "install wenti[gpu]"))
+    faults += _compiler_faults(found)
     if found.cmake is None or found.cmake < OLDEST_CMAKE:
         problem = f"there is no CMake {_join(OLDEST_CMAKE)} or newer"
-        reasons.append((problem, "install cmake"))
+        faults.append(Finding("cmake", problem, "install cmake"))
     if found.git is None:
-        reasons.append(("there is no git to get FasterTransformer's sources", "install git"))
-    return reasons
+        problem = "there is no git to get FasterTransformer's sources"
+        faults.append(Finding("git", problem, "install git"))
+    return faults
+
+
+def _compiler_faults(found: Toolchain) -> Iterator[Finding]:
+    cuda = _join(CUDA)
+    if found.nvcc is None:
+        yield Finding("nvcc", f"there is no CUDA {cuda} toolkit (nvcc)", f"install CUDA {cuda}")
+    elif found.nvcc[:2] != CUDA:
+        problem = f"nvcc is of CUDA {_join(found.nvcc)}, Paddle is built for {cuda}"
+        remedy = f"install CUDA {cuda} and let CUDA_HOME name its folder"
+        yield Finding("nvcc", problem, remedy)
+    if found.gcc is None:
+        yield Finding("gcc", "there is no gcc", f"install gcc and g++ {NEWEST_GCC}")
+    elif found.gcc[0] > NEWEST_GCC:
+        problem = f"gcc is {_join(found.gcc)}, CUDA {cuda} takes one up to {NEWEST_GCC}"
+        yield Finding("gcc", problem, f"put gcc and g++ {NEWEST_GCC} first in PATH")
 
 
 def _version(pattern: str, *command: str) -> Version | None:
-    """Give the numbers that the program's answer has where the pattern has its groups."""
+    """Return the numbers at the pattern's groups in a program's output; None if it fails."""
     try:
         done = subprocess.run(  # noqa: S603 compilers, as PaddleNLP calls them
             command, capture_output=True, text=True, timeout=SECONDS, check=True

@@ -1,4 +1,4 @@
-"""The GPUs of this machine: what NVIDIA's driver says of them, and whether Paddle can use them.
+"""The GPUs of this machine: what NVIDIA's driver reports, and whether Paddle can use them.
 
 The driver is asked through its management library (NVML), in milliseconds; Paddle is not imported.
 """
@@ -59,8 +59,8 @@ class Machine:
     gpus: tuple[Gpu, ...]
 
 
-def look_at_gpus() -> Machine:
-    """Ask the driver.
+def probe_gpus() -> Machine:
+    """Return the driver's version and the GPUs that it reports.
 
     Raises:
         DeviceError: there is no driver, or it does not answer.
@@ -74,7 +74,7 @@ def look_at_gpus() -> Machine:
             return Machine(
                 driver=pynvml.nvmlSystemGetDriverVersion(),
                 cuda=(newest // 1000, newest % 1000 // 10),
-                gpus=tuple(_look_at(index) for index in range(pynvml.nvmlDeviceGetCount())),
+                gpus=tuple(_probe_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())),
             )
         finally:
             pynvml.nvmlShutdown()
@@ -82,7 +82,7 @@ def look_at_gpus() -> Machine:
         raise DeviceError(_explain(error)) from error
 
 
-def _look_at(index: int) -> Gpu:
+def _probe_gpu(index: int) -> Gpu:
     import pynvml
 
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)
@@ -108,7 +108,7 @@ def _explain(error: Exception) -> str:
 
 
 def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
-    """Give the GPUs that a process sees, in its order: its `gpu:0` is the first.
+    """Return the GPUs that a process sees, in its order: its `gpu:0` is the first.
 
     Args:
         gpus: all of the machine, in the order of the bus.
@@ -136,8 +136,8 @@ def _named(gpus: Sequence[Gpu], name: str) -> Gpu | None:
     return next((gpu for gpu in gpus if str(gpu.index) == name), None)
 
 
-def judge_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
-    """Say whether a driver runs what was built for a CUDA version.
+def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
+    """Check that a driver runs what was built for a CUDA version.
 
     Any driver of the same major version does, an older one without compiling PTX (CUDA
     Compatibility, "Minor Version Compatibility").
@@ -146,32 +146,32 @@ def judge_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
     seen = f"{machine.driver}, for CUDA up to {newest}"
     ours = "{}.{}".format(*built_for)
     if machine.cuda >= built_for:
-        return Finding("driver", "ok", seen)
+        return Finding("driver", seen, severity="ok")
     if machine.cuda[0] == built_for[0]:
         remedy = f"it should do; if not, install {OWN_DRIVER} or newer ({DRIVERS})"
-        return Finding("driver", "warning", f"{seen}; Paddle is built for {ours}", remedy)
+        return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy, "warning")
     remedy = f"install {OLDEST_DRIVER} or newer ({DRIVERS}), {OR_CPU}"
-    return Finding("driver", "fault", f"{seen}; Paddle is built for {ours}", remedy)
+    return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy)
 
 
-def judge_gpus(
+def check_gpus(
     devices: Iterable[str], gpus: Sequence[Gpu], kernels: Kernels | None
 ) -> list[Finding]:
-    """Say of each device of a config whether it is there and Paddle has kernels for it.
+    """Check for each device of a config that it is there and Paddle has kernels for it.
 
     Args:
         devices: such as gpu:0.
         gpus: those that this process sees, `gpu:0` first.
-        kernels: of the installed Paddle; None if that cannot be told.
+        kernels: of the installed Paddle; None if that is not known.
     """
-    return [_judge(device, gpus, kernels) for device in devices]
+    return [_check_gpu(device, gpus, kernels) for device in devices]
 
 
-def _judge(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding:
+def _check_gpu(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding:
     index = device_index(device)
     if index >= len(gpus):
         remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
-        return Finding(KEY, "fault", f"no {device}: {_count(len(gpus))}", remedy)
+        return Finding(KEY, f"no {device}: {_count(len(gpus))}", remedy)
     gpu = gpus[index]
     architecture = name_architecture(gpu.capability)
     seen = f"{device}: {gpu.name}, {gigabytes(gpu.memory)}, {architecture}"
@@ -179,13 +179,13 @@ def _judge(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding
         remedy = (
             "if a run fails with `no kernel image is available`, the card is too new or too old"
         )
-        return Finding(KEY, "warning", f"{seen}; what Paddle has kernels for is not known", remedy)
+        return Finding(KEY, f"{seen}; what Paddle has kernels for is not known", remedy, "warning")
     runs = kernels.find_for(gpu.capability)
     if runs is None:
         problem = f"{seen}: this Paddle build has no kernels for it (it has {kernels})"
         remedy = f"use a card that one of them runs on, a Paddle built for {architecture}, {OR_CPU}"
-        return Finding(KEY, "fault", problem, remedy)
-    return Finding(KEY, "ok", f"{seen}, runs the kernels for {runs}")
+        return Finding(KEY, problem, remedy)
+    return Finding(KEY, f"{seen}, runs the kernels for {runs}", severity="ok")
 
 
 def _count(count: int) -> str:
@@ -195,17 +195,17 @@ def _count(count: int) -> str:
 
 
 def device_index(device: str) -> int:
-    """Give the number in a name such as `gpu:1`; 0 without one."""
+    """Return the number in a name such as `gpu:1`; 0 without one."""
     return int(device.partition(":")[2] or 0)
 
 
 def gigabytes(count: int) -> str:
-    """Give a number of bytes in GB (10^9 bytes)."""
+    """Return a number of bytes in GB (10^9 bytes), such as `24.0 GB`."""
     return f"{count / 1e9:.1f} GB"
 
 
-def seen_here(machine: Machine) -> list[Gpu]:
-    """Give the GPUs of a machine that this process, and its children, see."""
+def visible_here(machine: Machine) -> list[Gpu]:
+    """Return the GPUs of a machine that this process, and its children, see."""
     return visible_gpus(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
@@ -215,12 +215,12 @@ def device_names(predict: PredictSettings) -> tuple[str, ...]:
 
 
 def name_gpus() -> tuple[str, ...]:
-    """Give a name to each GPU that this process sees; to the first even if there is none.
+    """Return `gpu:0` to `gpu:N-1` for the N GPUs that this process sees.
 
-    Whoever looks for that one says why it is not there.
+    If it sees none, return `gpu:0` all the same: the check of that device reports the cause.
     """
     try:
-        count = len(seen_here(look_at_gpus()))
+        count = len(visible_here(probe_gpus()))
     except DeviceError:
         count = 0
     return tuple(f"gpu:{number}" for number in range(max(1, count)))

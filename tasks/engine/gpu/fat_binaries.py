@@ -51,7 +51,7 @@ class Kernels:
     ptx: frozenset[Capability]
 
     def find_for(self, gpu: Capability) -> str | None:
-        """Give the code that a GPU runs, such as `sm_86` or `PTX of sm_90`; None if there is none.
+        """Return the code that a GPU runs, such as `sm_86` or `PTX of sm_90`; None without any.
 
         A binary for X.y runs on X.z with z ≥ y, and on no other major version (CUDA C++
         Programming Guide 11.8, 3.1.2 Binary Compatibility); PTX for X.y on X.y and all that is
@@ -64,19 +64,19 @@ class Kernels:
         return f"PTX of {name_architecture(max(ptx))}" if ptx else None
 
     def __str__(self) -> str:
-        """Give the architectures as NVIDIA names them."""
+        """Return the architectures as NVIDIA names them."""
         names = [name_architecture(one) for one in sorted(self.binaries)]
         names += [f"PTX of {name_architecture(one)}" for one in sorted(self.ptx)]
         return ", ".join(names) or "none"
 
 
 def name_architecture(capability: Capability) -> str:
-    """Give NVIDIA's name of a compute capability, such as sm_86."""
+    """Return NVIDIA's name of a compute capability, such as sm_86."""
     return "sm_{}{}".format(*capability)
 
 
 def read_kernels(library: Path) -> Kernels | None:
-    """Give what the kernels of a shared library are compiled for; None if it has none.
+    """Return what the kernels of a shared library are compiled for; None if it has none.
 
     What counts is what more than half of the fat binaries have: some library linked into it may
     have been compiled for other architectures.
@@ -105,7 +105,7 @@ def read_kernels(library: Path) -> Kernels | None:
 
 
 def _containers(data: Data) -> Iterator[list[tuple[int, int]]]:
-    """Give the kind and the architecture of each entry, container by container."""
+    """Yield the kind and the architecture of each entry, container by container."""
     at, end = _find_section(data)
     while at + CONTAINER.size <= end:
         magic, _version, header, size = CONTAINER.unpack_from(data, at)
@@ -128,7 +128,7 @@ def _entries(data: Data, at: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _find_section(data: Data) -> tuple[int, int]:
-    """Give where the section with the kernels begins and ends; both 0 if there is none."""
+    """Return the offsets where the section with the kernels begins and ends; 0, 0 without one."""
     if data[:5] != b"\x7fELF\x02":
         raise ValueError("it is not an ELF-64 file")
     (table,) = struct.unpack_from("<Q", data, 40)

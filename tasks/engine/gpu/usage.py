@@ -1,11 +1,11 @@
-"""What a GPU is doing, as NVIDIA's driver tells."""
+"""What a GPU is doing, as NVIDIA's driver reports it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.engine.gpu.driver import device_index, look_at_gpus, seen_here
+from tasks.engine.gpu.driver import device_index, probe_gpus, visible_here
 from tasks.errors import DeviceError
 
 
@@ -14,7 +14,7 @@ class GpuUse:
     """A moment of a GPU.
 
     Attributes:
-        memory: bytes in use, by whomever.
+        memory: bytes in use, by any process.
         busy: share of the last moments in which it was computing, 0 to 1.
     """
 
@@ -23,16 +23,16 @@ class GpuUse:
 
 
 class GpuWatch:
-    """Looks at one GPU as often as it is asked.
+    """Reads the memory and the load of one GPU.
 
     Raises:
-        DeviceError: the driver does not tell of it.
+        DeviceError: the driver does not report it.
     """
 
     def __init__(self, device: str) -> None:
         import pynvml
 
-        gpus = seen_here(look_at_gpus())
+        gpus = visible_here(probe_gpus())
         if device_index(device) >= len(gpus):
             raise DeviceError(f"the NVIDIA driver does not tell of {device}")
         gpu = gpus[device_index(device)]
@@ -43,8 +43,8 @@ class GpuWatch:
         except pynvml.NVMLError as error:
             raise DeviceError(f"the NVIDIA driver does not tell of {device} ({error})") from error
 
-    def look(self) -> GpuUse | None:
-        """Give what it is doing; None if the driver does not say."""
+    def read(self) -> GpuUse | None:
+        """Return what it is doing now; None if the driver does not say."""
         import pynvml
 
         try:

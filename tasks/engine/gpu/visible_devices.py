@@ -1,6 +1,6 @@
 """One GPU for each process: a worker sees its own card and no other.
 
-CUDA looks at CUDA_VISIBLE_DEVICES when it starts, which is after this: Paddle is imported later.
+CUDA reads CUDA_VISIBLE_DEVICES when it starts, which is after this: Paddle is imported later.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from tasks.engine.gpu.driver import Gpu, device_index, look_at_gpus, visible_gpus
+from tasks.engine.gpu.driver import Gpu, device_index, probe_gpus, visible_gpus
 from tasks.errors import DeviceError
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
-def see_only(device: str) -> str:
-    """Let this process, and Paddle in it, see one GPU, or for a worker on the CPU none.
+def restrict_to_device(device: str) -> str:
+    """Make one GPU visible to this process and Paddle in it; for a worker on the CPU, none.
 
     Returns:
         What the device is called in this process from now on.
@@ -27,7 +27,7 @@ def see_only(device: str) -> str:
         os.environ[VISIBLE] = ""
         return device
     try:
-        gpus = look_at_gpus().gpus
+        gpus = probe_gpus().gpus
     except DeviceError:  # CUDA may work where its management library does not
         gpus = ()
     os.environ[VISIBLE] = identify(device, gpus, os.environ.get(VISIBLE))
@@ -35,7 +35,7 @@ def see_only(device: str) -> str:
 
 
 def identify(device: str, gpus: Sequence[Gpu], visible: str | None) -> str:
-    """Give what names one GPU to CUDA: its UUID or, if that is not known, what it is named now.
+    """Return what names one GPU to CUDA: its UUID or, if that is not known, its name in `visible`.
 
     Args:
         device: such as gpu:1, the second of those that are visible.

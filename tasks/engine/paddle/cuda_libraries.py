@@ -57,7 +57,7 @@ LIBRARIES = (
 
 
 def find_library(library: CudaLibrary) -> Path | None:
-    """Give the file of a library in its package; None if that is not installed."""
+    """Return the file of a library in its package; None if that is not installed."""
     try:
         files = distribution(library.package).files or []
     except PackageNotFoundError:
@@ -96,7 +96,7 @@ def load_cuda_libraries() -> tuple[str, ...]:
 
 
 def find_missing() -> list[CudaLibrary]:
-    """Give the libraries that are neither in their package nor in the system."""
+    """Return the libraries that are neither in their package nor in the system."""
     return [
         library
         for library in LIBRARIES

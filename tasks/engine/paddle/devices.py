@@ -9,74 +9,73 @@ from collections.abc import Iterable, Sequence
 from tasks.engine.gpu.driver import (
     KEY,
     OR_CPU,
+    check_driver,
+    check_gpus,
     device_index,
-    judge_driver,
-    judge_gpus,
-    look_at_gpus,
-    seen_here,
+    probe_gpus,
+    visible_here,
 )
 from tasks.engine.paddle.cuda_libraries import find_missing
 from tasks.engine.paddle.installation import CUDA, find_builds, find_kernels
 from tasks.engine.paddle.runtime import import_paddle
-from tasks.errors import DeviceError, Fault
+from tasks.errors import DeviceError
 from tasks.findings import Finding
 
-__all__ = ["device_index", "find_device_faults", "judge_devices", "require_devices"]
+__all__ = ["check_devices", "device_index", "find_device_faults", "require_devices"]
 
 FOR_GPUS = "install wenti[gpu] (paddlepaddle-gpu) in place of wenti[cpu] (paddlepaddle)"
 DRIVER_REMEDY = "install NVIDIA's driver; in a container, give it the GPUs (docker run --gpus all)"
 
 
-def judge_devices(devices: Sequence[str]) -> list[Finding]:
-    """Say, in milliseconds and without Paddle, whether what these GPUs need is there."""
+def check_devices(devices: Sequence[str]) -> list[Finding]:
+    """Check, in milliseconds and without Paddle, that what these GPUs need is there."""
     builds = find_builds()
     if builds and not any(build.has_cuda for build in builds):
         problem = "this Paddle is built for the CPU only"
-        found = [
-            Finding(KEY, "fault", f"no {one}: {problem}", f"{FOR_GPUS}, {OR_CPU}")
-            for one in devices
-        ]
-        return [*found, *_judge_machine(devices)]
-    return [_judge_libraries(), *_judge_machine(devices)]
+        found = [Finding(KEY, f"no {one}: {problem}", f"{FOR_GPUS}, {OR_CPU}") for one in devices]
+        return [*found, *_check_machine(devices)]
+    return [_check_libraries(), *_check_machine(devices)]
 
 
-def _judge_machine(devices: Sequence[str]) -> list[Finding]:
+def _check_machine(devices: Sequence[str]) -> list[Finding]:
     try:
-        machine = look_at_gpus()
+        machine = probe_gpus()
     except DeviceError as error:
-        return [_judge_without_nvml(str(error))]
-    driver, visible = judge_driver(machine, CUDA), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        return [_check_without_nvml(str(error))]
+    driver, visible = check_driver(machine, CUDA), os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if "MIG-" in visible:
         problem = "CUDA_VISIBLE_DEVICES names parts of a card (MIG), which are not looked at"
         return [
             driver,
-            Finding(KEY, "warning", problem, "see with nvidia-smi -L that they are there"),
+            Finding(KEY, problem, "see with nvidia-smi -L that they are there", "warning"),
         ]
-    return [driver, *judge_gpus(devices, seen_here(machine), find_kernels())]
+    return [driver, *check_gpus(devices, visible_here(machine), find_kernels())]
 
 
-def _judge_without_nvml(problem: str) -> Finding:
+def _check_without_nvml(problem: str) -> Finding:
     """Some containers have the driver without its management library."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return Finding("driver", "fault", problem, f"{DRIVER_REMEDY}, {OR_CPU}")
+        return Finding("driver", problem, f"{DRIVER_REMEDY}, {OR_CPU}")
     remedy = "in a container, add `utility` to NVIDIA_DRIVER_CAPABILITIES"
-    return Finding("driver", "warning", f"{problem}, so that no GPU can be looked at", remedy)
+    return Finding("driver", f"{problem}, so that no GPU can be looked at", remedy, "warning")
 
 
-def _judge_libraries() -> Finding:
+def _check_libraries() -> Finding:
     missing = find_missing()
     if not missing:
-        return Finding("CUDA libraries", "ok", "CUDA 11.8, cuDNN 8.6 and NCCL are installed")
+        return Finding(
+            "CUDA libraries", "CUDA 11.8, cuDNN 8.6 and NCCL are installed", severity="ok"
+        )
     names = ", ".join(library.name for library in missing)
     packages = " ".join(dict.fromkeys(library.package for library in missing))
     remedy = f"install wenti[gpu] with constraints-gpu.txt, or these: {packages}"
-    return Finding("CUDA libraries", "fault", f"missing: {names}", remedy)
+    return Finding("CUDA libraries", f"missing: {names}", remedy)
 
 
-def find_device_faults(devices: Iterable[str]) -> list[Fault]:
-    """Say of each of these devices that Paddle cannot use why, and what to do."""
+def find_device_faults(devices: Iterable[str]) -> list[Finding]:
+    """Return a fault for each of these devices that Paddle cannot use; imports Paddle for GPUs."""
     gpus = [device for device in devices if device.startswith("gpu")]
     if not gpus:
         return []
@@ -84,11 +83,11 @@ def find_device_faults(devices: Iterable[str]) -> list[Fault]:
     if not paddle.is_compiled_with_cuda():
         problem = "this Paddle is built for the CPU only"
         remedy = f"{FOR_GPUS}, {OR_CPU}"
-        return [Fault(KEY, f"no {device}: {problem}", remedy) for device in gpus]
+        return [Finding(KEY, f"no {device}: {problem}", remedy) for device in gpus]
     count = paddle.device.cuda.device_count()
     remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
     return [
-        Fault(KEY, f"no {device}: {_visible(count)}", remedy)
+        Finding(KEY, f"no {device}: {_visible(count)}", remedy)
         for device in gpus
         if device_index(device) >= count
     ]

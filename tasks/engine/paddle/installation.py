@@ -1,4 +1,4 @@
-"""Which Paddle is installed and what it was built for, told without importing it."""
+"""Which Paddle is installed and what it was built for, found without importing it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from tasks.engine.gpu.fat_binaries import Kernels, read_kernels
-from tasks.errors import Fault
+from tasks.findings import Finding
 
 GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"
 KERNELS_FILE = "libphi.so"
@@ -38,12 +38,12 @@ class PaddleBuild:
         return self.package == GPU_PACKAGE
 
     def __str__(self) -> str:
-        """Give package and version."""
+        """Return package and version."""
         return f"{self.package} {self.version}"
 
 
 def find_builds() -> list[PaddleBuild]:
-    """Give the Paddles that are installed, the one for GPUs first: one, if all is well."""
+    """Return the Paddles that are installed, that for GPUs first; there should be exactly one."""
     found = []
     for package in (GPU_PACKAGE, CPU_PACKAGE):
         try:
@@ -58,21 +58,21 @@ def describe_paddle() -> str:
     return str(next(iter(find_builds()), "not installed"))
 
 
-def find_package_faults(builds: list[PaddleBuild]) -> list[Fault]:
-    """Say what is wrong with the Paddles that are installed."""
+def find_package_faults(builds: list[PaddleBuild]) -> list[Finding]:
+    """Return what is wrong with the Paddles that are installed."""
     if not builds:
-        return [Fault("paddle", "Paddle is not installed", INSTALL)]
+        return [Finding("paddle", "Paddle is not installed", INSTALL)]
     if len(builds) > 1:
         both = " and ".join(str(build) for build in builds)
         problem = f"{both} are installed, and each overwrites the other's files"
         remedy = f"pip uninstall {' '.join(build.package for build in builds)}, then {INSTALL}"
-        return [Fault("paddle", problem, remedy)]
+        return [Finding("paddle", problem, remedy)]
     return []
 
 
 @cache
 def find_kernels() -> Kernels | None:
-    """Give what the installed Paddle has kernels for; None if it cannot be told."""
+    """Return what the installed Paddle has kernels for; None if that cannot be read."""
     library = _locate(KERNELS_FILE)
     try:
         return None if library is None else read_kernels(library)

@@ -28,7 +28,7 @@ _PAGE = 0x1000
 
 
 def load_alias(name: str, loaded: str) -> None:
-    """Have the library that is loaded as `loaded` found as `name` too, in this process.
+    """Make the library that is loaded as `loaded` found as `name` too, in this process.
 
     Args:
         name: what somebody will ask for, without a folder.
@@ -49,7 +49,7 @@ def load_alias(name: str, loaded: str) -> None:
 
 
 def make_alias(name: str, needed: str) -> bytes:
-    """Give the bytes of a shared library that is called `name` and consists of `needed`."""
+    """Return the bytes of a shared library that is called `name` and consists of `needed`."""
     names = b"\0" + needed.encode() + b"\0" + name.encode() + b"\0"
     segments_at = _HEADER.size
     dynamic_at = segments_at + 3 * _SEGMENT.size

@@ -1,4 +1,4 @@
-"""What Paddle says of itself when it is imported; for a child process."""
+"""What Paddle reports about itself when it is imported; for a child process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Version = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class PaddleLook:
+class PaddleProbe:
     """An imported Paddle.
 
     Attributes:
@@ -33,15 +33,15 @@ class PaddleLook:
     tensorrt_here: Version
 
 
-def look_at_paddle() -> PaddleLook:
-    """Import Paddle and ask it.
+def probe_paddle() -> PaddleProbe:
+    """Import Paddle and return what it reports about itself.
 
     Raises:
         InstallationError: it is not installed.
     """
     paddle = import_paddle()
     has_cuda = paddle.is_compiled_with_cuda()
-    return PaddleLook(
+    return PaddleProbe(
         version=paddle.__version__,
         cuda=paddle.version.cuda() if has_cuda else None,
         cudnn=paddle.version.cudnn() if has_cuda else None,

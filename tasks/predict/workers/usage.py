@@ -65,7 +65,7 @@ class GpuMeter:
 
     def measure(self, process_id: int) -> None:
         """Note the GPU's memory in use and how busy it is; nothing if the driver does not say."""
-        use = self._watch.look()
+        use = self._watch.read()
         if use is not None:
             self._memory = max(self._memory, use.memory)
             self._busy.append(use.busy)

@@ -14,7 +14,7 @@ from typing import Any
 from tasks.engine.batch import Row, probe_rows
 from tasks.engine.contract import Contract, read_contract
 from tasks.engine.fake import FakeDetokenizer, load_fake
-from tasks.engine.gpu.visible_devices import see_only
+from tasks.engine.gpu.visible_devices import restrict_to_device
 from tasks.engine.inference.session import Session
 from tasks.load.encoding import QuestionTokenizer
 from tasks.predict.jobs import ShardJob
@@ -65,7 +65,7 @@ class BatchWorker:
 
     def _open(self, job: ShardJob) -> list[int]:
         if self._device is None:
-            self._device = see_only(self._order.device)
+            self._device = restrict_to_device(self._order.device)
         if self._generator is None:
             self._generator = load_generator(self._order, self._device)
             logger.info("the model is loaded")

@@ -116,7 +116,7 @@ def test_the_corners_reach_the_limits_and_no_batch_is_larger_than_a_run_makes(
 @pytest.mark.skipif(not find_tensorrt_faults(), reason="this machine has TensorRT")
 def test_asked_for_and_not_there_is_told() -> None:
     (fault,) = find_tensorrt_faults()
-    assert fault.where == "predict.use_tensorrt"
+    assert fault.key == "predict.use_tensorrt"
     assert "use_tensorrt: false" in fault.remedy
 
 

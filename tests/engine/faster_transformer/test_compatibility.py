@@ -19,14 +19,14 @@ from tasks.config.settings import (
     Settings,
 )
 from tasks.engine.faster_transformer.compatibility import (
-    kernel_reasons,
+    kernel_faults,
     library_faults,
     model_faults,
     option_faults,
     parallel_faults,
-    shape_reasons,
+    shape_faults,
 )
-from tasks.engine.faster_transformer.toolchain import Toolchain, find_toolchain, judge_toolchain
+from tasks.engine.faster_transformer.toolchain import Toolchain, find_toolchain, toolchain_faults
 from tasks.engine.gpu.fat_binaries import Kernels
 from tasks.engine.selection import choose_engine
 from tasks.plan.plan import Plan
@@ -51,7 +51,7 @@ DECODE = st.builds(
 
 def named(decode: DecodeSettings, predict: PredictSettings | None = None) -> set[str]:
     settings = Settings(decode=decode, predict=predict or PredictSettings())
-    return {fault.where for fault in option_faults(settings)}
+    return {fault.key for fault in option_faults(settings)}
 
 
 @pytest.mark.parametrize("strategy", ["beam_search", "greedy_search", "sampling"])
@@ -131,7 +131,7 @@ def test_what_of_a_model_the_operator_has_not_is_named(tmp_path: Path) -> None:
     st.dictionaries(st.sampled_from(["hidden_size", "num_attention_heads"]), st.from_type(object))
 )
 def test_no_config_of_a_model_is_too_strange(config: dict[str, object]) -> None:
-    assert len(shape_reasons(config)) <= 1
+    assert len(shape_faults(config)) <= 1
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '"text"', "\xff"])
@@ -155,15 +155,15 @@ READY = Toolchain(paddle_has_cuda=True, nvcc=(11, 8), gcc=(11, 4), cmake=(3, 10)
 
 
 def test_a_machine_that_can_build_has_no_reasons() -> None:
-    assert judge_toolchain(READY) == []
+    assert toolchain_faults(READY) == []
 
 
 def test_every_reason_why_a_machine_cannot_build_is_given_at_once() -> None:
     nothing = Toolchain(paddle_has_cuda=False, nvcc=None, gcc=None, cmake=None, git=None)
-    reasons = [problem for problem, _remedy in judge_toolchain(nothing)]
+    reasons = [fault.problem for fault in toolchain_faults(nothing)]
     assert len(reasons) == 5
     others = Toolchain(paddle_has_cuda=True, nvcc=(12, 1), gcc=(12, 2), cmake=(3, 9), git=(2,))
-    reasons = [problem for problem, _remedy in judge_toolchain(others)]
+    reasons = [fault.problem for fault in toolchain_faults(others)]
     assert len(reasons) == 3
     assert "CUDA 12.1, Paddle is built for 11.8" in reasons[0]
     assert "gcc is 12.2, CUDA 11.8 takes one up to 11" in reasons[1]
@@ -229,7 +229,7 @@ def test_a_library_is_judged_without_loading_it(tmp_path: Path) -> None:
     }
     for (library, device), problem in expected.items():
         (fault,) = library_faults(library, [device])
-        assert fault.where == "export.decoding_lib"
+        assert fault.key == "export.decoding_lib"
         assert str(library) in fault.problem
         assert problem in fault.problem
 
@@ -237,8 +237,8 @@ def test_a_library_is_judged_without_loading_it(tmp_path: Path) -> None:
 def test_a_gpu_that_a_library_has_no_kernels_for_is_named_once() -> None:
     kernels = Kernels(frozenset({(7, 5), (8, 0)}), frozenset())
     gpus = [(8, 6), (9, 0), (9, 0), (7, 5)]
-    (reason,) = kernel_reasons(kernels, "gpu:0", gpus)
-    assert "no kernels for sm_90 (it has sm_75, sm_80)" in reason[0]
+    (fault,) = kernel_faults(Path("x.so"), kernels, "gpu:0", gpus)
+    assert "no kernels for sm_90 (it has sm_75, sm_80)" in fault.problem
 
 
 def settings_with(

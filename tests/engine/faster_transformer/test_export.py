@@ -311,6 +311,6 @@ def test_what_cannot_be_done_is_said_before_anything_is_written(
             f"export.decoding_lib={tmp_path / 'nowhere.so'}",
             "decode.repetition_penalty=1.3",
         )
-    places = {fault.where for fault in caught.value.faults}
+    places = {fault.key for fault in caught.value.faults}
     assert places == {"export.decoding_lib", "decode.repetition_penalty"}
     assert not (tmp_path / "store").exists()

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tasks.engine.gpu.driver import (
     Gpu,
     Machine,
-    judge_driver,
-    judge_gpus,
-    look_at_gpus,
+    check_driver,
+    check_gpus,
+    probe_gpus,
     visible_gpus,
 )
 from tasks.engine.gpu.fat_binaries import Kernels
-from tasks.engine.paddle.devices import judge_devices
+from tasks.engine.paddle.devices import check_devices
 from tasks.errors import DeviceError
 
 PADDLES = Kernels(frozenset({(6, 1), (7, 0), (7, 5), (8, 0), (8, 6)}), frozenset())
@@ -37,9 +37,9 @@ def has_driver() -> bool:
 @pytest.mark.skipif(has_driver(), reason="this machine has an NVIDIA driver")
 def test_a_machine_without_a_driver_is_told_so() -> None:
     with pytest.raises(DeviceError, match="no NVIDIA driver is installed"):
-        look_at_gpus()
-    (driver,) = [one for one in judge_devices(["gpu:0", "gpu:1"]) if one.what == "driver"]
-    assert driver.state == "fault"
+        probe_gpus()
+    (driver,) = [one for one in check_devices(["gpu:0", "gpu:1"]) if one.key == "driver"]
+    assert driver.severity == "fault"
     assert "predict.device: cpu" in driver.remedy
 
 
@@ -72,27 +72,27 @@ def test_by_number_or_by_uuid_it_is_the_same(numbers: list[int]) -> None:
 
 
 def test_a_card_without_kernels_is_a_fault_and_the_others_are_not() -> None:
-    a10, h100, t4 = judge_gpus(["gpu:0", "gpu:1", "gpu:2"], ALL, PADDLES)
-    assert (a10.state, t4.state) == ("ok", "ok")
-    assert "NVIDIA A10, 24.0 GB, sm_86, runs the kernels for sm_86" in a10.seen
-    assert h100.state == "fault"
-    assert "gpu:1: NVIDIA H100" in h100.seen
-    assert "this Paddle build has no kernels for it" in h100.seen
-    assert "sm_61, sm_70, sm_75, sm_80, sm_86" in h100.seen
+    a10, h100, t4 = check_gpus(["gpu:0", "gpu:1", "gpu:2"], ALL, PADDLES)
+    assert (a10.severity, t4.severity) == ("ok", "ok")
+    assert "NVIDIA A10, 24.0 GB, sm_86, runs the kernels for sm_86" in a10.problem
+    assert h100.severity == "fault"
+    assert "gpu:1: NVIDIA H100" in h100.problem
+    assert "this Paddle build has no kernels for it" in h100.problem
+    assert "sm_61, sm_70, sm_75, sm_80, sm_86" in h100.problem
     assert "sm_90" in h100.remedy
 
 
 def test_a_build_whose_kernels_cannot_be_told_is_a_warning() -> None:
-    (found,) = judge_gpus(["gpu"], ALL, None)
-    assert (found.state, "not known" in found.seen) == ("warning", True)
+    (found,) = check_gpus(["gpu"], ALL, None)
+    assert (found.severity, "not known" in found.problem) == ("warning", True)
 
 
 @given(st.integers(0, 3), st.lists(st.integers(0, 5), min_size=1, max_size=6))
 def test_exactly_the_devices_that_are_not_there_are_faults(count: int, wanted: list[int]) -> None:
     gpus = [replace(A10, index=index) for index in range(count)]
-    findings = judge_gpus([f"gpu:{number}" for number in wanted], gpus, PADDLES)
-    assert [one.state == "fault" for one in findings] == [number >= count for number in wanted]
-    assert all(one.remedy for one in findings if one.state == "fault")
+    findings = check_gpus([f"gpu:{number}" for number in wanted], gpus, PADDLES)
+    assert [one.severity == "fault" for one in findings] == [number >= count for number in wanted]
+    assert all(one.remedy for one in findings if one.severity == "fault")
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,6 @@ def test_exactly_the_devices_that_are_not_there_are_faults(count: int, wanted: l
     [((13, 0), "ok"), ((12, 2), "ok"), ((11, 8), "ok"), ((11, 0), "warning"), ((10, 2), "fault")],
 )
 def test_drivers_that_run_cuda_11_8(cuda: tuple[int, int], state: str) -> None:
-    found = judge_driver(Machine("535.104.05", cuda, tuple(ALL)), (11, 8))
-    assert (found.state, found.seen.startswith("535.104.05")) == (state, True)
+    found = check_driver(Machine("535.104.05", cuda, tuple(ALL)), (11, 8))
+    assert (found.severity, found.problem.startswith("535.104.05")) == (state, True)
     assert bool(found.remedy) == (state != "ok")

@@ -18,7 +18,7 @@ import pytest
 
 from tasks.engine.paddle.cuda_libraries import LIBRARIES, find_missing
 from tasks.engine.paddle.installation import find_builds, find_kernels
-from tasks.engine.paddle.probe import look_at_paddle
+from tasks.engine.paddle.probe import probe_paddle
 from tasks.processes import call_in_child
 from tests.support.rehearsal import ROOT, outside_environment
 
@@ -102,9 +102,9 @@ def run_python(code: str) -> str:
 def test_paddle_is_the_one_for_gpus_and_loads_all_that_belongs_to_it() -> None:
     assert [build.package for build in find_builds()] == ["paddlepaddle-gpu"]
     assert find_missing() == []
-    look = call_in_child(look_at_paddle)
-    assert (look.version, look.cuda, look.cudnn) == ("2.6.2", "11.8", "8.6.0")
-    assert look.problems == ()
+    probe = call_in_child(probe_paddle)
+    assert (probe.version, probe.cuda, probe.cudnn) == ("2.6.2", "11.8", "8.6.0")
+    assert probe.problems == ()
 
 
 def test_paddle_finds_every_library_and_all_are_of_this_environment() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tasks.config.settings import PredictSettings
 from tasks.engine.gpu.driver import Gpu, device_names
 from tasks.engine.gpu.fat_binaries import Capability
-from tasks.engine.gpu.visible_devices import identify, see_only
+from tasks.engine.gpu.visible_devices import identify, restrict_to_device
 from tasks.errors import DeviceError
 from tasks.predict.workers.pool import name_workers
 from tasks.predict.workers.usage import CpuMeter, make_meter
@@ -71,7 +71,7 @@ def test_a_card_that_is_hidden_is_not_there(visible: str) -> None:
 
 
 def what_it_sees(device: str) -> tuple[str, str]:
-    return see_only(device), os.environ["CUDA_VISIBLE_DEVICES"]
+    return restrict_to_device(device), os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def test_a_worker_on_the_cpu_sees_no_card_and_its_parent_what_it_always_saw() -> None:
@@ -97,14 +97,14 @@ LOOK = """
 import json, os
 from tasks.config.settings import PredictSettings
 from tasks.engine.gpu.driver import device_names
-from tasks.engine.gpu.visible_devices import see_only
+from tasks.engine.gpu.visible_devices import restrict_to_device
 from tasks.predict.workers.usage import make_meter
 
 names = device_names(PredictSettings(devices="all"))
 meter = make_meter(names[-1])
 for _ in range(4):
     meter.measure(os.getpid())
-told = {"names": names, "figures": meter.figures(), "called": see_only(names[-1])}
+told = {"names": names, "figures": meter.figures(), "called": restrict_to_device(names[-1])}
 print(json.dumps({**told, "sees": os.environ["CUDA_VISIBLE_DEVICES"]}))
 """
 
