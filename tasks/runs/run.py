@@ -151,7 +151,9 @@ def _first_record(plan: Plan, run_id: str, now: datetime) -> RunRecord:
 
 def commit_json(path: PurePath, value: Mapping[str, Any]) -> None:
     """Commit a JSON file for people and scripts to read."""
-    commit_bytes(path, json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    # A file name that is not UTF-8 brings lone surrogates into an error; escaped, they are JSON.
+    commit_bytes(path, text.encode(errors="backslashreplace") + b"\n")
 
 
 def point_latest(store: Store, run_id: str) -> None:
