@@ -18,6 +18,7 @@ from tasks.engine.contract import (
 from tasks.engine.inference.session import Session
 from tasks.engine.models.checkpoint import LoadedCheckpoint
 from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
+from tasks.engine.program.protobuf import read_program, write_program
 from tasks.errors import ExportError
 
 
@@ -50,9 +51,7 @@ def _make_reproducible(model_file: Path) -> None:
     Paddle notes with each operator the Python stack that created it, with paths and line numbers,
     and orders attributes, and what the loop reads and writes, as a hash table has them.
     """
-    from paddle.base.proto import framework_pb2
-
-    program = framework_pb2.ProgramDesc.FromString(model_file.read_bytes())
+    program = read_program(model_file)
     for block in program.blocks:
         for operator in block.ops:
             kept = [attr for attr in operator.attrs if attr.name != "op_callstack"]
@@ -61,7 +60,7 @@ def _make_reproducible(model_file: Path) -> None:
             if operator.type == "while":
                 for variables in (*operator.inputs, *operator.outputs):
                     variables.arguments.sort()
-    model_file.write_bytes(program.SerializeToString(deterministic=True))
+    write_program(program, model_file)
 
 
 def make_contract(

@@ -1,22 +1,22 @@
 """PaddleNLP's `FasterUNIMOText` between the inputs and the outputs that Wenti's contracts have.
 
-Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
+Importing this module imports Paddle.
 """
 
 from __future__ import annotations
 
-import paddle
-from paddle import nn
-
 from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
-from tasks.engine.paddle.runtime import Tensor, Untyped
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle
+
+paddle = import_paddle()
+Layer: Untyped = paddle.nn.Layer
 
 HIDDEN = -1e9
 """In an attention mask, as in the example's `batchify_fn`; whatever is not 0 is not seen."""
 
 
-class FasterGraph(nn.Layer):  # type: ignore[misc]
+class FasterGraph(Layer):  # type: ignore[misc]
     """Rows padded on the right with their lengths in, one sequence for each row out.
 
     Letters in shapes: B rows, L length of the batch, T = `max_dec_len`.

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import paddle
-from paddle.nn import functional
-
 from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
 from tasks.engine.generation.hypotheses import Hypotheses, empty_hypotheses, gather_beams
 from tasks.engine.generation.logits_processors import penalise_repetition
 from tasks.engine.generation.search import Choice, Given, put_token
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
+functional = paddle.nn.functional
 
 
 class BeamState(NamedTuple):

@@ -12,16 +12,12 @@ What makes it fast:
 Letters in shapes: B rows, L length of the batch, K beams, T = `max_dec_len`, S = (T - 1) * K slots
 for generated tokens (the last ones need none), W = L + S, H heads, E hidden size.
 
-Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
+Importing this module imports Paddle.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
-
-import paddle
-from paddle import nn
-from paddle.nn import functional
 
 from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
@@ -32,7 +28,11 @@ from tasks.engine.generation.sampling import Sampling
 from tasks.engine.generation.search import FORBIDDEN, Choice, Given, Search
 from tasks.engine.models.layers import KeyValue
 from tasks.engine.models.unimo import UnimoLayer
-from tasks.engine.paddle.runtime import Tensor, Untyped
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle
+
+paddle = import_paddle()
+nn, functional = paddle.nn, paddle.nn.functional
+Layer: Untyped = nn.Layer
 
 MASKED = -1e4
 """Added to the score of what must not be seen; the same as in `UNIMOTokenizer.gen_encode`."""
@@ -56,7 +56,7 @@ class Source(NamedTuple):
     slots: Tensor
 
 
-class DecodeGraph(nn.Layer):  # type: ignore[misc]
+class DecodeGraph(Layer):  # type: ignore[misc]
     """UNIMO with its search, made of the weights of a loaded `UNIMOLMHeadModel`."""
 
     def __init__(self, model: Untyped, decode: DecodeSettings, special: SpecialTokens) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import paddle
-
 from tasks.engine.generation.independent_search import IndependentSearch
 from tasks.engine.generation.search import Given
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
 
 
 class GreedySearch(IndependentSearch):

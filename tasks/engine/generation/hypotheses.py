@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import paddle
+from tasks.engine.paddle.runtime import Tensor, import_paddle
 
-from tasks.engine.paddle.runtime import Tensor
+paddle = import_paddle()
 
 
 class Hypotheses(NamedTuple):

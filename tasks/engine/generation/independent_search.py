@@ -8,13 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import paddle
-
 from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
 from tasks.engine.generation.logits_processors import penalise_repetition
 from tasks.engine.generation.search import FORBIDDEN, Choice, Given, put_token
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
 
 
 class SequencesState(NamedTuple):

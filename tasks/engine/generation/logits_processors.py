@@ -6,10 +6,10 @@ It goes back to Keskar et al. 2019, "CTRL", section 4.1. Letters in shapes as in
 
 from __future__ import annotations
 
-import paddle
-
 from tasks.engine.generation.search import Given
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
 
 
 def penalise_repetition(scores: Tensor, penalty: float, tokens: Tensor, given: Given) -> Tensor:

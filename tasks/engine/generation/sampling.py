@@ -10,12 +10,12 @@ Letters in shapes: B rows, K sequences of a row, V tokens of the vocabulary, T =
 
 from __future__ import annotations
 
-import paddle
-from paddle.nn import functional
-
 from tasks.engine.generation.independent_search import IndependentSearch
 from tasks.engine.generation.search import Given
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
+functional = paddle.nn.functional
 
 
 class Sampling(IndependentSearch):

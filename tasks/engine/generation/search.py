@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import paddle
+from tasks.engine.paddle.runtime import Tensor, import_paddle
 
-from tasks.engine.paddle.runtime import Tensor
+paddle = import_paddle()
 
 FORBIDDEN = -1e9
 """What `adjust_logits_during_generation` makes of the logits of unk, pad and bos."""

@@ -3,18 +3,17 @@
 The arithmetic is that of `paddle.nn.TransformerEncoderLayer` as PaddleNLP's `UNIMOModel` uses it.
 Letters in shapes: B rows, N tokens, K beams, W key slots, H heads, D size of a head, E = H * D.
 
-Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
+Importing this module imports Paddle.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import paddle
-from paddle import nn
-from paddle.nn import functional
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle
 
-from tasks.engine.paddle.runtime import Tensor, Untyped
+paddle = import_paddle()
+nn, functional = paddle.nn, paddle.nn.functional
 
 
 class KeyValue(NamedTuple):
@@ -24,7 +23,7 @@ class KeyValue(NamedTuple):
     values: Tensor
 
 
-def fused_projection(attention: Untyped) -> nn.Linear:
+def fused_projection(attention: Untyped) -> Untyped:
     """Make one linear layer [E, 3 E] of a `MultiHeadAttention`'s three.
 
     `MultiHeadAttention` multiplies its queries by 1/sqrt(D) at run time; here that factor is part
@@ -40,15 +39,13 @@ def fused_projection(attention: Untyped) -> nn.Linear:
     return fused
 
 
-def dense(hidden: Tensor, linear: nn.Linear) -> Tensor:
+def dense(hidden: Tensor, linear: Untyped) -> Tensor:
     """Give hidden weight + bias, for float32 [B, N, E], as one operator.
 
     Paddle Inference's passes would make it of two, but they do not look into a loop. The operator
     could also do relu; on the CPU that takes several times as long as relu by itself.
     """
-    from paddle.base.layer_helper import LayerHelper
-
-    helper = LayerHelper("dense")
+    helper = paddle.base.layer_helper.LayerHelper("dense")
     output = helper.create_variable_for_type_inference(hidden.dtype)
     helper.append_op(
         type="fc",
@@ -81,9 +78,7 @@ def write_slots(cache: Tensor, slots: Tensor, update: Tensor) -> None:
     loop variable would copy every cache twice a step. Slots are zero until they are written, and
     written once, so adding is writing.
     """
-    from paddle.base.layer_helper import LayerHelper
-
-    LayerHelper("write_slots").append_op(
+    paddle.base.layer_helper.LayerHelper("write_slots").append_op(
         type="scatter_nd_add",
         inputs={"X": [cache], "Index": [slots], "Updates": [update]},
         outputs={"Out": [cache]},

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import paddle
-from paddle import nn
-from paddle.nn import functional
-
 from tasks.engine.models.layers import KeyValue, attend, dense, fused_projection, write_slots
-from tasks.engine.paddle.runtime import Tensor, Untyped
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle
+
+paddle = import_paddle()
+functional = paddle.nn.functional
+Layer: Untyped = paddle.nn.Layer
 
 
-class UnimoLayer(nn.Layer):  # type: ignore[misc]
+class UnimoLayer(Layer):  # type: ignore[misc]
     """One layer; weights come from a `paddle.nn.TransformerEncoderLayer` of a loaded model."""
 
     def __init__(self, source: Untyped, activation: str) -> None:

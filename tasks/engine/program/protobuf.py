@@ -30,10 +30,7 @@ def float_types() -> tuple[int, int]:
 
 def protobuf() -> Untyped:
     """Give the module of Paddle's protobuf classes."""
-    import_paddle()
-    from paddle.base.proto import framework_pb2
-
-    return framework_pb2
+    return import_paddle().base.proto.framework_pb2
 
 
 class Variables:
