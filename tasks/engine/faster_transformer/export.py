@@ -24,6 +24,7 @@ from tasks.engine.faster_transformer.compatibility import (
 )
 from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
 from tasks.engine.models.checkpoint import LoadedCheckpoint, load_checkpoint
+from tasks.engine.models.config import parse_config
 from tasks.engine.paddle.custom_operators import OPERATOR, load_operator
 from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
 from tasks.engine.tokenization.tokenizer import load_text_tokenizer
@@ -71,15 +72,13 @@ def export_faster_transformer(
         ExportError: FasterTransformer cannot do this here; lists every reason.
     """
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
-    shape = shape_faults(loaded.model.config.to_dict())
+    shape = shape_faults(parse_config(loaded.model.config.to_dict()))
     reasons = [*model_reasons(loaded, decode), *(fault.problem for fault in shape)]
     refuse("FasterTransformer", reasons)
     library = folder / LIBRARY_FILE
     shutil.copyfile(operators.library or build_library(), library)
     load_operator(library)
     start = load_text_tokenizer(checkpoint).special_ids["cls_token"]
-    with transferring_plain_tensors():
-        save_graph(lambda: _make_graph(loaded, decode, start, library, operators), INPUTS, folder)
     tokens, _scores = output_specs(decode)
     contract = make_contract(
         loaded,
@@ -90,6 +89,11 @@ def export_faster_transformer(
         outputs=(tokens,),
         operator_library=LIBRARY_FILE,
     )
+    model_file = folder / contract.model_file
+    with transferring_plain_tensors():
+        save_graph(
+            lambda: _make_graph(loaded, decode, start, library, operators), INPUTS, model_file
+        )
     write_contract(contract, folder)
     try_export(folder, contract, operators.device)
     return contract
@@ -114,7 +118,7 @@ def _make_graph(
 
 
 def build_library() -> Path:
-    """Have PaddleNLP build its operators, unless it has done so before; gives the library.
+    """Have PaddleNLP build its operators, unless it has done so before; return the library.
 
     It takes minutes and says on standard output what it does.
 

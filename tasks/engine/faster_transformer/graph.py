@@ -53,7 +53,7 @@ class FasterGraph(Layer):  # type: ignore[misc]
         }
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, seq_len: Tensor) -> Tensor:
-        """Give tokens, int32 [B, 1, T], for int32 [B, L], [B, L] and [B]."""
+        """Return tokens, int32 [B, 1, T], for int32 [B, L], [B, L] and [B]."""
         columns = paddle.arange(input_ids.shape[1], dtype="int32").unsqueeze(0)
         padding = (input_ids.shape[1] - seq_len).unsqueeze(1)
         # The operator starts behind the last column, so the padding goes to the left.
@@ -71,7 +71,7 @@ class FasterGraph(Layer):  # type: ignore[misc]
         return self._completed(found[:, 0] if found.ndim == 3 else found).unsqueeze(1)
 
     def _completed(self, found: Tensor) -> Tensor:
-        """Give [B, T] with one eos token, where it fits, and padding behind it.
+        """Return [B, T] with one eos token, where it fits, and padding behind it.
 
         The operator gives as many columns as its longest sequence has tokens, in some searches
         without the eos token that ended it: another batch, another end.
