@@ -225,6 +225,6 @@ def largest_batches(
     One has as many rows as can be, the other the longest rows, of `longest` tokens. A row has two
     tokens at least.
     """
-    most_tokens = max(max_tokens_per_batch, longest)
-    short = max(2, rows_that_fit(batch_size, longest, most_tokens))
-    return [(batch_size, short), (rows_that_fit(longest, batch_size, most_tokens), longest)]
+    short = max(2, min(longest, max_tokens_per_batch // batch_size))
+    few = rows_that_fit(longest, batch_size, max_tokens_per_batch)
+    return [(batch_size, short), (few, longest)]
