@@ -1,7 +1,8 @@
-"""What differs between versions of Paddle, as 2.6 has it: another version changes this module only.
+"""What differs between versions of Paddle, as 2.6 has it: another version is to change this only.
 
-The differences of Paddle 3 (its model files are JSON, its operators take PIR values, some passes
-and output names are gone) were tried, and none of them reaches further than these functions.
+In Paddle 3, where a plain export was tried, model files are JSON, operators take PIR values, and
+some passes and output names are others. What rewrites saved graphs (`tasks.engine.program`, for
+half precision and TensorRT) knows 2.6's protobuf, and is the one thing beyond these functions.
 """
 
 from __future__ import annotations
