@@ -18,7 +18,7 @@ from tasks.bench.engine import build
 from tasks.bench.options import BenchOptions
 from tasks.config.loading import load_settings
 from tasks.doctor.diagnosis import diagnose
-from tasks.engine.export.optimize import tune_export
+from tasks.engine.export.optimize import optimize_export
 from tasks.processes import call_in_child
 from tasks.runs.results import PREDICTIONS_FILE
 
@@ -129,7 +129,7 @@ def _halve(base: Chain) -> Path:
     plain, folder = (base.folder / "exports" / name for name in (reference_variant().slug, "half"))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    call_in_child(tune_export, plain, folder, True, None)
+    call_in_child(optimize_export, plain, folder, True, None)
     return folder
 
 

@@ -3,27 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class ModelSize:
-    """The sizes of a UNIMO model that decide the cost of a row."""
-
-    layers: int
-    hidden: int
-    ffn: int
-    vocab: int
-
-    @property
-    def layer_weights(self) -> int:
-        """Weights of a layer that each token is multiplied by: Q, K, V, output and FFN."""
-        return 4 * self.hidden**2 + 2 * self.hidden * self.ffn
-
-    @property
-    def head_weights(self) -> int:
-        """Weights that make logits of a token: the head's transform and the vocabulary."""
-        return self.hidden**2 + self.hidden * self.vocab
+from tasks.engine.models.size import ModelSize
 
 
 def count_operations(lengths: Iterable[int], beams: int, steps: int, size: ModelSize) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.bench.operations import ModelSize
 from tasks.bench.words import MOST
+from tasks.engine.models.size import ModelSize
+from tasks.engine.tokenization import vocabulary
 from tasks.errors import UnusableError
 
 if TYPE_CHECKING:  # the command line reads the defaults here, and has to answer at once
@@ -20,7 +21,10 @@ CONTENDERS = ("example", "tuned", "native", "products")
 
 HEAD_SIZE = 64
 FFN_FACTOR = 4
-SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]")
+POSITIONS = 513  # of unimo-text-1.0
+TYPES = 4
+SPECIAL_TOKENS = tuple(vocabulary.SPECIAL_TOKENS.values())
+"""Those of the random model, with the ids 0 to 4."""
 
 
 def available_cores() -> int:
@@ -66,7 +70,15 @@ class BenchOptions:
     @property
     def size(self) -> ModelSize:
         """The sizes of the random model."""
-        return ModelSize(self.layers, self.hidden, FFN_FACTOR * self.hidden, self.vocab)
+        return ModelSize(
+            layers=self.layers,
+            hidden=self.hidden,
+            heads=self.heads,
+            intermediate=FFN_FACTOR * self.hidden,
+            vocabulary=self.vocab,
+            positions=POSITIONS,
+            types=TYPES,
+        )
 
     @property
     def heads(self) -> int:

@@ -9,9 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.engine.contract import (
-    Contract,
-)
+from tasks.engine.contract import Contract
 from tasks.errors import BadOutputError
 
 Int32 = NDArray[np.int32]
@@ -24,15 +22,15 @@ class TokenRow(Protocol):
 
     @property
     def input_ids(self) -> Sequence[int]:
-        """Give the tokens, final start token included."""
+        """Return the tokens, final start token included."""
 
     @property
     def token_type_ids(self) -> Sequence[int]:
-        """Give as many token types."""
+        """Return as many token types."""
 
     @property
     def number(self) -> int:
-        """Give the row's number in the input."""
+        """Return the row's number in the input."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Batch:
     numbers: Int64
 
     def __len__(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
         return len(self.seq_len)
 
 
@@ -141,7 +139,7 @@ def join_generated(parts: Sequence[Generated]) -> Generated:
 
 
 def no_scores(tokens: Int32) -> Float32:
-    """Give the scores of an engine that has none."""
+    """Return the scores of an engine that has none."""
     return np.full(tokens.shape[:2], np.nan, np.float32)
 
 
@@ -169,7 +167,7 @@ def check_generated(generated: Generated, contract: Contract, rows: int, device:
 
 
 def symbolic_shape_matches(shape: Sequence[int | str], array: NDArray[Any], batch: int) -> bool:
-    """Tell whether an array has a contract's shape, `batch` being the number of rows."""
+    """Return whether an array has a contract's shape, `batch` being the number of rows."""
     expected = [batch if size == "batch" else size for size in shape]
     return len(expected) == array.ndim and all(
         isinstance(size, str) or size == actual
@@ -178,7 +176,7 @@ def symbolic_shape_matches(shape: Sequence[int | str], array: NDArray[Any], batc
 
 
 def probe_rows(contract: Contract) -> list[Row]:
-    """Give a few rows of made-up tokens, the longest as long as the model allows up to 32."""
+    """Return a few rows of made-up tokens, the longest as long as the model allows up to 32."""
     special = contract.special_tokens
     longest = min(32, contract.longest_row)
     lengths = sorted({2, 5, longest} & set(range(2, longest + 1)))
@@ -208,7 +206,25 @@ def plan_batches(
     for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
         if room == 0:
             batches.append([])
-            room = min(batch_size, max(1, max_tokens_per_batch // lengths[position]))
+            room = rows_that_fit(lengths[position], batch_size, max_tokens_per_batch)
         batches[-1].append(position)
         room -= 1
     return batches
+
+
+def rows_that_fit(length: int, batch_size: int, max_tokens_per_batch: int) -> int:
+    """Return how many rows a batch has whose longest row has `length` tokens: at least one."""
+    return max(1, min(batch_size, max_tokens_per_batch // length))
+
+
+def largest_batches(
+    batch_size: int, longest: int, max_tokens_per_batch: int
+) -> list[tuple[int, int]]:
+    """Return the largest batches that `plan_batches` makes, each as rows and tokens of a row.
+
+    One has as many rows as can be, the other the longest rows, of `longest` tokens. A row has two
+    tokens at least.
+    """
+    short = max(2, min(longest, max_tokens_per_batch // batch_size))
+    few = rows_that_fit(longest, batch_size, max_tokens_per_batch)
+    return [(batch_size, short), (few, longest)]

@@ -12,11 +12,15 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.config.settings import DecodeSettings
+from tasks.engine.paddle.api import MODEL_SUFFIX, PARAMS_SUFFIX, output_variable
 from tasks.errors import StoreCorruptionError
 
 CONTRACT_FILE = "contract.json"
-MODEL_FILE = "unimo_text.pdmodel"
-PARAMS_FILE = "unimo_text.pdiparams"
+MODEL_NAME = "unimo_text"
+"""What the example calls an exported model, whatever is in it."""
+
+MODEL_FILE = f"{MODEL_NAME}{MODEL_SUFFIX}"
+PARAMS_FILE = f"{MODEL_NAME}{PARAMS_SUFFIX}"
 NATIVE_VERSION = 3
 """Raise it whenever the native engine's graph changes: old exports are then not reused."""
 
@@ -54,7 +58,7 @@ INPUTS = (
 
 
 def input_specs(decode: DecodeSettings) -> tuple[TensorSpec, ...]:
-    """Give the rows and, where tokens are drawn, a number of [0, 1) for each draw."""
+    """Return the rows and, where tokens are drawn, a number of [0, 1) for each draw."""
     if not decode.is_sampling:
         return INPUTS
     shape = ("batch", decode.num_return_sequences, decode.max_dec_len)
@@ -62,8 +66,8 @@ def input_specs(decode: DecodeSettings) -> tuple[TensorSpec, ...]:
 
 
 def output_specs(decode: DecodeSettings) -> tuple[TensorSpec, TensorSpec]:
-    """Give tokens and scores, under the names that Paddle gives the outputs of a saved graph."""
-    tokens, scores = "save_infer_model/scale_0.tmp_0", "save_infer_model/scale_1.tmp_0"
+    """Return tokens and scores, under the names that Paddle gives the outputs of a saved graph."""
+    tokens, scores = output_variable(0), output_variable(1)
     count, steps = decode.num_return_sequences, decode.max_dec_len
     return (
         TensorSpec(name="tokens", variable=tokens, dtype="int32", shape=("batch", count, steps)),
@@ -88,8 +92,8 @@ class Contract(_Frozen):
         engine: which engine made the graph.
         engine_version: of that engine.
         paddle_version: that made the model and must be able to read it.
-        model_file: the graph.
-        params_file: its weights.
+        model_file: the graph; new ones are called `MODEL_FILE`, old ones as it says here.
+        params_file: its weights, likewise.
         inputs: int32 rows as tokenised, final start token included, padded on the right; for
             sampling also the `uniforms` that choose the tokens.
         outputs: tokens and, of engines that have them, scores. Tokens include the eos token where
@@ -126,7 +130,7 @@ class Contract(_Frozen):
     shapes_file: str | None = None
 
     def to_json(self) -> str:
-        """Give the file's text: the same for the same contract, everywhere and always."""
+        """Return the file's text: the same for the same contract, everywhere and always."""
         return self.model_dump_json(indent=2, exclude_none=True) + "\n"
 
     @property

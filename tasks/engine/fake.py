@@ -22,14 +22,13 @@ from pydantic import BaseModel, ConfigDict
 from tasks.config.settings import DecodeSettings
 from tasks.engine.batch import Batch, Generated, Int32, check_generated
 from tasks.engine.contract import Contract, SpecialTokens, input_specs, output_specs, write_contract
-from tasks.engine.models.checkpoint import VOCAB_FILE
+from tasks.engine.tokenization.vocabulary import SPECIAL_TOKENS, VOCAB_FILE, read_vocabulary
 from tasks.errors import OutOfMemoryError
 
 FAKE_VERSION = 1
 FAULTS_VARIABLE = "WENTI_FAKE_FAULTS"
 MAX_POSITIONS = 1 << 16
 FOREVER = 1e6  # seconds
-SPECIAL_TOKENS = {"unk": "[UNK]", "pad": "[PAD]", "bos": "[CLS]", "eos": "[MASK]"}
 
 
 class _Frozen(BaseModel):
@@ -68,7 +67,7 @@ class InjectedFaults(_Frozen):
 
 
 def row_digest(input_ids: Sequence[int] | Int32) -> str:
-    """Give the 8 hex digits by which a fault names a row: the CRC-32 of its int32 tokens."""
+    """Return the 8 hex digits by which a fault names a row: the CRC-32 of its int32 tokens."""
     return f"{zlib.crc32(np.asarray(input_ids, '<i4').tobytes()):08x}"
 
 
@@ -79,7 +78,7 @@ def export_fake(
 
     Takes what `export_native` takes; of the checkpoint it reads the vocabulary only.
     """
-    ids = {token: number for number, token in read_vocabulary(checkpoint).items()}
+    ids = read_vocabulary(checkpoint / VOCAB_FILE)
     contract = Contract(
         engine="fake",
         engine_version=FAKE_VERSION,
@@ -88,7 +87,10 @@ def export_fake(
         outputs=output_specs(decode),
         decode=decode,
         special_tokens=SpecialTokens(
-            **{name: ids[token] for name, token in SPECIAL_TOKENS.items()}
+            unk=ids[SPECIAL_TOKENS["unk_token"]],
+            pad=ids[SPECIAL_TOKENS["pad_token"]],
+            bos=ids[SPECIAL_TOKENS["cls_token"]],
+            eos=ids[SPECIAL_TOKENS["mask_token"]],
         ),
         vocab_size=len(ids),
         type_vocab_size=4,
@@ -97,12 +99,6 @@ def export_fake(
     )
     write_contract(contract, folder)
     return contract
-
-
-def read_vocabulary(checkpoint: Path) -> dict[int, str]:
-    """Give the tokens of a checkpoint's vocabulary by their ids."""
-    lines = (checkpoint / VOCAB_FILE).read_text(encoding="utf-8").rstrip("\n").split("\n")
-    return {int(number): token for token, number in (line.split("\t") for line in lines)}
 
 
 class FakeEngine:
@@ -115,7 +111,7 @@ class FakeEngine:
         self._used = used  # faults that happen once leave a file here
 
     def run(self, batch: Batch) -> Generated:
-        """Give `num_return_sequences` sequences for each row; see `tasks.predict.questions.Engine`.
+        """Return each row's sequences; see `tasks.predict.questions.Engine`.
 
         Raises:
             OutOfMemoryError: the faults say that the batch does not fit.
@@ -164,17 +160,18 @@ class FakeDetokenizer:
     """Puts the tokens of a vocabulary together, without the special ones."""
 
     def __init__(self, checkpoint: Path, contract: Contract) -> None:
-        self._vocabulary = read_vocabulary(checkpoint)
+        ids = read_vocabulary(checkpoint / VOCAB_FILE)
+        self._vocabulary = {number: token for token, number in ids.items()}
         self._special = set(contract.special_tokens.model_dump().values())
 
     def decode(self, output_ids: Sequence[int]) -> str:
-        """Give the question; see `tasks.predict.questions.Detokenizer`."""
+        """Return the question; see `tasks.predict.questions.Detokenizer`."""
         words = (self._vocabulary[i] for i in output_ids if i not in self._special)
         return "".join(word.removeprefix("##") for word in words)
 
 
 def load_fake(contract: Contract, device: str = "cpu") -> FakeEngine:
-    """Give an engine with the faults of the file that WENTI_FAKE_FAULTS names, if there is one."""
+    """Return an engine with the faults in the file that WENTI_FAKE_FAULTS names, if any."""
     name = os.environ.get(FAULTS_VARIABLE)
     if name is None:
         return FakeEngine(contract, InjectedFaults(), Path())

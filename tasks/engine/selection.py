@@ -15,7 +15,7 @@ from tasks.engine.faster_transformer.compatibility import (
 
 
 def choose_engine(settings: Settings, model_folder: Path | None = None) -> str:
-    """Give the name of the engine that exports; `auto` becomes one.
+    """Return the name of the engine that exports; `auto` becomes one.
 
     It becomes faster_transformer where its operators need not be built first, on a GPU, if nothing
     in the settings and the model speaks against it. What is wrong with the library itself is no

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from tasks.engine.export.equivalence import REMEDY, let_through
+from tasks.engine.export.equivalence import REMEDY, check_equivalence
 from tasks.engine.export.native import export_native
-from tasks.engine.export.optimize import tune_export
+from tasks.engine.export.optimize import optimize_export
 from tasks.engine.fake import export_fake
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.faster_transformer.export import Operators, export_faster_transformer
@@ -42,28 +42,28 @@ class ExportDetails(Details):
 
 
 def _make(plan: Plan) -> Manifest:
-    if is_tuned(plan):
-        return _make_tuned(plan)
+    if is_optimized(plan):
+        return _make_optimized(plan)
     with staging_folder(plan.export.folder) as staging:
         _export(plan, staging)
         return _commit(plan, staging, ExportDetails())
 
 
-def is_tuned(plan: Plan) -> bool:
+def is_optimized(plan: Plan) -> bool:
     """Tell whether the export is another one than the plain one of its engine."""
     settings = plan.settings
     return plan.engine == "native" and (settings.is_half or settings.predict.use_tensorrt)
 
 
-def _make_tuned(plan: Plan) -> Manifest:
+def _make_optimized(plan: Plan) -> Manifest:
     """Make the plain export and a faster one, and commit that if it writes the same questions."""
     settings, folder = plan.settings, plan.export.folder
     rows = call_in_child(read_sample, make_request(plan), SAMPLE_ROWS)
     with staging_folder(folder) as plain, staging_folder(folder) as tuned:
         _export(plan, plain)
-        call_in_child(tune_export, plain, tuned, settings.is_half, shape_range(settings))
+        call_in_child(optimize_export, plain, tuned, settings.is_half, shape_range(settings))
         try:
-            reproduction = call_in_child(let_through, plain, tuned, settings.predict, rows)
+            reproduction = call_in_child(check_equivalence, plain, tuned, settings.predict, rows)
         except WorkerError as error:
             raise ExportError(f"the faster export does not run here: {error}; {REMEDY}") from error
         logger.info("%s", reproduction)

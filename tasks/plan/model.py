@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 
 from tasks.config.paths import is_folder_path
 from tasks.config.settings import ModelSettings, Settings
 from tasks.engine.models.checkpoint import checkpoint_faults
+from tasks.engine.models.config import read_config
 from tasks.engine.models.download import download_model
 from tasks.findings import Finding
 from tasks.processes import call_in_child
@@ -87,10 +87,8 @@ def longest_row(folder: Path) -> int | None:
 
     The start token begins a numbering of its own, so that it needs no position of the source's.
     """
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    positions = config.get("max_position_embeddings")
-    return positions + 1 if isinstance(positions, int) else None
+    positions = read_config(folder).max_position_embeddings
+    return None if positions is None else positions + 1
 
 
 def hash_model(folder: Path) -> dict[str, str]:

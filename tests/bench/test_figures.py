@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.bench.contenders import peer
 from tasks.bench.engine import Measured, check_steps, summarise
-from tasks.bench.operations import ModelSize, count_operations
+from tasks.bench.operations import count_operations
 from tasks.bench.options import BenchOptions, check_options
 from tasks.bench.scan import scan_points
 from tasks.bench.workload import (
@@ -25,6 +25,7 @@ from tasks.bench.workload import (
     padding_share,
     row_lengths,
 )
+from tasks.engine.models.size import ModelSize
 from tasks.errors import BadOutputError, UnusableError
 
 SMALL = BenchOptions(rows=4, generate_rows=2, length=20, layers=1, hidden=8, vocab=20, threads=1)
@@ -54,14 +55,14 @@ class CountedDecoder:
     def rest_of_layer(self, token: np.ndarray, seen: list[np.ndarray]) -> np.ndarray:
         hidden = self.size.hidden
         context = self.attend(self.project(token, hidden), seen)  # the query, then attention
-        return self.project(context, hidden, self.size.ffn, hidden)
+        return self.project(context, hidden, self.size.intermediate, hidden)
 
     def key_value(self, token: np.ndarray) -> np.ndarray:
         self.project(token, self.size.hidden)  # the value
         return self.project(token, self.size.hidden)
 
     def logits(self, token: np.ndarray) -> None:
-        self.project(token, self.size.hidden, self.size.vocab)
+        self.project(token, self.size.hidden, self.size.vocabulary)
 
     def encode(self, length: int) -> None:
         tokens = [np.ones((1, self.size.hidden))] * length
@@ -95,7 +96,7 @@ def counted(length: int, beams: int, steps: int, size: ModelSize) -> int:
     lengths=st.lists(st.integers(2, 6), min_size=1, max_size=3),
     beams=st.integers(1, 3),
     steps=st.integers(1, 4),
-    size=st.builds(ModelSize, *(st.integers(1, 5) for _ in range(4))),
+    size=st.builds(ModelSize, *(st.integers(1, 5) for _ in fields(ModelSize))),
 )
 def test_operations_are_those_that_a_decoder_does(
     lengths: list[int], beams: int, steps: int, size: ModelSize

@@ -17,12 +17,12 @@ from tasks.doctor.capacity import check_need, estimate_space
 from tasks.doctor.diagnosis import diagnose
 from tasks.engine.models.memory import (
     BESIDE_CPU,
-    ModelSize,
     Need,
     batch_bytes,
     estimate_need,
     read_size,
 )
+from tasks.engine.models.size import ModelSize
 from tests.support.rehearsal import ROOT
 from tests.support.servers import free_port
 

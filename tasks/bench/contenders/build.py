@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.bench.contenders.lines import Answer, answer_lines
-from tasks.bench.options import FFN_FACTOR, SPECIAL_TOKENS, BenchOptions
+from tasks.bench.options import FFN_FACTOR, POSITIONS, SPECIAL_TOKENS, BenchOptions
 from tasks.bench.words import make_words
 from tasks.bench.workload import SEED
 from tasks.engine.export.native import export_native
@@ -18,8 +18,6 @@ from tasks.engine.paddle.runtime import import_paddle, import_paddlenlp
 
 NEVER = -1e3
 """The bias of eos: no beam ends before its last step, so that all steps are done and counted."""
-
-POSITIONS = 513  # of unimo-text-1.0
 
 
 def make_checkpoint(folder: Path, options: BenchOptions, longest: int) -> None:

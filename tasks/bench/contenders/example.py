@@ -7,7 +7,6 @@ user of `predict.py` has it, or with the settings that the native engine gives i
 from __future__ import annotations
 
 import os
-import zlib  # noqa: F401 libpaddle exports an old zlib: loading ours after it crashes the process
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from tasks.bench.contenders.lines import Answer, answer_lines
 from tasks.bench.options import SPECIAL_TOKENS, BenchOptions
 from tasks.bench.workload import example_batches
 from tasks.config.settings import DecodeSettings
-from tasks.engine.paddle.runtime import Untyped, import_paddle
+from tasks.engine.paddle.runtime import Untyped, import_as_it_is, import_paddle
 
 PAD, CLS, MASK = (SPECIAL_TOKENS.index(name) for name in ("[PAD]", "[CLS]", "[MASK]"))
 HIDDEN = -1e4
@@ -29,11 +28,9 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
         import_paddle()  # with the CUDA libraries that it needs
     if order["threads"] is not None:
         import_paddle().base.core.set_num_threads(order["threads"])
-    import paddle
-    from paddlenlp.transformers import UNIMOLMHeadModel
-
+    paddle, paddlenlp = import_as_it_is()
     paddle.set_device(options.device)
-    model = UNIMOLMHeadModel.from_pretrained(order["checkpoint"])
+    model = paddlenlp.transformers.UNIMOLMHeadModel.from_pretrained(order["checkpoint"])
     model.eval()
     batches = [[rows[place] for place in batch] for batch in example_batches(len(rows))]
 
@@ -74,8 +71,7 @@ def _strategy(decode: DecodeSettings) -> dict[str, Any]:
 
 def left_padded(rows: Sequence[Sequence[int]]) -> dict[str, Untyped]:
     """Build the batch as `batchify_fn` of the example does."""
-    import paddle
-
+    to_tensor = import_as_it_is()[0].to_tensor
     width = max(map(len, rows))
     ids = np.full((len(rows), width), PAD, np.int64)
     types, positions = np.zeros_like(ids), np.zeros_like(ids)
@@ -89,7 +85,7 @@ def left_padded(rows: Sequence[Sequence[int]]) -> dict[str, Untyped]:
         mask[index, 0, -1, -1] = 0
     names = ("input_ids", "token_type_ids", "position_ids", "attention_mask")
     arrays = (ids, types, positions, mask)
-    return {name: paddle.to_tensor(array) for name, array in zip(names, arrays, strict=True)}
+    return {name: to_tensor(array) for name, array in zip(names, arrays, strict=True)}
 
 
 if __name__ == "__main__":

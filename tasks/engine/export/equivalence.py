@@ -1,4 +1,4 @@
-"""The gate: a faster export is let through if it writes what the plain one writes.
+"""Whether a faster export writes what the plain one writes; only then is it kept.
 
 Half precision and TensorRT round otherwise. Whether that matters depends on model and card, so it
 is tried, on the card: both exports answer the same rows, and are compared.
@@ -6,14 +6,14 @@ is tried, on the card: both exports answer the same rows, and are compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from tasks.config.settings import PredictSettings
-from tasks.engine.batch import Generated, Row, pad_rows
+from tasks.engine.batch import Generated, Row, pad_rows, rows_that_fit
 from tasks.engine.contract import read_contract
 from tasks.engine.gpu.driver import device_names
 from tasks.engine.inference.session import Session
@@ -52,14 +52,14 @@ class Reproduction:
         return self.identical / self.rows
 
     def __str__(self) -> str:
-        """Give the figures in words."""
+        """Return the figures in words."""
         return (
             f"of {self.rows} questions {self.identical} are those of float32, their scores differ "
             f"by {self.difference:.2g} at most"
         )
 
     def figures(self) -> dict[str, float]:
-        """Give the figures, and what they had to be, for the manifest."""
+        """Return the figures, and what they had to be, for the manifest."""
         bounds = {"least_share": LEAST_SHARE, "largest_difference": LARGEST_DIFFERENCE}
         return {**asdict(self), **bounds}
 
@@ -74,7 +74,7 @@ def compare(expected: Generated, found: Generated) -> Reproduction:
 
 
 def find_problems(found: Reproduction) -> list[str]:
-    """Say what keeps an export from being let through."""
+    """Return why an export is not equivalent."""
     problems = []
     if found.share < LEAST_SHARE:
         problems.append(
@@ -89,7 +89,7 @@ def find_problems(found: Reproduction) -> list[str]:
     return problems
 
 
-def let_through(
+def check_equivalence(
     reference: Path, candidate: Path, predict: PredictSettings, rows: Sequence[Row]
 ) -> Reproduction:
     """Run both exports on the first device of `predict` and compare what they make of some rows.
@@ -111,18 +111,13 @@ def let_through(
 def _answer(folder: Path, predict: PredictSettings, rows: Sequence[Row]) -> Generated:
     contract, device = read_contract(folder), device_names(predict)[0]
     session = Session(folder, contract, predict, device)
+    longest = max(len(row.input_ids) for row in rows)
+    size = rows_that_fit(longest, predict.batch_size, predict.max_tokens_per_batch)
     answers = [
-        session.run(pad_rows(batch, contract.special_tokens.pad))
-        for batch in _batches(rows, predict)
+        session.run(pad_rows(rows[first : first + size], contract.special_tokens.pad))
+        for first in range(0, len(rows), size)
     ]
     return Generated(
         tokens=np.concatenate([answer.tokens for answer in answers]),
         scores=np.concatenate([answer.scores for answer in answers]),
     )
-
-
-def _batches(rows: Sequence[Row], predict: PredictSettings) -> Iterator[Sequence[Row]]:
-    longest = max(len(row.input_ids) for row in rows)
-    size = max(1, min(predict.batch_size, predict.max_tokens_per_batch // longest))
-    for first in range(0, len(rows), size):
-        yield rows[first : first + size]

@@ -24,7 +24,7 @@ def export_native(
     """Write the checkpoint with its search as one static graph, and try the result.
 
     Args:
-        checkpoint: folder of a UNIMO checkpoint.
+        checkpoint: folder of a checkpoint.
         decode: the search, which becomes part of the graph.
         folder: an existing, empty folder: it gets the model, its weights and `contract.json`.
         trust_checkpoint: load weights that could run code.
@@ -35,7 +35,6 @@ def export_native(
     """
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
     refuse("the native engine", decode_reasons(decode) + model_reasons(loaded, decode))
-    save_graph(lambda: _make_graph(loaded, decode), input_specs(decode), folder)
     contract = make_contract(
         loaded,
         decode,
@@ -44,6 +43,7 @@ def export_native(
         inputs=input_specs(decode),
         outputs=output_specs(decode),
     )
+    save_graph(lambda: _make_graph(loaded, decode), contract.inputs, folder / contract.model_file)
     write_contract(contract, folder)
     try_export(folder, contract)
     return contract
@@ -52,4 +52,5 @@ def export_native(
 def _make_graph(loaded: LoadedCheckpoint, decode: DecodeSettings) -> Untyped:
     from tasks.engine.generation.decode_graph import DecodeGraph
 
-    return DecodeGraph(loaded.model, decode, loaded.special_tokens)
+    special = loaded.special_tokens
+    return DecodeGraph(loaded.family.make_network(loaded.model, special), decode, special)

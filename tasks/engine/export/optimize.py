@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 
 from tasks.engine.contract import read_contract, write_contract
-from tasks.engine.export.tensorrt import SHAPES_FILE, ShapeRange, suit_tensorrt
+from tasks.engine.export.tensorrt import SHAPES_FILE, ShapeRange, prepare_for_tensorrt
 from tasks.engine.program.half_precision import halve
 
 
-def tune_export(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:
+def optimize_export(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:
     """Write into `folder`, which is empty, the export in `plain` with what makes it faster.
 
     Args:
@@ -34,4 +34,4 @@ def tune_export(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | N
     contract = contract.model_copy(update=changes)
     write_contract(contract, folder)
     if shapes is not None:
-        suit_tensorrt(folder, contract, shapes)
+        prepare_for_tensorrt(folder, contract, shapes)

@@ -13,7 +13,7 @@ ACTIVATIONS = ("relu", "gelu")
 
 
 def decode_reasons(decode: DecodeSettings) -> list[str]:
-    """Say what of these settings no engine can do, whatever the model."""
+    """Return what of these settings no engine can do, whatever the model."""
     try:
         powers = [((n + 5) / 6) ** decode.length_penalty for n in (0, decode.max_dec_len)]
     except OverflowError:
@@ -27,23 +27,23 @@ def decode_reasons(decode: DecodeSettings) -> list[str]:
 
 
 def model_reasons(loaded: LoadedCheckpoint, decode: DecodeSettings) -> list[str]:
-    """Say what of this model no engine can do."""
-    config = loaded.model.config
+    """Return what of this model no engine can do."""
+    config, limits = loaded.model.config, loaded.limits
     reasons = []
     if config.hidden_act not in ACTIVATIONS:
         reasons.append(
             f"the model's `hidden_act: {config.hidden_act}` is not available; there are "
             f"{' and '.join(ACTIVATIONS)}"
         )
-    if decode.max_dec_len > config.max_position_embeddings:
+    if decode.max_dec_len > limits.max_positions:
         reasons.append(
             f"`decode.max_dec_len: {decode.max_dec_len}` is more than the model has positions; "
-            f"choose at most {config.max_position_embeddings}"
+            f"choose at most {limits.max_positions}"
         )
-    if config.vocab_size < 2 * decode.num_beams and decode.has_beams:
+    if limits.vocab_size < 2 * decode.num_beams and decode.has_beams:
         reasons.append(
             f"`decode.num_beams: {decode.num_beams}` needs a vocabulary of twice as many tokens; "
-            f"the model has {config.vocab_size}"
+            f"the model has {limits.vocab_size}"
         )
     return reasons + _generation_reasons(loaded.model) + _clashes(loaded.model, decode)
 
@@ -80,7 +80,7 @@ def _clashes(model: Untyped, decode: DecodeSettings) -> list[str]:
 
 
 def _generation_option(model: Untyped, name: str) -> Untyped:
-    """Give what `generate` would use: its generation config, then for some the model's."""
+    """Return what `generate` would use: its generation config, then for some the model's."""
     value = getattr(model.generation_config, name, None)
     return getattr(model.config, name, None) if value is None else value
 

@@ -10,23 +10,20 @@ import numpy as np
 
 from tasks.config.settings import DecodeSettings, PredictSettings
 from tasks.engine.batch import pad_rows, probe_rows
-from tasks.engine.contract import (
-    MODEL_FILE,
-    Contract,
-    TensorSpec,
-)
+from tasks.engine.contract import Contract, TensorSpec
 from tasks.engine.inference.session import Session
 from tasks.engine.models.checkpoint import LoadedCheckpoint
+from tasks.engine.paddle.api import save_layer
 from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
 from tasks.errors import ExportError
 
 
 def save_graph(
-    make_graph: Callable[[], Untyped], inputs: Iterable[TensorSpec], folder: Path
+    make_graph: Callable[[], Untyped], inputs: Iterable[TensorSpec], model_file: Path
 ) -> None:
-    """Trace the layer that `make_graph()` gives and write it into `folder`.
+    """Trace the layer that `make_graph()` returns, and write it as `model_file`, weights beside it.
 
-    It is called where fresh names make the bytes the same each time.
+    `make_graph` is called where names are counted afresh, so that the bytes are reproducible.
     """
     paddle = import_paddle()
     specs = [
@@ -38,30 +35,7 @@ def save_graph(
     with paddle.utils.unique_name.guard(), quiet():
         graph = make_graph()
         graph.eval()
-        graph = paddle.jit.to_static(graph, input_spec=specs, full_graph=True)
-        paddle.jit.save(graph, str(folder / MODEL_FILE.removesuffix(".pdmodel")))
-    (folder / MODEL_FILE).with_suffix(".pdiparams.info").unlink(missing_ok=True)
-    _make_reproducible(folder / MODEL_FILE)
-
-
-def _make_reproducible(model_file: Path) -> None:
-    """Take out of a saved graph what depends on the process and the folder that made it.
-
-    Paddle notes with each operator the Python stack that created it, with paths and line numbers,
-    and orders attributes, and what the loop reads and writes, as a hash table has them.
-    """
-    from paddle.base.proto import framework_pb2
-
-    program = framework_pb2.ProgramDesc.FromString(model_file.read_bytes())
-    for block in program.blocks:
-        for operator in block.ops:
-            kept = [attr for attr in operator.attrs if attr.name != "op_callstack"]
-            del operator.attrs[:]
-            operator.attrs.extend(sorted(kept, key=lambda attr: attr.name))
-            if operator.type == "while":
-                for variables in (*operator.inputs, *operator.outputs):
-                    variables.arguments.sort()
-    model_file.write_bytes(program.SerializeToString(deterministic=True))
+        save_layer(graph, specs, model_file)
 
 
 def make_contract(
@@ -69,15 +43,15 @@ def make_contract(
     decode: DecodeSettings,
     **of_engine: Any,  # noqa: ANN401 pydantic checks them
 ) -> Contract:
-    """Give the contract of a checkpoint's export, with what its engine decides."""
-    config = loaded.model.config
+    """Return the contract of a checkpoint's export, with what its engine decides."""
+    limits = loaded.limits
     return Contract(
         paddle_version=import_paddle().__version__,
         decode=decode,
         special_tokens=loaded.special_tokens,
-        vocab_size=config.vocab_size,
-        type_vocab_size=config.type_vocab_size,
-        max_positions=config.max_position_embeddings,
+        vocab_size=limits.vocab_size,
+        type_vocab_size=limits.type_vocab_size,
+        max_positions=limits.max_positions,
         num_sequences=decode.num_return_sequences,
         **of_engine,
     )

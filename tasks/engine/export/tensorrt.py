@@ -13,19 +13,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.engine.batch import Row, pad_rows
+from tasks.engine.batch import Row, largest_batches, pad_rows
 from tasks.engine.contract import Contract
 from tasks.engine.inference.predictor import Predictor
 from tasks.engine.inference.session import to_arrays
+from tasks.engine.paddle.api import inference_config, read_program, write_program
 from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
-from tasks.engine.program.protobuf import (
-    Variables,
-    arguments,
-    make_operator,
-    read_program,
-    replace_operators,
-    write_program,
-)
+from tasks.engine.program.protobuf import Variables, arguments, make_operator, replace_operators
 from tasks.findings import Finding
 
 TENSORRT_VERSION = 1
@@ -52,14 +46,12 @@ class ShapeRange:
     most_tokens: int
 
     def corners(self) -> list[tuple[int, int]]:
-        """Give the batches whose shapes span all others, each as rows and tokens of a row."""
-        few = max(1, min(self.rows, self.most_tokens // self.tokens))
-        short = max(2, min(self.tokens, self.most_tokens // self.rows))
-        return [(1, 2), (self.rows, short), (few, self.tokens)]
+        """Return the batches whose shapes span all others, each as rows and tokens of a row."""
+        return [(1, 2), *largest_batches(self.rows, self.tokens, self.most_tokens)]
 
 
 def find_tensorrt_faults() -> list[Finding]:
-    """Say, without Paddle, why TensorRT cannot be used; takes as long as loading a library."""
+    """Return why TensorRT cannot be used; without Paddle, as fast as a library is loaded."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError:
@@ -67,7 +59,7 @@ def find_tensorrt_faults() -> list[Finding]:
     return []
 
 
-def suit_tensorrt(folder: Path, contract: Contract, shapes: ShapeRange) -> None:
+def prepare_for_tensorrt(folder: Path, contract: Contract, shapes: ShapeRange) -> None:
     """Rewrite an export so that TensorRT can take its layers, and add the file of its shapes.
 
     `contract.shapes_file` is to name that file.
@@ -97,7 +89,7 @@ def split_dense(program: Untyped) -> None:
 def _parts_of_dense(
     operator: Untyped, variables: Variables, block: Untyped, number: int
 ) -> list[Untyped]:
-    """Give input weight + bias as operators of their own."""
+    """Return input weight + bias as operators of their own."""
     taken, given = dict(arguments(operator.inputs)), dict(arguments(operator.outputs))["Out"]
     last = {one.name: one for one in operator.attrs}["in_num_col_dims"].i
     product = f"{given}.product{number}"
@@ -111,14 +103,12 @@ def _parts_of_dense(
 
 def collect_shapes(folder: Path, contract: Contract, corners: Iterable[tuple[int, int]]) -> None:
     """Run an export on batches of rows and tokens, and write the shapes of its tensors."""
-    inference = import_paddle().inference
-    config = inference.Config(str(folder / contract.model_file), str(folder / contract.params_file))
+    config = inference_config(folder / contract.model_file, folder / contract.params_file)
     config.disable_gpu()
     config.disable_mkldnn()
-    config.disable_glog_info()
     config.collect_shape_range_info(str(folder / SHAPES_FILE))
     with quiet():
-        predictor = Predictor(inference.create_predictor(config), contract, "cpu")
+        predictor = Predictor(import_paddle().inference.create_predictor(config), contract, "cpu")
     special = contract.special_tokens
     for rows, tokens in corners:
         row = Row([special.bos] * tokens, [0] * tokens)

@@ -8,18 +8,17 @@ with it. An option that it would ignore, or take for something else, is a reason
 
 from __future__ import annotations
 
-import json
 import mmap
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tasks.config.settings import DecodeSettings, Settings
 from tasks.engine.export.requirements import decode_reasons
 from tasks.engine.faster_transformer.toolchain import find_toolchain, toolchain_faults
 from tasks.engine.gpu.driver import device_index, device_names, probe_gpus, visible_here
 from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture, read_kernels
+from tasks.engine.models.config import ModelConfig, read_config
 from tasks.engine.paddle.custom_operators import OPERATOR
 from tasks.errors import DeviceError
 from tasks.findings import Finding
@@ -114,28 +113,19 @@ def _beam_faults(decode: DecodeSettings) -> Iterator[Finding]:
 
 def model_faults(folder: Path | None) -> list[Finding]:
     """Return what of the model in a folder the operator cannot do, as far as its config shows."""
-    path = None if folder is None else folder / "config.json"
-    if path is None or not path.is_file():
-        return []
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        config = None
-    if not isinstance(config, dict):
-        return []  # what is wrong with it, the preflight of the model says
-    return shape_faults(config)
+    # What is wrong with the config itself, the preflight of the model says.
+    return [] if folder is None else shape_faults(read_config(folder))
 
 
-def shape_faults(config: Mapping[str, Any]) -> list[Finding]:
+def shape_faults(config: ModelConfig) -> list[Finding]:
     """Return what of a UNIMO model with this config the operator cannot do."""
     remedy = "use another model, or set `export.engine: native`"
     return [Finding(MODEL_KEY, problem, remedy) for problem in _shape_problems(config)]
 
 
-def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    names = ("hidden_size", "num_attention_heads", "intermediate_size")
-    sizes = [config.get(name) for name in names]
-    hidden, heads, inner = (one if isinstance(one, int) and one > 0 else None for one in sizes)
+def _shape_problems(config: ModelConfig) -> Iterator[str]:
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    inner = config.intermediate_size
     if hidden and heads and hidden // heads not in HEAD_SIZES:
         known = ", ".join(str(size) for size in HEAD_SIZES)
         yield f"its heads are of size {hidden // heads}; FasterTransformer has {known}"
@@ -144,7 +134,7 @@ def _shape_problems(config: Mapping[str, Any]) -> Iterator[str]:
             f"its intermediate_size {inner} is no multiple of its hidden_size {hidden}, as "
             "FasterTransformer needs it"
         )
-    if config.get("normalize_before"):
+    if config.normalize_before:
         yield (
             "it normalises before each layer (normalize_before), for which "
             "FasterTransformer gets no weights from a UNIMO model"

@@ -24,8 +24,9 @@ from tasks.engine.faster_transformer.compatibility import (
 )
 from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
 from tasks.engine.models.checkpoint import LoadedCheckpoint, load_checkpoint
+from tasks.engine.models.config import parse_config
 from tasks.engine.paddle.custom_operators import OPERATOR, load_operator
-from tasks.engine.paddle.runtime import Untyped, import_paddlenlp, quiet
+from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
 from tasks.engine.tokenization.tokenizer import load_text_tokenizer
 from tasks.errors import ExportError, describe_error
 
@@ -71,15 +72,13 @@ def export_faster_transformer(
         ExportError: FasterTransformer cannot do this here; lists every reason.
     """
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
-    shape = shape_faults(loaded.model.config.to_dict())
+    shape = shape_faults(parse_config(loaded.model.config.to_dict()))
     reasons = [*model_reasons(loaded, decode), *(fault.problem for fault in shape)]
     refuse("FasterTransformer", reasons)
     library = folder / LIBRARY_FILE
     shutil.copyfile(operators.library or build_library(), library)
     load_operator(library)
     start = load_text_tokenizer(checkpoint).special_ids["cls_token"]
-    with transferring_plain_tensors():
-        save_graph(lambda: _make_graph(loaded, decode, start, library, operators), INPUTS, folder)
     tokens, _scores = output_specs(decode)
     contract = make_contract(
         loaded,
@@ -90,6 +89,11 @@ def export_faster_transformer(
         outputs=(tokens,),
         operator_library=LIBRARY_FILE,
     )
+    model_file = folder / contract.model_file
+    with transferring_plain_tensors():
+        save_graph(
+            lambda: _make_graph(loaded, decode, start, library, operators), INPUTS, model_file
+        )
     write_contract(contract, folder)
     try_export(folder, contract, operators.device)
     return contract
@@ -98,13 +102,12 @@ def export_faster_transformer(
 def _make_graph(
     loaded: LoadedCheckpoint, decode: DecodeSettings, start: int, library: Path, how: Operators
 ) -> Untyped:
-    from paddlenlp.ops import FasterUNIMOText
-    from paddlenlp.ops.ext_utils import LOADED_EXT
-
     from tasks.engine.faster_transformer.graph import FasterGraph
 
-    LOADED_EXT.setdefault(EXTENSION, [OPERATOR])  # or else it would load the library once more
-    faster = FasterUNIMOText(
+    ops = import_paddlenlp("ops.ext_utils").ops
+    # Or else it would load the library once more.
+    ops.ext_utils.LOADED_EXT.setdefault(EXTENSION, [OPERATOR])
+    faster = ops.FasterUNIMOText(
         loaded.model,
         decoding_lib=str(library),
         use_fp16_decoding=how.is_half,
@@ -115,7 +118,7 @@ def _make_graph(
 
 
 def build_library() -> Path:
-    """Have PaddleNLP build its operators, unless it has done so before; gives the library.
+    """Have PaddleNLP build its operators, unless it has done so before; return the library.
 
     It takes minutes and says on standard output what it does.
 
@@ -123,14 +126,12 @@ def build_library() -> Path:
         ExportError: something that it takes is missing, or it failed.
     """
     refuse("FasterTransformer", build_faults())
-    import_paddlenlp()
-    with quiet():
-        from paddlenlp.ops import ext_utils
-        from paddlenlp.utils.env import PPNLP_HOME
+    paddlenlp = import_paddlenlp("ops.ext_utils", "utils.env")
+    ext_utils, home = paddlenlp.ops.ext_utils, paddlenlp.utils.env.PPNLP_HOME
     # The folder that it takes by itself; only so is it known what it is.
     sources = str(Path(ext_utils.__file__).parent.resolve())
     digest = hashlib.md5(sources.encode(), usedforsecurity=False).hexdigest()
-    folder = Path(PPNLP_HOME, "extensions", digest)
+    folder = Path(home, "extensions", digest)
     try:
         ext_utils.load(EXTENSION, build_dir=str(folder), verbose=True)
     except Exception as error:  # whatever its compilers make it raise

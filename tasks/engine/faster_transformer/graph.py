@@ -1,22 +1,22 @@
 """PaddleNLP's `FasterUNIMOText` between the inputs and the outputs that Wenti's contracts have.
 
-Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
+Importing this module imports Paddle.
 """
 
 from __future__ import annotations
 
-import paddle
-from paddle import nn
-
 from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
-from tasks.engine.paddle.runtime import Tensor, Untyped
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle
+
+paddle = import_paddle()
+Layer: Untyped = paddle.nn.Layer
 
 HIDDEN = -1e9
 """In an attention mask, as in the example's `batchify_fn`; whatever is not 0 is not seen."""
 
 
-class FasterGraph(nn.Layer):  # type: ignore[misc]
+class FasterGraph(Layer):  # type: ignore[misc]
     """Rows padded on the right with their lengths in, one sequence for each row out.
 
     Letters in shapes: B rows, L length of the batch, T = `max_dec_len`.
@@ -53,7 +53,7 @@ class FasterGraph(nn.Layer):  # type: ignore[misc]
         }
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, seq_len: Tensor) -> Tensor:
-        """Give tokens, int32 [B, 1, T], for int32 [B, L], [B, L] and [B]."""
+        """Return tokens, int32 [B, 1, T], for int32 [B, L], [B, L] and [B]."""
         columns = paddle.arange(input_ids.shape[1], dtype="int32").unsqueeze(0)
         padding = (input_ids.shape[1] - seq_len).unsqueeze(1)
         # The operator starts behind the last column, so the padding goes to the left.
@@ -71,7 +71,7 @@ class FasterGraph(nn.Layer):  # type: ignore[misc]
         return self._completed(found[:, 0] if found.ndim == 3 else found).unsqueeze(1)
 
     def _completed(self, found: Tensor) -> Tensor:
-        """Give [B, T] with one eos token, where it fits, and padding behind it.
+        """Return [B, T] with one eos token, where it fits, and padding behind it.
 
         The operator gives as many columns as its longest sequence has tokens, in some searches
         without the eos token that ended it: another batch, another end.

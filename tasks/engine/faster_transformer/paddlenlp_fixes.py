@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 
-from tasks.engine.paddle.runtime import Tensor, import_paddle
+from tasks.engine.paddle.runtime import Tensor, import_paddle, import_paddlenlp
 from tasks.errors import ExportError
 
 PADDLENLP = "2.8.1"
@@ -35,8 +35,8 @@ def transferring_plain_tensors() -> Iterator[None]:
         )
     paddle = import_paddle()
     parameter_type = paddle.base.framework.EagerParamBase
-    from paddlenlp.ops.fast_transformer.transformer import decoding
-
+    paddlenlp = import_paddlenlp("ops.fast_transformer.transformer.decoding")
+    decoding = paddlenlp.ops.fast_transformer.transformer.decoding
     original = decoding.transfer_param
 
     def transfer_param(

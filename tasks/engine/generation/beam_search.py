@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import paddle
-from paddle.nn import functional
-
 from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
 from tasks.engine.generation.hypotheses import Hypotheses, empty_hypotheses, gather_beams
-from tasks.engine.generation.logits_processors import penalise_repetition
-from tasks.engine.generation.search import Choice, Given, put_token
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.generation.logits_processors import is_early_eos, penalise_repetition
+from tasks.engine.generation.search import Choice, GraphInputs, put_token
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
+functional = paddle.nn.functional
 
 
 class BeamState(NamedTuple):
@@ -75,11 +75,11 @@ class BeamSearch:
         )
 
     def step(
-        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], given: Given
+        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], inputs: GraphInputs
     ) -> Choice:
         """See `Search.step`; this is `BeamSearchScorer.process`."""
         beam_scores, beam_tokens, is_done, *kept = state
-        found = self._candidates(logits, length, beam_scores, beam_tokens, given)
+        found = self._candidates(logits, length, beam_scores, beam_tokens, inputs)
         divisor = self._length_divisor(length)
         hypotheses = self._add_finished(Hypotheses(*kept), found, length, divisor, is_done)
         is_done = is_done | self._has_ended(hypotheses, found, divisor)
@@ -113,9 +113,9 @@ class BeamSearch:
         return hypotheses.best(self.decode.num_return_sequences)
 
     def _best_of_beams(
-        self, logits: Tensor, length: Tensor, beam_tokens: Tensor, given: Given
+        self, logits: Tensor, length: Tensor, beam_tokens: Tensor, inputs: GraphInputs
     ) -> tuple[Tensor, Tensor]:
-        """Give the log probabilities of each beam's best 2 K tokens, [B, K, 2 K], and these.
+        """Return the log probabilities of each beam's best 2 K tokens, [B, K, 2 K], and these.
 
         The best of a row are among them. Log keeps order: so it is enough to take the logarithm
         of those, unless repetition is penalised, which PaddleNLP does after it.
@@ -126,7 +126,7 @@ class BeamSearch:
         if penalty == 1.0:
             top, top_tokens = paddle.topk(probabilities, count, axis=-1)
             return paddle.log(top), top_tokens
-        logs = penalise_repetition(paddle.log(probabilities), penalty, beam_tokens, given)
+        logs = penalise_repetition(paddle.log(probabilities), penalty, beam_tokens, inputs)
         top, top_tokens = paddle.topk(logs, count, axis=-1)
         return top, top_tokens
 
@@ -136,10 +136,10 @@ class BeamSearch:
         length: Tensor,
         beam_scores: Tensor,
         beam_tokens: Tensor,
-        given: Given,
+        inputs: GraphInputs,
     ) -> Candidates:
-        """Give the best 2 K continuations of all beams of a row together."""
-        top, top_tokens = self._best_of_beams(logits, length, beam_tokens, given)
+        """Return the best 2 K continuations of all beams of a row together."""
+        top, top_tokens = self._best_of_beams(logits, length, beam_tokens, inputs)
         scores = top + paddle.unsqueeze(beam_scores, 2)
         best = self._best_of_row(scores)
         parents = best // top.shape[-1]
@@ -171,8 +171,9 @@ class BeamSearch:
         """
         if self.decode.min_dec_len == 0:
             return probabilities
-        is_eos = paddle.arange(probabilities.shape[-1], dtype="int64") == self.special.eos
-        is_forbidden = is_eos & (length < self.decode.min_dec_len)
+        is_forbidden = is_early_eos(
+            probabilities.shape[-1], self.special.eos, length, self.decode.min_dec_len
+        )
         return probabilities * paddle.cast(~is_forbidden, "float32")
 
     def _add_finished(
@@ -193,14 +194,14 @@ class BeamSearch:
         )
 
     def _has_ended(self, hypotheses: Hypotheses, found: Candidates, divisor: Tensor) -> Tensor:
-        """Tell which rows need no further step (`BeamHypotheses.is_done`): bool [B]."""
+        """Return which rows need no further step (`BeamHypotheses.is_done`): bool [B]."""
         if self.decode.early_stopping:
             return hypotheses.is_full()
         best = paddle.cast(paddle.max(found.scores, axis=1), "float64") / divisor
         return hypotheses.cannot_improve(best)
 
     def _first_unfinished(self, found: Candidates) -> Tensor:
-        """Give the ranks of the first K candidates that do not end: int64 [B, K].
+        """Return the ranks of the first K candidates that do not end: int64 [B, K].
 
         There are always K: a beam has one eos, so at most K of the 2 K candidates end.
         """
@@ -210,13 +211,13 @@ class BeamSearch:
         return order[:, : self.num_beams]
 
     def _length_divisor(self, length: Tensor) -> Tensor:
-        """Give ((length + 5) / 6) ** length_penalty, float64 [1], for `length` int64 [1]."""
+        """Return ((length + 5) / 6) ** length_penalty, float64 [1], for `length` int64 [1]."""
         table = length_divisors(self.decode.max_dec_len, self.decode.length_penalty)
         return paddle.gather(paddle.to_tensor(table, dtype="float64"), length)
 
 
 def length_divisors(max_dec_len: int, length_penalty: float) -> list[float]:
-    """Give ((n + 5) / 6) ** length_penalty for n = 0 ... max_dec_len (`BeamHypotheses.add`).
+    """Return ((n + 5) / 6) ** length_penalty for n = 0 ... max_dec_len (`BeamHypotheses.add`).
 
     In Python floats, as PaddleNLP has them: the graph only looks them up.
     """

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import paddle
-
 from tasks.engine.generation.independent_search import IndependentSearch
-from tasks.engine.generation.search import Given
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.generation.search import GraphInputs
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
 
 
 class GreedySearch(IndependentSearch):
     """`GenerationMixin.greedy_search`: the most probable token each time."""
 
-    def choose(self, logits: Tensor, length: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+    def choose(self, logits: Tensor, length: Tensor, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
         """See `IndependentSearch.choose`; a token is worth its logit."""
         chosen = paddle.argmax(logits, axis=-1, keepdim=True)
         return chosen, paddle.take_along_axis(logits, chosen, axis=-1)

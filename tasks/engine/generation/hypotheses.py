@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import paddle
+from tasks.engine.paddle.runtime import Tensor, import_paddle
 
-from tasks.engine.paddle.runtime import Tensor
+paddle = import_paddle()
 
 
 class Hypotheses(NamedTuple):
@@ -50,11 +50,11 @@ class Hypotheses(NamedTuple):
         return Hypotheses(kept_scores, stamps, gather_beams(choices, origin))
 
     def is_full(self) -> Tensor:
-        """Tell which rows have as many finished sequences as they can keep: bool [B]."""
+        """Return which rows have as many finished sequences as they can keep: bool [B]."""
         return paddle.min(self.stamps, axis=1) >= 0
 
     def cannot_improve(self, best_score: Tensor) -> Tensor:
-        """Tell which rows are done, as `BeamHypotheses.is_done` does: bool [B].
+        """Return which rows are done, as `BeamHypotheses.is_done` does: bool [B].
 
         Args:
             best_score: float64 [B], the best that an unfinished sequence could still reach.
@@ -62,7 +62,7 @@ class Hypotheses(NamedTuple):
         return self.is_full() & (paddle.min(self.scores, axis=1) >= best_score)
 
     def best(self, count: int) -> tuple[Tensor, Tensor]:
-        """Give the `count` best as tokens int32 [B, count, T] and scores float32 [B, count].
+        """Return the `count` best as tokens int32 [B, count, T] and scores float32 [B, count].
 
         Highest score first; among equals the latest, as sorting upwards and popping gives in
         `BeamSearchScorer.finalize`.
@@ -78,7 +78,7 @@ class Hypotheses(NamedTuple):
 
 
 def empty_hypotheses(rows: Tensor, num_beams: int, max_dec_len: int, pad: int) -> Hypotheses:
-    """Give `num_beams` empty slots to each row; `rows` is the number of rows, a scalar tensor."""
+    """Return `num_beams` empty slots to each row; `rows` is the number of rows, a scalar tensor."""
     stamps = paddle.arange(-num_beams, 0, dtype="int64")
     return Hypotheses(
         paddle.full([rows, num_beams], float("-inf"), dtype="float64"),
@@ -88,7 +88,7 @@ def empty_hypotheses(rows: Tensor, num_beams: int, max_dec_len: int, pad: int) -
 
 
 def _place(scores: Tensor, stamps: Tensor, score: Tensor) -> Tensor:
-    """Say which slot a new sequence takes, if any, as `BeamHypotheses.add` does: bool [B, K].
+    """Return which slot a new sequence takes, if any, as `BeamHypotheses.add` does: bool [B, K].
 
     An empty slot, or that of the lowest score (the oldest among equals) if its own is higher.
     """
@@ -99,7 +99,7 @@ def _place(scores: Tensor, stamps: Tensor, score: Tensor) -> Tensor:
 
 
 def gather_beams(values: Tensor, beams: Tensor) -> Tensor:
-    """Choose rows of `values` [B, K, N] by `beams` int64 [B, M]: gives [B, M, N]."""
+    """Choose rows of `values` [B, K, N] by `beams` int64 [B, M]; return [B, M, N]."""
     width, count = values.shape[1], beams.shape[1]
     rows = paddle.arange(paddle.shape(beams)[0], dtype="int64")
     index = paddle.flatten(beams + paddle.unsqueeze(rows, 1) * width)

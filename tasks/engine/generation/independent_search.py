@@ -8,13 +8,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import paddle
-
 from tasks.config.settings import DecodeSettings
 from tasks.engine.contract import SpecialTokens
-from tasks.engine.generation.logits_processors import penalise_repetition
-from tasks.engine.generation.search import FORBIDDEN, Choice, Given, put_token
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.generation.logits_processors import is_early_eos, penalise_repetition
+from tasks.engine.generation.search import Choice, GraphInputs, put_token
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
+
+FORBIDDEN = -1e9
+"""Added to the logit of eos while it must not come."""
 
 
 class SequencesState(NamedTuple):
@@ -33,13 +36,13 @@ class IndependentSearch(ABC):
         self.num_beams = decode.num_return_sequences
 
     @abstractmethod
-    def choose(self, logits: Tensor, length: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+    def choose(self, logits: Tensor, length: Tensor, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
         """Choose the next tokens.
 
         Args:
             logits: float32 [B, K, V].
             length: int64 [1], the number of tokens so far.
-            given: see `Search.step`.
+            inputs: see `Search.step`.
 
         Returns:
             tokens int64 [B, K, 1] and what each is worth, float32 [B, K, 1].
@@ -55,14 +58,14 @@ class IndependentSearch(ABC):
         )
 
     def step(
-        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], given: Given
+        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], inputs: GraphInputs
     ) -> Choice:
         """See `Search.step`; the score is a running mean (`update_scores_for_generation`)."""
         tokens, scores, is_done = state
         logits = self._without_early_eos(logits, length)
         penalty = self.decode.repetition_penalty
-        logits = penalise_repetition(logits, penalty, tokens, given)
-        chosen, worth = (paddle.squeeze(found, 2) for found in self.choose(logits, length, given))
+        logits = penalise_repetition(logits, penalty, tokens, inputs)
+        chosen, worth = (paddle.squeeze(found, 2) for found in self.choose(logits, length, inputs))
         chosen = paddle.cast(chosen, "int32")
         chosen = paddle.where(is_done, paddle.full_like(chosen, self.special.pad), chosen)
         steps = paddle.cast(length, "float32")
@@ -84,6 +87,7 @@ class IndependentSearch(ABC):
         """Forbid eos while a sequence is too short (`MinLengthLogitsProcessor`)."""
         if self.decode.min_dec_len == 0:
             return logits
-        is_eos = paddle.arange(logits.shape[-1], dtype="int64") == self.special.eos
-        is_forbidden = is_eos & (length < self.decode.min_dec_len)
+        is_forbidden = is_early_eos(
+            logits.shape[-1], self.special.eos, length, self.decode.min_dec_len
+        )
         return logits + paddle.cast(is_forbidden, "float32") * FORBIDDEN

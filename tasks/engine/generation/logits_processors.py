@@ -1,18 +1,36 @@
-"""The repetition penalty as PaddleNLP's `RepetitionPenaltyLogitsProcessor` has it.
+"""What PaddleNLP's logits processors do before a token is chosen.
 
-It goes back to Keskar et al. 2019, "CTRL", section 4.1. Letters in shapes as in
+The repetition penalty goes back to Keskar et al. 2019, "CTRL", section 4.1. Letters in shapes as in
 `tasks.engine.generation.search`.
 """
 
 from __future__ import annotations
 
-import paddle
+from tasks.engine.generation.search import GraphInputs
+from tasks.engine.paddle.runtime import Tensor, import_paddle
 
-from tasks.engine.generation.search import Given
-from tasks.engine.paddle.runtime import Tensor
+paddle = import_paddle()
 
 
-def penalise_repetition(scores: Tensor, penalty: float, tokens: Tensor, given: Given) -> Tensor:
+def is_early_eos(vocabulary: int, eos: int, length: Tensor, min_dec_len: int) -> Tensor:
+    """Return whether a token is eos while sequences are too short (`MinLengthLogitsProcessor`).
+
+    Args:
+        vocabulary: V.
+        eos: its id.
+        length: int64 [1], the number of tokens that each sequence has so far.
+        min_dec_len: what it has to be before eos may follow.
+
+    Returns:
+        bool [V].
+    """
+    is_eos = paddle.arange(vocabulary, dtype="int64") == eos
+    return is_eos & (length < min_dec_len)
+
+
+def penalise_repetition(
+    scores: Tensor, penalty: float, tokens: Tensor, inputs: GraphInputs
+) -> Tensor:
     """Make what has been there less likely: tokens of the row, and those generated so far.
 
     A score below 0 is multiplied by the penalty, another divided by it; once, however often the
@@ -22,12 +40,12 @@ def penalise_repetition(scores: Tensor, penalty: float, tokens: Tensor, given: G
         scores: float32 [B, K, V], logits or logarithms of probabilities.
         penalty: above 1 to avoid repetition, below 1 to invite it; 1 changes nothing.
         tokens: int32 [B, K, T], each beam's own so far, then padding.
-        given: the rows.
+        inputs: the rows.
     """
     if penalty == 1.0:
         return scores
     beams, vocabulary = scores.shape[1:]
-    prompt = paddle.expand(paddle.unsqueeze(given.input_ids, 1), [-1, beams, -1])
+    prompt = paddle.expand(paddle.unsqueeze(inputs.input_ids, 1), [-1, beams, -1])
     seen = paddle.flatten(paddle.concat([prompt, tokens], axis=2), 0, 1)
     flat = paddle.flatten(scores, 0, 1)
     found = paddle.index_sample(flat, seen)

@@ -10,18 +10,18 @@ Letters in shapes: B rows, K sequences of a row, V tokens of the vocabulary, T =
 
 from __future__ import annotations
 
-import paddle
-from paddle.nn import functional
-
 from tasks.engine.generation.independent_search import IndependentSearch
-from tasks.engine.generation.search import Given
-from tasks.engine.paddle.runtime import Tensor
+from tasks.engine.generation.search import GraphInputs
+from tasks.engine.paddle.runtime import Tensor, import_paddle
+
+paddle = import_paddle()
+functional = paddle.nn.functional
 
 
 class Sampling(IndependentSearch):
     """`GenerationMixin.sample`: a token at random, of those that topk and topp leave."""
 
-    def choose(self, logits: Tensor, length: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+    def choose(self, logits: Tensor, length: Tensor, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
         """See `IndependentSearch.choose`; a token is worth its log probability.
 
         That is the one before temperature, topk and topp.
@@ -34,7 +34,7 @@ class Sampling(IndependentSearch):
             kept = keep_topk(kept, decode.topk)
         if decode.topp < 1.0:
             kept = keep_topp(kept, decode.topp)
-        chosen = draw(kept, paddle.gather(given.uniforms, length, axis=2))
+        chosen = draw(kept, paddle.gather(inputs.uniforms, length, axis=2))
         return chosen, paddle.log(paddle.take_along_axis(likely, chosen, axis=-1))
 
 

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-import paddle
+from tasks.engine.paddle.runtime import Tensor, import_paddle
 
-from tasks.engine.paddle.runtime import Tensor
-
-FORBIDDEN = -1e9
-"""What `adjust_logits_during_generation` makes of the logits of unk, pad and bos."""
+paddle = import_paddle()
 
 
-class Given(NamedTuple):
+class GraphInputs(NamedTuple):
     """What the graph was given, as far as a search may look at it: the same in every step.
 
     Attributes:
@@ -49,25 +46,25 @@ class Search(Protocol):
     num_beams: int
 
     def start(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Give the state before the first step; `rows` is the number of rows."""
+        """Return the state before the first step; `rows` is the number of rows."""
 
     def step(
-        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], given: Given
+        self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], inputs: GraphInputs
     ) -> Choice:
         """Choose the next tokens.
 
         Args:
-            logits: float32 [B, K, V], those of unk, pad and bos already `FORBIDDEN`.
+            logits: float32 [B, K, V], very low for tokens that the model never generates.
             length: int64 [1], the number of tokens that each beam has so far.
             state: as `start` or the last step gave it.
-            given: the rows themselves.
+            inputs: the rows themselves.
         """
 
     def is_done(self, state: tuple[Tensor, ...]) -> Tensor:
-        """Tell which rows need no further step: bool [B]."""
+        """Return which rows need no further step: bool [B]."""
 
     def result(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Give tokens int32 [B, num_return_sequences, T] and their scores float32."""
+        """Return tokens int32 [B, num_return_sequences, T] and their scores float32."""
 
 
 def put_token(sequences: Tensor, tokens: Tensor, position: Tensor) -> Tensor:

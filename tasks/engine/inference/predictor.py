@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,10 @@ from numpy.typing import NDArray
 from tasks.config.settings import PredictSettings
 from tasks.engine.batch import Generated, no_scores
 from tasks.engine.contract import Contract
+from tasks.engine.paddle.api import inference_config, save_memory, write_in_place
 from tasks.engine.paddle.custom_operators import load_operator
 from tasks.engine.paddle.devices import device_index
 from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
-from tasks.engine.program.half_on_cpu import run_halves_on_cpu
-from tasks.engine.program.protobuf import read_program, write_program
 from tasks.errors import DeviceError, OutOfMemoryError, StoreCorruptionError, WorkerError
 
 GPU_MEMORY_MB = 100
@@ -42,7 +39,7 @@ class Predictor:
         self._predictor, self._contract, self._device = predictor, contract, device
 
     def clone(self) -> Predictor:
-        """Give a predictor for another thread, which shares the weights of this one."""
+        """Return a predictor for another thread, which shares the weights of this one."""
         return Predictor(self._predictor.clone(), self._contract, self._device)
 
     def run(self, arrays: Mapping[str, NDArray[Any]]) -> Generated:
@@ -87,14 +84,13 @@ def load_predictor(
         ExportError: the operators that the model needs cannot be loaded.
         StoreCorruptionError: the model cannot be loaded or is not what the contract says.
     """
-    inference = import_paddle().inference
     if contract.operator_library is not None:
         load_operator(folder / contract.operator_library)
     try:
-        with quiet(), _graph_for(device, folder, contract) as model_file:
-            config = _config(inference, model_file, folder, contract, predict, device)
+        with quiet():
+            config = make_config(folder, contract, predict, device)
             config.set_cpu_math_library_num_threads(threads)
-            predictor = inference.create_predictor(config)
+            predictor = import_paddle().inference.create_predictor(config)
     except RuntimeError as error:
         raise StoreCorruptionError(
             f"{folder}: Paddle cannot load the model ({_last_line(error)}); export it again"
@@ -114,34 +110,13 @@ def _check_names(predictor: Untyped, contract: Contract, folder: Path) -> None:
         )
 
 
-@contextmanager
-def _graph_for(device: str, folder: Path, contract: Contract) -> Iterator[Path]:
-    """Give the file of a graph that the device can run, as long as the block lasts."""
-    model_file = folder / contract.model_file
-    if contract.precision is None or device.startswith("gpu"):
-        yield model_file
-        return
-    with TemporaryDirectory(prefix="wenti-") as temporary:
-        program = read_program(model_file)
-        run_halves_on_cpu(program)
-        write_program(program, Path(temporary) / contract.model_file)
-        yield Path(temporary) / contract.model_file
-
-
-def _config(
-    inference: Untyped,
-    model_file: Path,
-    folder: Path,
-    contract: Contract,
-    predict: PredictSettings,
-    device: str,
-) -> Untyped:
-    """Make the predictor's options those of the example's `inference.py`."""
-    config = inference.Config(str(model_file), str(folder / contract.params_file))
+def make_config(folder: Path, contract: Contract, predict: PredictSettings, device: str) -> Untyped:
+    """Return Paddle Inference's options, those of the example's `inference.py`."""
+    config = inference_config(folder / contract.model_file, folder / contract.params_file)
     if device.startswith("gpu"):
         config.enable_use_gpu(GPU_MEMORY_MB, device_index(device))
         if predict.use_tensorrt:
-            _enable_tensorrt(inference, config, predict)
+            _enable_tensorrt(config, predict)
             if contract.shapes_file is not None:
                 config.enable_tuned_tensorrt_dynamic_shape(str(folder / contract.shapes_file), True)
         for name in WRONG_PASSES:
@@ -155,15 +130,14 @@ def _config(
             # Paddle 2.6 uses oneDNN unless told not to. Its own memory layout would make the
             # loop copy every cache in every step.
             config.disable_mkldnn()
-        # Not in TensorRT's graphs: it refuses a variable that is written twice.
-        config.pass_builder().append_pass("inplace_op_var_pass")
+        write_in_place(config)
     config.switch_ir_optim(True)
-    config.enable_memory_optim()
-    config.disable_glog_info()
+    save_memory(config)
     return config
 
 
-def _enable_tensorrt(inference: Untyped, config: Untyped, predict: PredictSettings) -> None:
+def _enable_tensorrt(config: Untyped, predict: PredictSettings) -> None:
+    inference = import_paddle().inference
     if inference.get_trt_compile_version() == (0, 0, 0):
         raise DeviceError(
             "this Paddle is built without TensorRT; install one that has it, or set "
@@ -184,6 +158,6 @@ def _enable_tensorrt(inference: Untyped, config: Untyped, predict: PredictSettin
 
 
 def _last_line(error: Exception) -> str:
-    """Give the message at the end of Paddle's C++ trace."""
+    """Return the message at the end of Paddle's C++ trace."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return next((line for line in reversed(lines) if "Error:" in line), lines[-1] if lines else "")

@@ -12,7 +12,7 @@ SIGNIFICANT_BITS = 24
 
 
 def draw_uniforms(numbers: Int64, decode: DecodeSettings) -> Float32:
-    """Give the numbers of [0, 1) by which the tokens of some rows are drawn.
+    """Return the numbers of [0, 1) by which the tokens of some rows are drawn.
 
     Each row has a stream of its own, keyed by `decode.seed` and its number: whatever shard, batch
     or place it is in, it gets the same. The raw bits of Philox-4x64-10 (Salmon et al. 2011,

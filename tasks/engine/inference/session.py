@@ -122,7 +122,7 @@ class Session:
 
 
 def to_arrays(batch: Batch, contract: Contract) -> dict[str, NDArray[Any]]:
-    """Give what a model is given of a batch, under the names of its contract."""
+    """Return what a model is given of a batch, under the names of its contract."""
     arrays: dict[str, NDArray[Any]] = {
         "input_ids": batch.input_ids,
         "token_type_ids": batch.token_type_ids,
@@ -151,7 +151,7 @@ ON_GPU = Share(1, 1, 1)
 
 
 def share_threads(predict: PredictSettings) -> Share:
-    """Give a worker its share of the cores, which it has in common with the other workers.
+    """Return a worker its share of the cores, which it has in common with the other workers.
 
     The parts, and with them the last digits of scores, are those of a worker that is alone; with
     fewer cores, fewer of them run side by side.

@@ -1,4 +1,5 @@
 """Model families: their checkpoints, weights, sizes and layers.
 
-Open `checkpoint.py` first; `unimo.py` is the one family.
+Open `family.py` first: what a family has to offer. `unimo.py` is the one there is, `registry.py`
+names it, `config.py` and `checkpoint.py` read its checkpoints.
 """

@@ -1,4 +1,4 @@
-"""Loading a UNIMO checkpoint from a folder, or saying what is wrong with the folder."""
+"""Loading a checkpoint from a folder, or saying what is wrong with the folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.engine.contract import SpecialTokens
+from tasks.engine.models.config import CONFIG_FILES, find_config, load_config, read_config
+from tasks.engine.models.family import Limits, ModelFamily
+from tasks.engine.models.registry import FAMILIES, family_names, find_family
 from tasks.engine.models.safe_pickle import check_weights
-from tasks.engine.paddle.runtime import Untyped, import_paddle, import_paddlenlp, quiet
+from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
 from tasks.errors import ModelError
-
-CONFIG_FILES = ("config.json", "model_config.json")
-"""Today's name and the one of PaddleNLP before 2.5."""
 
 WEIGHT_FILES = (
     "model_state.pdparams",
@@ -22,44 +22,54 @@ WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
 )
-VOCAB_FILE = "vocab.txt"
-
-LANGUAGE_MODELS = ("UNIMOLMHeadModel", "UNIMOForMaskedLM", "UNIMOForConditionalGeneration")
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint in memory: PaddleNLP's `UNIMOLMHeadModel` and the ids that search needs."""
+    """A checkpoint in memory.
 
+    Attributes:
+        family: of the model.
+        model: PaddleNLP's.
+        special_tokens: the ids that the search treats specially.
+        limits: what the model can take.
+    """
+
+    family: ModelFamily
     model: Untyped
     special_tokens: SpecialTokens
+    limits: Limits
 
 
 def load_checkpoint(folder: Path, trust_checkpoint: bool = False) -> LoadedCheckpoint:
-    """Load the `UNIMOLMHeadModel` in `folder`, weights in float32, on the CPU.
+    """Load the model in `folder`, weights in float32, on the CPU.
 
     Weights that could run code are loaded only with `trust_checkpoint`.
 
     Raises:
-        ModelError: the folder holds no usable UNIMO checkpoint.
+        ModelError: the folder holds no usable checkpoint.
     """
+    entry = find_family(read_config(folder))
     faults = checkpoint_faults(folder)
-    if faults:
+    if faults or entry is None:
         raise _unusable(folder, faults)
     if not trust_checkpoint:
         check_weights(folder)
-    transformers = import_paddlenlp().transformers
     import_paddle().set_device("cpu")
+    family = entry.load()
     with _loading(folder, "the model"):
-        model = transformers.UNIMOLMHeadModel.from_pretrained(str(folder), dtype="float32")
+        model = family.load_model(folder)
         stored = _stored_names(folder)
-    with _loading(folder, f"the tokenizer ({VOCAB_FILE} with a token, a tab and its id a line)"):
-        tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))
-    faults = _model_faults(model, tokenizer, stored)
+    with _loading(
+        folder, f"the tokenizer ({entry.tokenizer_file} with a token, a tab and its id a line)"
+    ):
+        tokenizer = family.load_tokenizer(folder)
+    faults = _missing_weights(family, model, stored) + family.find_faults(model, tokenizer)
     if faults:
         raise _unusable(folder, faults)
     model.eval()
-    return LoadedCheckpoint(model, _special_tokens(model, tokenizer))
+    special = family.special_tokens(model, tokenizer)
+    return LoadedCheckpoint(family, model, special, family.limits(model))
 
 
 @contextmanager
@@ -74,42 +84,35 @@ def _loading(folder: Path, part: str) -> Iterator[None]:
 
 
 def checkpoint_faults(folder: Path) -> list[str]:
-    """Say what is wrong with the folder as far as that shows without loading the model."""
+    """Return what is wrong with the folder as far as that shows without loading the model."""
     if not folder.exists():
         return ["there is no such folder"]
     if not folder.is_dir():
         return ["it is a file, not a folder"]
+    family = find_family(read_config(folder)) or FAMILIES[0]
     faults = []
-    for names in (CONFIG_FILES, WEIGHT_FILES, (VOCAB_FILE,)):
+    for names in (CONFIG_FILES, WEIGHT_FILES, (family.tokenizer_file,)):
         if not any((folder / name).is_file() for name in names):
             faults.append(f"{' or '.join(names)} is missing")
     return faults + _config_faults(folder)
 
 
 def _config_faults(folder: Path) -> list[str]:
-    path = next((folder / name for name in CONFIG_FILES if (folder / name).is_file()), None)
+    path = find_config(folder)
     if path is None:
         return []
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = load_config(path)
     except (OSError, ValueError) as error:
         return [f"{path.name} cannot be read as JSON ({error})"]
-    found = _architecture(config)
-    if found in LANGUAGE_MODELS:
+    if find_family(config) is not None:
         return []
-    return [f"{path.name} is for {found or 'an unnamed model'}, not for UNIMOLMHeadModel"]
-
-
-def _architecture(config: object) -> str | None:
-    """Give the class that a `config.json` or an older `model_config.json` names."""
-    if not isinstance(config, dict):
-        return None
-    names = config.get("architectures") or [config.get("init_class")]
-    return str(names[0]) if isinstance(names, list) and names and names[0] else None
+    wanted = " or ".join(one.architectures[0] for one in FAMILIES)
+    return [f"{path.name} is for {config.architecture or 'an unnamed model'}, not for {wanted}"]
 
 
 def _stored_names(folder: Path) -> set[str]:
-    """Give the names of the weights in the folder."""
+    """Return the names of the weights in the folder."""
     path = next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
     if path.name.endswith(".index.json"):
         return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
@@ -121,44 +124,22 @@ def _stored_names(folder: Path) -> set[str]:
     return set(import_paddle().load(str(path), return_numpy=True))
 
 
-def _model_faults(model: Untyped, tokenizer: Untyped, stored: set[str]) -> list[str]:
-    """Say what PaddleNLP let pass: weights left random, a vocabulary of another model."""
-    faults = []
-    tied = {"lm_head.decoder_weight"}
+def _missing_weights(family: ModelFamily, model: Untyped, stored: set[str]) -> list[str]:
+    """Name the weights that PaddleNLP has left random."""
+    prefix = f"{model.base_model_prefix}."
     missing = [
         name
         for name in model.state_dict()
-        if not {name, name.removeprefix("unimo.")} & stored and name not in tied
+        if not {name, name.removeprefix(prefix)} & stored and name not in family.tied_weights
     ]
-    if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        faults.append(f"{len(missing)} weights are missing: {shown}")
-    size, words = model.config.vocab_size, len(tokenizer.vocab)
-    if size < words:  # more is fine: matrices are sometimes padded
-        faults.append(f"the model has {size} tokens but {VOCAB_FILE} has {words}")
-    faults += [
-        f"{VOCAB_FILE} has no {token}"
-        for token in (tokenizer.cls_token, tokenizer.sep_token, tokenizer.mask_token)
-        if token not in tokenizer.vocab.token_to_idx
-    ]
-    return faults
-
-
-def _special_tokens(model: Untyped, tokenizer: Untyped) -> SpecialTokens:
-    """Give the ids that `generate` uses when called as PaddleNLP's example calls it.
-
-    The example passes the tokenizer's mask token for eos; the others come from the config.
-    """
-    config = model.config
-    return SpecialTokens(
-        unk=config.unk_token_id,
-        pad=config.pad_token_id,
-        bos=config.bos_token_id,
-        eos=tokenizer.mask_token_id,
-    )
+    if not missing:
+        return []
+    shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+    return [f"{len(missing)} weights are missing: {shown}"]
 
 
 def _unusable(folder: Path, faults: list[str]) -> ModelError:
-    lines = [f"{folder} is not a usable UNIMO checkpoint:", *(f"  - {fault}" for fault in faults)]
+    head = f"{folder} is not a usable {family_names()} checkpoint:"
+    lines = [head, *(f"  - {fault}" for fault in faults)]
     lines.append("set `model.model_name_or_path` to a folder that `save_pretrained` has written")
     return ModelError("\n".join(lines))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.engine.paddle.runtime import import_paddlenlp
+from tasks.engine.models.family import ModelFamily
+from tasks.engine.models.registry import FAMILIES, family_names
 from tasks.errors import ModelError
 
 
@@ -12,21 +13,26 @@ def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> N
     """Have PaddleNLP fetch the model and tokenizer called `name` and save both into `folder`.
 
     Raises:
-        ModelError: PaddleNLP cannot get or load a UNIMO model of this name, or it is not one of
+        ModelError: PaddleNLP cannot get or load a model of this name, or it is not one of
             PaddleNLP's own (loading it could run code) and `trust_checkpoint` is false.
     """
-    transformers = import_paddlenlp().transformers
-    if name not in transformers.UNIMOTokenizer.pretrained_init_configuration:
+    families = [entry.load() for entry in FAMILIES]
+    known = [one for one in families if name in one.tokenizer_class.pretrained_init_configuration]
+    if not known:
         _require_trust(name, trust_checkpoint)
     try:
-        for kind in (transformers.UNIMOTokenizer, transformers.UNIMOLMHeadModel):
-            kind.from_pretrained(name).save_pretrained(str(folder))
+        _save((known or families)[0], name, folder)
     except Exception as error:  # PaddleNLP raises what its many sources raise
         raise ModelError(
-            f"model.model_name_or_path: PaddleNLP cannot get a UNIMO model called {name!r} "
-            f"({type(error).__name__}: {error}); check the name and the network, "
+            f"model.model_name_or_path: PaddleNLP cannot get a {family_names()} model called "
+            f"{name!r} ({type(error).__name__}: {error}); check the name and the network, "
             "or give the folder of a checkpoint"
         ) from error
+
+
+def _save(family: ModelFamily, name: str, folder: Path) -> None:
+    for kind in (family.tokenizer_class, family.model_class):
+        kind.from_pretrained(name).save_pretrained(str(folder))
 
 
 def _require_trust(name: str, trust_checkpoint: bool) -> None:

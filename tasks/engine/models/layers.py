@@ -1,30 +1,21 @@
-"""The Transformer layers of UNIMO, arranged for decoding.
+"""Parts of Transformer layers, arranged for decoding; for any family of models.
 
-The arithmetic is that of `paddle.nn.TransformerEncoderLayer` as PaddleNLP's `UNIMOModel` uses it.
 Letters in shapes: B rows, N tokens, K beams, W key slots, H heads, D size of a head, E = H * D.
 
-Imported only by functions that have imported Paddle through `tasks.engine.paddle.runtime`.
+Importing this module imports Paddle.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from tasks.engine.models.family import KeyValue
+from tasks.engine.paddle.api import add_in_place
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle
 
-import paddle
-from paddle import nn
-from paddle.nn import functional
-
-from tasks.engine.paddle.runtime import Tensor, Untyped
-
-
-class KeyValue(NamedTuple):
-    """Keys and values of one layer, each float32 [B, H, W, D]."""
-
-    keys: Tensor
-    values: Tensor
+paddle = import_paddle()
+nn, functional = paddle.nn, paddle.nn.functional
 
 
-def fused_projection(attention: Untyped) -> nn.Linear:
+def fused_projection(attention: Untyped) -> Untyped:
     """Make one linear layer [E, 3 E] of a `MultiHeadAttention`'s three.
 
     `MultiHeadAttention` multiplies its queries by 1/sqrt(D) at run time; here that factor is part
@@ -40,27 +31,8 @@ def fused_projection(attention: Untyped) -> nn.Linear:
     return fused
 
 
-def dense(hidden: Tensor, linear: nn.Linear) -> Tensor:
-    """Give hidden weight + bias, for float32 [B, N, E], as one operator.
-
-    Paddle Inference's passes would make it of two, but they do not look into a loop. The operator
-    could also do relu; on the CPU that takes several times as long as relu by itself.
-    """
-    from paddle.base.layer_helper import LayerHelper
-
-    helper = LayerHelper("dense")
-    output = helper.create_variable_for_type_inference(hidden.dtype)
-    helper.append_op(
-        type="fc",
-        inputs={"Input": [hidden], "W": [linear.weight], "Bias": [linear.bias]},
-        outputs={"Out": [output]},
-        attrs={"in_num_col_dims": 2, "activation_type": ""},
-    )
-    return output
-
-
 def attend(queries: Tensor, cache: KeyValue, mask: Tensor) -> Tensor:
-    """Give softmax(queries keys^T + mask) values.
+    """Return softmax(queries keys^T + mask) values.
 
     Args:
         queries: float32 [B, H, N, D], already scaled by 1/sqrt(D).
@@ -74,17 +46,15 @@ def attend(queries: Tensor, cache: KeyValue, mask: Tensor) -> Tensor:
     return paddle.matmul(functional.softmax(scores), cache.values)
 
 
+def for_heads(mask: Tensor, num_heads: int) -> Tensor:
+    """Turn a mask [B, N, W] into [B, H, N, W]."""
+    return paddle.expand(paddle.unsqueeze(mask, 1), [-1, num_heads, -1, -1])
+
+
 def write_slots(cache: Tensor, slots: Tensor, update: Tensor) -> None:
     """Write `update` [B, H, K, D] into the empty `slots` [B, H, K, 3] of `cache` [B, H, W, D].
 
-    The operator's output is its input: the cache is changed in place. A functional update as a
-    loop variable would copy every cache twice a step. Slots are zero until they are written, and
-    written once, so adding is writing.
+    The cache is changed in place: a functional update as a loop variable would copy every cache
+    twice a step. Slots are zero until they are written, and written once, so adding is writing.
     """
-    from paddle.base.layer_helper import LayerHelper
-
-    LayerHelper("write_slots").append_op(
-        type="scatter_nd_add",
-        inputs={"X": [cache], "Index": [slots], "Updates": [update]},
-        outputs={"Out": [cache]},
-    )
+    add_in_place(cache, slots, update)

@@ -15,13 +15,13 @@ alive at once (16, 2, 4, 3) were fitted to the processes measured in docs/benchm
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tasks.config.settings import DecodeSettings, Settings
-from tasks.engine.models.checkpoint import CONFIG_FILES
+from tasks.engine.batch import largest_batches
+from tasks.engine.models.config import read_config
+from tasks.engine.models.size import ModelSize
 
 NUMBER = 4
 """Bytes of a float32."""
@@ -32,43 +32,6 @@ BESIDE_CPU = 500_000_000
 BESIDE_GPU = 1_200_000_000
 """Bytes on a GPU without a model: Paddle's kernels for one architecture (570 MB, read from its
 libraries), CUDA's context, workspaces of cuBLAS and cuDNN; not measured yet."""
-
-_FIELDS = {
-    "layers": "num_hidden_layers",
-    "hidden": "hidden_size",
-    "heads": "num_attention_heads",
-    "intermediate": "intermediate_size",
-    "vocabulary": "vocab_size",
-    "positions": "max_position_embeddings",
-    "types": "type_vocab_size",
-}
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """The numbers of a UNIMO model's config that decide its size."""
-
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
-    vocabulary: int
-    positions: int
-    types: int
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers its weights are."""
-        size, wide = self.hidden, self.intermediate
-        layer = 4 * size * size + 2 * size * wide + 9 * size + wide
-        embeddings = (self.vocabulary + self.positions + self.types) * size + 2 * size
-        head = size * size + 3 * size + self.vocabulary
-        return self.layers * layer + embeddings + head
-
-    def __str__(self) -> str:
-        """Give the size in words."""
-        millions = self.parameters / 1e6
-        return f"{self.layers} layers of {self.hidden}, {millions:.1f} M weights"
 
 
 @dataclass(frozen=True)
@@ -99,35 +62,25 @@ class Need:
 
 
 def read_size(folder: Path) -> ModelSize | None:
-    """Give the size of the model in a folder; None if its config does not tell."""
-    for name in CONFIG_FILES:
-        try:
-            config = _flatten(json.loads((folder / name).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue
-        values = {field: config.get(key) for field, key in _FIELDS.items()}
-        found = {field: value for field, value in values.items() if isinstance(value, int)}
-        if len(found) == len(_FIELDS):
-            return ModelSize(**found)
-    return None
-
-
-def _flatten(config: Any) -> dict[str, Any]:  # noqa: ANN401 whatever a file holds
-    """Give a config's keys; before PaddleNLP 2.5 those of the model were inside `init_args`."""
-    if not isinstance(config, dict):
-        return {}
-    inner = config.get("init_args")
-    parts = inner if isinstance(inner, list) else []
-    return {**config, **{key: value for part in parts for key, value in _flatten(part).items()}}
+    """Return the size of the model in a folder; None if its config does not tell."""
+    config = read_config(folder)
+    found = (
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.num_attention_heads,
+        config.intermediate_size,
+        config.vocab_size,
+        config.max_position_embeddings,
+        config.type_vocab_size,
+    )
+    known = [one for one in found if one is not None]
+    return ModelSize(*known) if len(known) == len(found) else None
 
 
 def estimate_need(size: ModelSize, settings: Settings) -> Need:
     """Estimate what one worker of a config takes."""
     predict, longest = settings.predict, settings.dataset.max_seq_len
-    most_tokens = max(predict.max_tokens_per_batch, longest)
-    few_long = max(1, min(predict.batch_size, most_tokens // longest)), longest
-    many_short = predict.batch_size, max(1, min(longest, most_tokens // predict.batch_size))
-    shapes = (few_long, many_short)
+    shapes = largest_batches(predict.batch_size, longest, predict.max_tokens_per_batch)
     return Need(
         beside=BESIDE_GPU if predict.device_kind == "gpu" else BESIDE_CPU,
         weights=NUMBER * size.parameters,
@@ -148,7 +101,7 @@ def batch_bytes(size: ModelSize, decode: DecodeSettings, rows: int, length: int)
 
 
 def count_beams(decode: DecodeSettings) -> int:
-    """Give how many sequences of a row are searched at once."""
+    """Return how many sequences of a row are searched at once."""
     if decode.has_beams:
         return decode.num_beams
     return decode.num_return_sequences if decode.is_sampling else 1

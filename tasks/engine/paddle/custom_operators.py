@@ -38,5 +38,5 @@ def load_operator(library: Path) -> None:
 
 
 def is_registered(paddle: Untyped) -> bool:
-    """Whether this process's Paddle knows the operator."""
+    """Return whether this process's Paddle knows the operator."""
     return OPERATOR in paddle.base.framework.OpProtoHolder.instance().op_proto_map

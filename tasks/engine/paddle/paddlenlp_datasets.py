@@ -17,9 +17,7 @@ def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
     Raises:
         InputError: PaddleNLP has no such data set, cannot get it, or cannot read it.
     """
-    import_paddlenlp()
-    from paddlenlp.datasets import load_dataset
-
+    load_dataset = import_paddlenlp("datasets").datasets.load_dataset
     remedy = "give a file in `dataset.predict_file`"
     # names that it has not, it looks up on the Hugging Face hub and then cannot read lazily
     is_name = dataset_name.replace("-", "_").isidentifier()

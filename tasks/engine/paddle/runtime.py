@@ -1,7 +1,8 @@
 """Importing Paddle safely: the one place that knows its traps.
 
-Every other module of the engine calls `import_paddle` or `import_paddlenlp` inside a function, so
-that a process which never decodes never pays for them (PaddleNLP takes 4-20 s to import).
+Every other module calls `import_paddle` or `import_paddlenlp`, inside a function, so that a process
+which never decodes never pays for them (PaddleNLP takes 4-20 s to import). Only the modules that
+build a graph of Paddle's layers call it at their top; they in turn are imported inside functions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import warnings
 import zlib as _zlib  # libpaddle exports an old zlib: loading ours after it crashes the process.
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,14 @@ from tasks.engine.paddle.cuda_libraries import load_cuda_libraries
 from tasks.engine.paddle.installation import INSTALL
 from tasks.errors import InstallationError
 
-__all__ = ["Tensor", "Untyped", "import_paddle", "import_paddlenlp", "quiet"]
+__all__ = [
+    "Tensor",
+    "Untyped",
+    "import_as_it_is",
+    "import_paddle",
+    "import_paddlenlp",
+    "quiet",
+]
 
 Untyped = Any
 """Anything of Paddle's or PaddleNLP's: they publish no types."""
@@ -63,14 +72,35 @@ def import_paddle() -> Untyped:
     return paddle
 
 
-def import_paddlenlp() -> Untyped:
-    """Import PaddleNLP's transformers (after Paddle) with its log kept to errors."""
+def import_paddlenlp(*parts: str) -> Untyped:
+    """Import PaddleNLP's transformers (after Paddle) with its log kept to errors.
+
+    Args:
+        parts: other packages of PaddleNLP to import, such as `metrics`.
+
+    Returns:
+        The module `paddlenlp`, of which these are attributes.
+    """
     import_paddle()
     with quiet():
         import paddlenlp.transformers
         from paddlenlp.utils.log import logger
+
+        for part in parts:
+            import_module(f"paddlenlp.{part}")
     logger.set_level("ERROR")
     return paddlenlp
+
+
+def import_as_it_is() -> tuple[Untyped, Untyped]:
+    """Return Paddle and PaddleNLP as any program imports them, without this module's settings.
+
+    For comparisons only; what `import_paddle` has set in this process before stays set.
+    """
+    import paddle
+    import paddlenlp.transformers
+
+    return paddle, paddlenlp
 
 
 def _allow_avx_on_amd() -> None:

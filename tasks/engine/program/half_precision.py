@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.engine.paddle.api import read_program, write_program
 from tasks.engine.paddle.runtime import Untyped
 from tasks.engine.program.protobuf import (
     Variables,
@@ -21,10 +22,8 @@ from tasks.engine.program.protobuf import (
     float_types,
     has_block,
     make_cast,
-    read_program,
     rename,
     replace_operators,
-    write_program,
 )
 from tasks.engine.program.weights import Weight, change_weights
 from tasks.errors import ExportError
@@ -108,7 +107,7 @@ class _Halving:
                 )
 
     def is_half(self, operator: Untyped) -> bool:
-        """Tell whether an operator works in float16."""
+        """Return whether an operator works in float16."""
         if operator.type == "fc":
             return True
         taken = self.floats(operator.inputs)
@@ -118,7 +117,7 @@ class _Halving:
         return operator.type in FOLLOWERS and not self.halves.isdisjoint(touched)
 
     def floats(self, slots: Untyped) -> set[str]:
-        """Give the float16 and float32 variables among an operator's inputs or outputs."""
+        """Return the float16 and float32 variables among an operator's inputs or outputs."""
         return {
             name
             for slot, name in arguments(slots)
@@ -140,7 +139,7 @@ class _Halving:
         replace_operators(block, operators)
 
     def _unfit(self, operator: Untyped) -> set[str]:
-        """Give what an operator takes in the other precision than the one it works in."""
+        """Return what an operator takes in the other precision than the one it works in."""
         if has_block(operator) or operator.type in ANY_TYPE:
             return set()
         wanted = self.half if self.is_half(operator) else self.single
@@ -148,7 +147,7 @@ class _Halving:
         return {name for name in taken if self.variables.type_of(name) != wanted}
 
     def _cast(self, name: str, block: Untyped, operators: list[Untyped]) -> str:
-        """Append the operator that casts a variable; gives the name of the other one."""
+        """Append the operator that casts a variable; return the other's name."""
         found = self.variables.type_of(name)
         wanted = self.single if found == self.half else self.half
         # A name of its own for each: Paddle's passes order operators by the variables' names.

@@ -7,33 +7,15 @@ graph and another the body of its loop. Variables go by their names, which are u
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
-from tasks.engine.paddle.runtime import Untyped, import_paddle
-
-
-def read_program(path: Path) -> Untyped:
-    """Read a `ProgramDesc`."""
-    return protobuf().ProgramDesc.FromString(path.read_bytes())
-
-
-def write_program(program: Untyped, path: Path) -> None:
-    """Write a `ProgramDesc`: the same bytes for the same graph, always."""
-    path.write_bytes(program.SerializeToString(deterministic=True))
+from tasks.engine.paddle.api import protobuf
+from tasks.engine.paddle.runtime import Untyped
 
 
 def float_types() -> tuple[int, int]:
-    """Give Paddle's numbers of the types float16 and float32."""
+    """Return Paddle's numbers of the types float16 and float32."""
     names = protobuf().VarType
     return names.FP16, names.FP32
-
-
-def protobuf() -> Untyped:
-    """Give the module of Paddle's protobuf classes."""
-    import_paddle()
-    from paddle.base.proto import framework_pb2
-
-    return framework_pb2
 
 
 class Variables:
@@ -43,7 +25,7 @@ class Variables:
         self._known = {one.name: one for block in program.blocks for one in block.vars}
 
     def type_of(self, name: str) -> int | None:
-        """Give Paddle's number of the type of its elements; None if it is no tensor."""
+        """Return Paddle's number of the type of its elements; None if it is no tensor."""
         found = self._known.get(name)
         is_tensor = found is not None and found.type.HasField("lod_tensor")
         return found.type.lod_tensor.tensor.data_type if found and is_tensor else None
@@ -53,7 +35,7 @@ class Variables:
         self._known[name].type.lod_tensor.tensor.data_type = number
 
     def is_weight(self, name: str) -> bool:
-        """Tell whether a variable comes from the file of weights."""
+        """Return whether a variable comes from the file of weights."""
         return name in self._known and self._known[name].persistable
 
     def make_like(self, name: str, new_name: str, number: int, block: Untyped) -> None:
@@ -67,7 +49,7 @@ class Variables:
 
 
 def arguments(slots: Iterable[Untyped]) -> Iterator[tuple[str, str]]:
-    """Give the pairs of slot and variable of an operator's `inputs` or `outputs`."""
+    """Return the pairs of slot and variable of an operator's `inputs` or `outputs`."""
     for slot in slots:
         for name in slot.arguments:
             yield slot.parameter, name
@@ -82,7 +64,7 @@ def rename(slots: Iterable[Untyped], old: str, new: str) -> None:
 
 
 def has_block(operator: Untyped) -> bool:
-    """Tell whether an operator runs a block of its own, such as a loop does."""
+    """Return whether an operator runs a block of its own, such as a loop does."""
     return any(attribute.name == "sub_block" for attribute in operator.attrs)
 
 
@@ -119,6 +101,6 @@ def make_cast(source: str, target: str, source_type: int | None, target_type: in
 
 
 def replace_operators(block: Untyped, operators: list[Untyped]) -> None:
-    """Give a block other operators."""
+    """Return a block other operators."""
     del block.ops[:]
     block.ops.extend(operators)

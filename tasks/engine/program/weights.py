@@ -15,8 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.engine.paddle.api import protobuf
 from tasks.engine.paddle.runtime import Untyped
-from tasks.engine.program.protobuf import protobuf
 from tasks.errors import StoreCorruptionError
 
 Weight = NDArray[Any]
@@ -26,7 +26,7 @@ _TYPES = {"FP16": np.float16, "FP32": np.float32}
 
 
 def weight_names(program: Untyped) -> list[str]:
-    """Give the names of a graph's weights in the order of their file."""
+    """Return the names of a graph's weights in the order of their file."""
     types = protobuf().VarType
     feeds = {types.FEED_MINIBATCH, types.FETCH_LIST}
     return sorted(
@@ -55,7 +55,7 @@ def change_weights(path: Path, program: Untyped, change: Callable[[str, Weight],
 
 
 def read_weights(path: Path, program: Untyped) -> Iterator[tuple[str, Weight]]:
-    """Give each weight with its name; raises as `change_weights`."""
+    """Return each weight with its name; raises as `change_weights`."""
     with path.open("rb") as source:
         for name in weight_names(program):
             yield name, _read(source, path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
 from tasks.engine.tokenization.vocabulary import (
     SPECIAL_TOKENS,
+    VOCAB_FILE,
     PlainTokenizer,
     read_plain_tokenizer,
     read_vocabulary,
@@ -49,13 +50,13 @@ def load_text_tokenizer(model_folder: str | Path, keep_markers: bool = False) ->
 
 
 def load_paddlenlp_tokenizer(model_folder: str | Path) -> Untyped:
-    """Give PaddleNLP's `UNIMOTokenizer` of a checkpoint folder.
+    """Return PaddleNLP's `UNIMOTokenizer` of a checkpoint folder.
 
     Raises:
         ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
     """
     folder = Path(model_folder).absolute()  # a relative name can be one that PaddleNLP downloads
-    read_vocabulary(folder / "vocab.txt")  # what is wrong with it, PaddleNLP does not say
+    read_vocabulary(folder / VOCAB_FILE)  # what is wrong with it, PaddleNLP does not say
     transformers = import_paddlenlp().transformers
     try:
         tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))

@@ -18,6 +18,7 @@ SPECIAL_TOKENS = {
 }
 """The special tokens by the names of PaddleNLP's attributes, as UNIMO has them."""
 
+VOCAB_FILE = "vocab.txt"
 _CONFIG_FILE = "tokenizer_config.json"
 _SPECIAL_FILE = "special_tokens_map.json"
 _OTHER_FILES = ("added_tokens.json", "chat_template.json")
@@ -39,7 +40,7 @@ def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
     Raises:
         ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
     """
-    ids = read_vocabulary(folder / "vocab.txt")
+    ids = read_vocabulary(folder / VOCAB_FILE)
     special = {ids.get(token, -1) for token in SPECIAL_TOKENS.values()}
     is_plain = (
         -1 not in special
@@ -59,7 +60,7 @@ def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
-    """Give the tokens of a vocabulary with their ids; of a token on two lines, the later one.
+    """Return the tokens of a vocabulary with their ids; of a token on two lines, the later one.
 
     Raises:
         ModelError: it cannot be read, or a line is not a token, a tab and its id.
@@ -88,7 +89,7 @@ def _parse(path: Path, line: int, text: str) -> tuple[str, int]:
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
-    """Give the object in a JSON file, an empty one if there is no file, None if it has none."""
+    """Return the object in a JSON file, an empty one if there is no file, None if it has none."""
     if not path.is_file():
         return {}
     try:

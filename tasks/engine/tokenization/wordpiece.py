@@ -62,7 +62,7 @@ class WordPieces:
         self._markers = re.compile(rf"(?<!\S)({one})(?!\S)") if markers else None
 
     def first_ids(self, text: str, most: int) -> list[int]:
-        """Give the ids of the first `most` word pieces of a text."""
+        """Return the ids of the first `most` word pieces of a text."""
         if self._markers is None:
             words: Iterable[str] = self._split(text, most)
         else:
@@ -71,7 +71,7 @@ class WordPieces:
         return list(islice(chain.from_iterable(ids), most))
 
     def _split(self, text: str, most: int) -> list[str]:
-        """Give the first `most` words, and then all the rest in one: a word has a piece or more."""
+        """Return the first `most` words, then the rest as one: a word has at least one piece."""
         if self._lower_case and CONTEXTUAL.search(text):
             # the table changes nothing more about what has been lowered and decomposed as a whole
             text = unicodedata.normalize("NFD", text.translate(self._clean).lower())
@@ -83,7 +83,7 @@ class WordPieces:
             yield from [part] if at % 2 else self._split(part, most)
 
     def _space_out(self, char: str) -> str:
-        """Give what becomes of a character that is by itself."""
+        """Return what becomes of a character that is by itself."""
         text = _clean(char)
         if self._lower_case:
             text = unicodedata.normalize("NFD", text.lower())

@@ -21,15 +21,16 @@ from tasks.engine.export.equivalence import (
     compare,
     find_problems,
 )
-from tasks.engine.export.optimize import tune_export
+from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.tensorrt import SHAPES_FILE, ShapeRange
-from tasks.engine.program.protobuf import read_program
+from tasks.engine.paddle.api import read_program
 from tasks.engine.program.weights import Weight, change_weights
 from tasks.errors import ExportError, InputError
 from tasks.export.task import export_model
 from tasks.plan.plan import Plan, make_plan
 from tasks.store.claims import Claims
 from tests.support.engine_reference import Recipe, make_checkpoint
+from tests.support.half_on_cpu import check_on_cpu
 from tests.support.rehearsal import ROOT
 
 STEPS = 5
@@ -121,7 +122,7 @@ def plan_export(checkpoint: Path, folder: Path, *overrides: str) -> Plan:
 
 def ruin(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:
     """Tune an export, and leave of each weight a sign and a power of two."""
-    tune_export(plain, folder, is_half, shapes)
+    optimize_export(plain, folder, is_half, shapes)
     program = read_program(folder / read_contract(folder).model_file)
 
     def round_coarsely(_name: str, weight: Weight) -> Weight:
@@ -132,8 +133,9 @@ def ruin(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) ->
 
 
 def test_an_export_in_half_precision_is_committed_with_its_figures(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tasks.export.build.check_equivalence", check_on_cpu)
     plan = plan_export(checkpoint, tmp_path, "predict.precision=fp16")
     made = export_model(plan, Claims(plan.store.claims_folder)).manifest
     figures = made.details["reproduction"]
@@ -156,7 +158,8 @@ def test_an_export_in_half_precision_is_committed_with_its_figures(
 def test_an_export_that_writes_something_else_is_refused_and_nothing_is_left_of_it(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.export.build.tune_export", ruin)
+    monkeypatch.setattr("tasks.export.build.optimize_export", ruin)
+    monkeypatch.setattr("tasks.export.build.check_equivalence", check_on_cpu)
     plan = plan_export(checkpoint, tmp_path, "export.use_fp16_decoding=true")
     with pytest.raises(ExportError) as caught:
         export_model(plan, Claims(plan.store.claims_folder))

@@ -15,7 +15,7 @@ import pytest
 
 from tasks.config.settings import DecodeSettings, PredictSettings
 from tasks.engine.batch import Batch, Row, pad_rows, probe_rows
-from tasks.engine.contract import MODEL_FILE, PARAMS_FILE, Contract, read_contract
+from tasks.engine.contract import MODEL_FILE, PARAMS_FILE, Contract, read_contract, write_contract
 from tasks.engine.export.native import export_native
 from tasks.engine.inference.session import Session
 from tasks.engine.paddle.devices import find_device_faults, require_devices
@@ -85,6 +85,17 @@ def test_another_process_writes_the_same_bytes(
     subprocess.run(command, check=True, env=environment, cwd=tmp_path)
     for path in exported.iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_contract_names_the_files_of_an_export(exported: Path, tmp_path: Path) -> None:
+    contract = read_contract(exported)
+    names = {"model_file": "other.pdmodel", "params_file": "weights"}
+    for field, name in names.items():
+        shutil.copyfile(exported / getattr(contract, field), tmp_path / name)
+    write_contract(contract.model_copy(update=names), tmp_path)
+    batch = pad_rows(probe_rows(contract), contract.special_tokens.pad)
+    expected, found = (open_session(folder).run(batch) for folder in (exported, tmp_path))
+    assert found.tokens.tolist() == expected.tokens.tolist()
 
 
 def test_no_path_of_this_machine_is_in_the_model(exported: Path) -> None:

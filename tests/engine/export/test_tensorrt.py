@@ -14,11 +14,11 @@ from tasks.config.settings import DecodeSettings, PredictSettings
 from tasks.engine.batch import pad_rows, probe_rows
 from tasks.engine.contract import Contract, read_contract
 from tasks.engine.export.native import export_native
-from tasks.engine.export.optimize import tune_export
+from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.tensorrt import SHAPES_FILE, ShapeRange, find_tensorrt_faults
 from tasks.engine.inference.predictor import load_predictor
 from tasks.engine.inference.session import Session
-from tasks.engine.program.protobuf import read_program
+from tasks.engine.paddle.api import read_program
 from tasks.errors import DeviceError
 from tests.support.engine_reference import Recipe, make_checkpoint
 
@@ -35,7 +35,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     plain.mkdir()
     tuned.mkdir()
     export_native(checkpoint, DecodeSettings(num_beams=2, max_dec_len=4), plain)
-    tune_export(plain, tuned, is_half=False, shapes=RANGE)
+    optimize_export(plain, tuned, is_half=False, shapes=RANGE)
     return plain, tuned
 
 
@@ -95,7 +95,7 @@ def test_the_shapes_span_the_batches_of_a_run(exports: tuple[Path, Path]) -> Non
 def test_the_shapes_are_collected_alike_each_time(
     exports: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    tune_export(exports[0], tmp_path, is_half=False, shapes=RANGE)
+    optimize_export(exports[0], tmp_path, is_half=False, shapes=RANGE)
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (exports[1] / path.name).read_bytes(), path.name
 

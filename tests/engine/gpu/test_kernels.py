@@ -11,12 +11,13 @@ from tasks.config.settings import DecodeSettings, PredictSettings
 from tasks.engine.batch import pad_rows, probe_rows
 from tasks.engine.contract import read_contract
 from tasks.engine.export.native import export_native
-from tasks.engine.export.optimize import tune_export
+from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.tensorrt import ShapeRange
-from tasks.engine.inference.predictor import WRONG_PASSES, _config
+from tasks.engine.inference.predictor import WRONG_PASSES, make_config
 from tasks.engine.inference.session import to_arrays
+from tasks.engine.paddle.api import protobuf, read_program
 from tasks.engine.paddle.runtime import Untyped, import_paddle
-from tasks.engine.program.protobuf import Variables, arguments, has_block, protobuf, read_program
+from tasks.engine.program.protobuf import Variables, arguments, has_block
 from tests.support.engine_reference import Recipe, make_checkpoint
 
 pytestmark = pytest.mark.gpu_wheel
@@ -42,9 +43,9 @@ def exports(
     for path in found.values():
         path.mkdir()
     export_native(checkpoint, SEARCHES[request.param], found["plain"])
-    tune_export(found["plain"], found["half"], is_half=True, shapes=None)
+    optimize_export(found["plain"], found["half"], is_half=True, shapes=None)
     shapes = ShapeRange(rows=2, tokens=20, most_tokens=40)
-    tune_export(found["plain"], found["tensorrt"], is_half=False, shapes=shapes)
+    optimize_export(found["plain"], found["tensorrt"], is_half=False, shapes=shapes)
     return found
 
 
@@ -84,9 +85,7 @@ def test_what_paddle_does_to_a_graph_on_a_gpu_is_not_done_where_it_is_wrong(
 ) -> None:
     folder = exports["plain"]
     contract = read_contract(folder)
-    inference, asked = import_paddle().inference, PredictSettings(device="gpu")
-    model_file = folder / contract.model_file
-    config = _config(inference, model_file, folder, contract, asked, "gpu:0")
+    config = make_config(folder, contract, PredictSettings(device="gpu"), "gpu:0")
     passes = config.pass_builder().all_passes()
     assert len(passes) > 20
     assert not set(WRONG_PASSES) & set(passes)

@@ -13,16 +13,17 @@ from tasks.config.settings import DecodeSettings, PredictSettings
 from tasks.engine.batch import Batch, Generated, Row, pad_rows
 from tasks.engine.contract import MODEL_FILE, PARAMS_FILE, TensorSpec, read_contract
 from tasks.engine.export.native import export_native
-from tasks.engine.export.optimize import tune_export
+from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.saving import save_graph
 from tasks.engine.inference.session import Session
+from tasks.engine.paddle.api import read_program
 from tasks.engine.paddle.runtime import Untyped, import_paddle
-from tasks.engine.program.half_on_cpu import run_halves_on_cpu
 from tasks.engine.program.half_precision import halve, halve_program
-from tasks.engine.program.protobuf import Variables, arguments, float_types, has_block, read_program
+from tasks.engine.program.protobuf import Variables, arguments, float_types, has_block
 from tasks.engine.program.weights import read_weights
 from tasks.errors import ExportError, StoreCorruptionError
 from tests.support.engine_reference import CLS, Recipe, make_checkpoint
+from tests.support.half_on_cpu import make_runnable_on_cpu, run_halves_on_cpu
 
 ON_CPU = PredictSettings(device="cpu", cpu_threads=1)
 SEARCHES = {
@@ -46,7 +47,7 @@ def export_both(recipe: Recipe, decode: DecodeSettings, folder: Path) -> tuple[P
     plain.mkdir()
     half.mkdir()
     export_native(checkpoint, decode, plain)
-    tune_export(plain, half, is_half=True, shapes=None)
+    optimize_export(plain, half, is_half=True, shapes=None)
     return plain, half
 
 
@@ -88,7 +89,8 @@ def test_models_and_searches_work_in_half_precision(
 ) -> None:
     plain, half = export_both(MODELS[model], SEARCHES[search], tmp_path)
     batch = some_rows(24)
-    expected, found = answer(plain, batch), answer(half, batch)
+    make_runnable_on_cpu(half, tmp_path / "half on the CPU")
+    expected, found = answer(plain, batch), answer(tmp_path / "half on the CPU", batch)
     assert found.scores.dtype == np.float32
     assert np.isfinite(found.scores).all()
     same = (found.tokens == expected.tokens).all(axis=(1, 2))
@@ -162,7 +164,7 @@ def test_the_weights_of_the_layers_are_rounded_once_and_the_others_kept(
 def test_the_same_files_come_out_each_time(exports: tuple[Path, Path], tmp_path: Path) -> None:
     again = tmp_path / "again"
     again.mkdir()
-    tune_export(exports[0], again, is_half=True, shapes=None)
+    optimize_export(exports[0], again, is_half=True, shapes=None)
     assert len(list(again.iterdir())) == 3
     for path in again.iterdir():
         assert path.read_bytes() == (exports[1] / path.name).read_bytes(), path.name
@@ -201,7 +203,7 @@ def test_an_operator_takes_rounded_numbers_adds_up_in_float32_and_rounds_the_res
     tmp_path: Path,
 ) -> None:
     paddle = import_paddle()
-    from tasks.engine.models.layers import dense
+    from tasks.engine.paddle.api import fully_connected
 
     class OneProduct(paddle.nn.Layer):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
@@ -213,13 +215,13 @@ def test_an_operator_takes_rounded_numbers_adds_up_in_float32_and_rounds_the_res
 
         @paddle.jit.not_to_static  # type: ignore[untyped-decorator]
         def multiply(self, hidden: Untyped) -> Untyped:
-            return dense(hidden, self.linear)
+            return fully_connected(hidden, self.linear)
 
     paddle.seed(1)
     layer = OneProduct()
     weight, bias = layer.linear.weight.numpy(), layer.linear.bias.numpy()
     spec = TensorSpec(name="x", variable="x", dtype="float32", shape=("batch", 4, 70))
-    save_graph(lambda: layer, [spec], tmp_path)
+    save_graph(lambda: layer, [spec], tmp_path / MODEL_FILE)
     halve(tmp_path / MODEL_FILE, tmp_path / PARAMS_FILE)
     program = read_program(tmp_path / MODEL_FILE)
     run_halves_on_cpu(program)

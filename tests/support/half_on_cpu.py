@@ -3,11 +3,21 @@
 Paddle has no CPU kernels for float16 of most operators. An operator in float16 is a float32 one
 whose inputs are float16 numbers and whose result is rounded to float16, as on a GPU, whose kernels
 add up in float32 too. So what the rounding does to texts and scores can be seen without a GPU; how
-fast it is, cannot.
+fast it is, cannot. Wenti itself refuses half precision on the CPU.
 """
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tasks.config.settings import PredictSettings
+from tasks.engine.batch import Row
+from tasks.engine.contract import Contract, read_contract, write_contract
+from tasks.engine.export.equivalence import Reproduction, check_equivalence
+from tasks.engine.paddle.api import read_program, write_program
 from tasks.engine.paddle.runtime import Untyped
 from tasks.engine.program.protobuf import (
     Variables,
@@ -22,6 +32,26 @@ from tasks.engine.program.protobuf import (
 
 SPLITTER = 2.0**13 + 1
 """24 binary digits of float32 less 11 of float16 (T. J. Dekker, Numer. Math. 18, 1971)."""
+
+
+def make_runnable_on_cpu(half: Path, folder: Path) -> Contract:
+    """Write into `folder` the export in `half` as the CPU can run it; gives its contract."""
+    shutil.copytree(half, folder, dirs_exist_ok=True)
+    contract = read_contract(half).model_copy(update={"precision": None})
+    write_contract(contract, folder)
+    program = read_program(half / contract.model_file)
+    run_halves_on_cpu(program)
+    write_program(program, folder / contract.model_file)
+    return contract
+
+
+def check_on_cpu(
+    reference: Path, candidate: Path, predict: PredictSettings, rows: Sequence[Row]
+) -> Reproduction:
+    """Do what `check_equivalence` does on a GPU."""
+    with TemporaryDirectory() as temporary:
+        make_runnable_on_cpu(candidate, Path(temporary))
+        return check_equivalence(reference, Path(temporary), predict, rows)
 
 
 def run_halves_on_cpu(program: Untyped) -> None:

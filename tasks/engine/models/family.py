@@ -1,0 +1,155 @@
+"""What a family of models has to offer to be exported; a new one implements these two classes.
+
+`ModelFamily` loads and checks a checkpoint, `Network` computes inside the decode graph. Letters in
+shapes: B rows, L length of the batch, P places of a row in the caches, K beams, S slots for
+generated tokens, W = P + S, H heads, D size of a head, E hidden size, V tokens of the vocabulary.
+
+This module imports no Paddle; the modules of the families do.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from tasks.engine.contract import SpecialTokens
+from tasks.engine.paddle.runtime import Tensor, Untyped
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of one layer, each float32 [B, H, P, D], or [B, H, W, D] with slots."""
+
+    keys: Tensor
+    values: Tensor
+
+
+AddSlots = Callable[[KeyValue], KeyValue]
+"""Puts S empty slots behind a layer's keys and values."""
+
+
+class Encoded(NamedTuple):
+    """A batch of rows, encoded up to the start token.
+
+    Attributes:
+        cached_ids: int32 [B, P], the tokens whose keys and values are in the caches.
+        start: float32 [B, 1, E], the start token's hidden state.
+        caches: keys and values of each layer with slots, [B, H, W, D].
+        mask: float32 [B, 1, P], added to the scores of attention by all that follows.
+        context: what else `embed` and `step` need; only the network looks at it.
+    """
+
+    cached_ids: Tensor
+    start: Tensor
+    caches: list[KeyValue]
+    mask: Tensor
+    context: tuple[Tensor, ...]
+
+
+class Network(Protocol):
+    """A `paddle.nn.Layer` with a loaded model's weights, arranged for decoding."""
+
+    num_heads: int
+
+    def named_parameters(self) -> Iterable[tuple[str, Untyped]]:
+        """Return its weights with their names, as `paddle.nn.Layer` has them."""
+
+    def encode(
+        self, input_ids: Tensor, token_type_ids: Tensor, seq_len: Tensor, add_slots: AddSlots
+    ) -> Encoded:
+        """Encode rows with their start tokens.
+
+        The result has to depend on all three: Paddle saves no graph with an input that it does
+        not need.
+
+        Args:
+            input_ids: int32 [B, L], padded on the right, each row's last token the start token.
+            token_type_ids: int32 [B, L].
+            seq_len: int32 [B], tokens of each row, start token included.
+            add_slots: to be called with each layer's keys and values as soon as they are there.
+        """
+
+    def embed(self, tokens: Tensor, length: Tensor, context: tuple[Tensor, ...]) -> Tensor:
+        """Return the first layer's input, float32 [B, K, E].
+
+        Args:
+            tokens: int32 [B, K], the newest of each beam.
+            length: int64 [1], how many each beam has, the newest included.
+            context: of the encoded rows.
+        """
+
+    def step(
+        self,
+        hidden: Tensor,
+        caches: list[KeyValue],
+        slots: Tensor,
+        mask: Tensor,
+        context: tuple[Tensor, ...],
+    ) -> Tensor:
+        """Return the hidden states of the newest tokens, float32 [B, K, E].
+
+        Args:
+            hidden: float32 [B, K, E], as `embed` returned it.
+            caches: of each layer; the newest tokens' keys and values are written into them.
+            slots: int64 [B, H, K, 3], where they go: row, head, slot.
+            mask: float32 [B, K, W], 0 for what a beam may see, else very negative.
+            context: of the encoded rows.
+        """
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return the next token's logits, float32 [B, N, V], for hidden states [B, N, E]."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can take: ids below the first two, and tokens of a source (start token not)."""
+
+    vocab_size: int
+    type_vocab_size: int
+    max_positions: int
+
+
+class ModelFamily(ABC):
+    """PaddleNLP's models of one architecture: how they are loaded, checked and computed.
+
+    Attributes:
+        tied_weights: that a file of weights need not have, because others are used for them.
+    """
+
+    tied_weights: frozenset[str] = frozenset()
+
+    @property
+    @abstractmethod
+    def model_class(self) -> Untyped:
+        """PaddleNLP's class of the model that generates."""
+
+    @property
+    @abstractmethod
+    def tokenizer_class(self) -> Untyped:
+        """PaddleNLP's class of its tokenizer."""
+
+    @abstractmethod
+    def find_faults(self, model: Untyped, tokenizer: Untyped) -> list[str]:
+        """Return what keeps a loaded model and its tokenizer from working together."""
+
+    @abstractmethod
+    def special_tokens(self, model: Untyped, tokenizer: Untyped) -> SpecialTokens:
+        """Return the ids that the search treats specially."""
+
+    @abstractmethod
+    def limits(self, model: Untyped) -> Limits:
+        """Return what a model can take."""
+
+    @abstractmethod
+    def make_network(self, model: Untyped, special: SpecialTokens) -> Network:
+        """Arrange a loaded model's weights for decoding; `special` as `special_tokens` gave it."""
+
+    def load_model(self, folder: Path) -> Untyped:
+        """Load the model of a checkpoint in float32."""
+        return self.model_class.from_pretrained(str(folder), dtype="float32")
+
+    def load_tokenizer(self, folder: Path) -> Untyped:
+        """Load the tokenizer of a checkpoint."""
+        return self.tokenizer_class.from_pretrained(str(folder))

@@ -1,0 +1,47 @@
+"""The families of models that can be exported: each is one line here and one module beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks.engine.models.config import ModelConfig
+from tasks.engine.models.family import ModelFamily
+from tasks.engine.tokenization.vocabulary import VOCAB_FILE
+
+
+@dataclass(frozen=True)
+class FamilyEntry:
+    """What is known of a family without importing Paddle.
+
+    Attributes:
+        name: for messages.
+        architectures: the classes of PaddleNLP's that a config may name, the usual one first.
+        tokenizer_file: what a checkpoint needs beside config and weights.
+        load: imports Paddle and returns the family.
+    """
+
+    name: str
+    architectures: tuple[str, ...]
+    tokenizer_file: str
+    load: Callable[[], ModelFamily]
+
+
+def _load_unimo() -> ModelFamily:
+    from tasks.engine.models.unimo import Unimo
+
+    return Unimo()
+
+
+UNIMO_CLASSES = ("UNIMOLMHeadModel", "UNIMOForMaskedLM", "UNIMOForConditionalGeneration")
+FAMILIES = (FamilyEntry("UNIMO", UNIMO_CLASSES, VOCAB_FILE, _load_unimo),)
+
+
+def find_family(config: ModelConfig) -> FamilyEntry | None:
+    """Return the family that a checkpoint's config names; None if there is none such."""
+    return next((one for one in FAMILIES if config.architecture in one.architectures), None)
+
+
+def family_names() -> str:
+    """Return the names of all families, for messages."""
+    return " or ".join(one.name for one in FAMILIES)

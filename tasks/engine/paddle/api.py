@@ -1,0 +1,119 @@
+"""What differs between versions of Paddle, as 2.6 has it: another version is to change this only.
+
+In Paddle 3, where a plain export was tried, model files are JSON, operators take PIR values, and
+some passes and output names are others. What rewrites saved graphs (`tasks.engine.program`, for
+half precision and TensorRT) knows 2.6's protobuf, and is the one thing beyond these functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle, quiet
+
+MODEL_SUFFIX = ".pdmodel"
+PARAMS_SUFFIX = ".pdiparams"
+
+
+def output_variable(number: int) -> str:
+    """Return what a saved graph calls its output of this number, from 0."""
+    return f"save_infer_model/scale_{number}.tmp_0"
+
+
+def save_layer(layer: Untyped, specs: Sequence[Untyped], model_file: Path) -> None:
+    """Trace a layer and save it: the same bytes for the same layer, if its names are the same.
+
+    Args:
+        layer: in evaluation mode, with a `forward`.
+        specs: `paddle.static.InputSpec` of its arguments.
+        model_file: ends in `MODEL_SUFFIX`; the weights go beside it, with `PARAMS_SUFFIX`.
+    """
+    jit = import_paddle().jit
+    with quiet():
+        traced = jit.to_static(layer, input_spec=list(specs), full_graph=True)
+        jit.save(traced, str(model_file.with_suffix("")))
+    model_file.with_suffix(f"{PARAMS_SUFFIX}.info").unlink(missing_ok=True)
+    _make_reproducible(model_file)
+
+
+def _make_reproducible(model_file: Path) -> None:
+    """Take out of a saved graph what depends on the process and the folder that made it.
+
+    Paddle notes with each operator the Python stack that created it, with paths and line numbers,
+    and orders attributes, and what the loop reads and writes, as a hash table has them.
+    """
+    program = read_program(model_file)
+    for block in program.blocks:
+        for operator in block.ops:
+            kept = [attr for attr in operator.attrs if attr.name != "op_callstack"]
+            del operator.attrs[:]
+            operator.attrs.extend(sorted(kept, key=lambda attr: attr.name))
+            if operator.type == "while":
+                for variables in (*operator.inputs, *operator.outputs):
+                    variables.arguments.sort()
+    write_program(program, model_file)
+
+
+def protobuf() -> Untyped:
+    """Return the module of Paddle's protobuf classes."""
+    return import_paddle().base.proto.framework_pb2
+
+
+def read_program(path: Path) -> Untyped:
+    """Read a saved graph, a `ProgramDesc`."""
+    return protobuf().ProgramDesc.FromString(path.read_bytes())
+
+
+def write_program(program: Untyped, path: Path) -> None:
+    """Write a `ProgramDesc`: the same bytes for the same graph, always."""
+    path.write_bytes(program.SerializeToString(deterministic=True))
+
+
+def fully_connected(hidden: Tensor, linear: Untyped) -> Tensor:
+    """Return hidden weight + bias, for float32 [B, N, E] and a `paddle.nn.Linear`, as one operator.
+
+    Paddle Inference's passes would make it of two, but they do not look into a loop. The operator
+    could also do relu; on the CPU that takes several times as long as relu by itself.
+    """
+    helper = import_paddle().base.layer_helper.LayerHelper("dense")
+    output = helper.create_variable_for_type_inference(hidden.dtype)
+    helper.append_op(
+        type="fc",
+        inputs={"Input": [hidden], "W": [linear.weight], "Bias": [linear.bias]},
+        outputs={"Out": [output]},
+        attrs={"in_num_col_dims": 2, "activation_type": ""},
+    )
+    return output
+
+
+def add_in_place(tensor: Tensor, places: Tensor, update: Tensor) -> None:
+    """Add `update` to `tensor` at `places`, as `paddle.scatter_nd_add`, but without a copy of it.
+
+    The operator's output is its input. Only for a graph that is being traced.
+    """
+    import_paddle().base.layer_helper.LayerHelper("write_slots").append_op(
+        type="scatter_nd_add",
+        inputs={"X": [tensor], "Index": [places], "Updates": [update]},
+        outputs={"Out": [tensor]},
+    )
+
+
+def inference_config(model_file: Path, params_file: Path) -> Untyped:
+    """Return Paddle Inference's options for a saved graph, silent while it is loaded."""
+    config = import_paddle().inference.Config(str(model_file), str(params_file))
+    config.disable_glog_info()
+    return config
+
+
+def save_memory(config: Untyped) -> None:
+    """Let the tensors of a graph share memory."""
+    config.enable_memory_optim()
+
+
+def write_in_place(config: Untyped) -> None:
+    """Let operators such as reshape write over what they read.
+
+    Not in TensorRT's graphs: it refuses a variable that is written twice.
+    """
+    config.pass_builder().append_pass("inplace_op_var_pass")
