@@ -137,6 +137,6 @@ def test_a_record_without_any_optional_key_is_read(tmp_path: Path) -> None:
 
 
 def test_an_error_that_names_a_file_whose_name_is_not_utf_8_is_written_down(tmp_path: Path) -> None:
-    error = f"cannot read {os.fsdecode(b'passages-\xff.jsonl')}"
+    error = "cannot read " + os.fsdecode(b"passages-\xff.jsonl")
     commit_json(tmp_path / "run.json", {"error": error})
     assert json.loads((tmp_path / "run.json").read_bytes()) == {"error": error}
