@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.escaping import shorten, visible
+from tasks.evaluation.scores import METRIC_NAMES
 from tasks.report import lineage, rows
 from tasks.report.facts import Facts
 from tasks.report.figures import draw_distributions, draw_speed, rate
@@ -27,7 +28,7 @@ def render(facts: Facts) -> str:
     predict = record.stages.get("predict")
     predict_started = predict.started if predict else 0.0
     signatures = {
-        "sacreBLEU-zh": metrics["sacrebleu_signature"],
+        METRIC_NAMES["sacrebleu_zh"]: metrics["sacrebleu_signature"],
         "BLEU of a question": facts.rows.figures.bleu_signature,
     }
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
@@ -37,6 +38,7 @@ def render(facts: Facts) -> str:
         facts=facts,
         record=record,
         metrics=metrics,
+        metric_names=METRIC_NAMES,
         name=Path(record.config_file or record.run_id).stem,
         is_made_up=lineage.is_made_up(record),
         timeline=draw_timeline(metrics["stage_seconds"], record.stages, facts.shards),
