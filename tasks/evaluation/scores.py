@@ -205,8 +205,7 @@ def _sacrebleu(sums: NDArray[np.float64], effective_order: bool) -> NDArray[np.f
         )
         return float(found.score)
 
-    lines: Iterable[list[float]] = sums.tolist()
-    return np.array([score(line) for line in lines])
+    return np.array([score(line.tolist()) for line in sums])
 
 
 def _signature(effective_order: bool = False) -> str:
