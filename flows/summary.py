@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.escaping import in_markdown, shorten, visible
+from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
 from tasks.report.lineage import list_config
@@ -107,12 +108,12 @@ def as_markdown(
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
-    scores = {"BLEU-4": "bleu_4", "ROUGE-L": "rouge_l", "sacreBLEU-zh": "sacrebleu_zh"}
     is_partial = "partial: " if metrics["partial"] else ""
+    scores = {METRIC_NAMES[key]: metrics[key] for key in HEADLINE_METRICS}
     return {
         "rows": count_rows(metrics),
         "shards": f"{is_partial}{count_shards(metrics)}",
-        **{name: metrics[key] for name, key in scores.items() if metrics[key] is not None},
+        **{name: score for name, score in scores.items() if score is not None},
         "rows a second": metrics["rows_per_second"],
         "share of padding": metrics["padding_share"],
         "seconds": ", ".join(f"{name} {took}" for name, took in metrics["stage_seconds"].items()),

@@ -14,19 +14,12 @@ from rich.text import Text
 
 from tasks.escaping import visible
 from tasks.evaluation.bootstrap import RESAMPLES
+from tasks.evaluation.scores import METRIC_NAMES
 from tasks.operations.compare import Comparison, Metric
 from tasks.operations.pairing import Kind
 
 FEW_ROWS = 30
 LABEL_WIDTH = 11  # with the space behind it
-NAMES = {
-    "bleu_1": "BLEU-1",
-    "bleu_2": "BLEU-2",
-    "bleu_3": "BLEU-3",
-    "bleu_4": "BLEU-4",
-    "rouge_l": "ROUGE-L",
-    "sacrebleu_zh": "sacreBLEU-zh",
-}
 KINDS = {
     Kind.SAME: "with the same question",
     Kind.CHANGED: "with another question",
@@ -89,7 +82,7 @@ def _tabulate(metrics: list[Metric]) -> Table:
     for one in metrics:
         interval = f"{one.low:+.2f} … {one.high:+.2f}"
         scores = (f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}")
-        table.add_row(NAMES[one.name], *scores, interval, one.verdict)
+        table.add_row(METRIC_NAMES[one.name], *scores, interval, one.verdict)
     return table
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from flows.summary import count_rows
 from tasks.escaping import visible
+from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.operations.gc import Garbage
 from tasks.operations.status import Status
 from tasks.operations.verify import Checked
@@ -44,8 +45,7 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
 def _scores(metrics: Mapping[str, Any]) -> str:
     if not metrics["references"]:
         return "none: the passages have no reference questions"
-    named = {"BLEU-4": "bleu_4", "ROUGE-L": "rouge_l", "sacreBLEU-zh": "sacrebleu_zh"}
-    return ", ".join(f"{name} {metrics[key]:.2f}" for name, key in named.items())
+    return ", ".join(f"{METRIC_NAMES[key]} {metrics[key]:.2f}" for key in HEADLINE_METRICS)
 
 
 def print_status(status: Status) -> None:

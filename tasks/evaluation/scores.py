@@ -21,22 +21,35 @@ from tasks.engine.paddle.runtime import import_paddlenlp
 Scores = dict[str, float | str | int]
 
 Counts = NDArray[np.float64]
-"""A row, or a sum of rows, in each line: what its scores are made from."""
+"""float64 [rows, 22]; a row, or a sum of rows, in each line: what its scores are made from."""
 
-METRICS = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "sacrebleu_zh")
+METRIC_NAMES = {
+    "bleu_1": "BLEU-1",
+    "bleu_2": "BLEU-2",
+    "bleu_3": "BLEU-3",
+    "bleu_4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "sacrebleu_zh": "sacreBLEU-zh",
+}
+"""What people call each metric, by its key in `Scores` and metrics.json."""
+
+METRICS = tuple(METRIC_NAMES)
+HEADLINE_METRICS = ("bleu_4", "rouge_l", "sacrebleu_zh")
+"""Those that a summary of a run shows."""
 
 _ORDERS = 4  # n-grams of 1 to 4 tokens
 # Columns of Counts. Either BLEU: n-grams found in the reference by order, n-grams by order, tokens,
 # tokens of the reference.
 _BLEU, _SACREBLEU, _ROUGE, _ROWS = slice(0, 10), slice(10, 20), 20, 21
+_BLEU_COLUMNS = 2 * _ORDERS + 2
 _COLUMNS = 22
 _SMOOTHING = "exp"
 
 
 def score_file(predictions: PurePath) -> Scores:
-    """Score the `question` column of a Parquet file against its `reference` column.
+    """Return the scores of a Parquet file's `question` column against its `reference` column.
 
-    Rows without a reference do not count. See `score_pairs` for what comes back.
+    Rows without a reference do not count. Returns what `score_pairs` returns.
     """
     rows = pq.read_table(predictions, columns=["question", "reference"]).drop_null()
     columns = (column.to_pylist() for column in rows.columns)
@@ -44,22 +57,22 @@ def score_file(predictions: PurePath) -> Scores:
 
 
 def score_pairs(pairs: Sequence[tuple[str, str]]) -> Scores:
-    """Score (question, reference) pairs, of which there is one at least.
+    """Return the scores of (question, reference) pairs, of which there is at least one.
 
-    Gives `references` (how many), and on a scale of 0 to 100 `bleu_1` … `bleu_4`
+    They are `references` (how many), and on a scale of 0 to 100 `bleu_1` … `bleu_4`
     (`paddlenlp.metrics.BLEU` over `BasicTokenizer` tokens, as the question-generation example
     does), `rouge_l` (`paddlenlp.metrics.RougeL` over the same tokens) and `sacrebleu_zh`, with the
     `sacrebleu_signature` that tells how it was computed.
     """
     scores = score_counts(count_rows(pairs).sum(axis=0, keepdims=True))[0].tolist()
     rounded = {name: round(score, 4) for name, score in zip(METRICS, scores, strict=True)}
-    return {"references": len(pairs), **rounded, "sacrebleu_signature": _signature(*pairs[0])}
+    return {"references": len(pairs), **rounded, "sacrebleu_signature": _signature()}
 
 
 def count_rows(pairs: Sequence[tuple[str, str]]) -> Counts:
-    """Count what the scores of (question, reference) pairs are made from, a line for each pair.
+    """Return the counts that the scores of (question, reference) pairs are made from.
 
-    It imports PaddleNLP. Equal pairs, and equal texts, that follow each other are counted once.
+    Imports PaddleNLP. Equal pairs, and equal texts, that follow each other are counted once.
     """
     count = lru_cache(maxsize=1)(_row_counter())
     lines = (count(question, reference) for question, reference in pairs)
@@ -67,22 +80,34 @@ def count_rows(pairs: Sequence[tuple[str, str]]) -> Counts:
 
 
 def score_counts(sums: Counts) -> NDArray[np.float64]:
-    """Give the `METRICS` of each line of `sums`, a column each, on a scale of 0 to 100."""
+    """Return the `METRICS` of each line of `sums`: float64 [lines, 6], 0 to 100."""
     rouge = 100 * sums[:, _ROUGE] / sums[:, _ROWS]
-    sacrebleu = _sacrebleu(sums, effective_order=False)
+    sacrebleu = _sacrebleu(sums[:, _SACREBLEU], effective_order=False)
     return np.column_stack([_bleu(sums[:, _BLEU]), rouge, sacrebleu])
 
 
 def score_each(rows: Counts) -> NDArray[np.float64]:
-    """Give sacreBLEU's BLEU of single rows, 0 to 100, by which rows can be told from each other.
+    """Return sacreBLEU's sentence BLEU of each row, float64 [rows], 0 to 100.
 
-    Orders that a question is too short for do not count, as sacreBLEU advises for sentences.
+    For who has the counts; `sentence_bleu` makes the same of texts. N-gram orders that a question
+    is too short for do not count (`effective_order`), as sacreBLEU advises for sentences.
     """
-    return _sacrebleu(rows, effective_order=True)
+    return _sacrebleu(rows[:, _SACREBLEU], effective_order=True)
+
+
+def sentence_bleu(pairs: Iterable[tuple[str, str]]) -> tuple[NDArray[np.float64], str]:
+    """Return what `score_each` gives for (question, reference) pairs, without PaddleNLP.
+
+    Also returns sacreBLEU's signature, which tells how the scores were computed.
+    """
+    count = _character_counter()
+    lines = (count(question, reference) for question, reference in pairs)
+    counts: Counts = np.fromiter(lines, np.dtype((np.float64, _BLEU_COLUMNS)))
+    return _sacrebleu(counts, effective_order=True), _signature(effective_order=True)
 
 
 def lcs_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
-    """Give the length of the longest common subsequence of two sequences.
+    """Return the length of the longest common subsequence of two sequences.
 
     The bits of one integer are a whole row of the usual table (H. Hyyrö, Bit-parallel LCS-length
     computation revisited, AWOCA 2004).
@@ -99,27 +124,33 @@ def lcs_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
 
 
 def _row_counter() -> Callable[[str, str], list[float]]:
-    """Give the function that counts a question and its reference, cut up as the libraries do."""
+    """Return the function that counts a question and its reference, cut up as the libraries do."""
     paddlenlp = import_paddlenlp("metrics")
-    from sacrebleu.metrics.bleu import BLEU
-
     tokenize = paddlenlp.transformers.BasicTokenizer().tokenize
-    tokenize_zh = BLEU(tokenize="zh").tokenizer
+    count_characters = _character_counter()
     rouge = paddlenlp.metrics.RougeL()
     rouge.lcs = lcs_length  # its own takes more than ten times as long
 
     # Two, so that the next question to the same reference finds that.
     cut = lru_cache(maxsize=2)(lambda text: _Cut(tokenize(text)))
-    cut_zh = lru_cache(maxsize=2)(lambda text: _Cut(tokenize_zh(text).split()))
 
     def count(question: str, reference: str) -> list[float]:
         found, expected = cut(question), cut(reference)
         rouge.reset()
         rouge.add_inst(found.tokens, [expected.tokens])
-        zh = cut_zh(question).count(cut_zh(reference))
-        return [*found.count(expected), *zh, rouge.score(), 1]
+        characters = count_characters(question, reference)
+        return [*found.count(expected), *characters, rouge.score(), 1]
 
     return count
+
+
+def _character_counter() -> Callable[[str, str], list[int]]:
+    """Return the function that counts a question and its reference as sacreBLEU-zh does."""
+    from sacrebleu.metrics.bleu import BLEU
+
+    tokenize = BLEU(tokenize="zh").tokenizer
+    cut = lru_cache(maxsize=2)(lambda text: _Cut(tokenize(text).split()))
+    return lambda question, reference: cut(question).count(cut(reference))
 
 
 class _Cut:
@@ -134,7 +165,7 @@ class _Cut:
         )
 
     def count(self, reference: _Cut) -> list[int]:
-        """Give the ten columns of a BLEU. An n-gram is found as often as the reference has it."""
+        """Return the ten columns of a BLEU. An n-gram is found as often as the reference has it."""
         found, length = [0] * _ORDERS, len(self.tokens)
         for ngram, times in self.ngrams.items():
             found[len(ngram) - 1] += min(times, reference.ngrams[ngram])
@@ -143,7 +174,7 @@ class _Cut:
 
 
 def _bleu(sums: Counts) -> NDArray[np.float64]:
-    """Give BLEU-1 to BLEU-4, a column each, as `paddlenlp.metrics.BLEU` computes them.
+    """Return BLEU-1 to BLEU-4, float64 [lines, 4], as `paddlenlp.metrics.BLEU` computes them.
 
     The formula is that of K. Papineni et al., BLEU, ACL 2002; a precision of 0 is the smallest
     float instead, so that its logarithm exists.
@@ -157,7 +188,8 @@ def _bleu(sums: Counts) -> NDArray[np.float64]:
     return scores
 
 
-def _sacrebleu(sums: Counts, effective_order: bool) -> NDArray[np.float64]:
+def _sacrebleu(sums: NDArray[np.float64], effective_order: bool) -> NDArray[np.float64]:
+    """Return sacreBLEU's BLEU of each line of counts, of which there are ten columns."""
     from sacrebleu.metrics.bleu import BLEU
 
     def score(line: list[float]) -> float:
@@ -171,27 +203,13 @@ def _sacrebleu(sums: Counts, effective_order: bool) -> NDArray[np.float64]:
         )
         return float(found.score)
 
-    lines: Iterable[list[float]] = sums[:, _SACREBLEU].tolist()
-    return np.array([score(line) for line in lines])
+    return np.array([score(line.tolist()) for line in sums])
 
 
-def _signature(question: str, reference: str) -> str:
-    """Tell how sacreBLEU scores; a metric knows that once it has scored."""
+def _signature(effective_order: bool = False) -> str:
+    """Return how sacreBLEU scores; a metric knows that once it has scored something."""
     from sacrebleu.metrics.bleu import BLEU
 
-    metric = BLEU(tokenize="zh", smooth_method=_SMOOTHING)
-    metric.corpus_score([question], [[reference]])
+    metric = BLEU(tokenize="zh", smooth_method=_SMOOTHING, effective_order=effective_order)
+    metric.corpus_score(["问"], [["问"]])
     return str(metric.get_signature())
-
-
-def sentence_bleu(pairs: Iterable[tuple[str, str]]) -> tuple[list[float], str]:
-    """Score (question, reference) pairs one by one, on a scale of 0 to 100.
-
-    BLEU-4 over Chinese characters, of as many n-grams as a question is long enough for
-    (`effective_order`); also gives sacreBLEU's signature, which tells how they were computed.
-    """
-    from sacrebleu.metrics.bleu import BLEU
-
-    metric = BLEU(tokenize="zh", effective_order=True)
-    scores = [float(metric.sentence_score(one, [reference]).score) for one, reference in pairs]
-    return scores, str(metric.get_signature())

@@ -1,24 +1,76 @@
-"""The geometry of the charts, without a word of SVG.
+"""The geometry of the charts: bins, ticks, bars and lines; the templates make SVG of it.
 
-Everything is in percent of the plot, x from its left edge and y from its upper one, so that a chart
-can be of any width; texts are placed, never scaled.
+Positions are percentages of the plot area, x from its left edge and y from its top, so that a
+chart can be of any width while its text keeps its size.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.report.bins import Bins, Values, as_text, ticks
+import numpy as np
+from numpy.typing import NDArray
 
-SMALLEST_BAR = 1.0  # percent: what occurs once is seen beside what occurs a thousand times
+Values = NDArray[np.float64]
+
+MOST_BINS = 24
+OUTLIERS = 0.005  # share of the values at either end that may lie outside the bins
 MOST_TICKS = 5
-MOST_LINES = 3  # of the grid
+MOST_GRID_LINES = 3
+SMALLEST_BAR = 2.0  # percent: what occurs once is visible beside what occurs a thousand times
+
+
+@dataclass(frozen=True)
+class Bins:
+    """`count` bins, each `step` wide, starting at `first`; of whole numbers only, if `is_whole`.
+
+    Values below the first bin or above the last are counted in it.
+    """
+
+    first: float
+    step: float
+    count: int
+    is_whole: bool = False
+
+    @property
+    def last(self) -> float:
+        """Where the last bin ends."""
+        return self.first + self.step * self.count
+
+    def count_in(self, values: Values) -> list[int]:
+        """Return the number of values in each bin."""
+        # A little to the right, for values on an edge that a float cannot hold.
+        places = np.floor((values - self.first) / self.step + 1e-9)
+        inside = np.clip(places, 0, self.count - 1).astype(int)
+        counts: list[int] = np.bincount(inside, minlength=self.count).tolist()
+        return counts
+
+    def labels(self, *counted: Values | None) -> list[str]:
+        """Return a label for each bin, given the values that are counted in them."""
+        values = np.concatenate([one for one in counted if one is not None])
+        labels = [self._label(self.first + place * self.step) for place in range(self.count)]
+        if values.size and values.min() < self.first:
+            labels[0] = f"{as_text(self._end(self.first), self.step)} or less"
+        if values.size and values.max() > self.last:
+            labels[-1] = f"{as_text(self.last - self.step, self.step)} or more"
+        return labels
+
+    def _label(self, start: float) -> str:
+        low, high = as_text(start, self.step), as_text(self._end(start), self.step)
+        return low if low == high else f"{low} to {high}"
+
+    def _end(self, start: float) -> float:
+        return start + self.step - (1 if self.is_whole else 0)
+
+
+PERCENT_BINS = Bins(0.0, 5.0, 20)
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A text at an axis; `anchor` is SVG's text-anchor."""
+    """A label at `at` percent of an axis; `anchor` is SVG's text-anchor."""
 
     at: float
     text: str
@@ -27,7 +79,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar, and what is said of it when it is pointed at."""
+    """A bar in percent of the plot area, and its tooltip."""
 
     x: float
     width: float
@@ -37,7 +89,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars, and perhaps a line: the `d` of an SVG path. `grid` has the ticks of the y axis."""
+    """Bars, and perhaps a line (the `d` of an SVG path). `grid` has the ticks of the y axis."""
 
     x_ticks: list[Tick]
     grid: list[Tick]
@@ -46,59 +98,107 @@ class Chart:
 
 
 def histogram(values: Values, bins: Bins, unit: str, others: Values | None = None) -> Chart:
-    """Draw how often values occur as bars, and how often `others` do as a line.
+    """Return a histogram of `values` as bars, and of `others` as a line over them.
 
     Args:
         values: what the bars count.
         bins: of both.
-        unit: what the values are, for the bars' titles.
-        others: as many as there may be; None draws no line.
+        unit: of the values, for the tooltips.
+        others: None draws no line.
     """
-    counts, names = bins.count_in(values), bins.names(values, others)
+    counts, labels = bins.count_in(values), bins.labels(values, others)
     behind = None if others is None else bins.count_in(others)
-    top, width = max(1, *counts, *(behind or ())), 100 / bins.count
-    bars = [
-        Bar(
-            x=_rounded(at * width),
-            width=_rounded(width),
-            height=_height(count, top),
-            title=f"{names[at]} {unit}: {count:,}"
-            + (f" (references: {behind[at]:,})" if behind else ""),
-        )
-        for at, count in enumerate(counts)
+    titles = [
+        f"{label} {unit}: {count:,}" + (f" (references: {behind[at]:,})" if behind else "")
+        for at, (label, count) in enumerate(zip(labels, counts, strict=True))
     ]
-    return Chart(_bin_ticks(bins), grid(top), bars, _skyline(behind, top) if behind else "")
+    top = max(1, *counts, *(behind or ()))
+    bars = _bars(dict(enumerate(counts)), dict(enumerate(titles)), bins.count, top)
+    return Chart(_bin_ticks(bins), grid(top), bars, _outline(behind, top) if behind else "")
 
 
 def columns(heights: Mapping[int, float], titles: Mapping[int, str], count: int) -> Chart:
-    """Draw a bar for some of `count` numbered things; the others are gaps."""
-    top, width = max(heights.values()), 100 / count
-    bars = [
-        Bar(_rounded(at * width), _rounded(width), _height(height, top), titles[at])
-        for at, height in heights.items()
-    ]
-    return Chart(_bin_ticks(Bins(0.0, 1.0, count, is_whole=True)), grid(top, is_whole=False), bars)
+    """Return a chart with a bar for some of `count` numbered things and gaps for the others."""
+    top = max(heights.values())
+    ticks = _bin_ticks(Bins(0.0, 1.0, count, is_whole=True))
+    return Chart(ticks, grid(top, is_whole=False), _bars(heights, titles, count, top))
 
 
 def staircase(points: Sequence[tuple[float, float]], unit: str) -> Chart:
-    """Draw a total that rises at each point (seconds, total), from 0 at 0 on."""
+    """Return a chart of a total that rises at each point (time in `unit`, total) from 0 at 0."""
     right, top = points[-1]
     path = ["M0 100"]
-    for seconds, total in points:
-        path += [f"H{_percent(seconds, right)}", f"V{_rounded(100 - _percent(total, top))}"]
+    for time, total in points:
+        path += [f"H{_percent(time, right)}", f"V{_rounded(100 - _percent(total, top))}"]
     return Chart(time_ticks(right, unit), grid(top), line=" ".join(path))
 
 
+def make_bins(values: Values, is_whole: bool = False) -> Bins:
+    """Return bins of a round width for values, of which there is at least one.
+
+    A few values far out would leave a single bar to all the others: then the bins cover these,
+    and the outermost count what lies beyond.
+    """
+    low, high = float(values.min()), float(values.max())
+    inner_low, inner_high = (float(one) for one in np.quantile(values, (OUTLIERS, 1 - OUTLIERS)))
+    if inner_low < inner_high < inner_low + (high - low) / 2:
+        low, high = inner_low, inner_high
+    step = nice_step(high - low, MOST_BINS - 1, is_whole)
+    first = math.floor(low / step + 1e-9)
+    return Bins(first * step, step, math.floor(high / step + 1e-9) - first + 1, is_whole)
+
+
 def time_ticks(total: float, unit: str) -> list[Tick]:
-    """Give the texts of an axis of time from 0 to `total`."""
+    """Return the ticks of a time axis from 0 to `total`, which is in `unit`."""
     marks, step = ticks(0.0, total, MOST_TICKS)
-    return [_tick(_percent(at, total), f"{as_text(at, step)} {unit}") for at in marks]
+    return [_x_tick(_percent(at, total), f"{as_text(at, step)} {unit}") for at in marks]
 
 
 def grid(top: float, is_whole: bool = True) -> list[Tick]:
-    """Give the ticks of a y axis from 0 to `top`, without the 0."""
-    marks, step = ticks(0.0, top, MOST_LINES, is_whole)
+    """Return the ticks of a y axis from 0 to `top`, without the 0."""
+    marks, step = ticks(0.0, top, MOST_GRID_LINES, is_whole)
     return [Tick(_rounded(100 - _percent(at, top)), as_text(at, step)) for at in marks if at > 0]
+
+
+def ticks(low: float, high: float, most: int, is_whole: bool = False) -> tuple[list[float], float]:
+    """Return at most `most` + 1 round numbers from `low` to `high`, and the step between them."""
+    step = nice_step(high - low, most, is_whole)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [number * step for number in range(first, last + 1)], step
+
+
+def nice_step(span: float, most: int, is_whole: bool = False) -> float:
+    """Return the smallest of 1, 2, 5 times a power of ten of which `most` steps reach over `span`.
+
+    1 at least, if `is_whole`; 1 if there is no span.
+    """
+    if span <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(span / most))
+    step = next(factor * power for factor in (1, 2, 5, 10, 20) if span <= most * factor * power)
+    return max(1.0, step) if is_whole else step
+
+
+def as_text(number: float, step: float) -> str:
+    """Return a number with as many digits as the step of its axis needs."""
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    return f"{round(number, digits) + 0.0:,.{digits}f}".replace("-", "−")
+
+
+def _bars(
+    heights: Mapping[int, float], titles: Mapping[int, str], count: int, top: float
+) -> list[Bar]:
+    """Return bars at some of `count` places; of those that are not empty, each can be seen."""
+    width = 100 / count
+    return [
+        Bar(
+            x=_rounded(at * width),
+            width=_rounded(width),
+            height=max(SMALLEST_BAR, _percent(height, top)) if height > 0 else 0.0,
+            title=titles[at],
+        )
+        for at, height in heights.items()
+    ]
 
 
 def _bin_ticks(bins: Bins) -> list[Tick]:
@@ -106,24 +206,20 @@ def _bin_ticks(bins: Bins) -> list[Tick]:
     shift, end = (0.5, bins.last - 1) if is_each_one else (0.0, bins.last)
     marks, step = ticks(bins.first, end, MOST_TICKS, bins.is_whole)
     span = bins.last - bins.first
-    return [_tick(_percent(at + shift - bins.first, span), as_text(at, step)) for at in marks]
+    return [_x_tick(_percent(at + shift - bins.first, span), as_text(at, step)) for at in marks]
 
 
-def _tick(at: float, text: str) -> Tick:
-    """Keep the text of a tick near an end of the axis inside the chart."""
+def _x_tick(at: float, text: str) -> Tick:
+    """Return a tick whose label stays within the chart near either end."""
     return Tick(at, text, "start" if at < 4 else "end" if at > 96 else "middle")
 
 
-def _skyline(counts: Sequence[int], top: int) -> str:
-    """Give the path along the tops of bars."""
+def _outline(counts: Sequence[int], top: int) -> str:
+    """Return the path along the tops of a histogram's bars."""
     path = ["M0 100"]
     for at, count in enumerate(counts, 1):
         path += [f"V{_rounded(100 - _percent(count, top))}", f"H{_percent(at, len(counts))}"]
     return " ".join([*path, "V100"])
-
-
-def _height(value: float, top: float) -> float:
-    return max(SMALLEST_BAR, _percent(value, top)) if value > 0 else 0.0
 
 
 def _percent(part: float, whole: float) -> float:

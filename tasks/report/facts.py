@@ -1,4 +1,4 @@
-"""What a report says of a run, gathered from the files in the run's folder and nothing else."""
+"""What a report says of a run, read from the files in the run's folder and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from tasks.load.parts import REJECTS_FILE
-from tasks.report.rows import Rows, read_rows
+from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
@@ -21,7 +21,7 @@ EXAMPLES = 5  # of each reason
 
 
 @dataclass(frozen=True)
-class Rejects:
+class RejectGroup:
     """The rejects of one reason: how many, and the first of them in the columns of the file."""
 
     reason: str
@@ -37,22 +37,22 @@ class Facts:
         record: its run.json.
         metrics: its metrics.json.
         rows: of its predictions.parquet.
-        rejects: of its rejects.parquet, the most frequent reason first.
-        shards: what its journal tells of each shard, by number.
-        missing: what its files are marked with if they are partial, else empty.
+        rejects: of its rejects.parquet by reason, the most frequent first.
+        shards: the history of each shard from its journal, by number.
+        missing: the mark in its predictions.parquet if that is partial, else empty.
     """
 
     record: RunRecord
     metrics: Mapping[str, Any]
-    rows: Rows
-    rejects: list[Rejects]
+    rows: ReportRows
+    rejects: list[RejectGroup]
     shards: Mapping[int, ShardHistory]
     missing: Mapping[str, Any]
 
     @property
     def predictions(self) -> int:
         """How many rows have a question."""
-        return self.rows.figures.scores.size
+        return self.rows.values.scores.size
 
     @property
     def rejected(self) -> int:
@@ -72,10 +72,8 @@ class Facts:
         return sum(one.attempts - (one.state == "made") for one in self.shards.values())
 
 
-def gather(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> Facts:
-    """Read a run's results back.
-
-    How the run ended is not asked for: its report is one of the results that it ends with.
+def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> Facts:
+    """Return the facts of a run from its results.
 
     Raises:
         StoreCorruptionError: a result cannot be read.
@@ -84,14 +82,14 @@ def gather(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> F
         record=record,
         # Older ones are never partial, and tell nothing of the devices.
         metrics={"partial": False, "rows_missing": 0, "devices": {}, **metrics},
-        rows=read_rows(folder / PREDICTIONS_FILE),
+        rows=read_report_rows(folder / PREDICTIONS_FILE),
         rejects=_read_rejects(folder / REJECTS_FILE),
         shards=dict(sorted(read_journal(folder / JOURNAL_FILE).items())),
         missing=_read_mark(folder / PREDICTIONS_FILE),
     )
 
 
-def _read_rejects(path: PurePath) -> list[Rejects]:
+def _read_rejects(path: PurePath) -> list[RejectGroup]:
     counts: dict[str, int] = {}
     examples: dict[str, list[dict[str, Any]]] = {}
     for batch in read_batches(path):
@@ -101,7 +99,7 @@ def _read_rejects(path: PurePath) -> list[Rejects]:
             if counts[reason] <= EXAMPLES:
                 examples.setdefault(reason, []).append(reject)
     ordered = sorted(counts, key=lambda reason: (-counts[reason], reason))
-    return [Rejects(reason, counts[reason], examples[reason]) for reason in ordered]
+    return [RejectGroup(reason, counts[reason], examples[reason]) for reason in ordered]
 
 
 def _read_mark(predictions: PurePath) -> dict[str, Any]:

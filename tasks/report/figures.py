@@ -1,4 +1,4 @@
-"""The charts of the page: which there are, and what the caption below each says."""
+"""Which charts the page has, and what the caption below each says."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from itertools import accumulate
 import numpy as np
 
 from tasks.report import charts
-from tasks.report.bins import PERCENT_BINS, Values, make_bins
-from tasks.report.charts import Chart
+from tasks.report.charts import PERCENT_BINS, Chart, Values, make_bins
 from tasks.report.formatting import count, decimal, percent, time_unit
-from tasks.report.rows import Figures
+from tasks.report.rows import RowValues
 from tasks.runs.journal import ShardHistory
 
 Shards = Mapping[int, ShardHistory]
@@ -22,7 +21,7 @@ Shards = Mapping[int, ShardHistory]
 class Figure:
     """A chart with its title and caption; without a chart, the caption says why there is none.
 
-    `line` names what the line in the chart is, besides the bars.
+    `line` names what the line in the chart stands for, besides the bars.
     """
 
     title: str
@@ -31,24 +30,24 @@ class Figure:
     line: str | None = None
 
 
-def draw_distributions(figures: Figures) -> list[Figure]:
-    """Draw how scores and lengths are distributed."""
-    if not figures.scores.size:
+def draw_distributions(values: RowValues) -> list[Figure]:
+    """Return the distributions of scores and lengths."""
+    if not values.scores.size:
         return [Figure("Scores and lengths", "There are no questions to draw.")]
     return [
-        _draw_scores(figures),
-        _draw_bleus(figures),
-        _draw_questions(figures),
-        _draw_passages(figures),
+        _draw_scores(values),
+        _draw_bleus(values),
+        _draw_questions(values),
+        _draw_passages(values),
     ]
 
 
 def draw_speed(shards: Shards, planned: int, predict_started: float) -> list[Figure]:
-    """Draw how far the run was over time, and how fast each shard was that it made.
+    """Return the throughput over time and that of each shard; nothing if none was made.
 
     Args:
-        shards: what the run did about each.
-        planned: how many there are.
+        shards: the history of each shard, by number.
+        planned: how many shards there are.
         predict_started: seconds from the run's start to that of the predict stage.
     """
     made = {index: shard for index, shard in shards.items() if shard.state == "made"}
@@ -56,44 +55,44 @@ def draw_speed(shards: Shards, planned: int, predict_started: float) -> list[Fig
 
 
 def rate(shard: ShardHistory) -> float | None:
-    """Give the rows a second of a shard; None if the run did not make it."""
+    """Return the rows per second of a shard; None if the run did not make it."""
     if shard.state != "made" or shard.seconds is None:
         return None
     return rows_of(shard) / max(shard.seconds, 0.001)
 
 
 def rows_of(shard: ShardHistory) -> int:
-    """Give the rows of a shard, the rejects that its making gave included."""
+    """Return the rows of a shard, including those that predict rejected."""
     return (shard.rows or 0) + (shard.rejects or 0)
 
 
-def _draw_scores(figures: Figures) -> Figure:
-    if not figures.has_scores:
+def _draw_scores(values: RowValues) -> Figure:
+    if not values.has_scores:
         return Figure("Score", "The engine gives no scores.")
-    scores = figures.scores[np.isfinite(figures.scores)]
+    scores = values.scores[np.isfinite(values.scores)]
     if not scores.size:
         return Figure("Score", "No score is a finite number.")
     chart = charts.histogram(scores, make_bins(scores), "score")
     text = f"Rows by the score of their question, as the search gives it: {_spread(scores, 3)}."
-    others = figures.scores.size - scores.size
+    others = values.scores.size - scores.size
     return Figure("Score", text + (f" {count(others)} more are infinite." if others else ""), chart)
 
 
-def _draw_bleus(figures: Figures) -> Figure:
-    title, bleus = "BLEU of each question", _numbers(figures.bleus)
+def _draw_bleus(values: RowValues) -> Figure:
+    title, bleus = "BLEU of each question", _numbers(values.bleus)
     if not bleus.size:
         return Figure(title, "The passages have no reference questions to compare with.")
-    references = _numbers(figures.references).size
+    references = _numbers(values.references).size
     rows = "Rows" if bleus.size == references else f"{count(bleus.size)} evenly spaced rows"
     text = (
         f"{rows} by the BLEU of their question, 0 to 100: {_spread(bleus, 1)}. Of all questions, "
-        f"{count(figures.identical)} ({percent(figures.identical / references)}) are the reference."
+        f"{count(values.identical)} ({percent(values.identical / references)}) are the reference."
     )
     return Figure(title, text, charts.histogram(bleus, PERCENT_BINS, "BLEU"))
 
 
-def _draw_questions(figures: Figures) -> Figure:
-    ours, references = figures.questions, _numbers(figures.references)
+def _draw_questions(values: RowValues) -> Figure:
+    ours, references = values.questions, _numbers(values.references)
     others = references if references.size else None
     bins = make_bins(np.concatenate([ours, references]), is_whole=True)
     text = f"Rows by the length of their question in characters: {_spread(ours)}."
@@ -103,8 +102,8 @@ def _draw_questions(figures: Figures) -> Figure:
     return Figure("Question length", text, chart, None if others is None else "references")
 
 
-def _draw_passages(figures: Figures) -> Figure:
-    lengths = figures.passages
+def _draw_passages(values: RowValues) -> Figure:
+    lengths = values.passages
     chart = charts.histogram(lengths, make_bins(lengths, is_whole=True), "characters")
     text = f"Rows by the length of their passage in characters: {_spread(lengths)}."
     return Figure("Passage length", text, chart)

@@ -1,4 +1,4 @@
-"""What a run was made from, as its run.json has kept it; older ones have kept less."""
+"""What a run was made from, according to its run.json; older ones hold less."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tasks.runs.record import RunRecord
 
 
 @dataclass(frozen=True)
-class Fact:
-    """A line of the lineage; `is_code` if it is for machines too, as a path or a fingerprint."""
+class Entry:
+    """A line of the lineage; `is_code` for what is set in code type: paths, fingerprints."""
 
     name: str
     value: str
@@ -20,7 +20,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Key:
+class ConfigKey:
     """A key of the config, its value and its default."""
 
     name: str
@@ -33,76 +33,77 @@ class Key:
         return self.value != self.default
 
 
-def describe(record: RunRecord, signatures: Mapping[str, str | None]) -> dict[str, list[Fact]]:
-    """Give the lineage of a run, by its parts; what was not kept is left out.
+def describe(record: RunRecord, signatures: Mapping[str, str | None]) -> dict[str, list[Entry]]:
+    """Return the lineage of a run by its parts; what its record does not hold is left out.
 
-    `signatures` tell how scores were computed; None: they were not.
+    `signatures` tell how scores were computed; None for those that were not.
     """
     parts = {
         "Run": _describe_run(record),
         "Inputs": _describe_inputs(record),
         "Checkpoints": _describe_checkpoints(record),
         "Versions": _describe_versions(record),
-        "Scores": (Fact(name, one, is_code=True) for name, one in signatures.items() if one),
+        "Scores": (Entry(name, one, is_code=True) for name, one in signatures.items() if one),
     }
-    return {title: facts for title, found in parts.items() if (facts := list(found))}
+    return {title: entries for title, part in parts.items() if (entries := list(part))}
 
 
-def list_config(record: RunRecord) -> dict[str, list[Key]]:
-    """Give every key of the config, by section."""
+def list_config(record: RunRecord) -> dict[str, list[ConfigKey]]:
+    """Return every key of the config, by section."""
     defaults = Settings().as_dict()
     return {
         section: [
-            Key(name, value, defaults.get(section, {}).get(name)) for name, value in keys.items()
+            ConfigKey(name, value, defaults.get(section, {}).get(name))
+            for name, value in keys.items()
         ]
         for section, keys in record.config.items()
     }
 
 
 def is_made_up(record: RunRecord) -> bool:
-    """Tell whether the fake engine made the questions."""
+    """Return whether the fake engine made the questions."""
     return _decided(record, "export").get("engine") == "fake"
 
 
-def _describe_run(record: RunRecord) -> Iterator[Fact]:
-    yield Fact("id", record.run_id, is_code=True)
+def _describe_run(record: RunRecord) -> Iterator[Entry]:
+    yield Entry("id", record.run_id, is_code=True)
     if record.config_file is not None:
-        yield Fact("config file", record.config_file, is_code=True)
+        yield Entry("config file", record.config_file, is_code=True)
     if record.rerun_of is not None:
-        yield Fact("rerun of", record.rerun_of, is_code=True)
+        yield Entry("rerun of", record.rerun_of, is_code=True)
     predict = record.config.get("predict")
     if predict:
-        yield Fact("device", ", ".join(predict.get("devices") or [predict["device"]]))
-        yield Fact("precision", predict["precision"])
+        yield Entry("device", ", ".join(predict.get("devices") or [predict["device"]]))
+        yield Entry("precision", predict["precision"])
 
 
-def _describe_inputs(record: RunRecord) -> Iterator[Fact]:
+def _describe_inputs(record: RunRecord) -> Iterator[Entry]:
     passages = _decided(record, "dataset", "passages")
     path = record.config.get("dataset", {}).get("predict_file")
     if path is not None:
-        yield Fact("passages", path, is_code=True)
+        yield Entry("passages", path, is_code=True)
     elif "dataset_name" in passages:
-        yield Fact("passages", f"{passages['dataset_name']}, {passages['split']} split")
+        yield Entry("passages", f"{passages['dataset_name']}, {passages['split']} split")
     if "sha256" in passages:
-        yield Fact("sha256 of the passages", passages["sha256"], is_code=True)
+        yield Entry("sha256 of the passages", passages["sha256"], is_code=True)
     if record.model_folder is not None:
-        yield Fact("model", record.model_folder, is_code=True)
+        yield Entry("model", record.model_folder, is_code=True)
     for name, digest in _decided(record, "export", "model").items():
-        yield Fact(f"sha256 of {name}", digest, is_code=True)
+        yield Entry(f"sha256 of {name}", digest, is_code=True)
 
 
-def _describe_checkpoints(record: RunRecord) -> Iterator[Fact]:
+def _describe_checkpoints(record: RunRecord) -> Iterator[Entry]:
     for name, fingerprint in record.fingerprints.items():
-        yield Fact(name, fingerprint, is_code=True)
+        yield Entry(name, fingerprint, is_code=True)
 
 
-def _describe_versions(record: RunRecord) -> Iterator[Fact]:
+def _describe_versions(record: RunRecord) -> Iterator[Entry]:
     export = _decided(record, "export")
     if "engine" in export:
-        yield Fact("engine", f"{export['engine']}, version {export['engine_version']}")
+        yield Entry("engine", f"{export['engine']}, version {export['engine_version']}")
     if "paddlepaddle" in export:  # the name of the package is in it: for the CPU or the GPU
         name, _, version = export["paddlepaddle"].partition(" ")
-        yield Fact(name, version)
+        yield Entry(name, version)
     packages = {
         **record.versions,
         "paddlenlp": export.get("paddlenlp"),
@@ -110,7 +111,7 @@ def _describe_versions(record: RunRecord) -> Iterator[Fact]:
     }
     for name, version in packages.items():
         if version is not None:
-            yield Fact(name, version)
+            yield Entry(name, version)
 
 
 def _decided(record: RunRecord, *keys: str) -> Mapping[str, Any]:

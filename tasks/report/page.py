@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.escaping import shorten, visible
+from tasks.evaluation.scores import METRIC_NAMES
 from tasks.report import lineage, rows
 from tasks.report.facts import Facts
 from tasks.report.figures import draw_distributions, draw_speed, rate
@@ -21,14 +22,14 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_SHARDS = 1000  # in the table
 
 
-def render(facts: Facts) -> str:
-    """Give the page of a run, one HTML document that loads nothing."""
+def render_report(facts: Facts) -> str:
+    """Return the page of a run, one HTML document that loads nothing."""
     record, metrics = facts.record, facts.metrics
     predict = record.stages.get("predict")
     predict_started = predict.started if predict else 0.0
     signatures = {
-        "sacreBLEU-zh": metrics["sacrebleu_signature"],
-        "BLEU of a question": facts.rows.figures.bleu_signature,
+        METRIC_NAMES["sacrebleu_zh"]: metrics["sacrebleu_signature"],
+        "BLEU of a question": facts.rows.values.bleu_signature,
     }
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
@@ -37,10 +38,11 @@ def render(facts: Facts) -> str:
         facts=facts,
         record=record,
         metrics=metrics,
+        metric_names=METRIC_NAMES,
         name=Path(record.config_file or record.run_id).stem,
         is_made_up=lineage.is_made_up(record),
         timeline=draw_timeline(metrics["stage_seconds"], record.stages, facts.shards),
-        distributions=draw_distributions(facts.rows.figures),
+        distributions=draw_distributions(facts.rows.values),
         speed=draw_speed(facts.shards, metrics["shards_planned"], predict_started),
         shards=list_shards(facts)[:MOST_SHARDS],
         rate=rate,
@@ -55,7 +57,7 @@ def render(facts: Facts) -> str:
 
 
 def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
-    """Give what became of each shard, by number; those that are missing first, with the reason."""
+    """Return the history of each shard by number, those that are missing first, with the reason."""
     missing = {
         one["shard"]: replace(
             facts.shards.get(one["shard"], ShardHistory("failed")),
@@ -70,7 +72,7 @@ def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
 
 
 def make_environment(folder: Path) -> Environment:
-    """Give an environment in which whatever is put into a page of `folder` is only shown by it."""
+    """Return an environment for the templates of `folder`; it escapes all that is put into them."""
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
@@ -84,11 +86,11 @@ def make_environment(folder: Path) -> Environment:
 
 
 def _only_show(value: object) -> object:
-    """Spell what a text would do to the page: controls, and marks that turn its direction."""
+    """Spell out what a text would do to the page: controls, and marks that turn its direction."""
     return visible(value) if type(value) is str else value  # no Markup
 
 
 def hash_source(inline: str) -> str:
-    """Give the source expression that allows an inline style or script (CSP level 2, 4.2.5)."""
+    """Return the source expression that allows an inline style or script (CSP level 2, 4.2.5)."""
     digest = hashlib.sha256(inline.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"

@@ -1,7 +1,7 @@
-"""The rows of a run as its report shows them: figures of all, and some to be read.
+"""The rows of a run as its report shows them: values of all, and the text of some.
 
-The file is read a few times, each time only the columns that are needed, and no more than what is
-shown is kept of its texts.
+The file is read several times, each time only the columns that are needed; of its text no more is
+kept than is shown.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.evaluation.scores import sentence_bleu
-from tasks.report.bins import Values
+from tasks.report.charts import Values
 from tasks.store.tables import read_batches, read_places, spaced
 
 MOST_SAMPLES = 1000
@@ -29,8 +29,8 @@ MOST_ALTERNATIVES = 4
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A passage around its answer, if that is found in it; `omitted` characters are left out."""
+class Excerpt:
+    """A passage around its answer, if it holds that; `omitted` characters are left out."""
 
     before: str
     answer: str
@@ -39,15 +39,15 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row to be read, texts shortened.
+class SampleRow:
+    """A row to read, its text shortened.
 
     `score` is None if the engine has none, `bleu` where it was not computed.
     """
 
     row: int
     id: str
-    passage: Passage
+    passage: Excerpt
     answer: str
     question: str
     reference: str | None
@@ -58,15 +58,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Figures:
-    """Of every row, in order; lengths are in characters.
+class RowValues:
+    """Numbers of every row, in order, float64 [rows]; lengths are in characters.
 
     Attributes:
-        scores: as the search gave them, not a number where the engine has none.
+        scores: of the search, NaN where the engine has none.
         questions: lengths of the questions.
         passages: lengths of the passages.
-        references: lengths of the references, not a number where there is none.
-        bleus: not a number where none was computed.
+        references: lengths of the references, NaN where there is none.
+        bleus: 0 to 100, NaN where none was computed.
         bleu_signature: how they were computed; None if there are no references.
         identical: how many questions are their reference.
     """
@@ -96,39 +96,39 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a run: figures of all, evenly spaced samples, and rankings by their names."""
+class ReportRows:
+    """The rows of a run: values of all, evenly spaced samples, and rankings by name."""
 
-    figures: Figures
-    samples: list[Row]
-    rankings: Mapping[str, list[Row]]
+    values: RowValues
+    samples: list[SampleRow]
+    rankings: Mapping[str, list[SampleRow]]
 
 
-def read_rows(path: PurePath) -> Rows:
-    """Read the rows of a predictions.parquet.
+def read_report_rows(path: PurePath) -> ReportRows:
+    """Return the rows of a predictions.parquet.
 
     Raises:
         StoreCorruptionError: the file cannot be read whole.
     """
-    figures = _read_figures(path)
-    samples = spaced(figures.scores.size, MOST_SAMPLES)
-    rankings = {name: list(ranking) for name, ranking in _rank(figures)}
+    values = _read_values(path)
+    samples = spaced(values.scores.size, MOST_SAMPLES)
+    rankings = {name: list(ranking) for name, ranking in _rank(values)}
     wanted = sorted({*samples, *(at for ranking in rankings.values() for at in ranking)})
     names = ["row", "id", "context", "answer", "reference", "question", "alternatives"]
     records = zip(wanted, read_places(path, wanted, names), strict=True)
-    rows = {at: _make_row(record, figures, at) for at, record in records}
+    rows = {at: _make_row(record, values, at) for at, record in records}
     picked = {name: [rows[at] for at in ranking] for name, ranking in rankings.items()}
-    return Rows(figures, [rows[at] for at in samples], picked)
+    return ReportRows(values, [rows[at] for at in samples], picked)
 
 
-def cut_passage(context: str, answer: str, longest: int = LONGEST_TEXT) -> Passage:
-    """Give `longest` characters of a passage at most, around where its answer stands first."""
+def cut_passage(context: str, answer: str, longest: int = LONGEST_TEXT) -> Excerpt:
+    """Return at most `longest` characters of a passage, around the first place of its answer."""
     found = answer if answer in context else ""
     at = context.find(found)
     start = max(0, min(at - longest // 2, len(context) - longest))
     stop = min(start + longest, len(context))
     marked = context[at : min(at + len(found), stop)]
-    return Passage(
+    return Excerpt(
         before=("…" if start else "") + context[start:at],
         answer=marked,
         after=context[at + len(marked) : stop] + ("…" if stop < len(context) else ""),
@@ -136,7 +136,7 @@ def cut_passage(context: str, answer: str, longest: int = LONGEST_TEXT) -> Passa
     )
 
 
-def _read_figures(path: PurePath) -> Figures:
+def _read_values(path: PurePath) -> RowValues:
     pieces: list[dict[str, Values]] = []
     identical = 0
     for batch in read_batches(path, ["context", "reference", "question", "score"]):
@@ -149,7 +149,7 @@ def _read_figures(path: PurePath) -> Figures:
         for name in ("context", "reference", "question", "score")
     }
     bleus, signature = _score(path, ~np.isnan(columns["reference"]))
-    return Figures(
+    return RowValues(
         scores=columns["score"],
         questions=columns["question"],
         passages=columns["context"],
@@ -161,13 +161,13 @@ def _read_figures(path: PurePath) -> Figures:
 
 
 def _as_array(column: pa.Array) -> Values:
-    """Give a column as floats, null as not a number."""
+    """Return a column as floats, null as NaN."""
     array: Values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return array
 
 
 def _score(path: PurePath, has_reference: NDArray[np.bool_]) -> tuple[Values, str | None]:
-    """Give the BLEU of the samples and of evenly spaced other rows."""
+    """Return the BLEU of the samples and of evenly spaced other rows, and its signature."""
     bleus = np.full(has_reference.size, np.nan)
     if not has_reference.any():
         return bleus, None
@@ -183,26 +183,26 @@ def _score(path: PurePath, has_reference: NDArray[np.bool_]) -> tuple[Values, st
     return bleus, signature
 
 
-def _rank(figures: Figures) -> Iterator[tuple[str, Sequence[int]]]:
-    """Give the places of the worst and the best rows; of equals, the first come first."""
-    for name, values in (("score", figures.scores), ("bleu", figures.bleus)):
+def _rank(rows: RowValues) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield the places of the worst and the best rows by name; of equals, the first come first."""
+    for name, values in (("score", rows.scores), ("bleu", rows.bleus)):
         places = np.flatnonzero(~np.isnan(values))
         for end, sign in (("lowest", 1), ("highest", -1)):
             order = np.argsort(sign * values[places], kind="stable")
             yield f"{end} {name}", places[order[:EXTREMES]].tolist()
 
 
-def _make_row(record: Mapping[str, Any], figures: Figures, at: int) -> Row:
+def _make_row(record: Mapping[str, Any], values: RowValues, at: int) -> SampleRow:
     others, reference = record["alternatives"], record["reference"]
-    return Row(
+    return SampleRow(
         row=record["row"],
         id=_cut(record["id"]),
         passage=cut_passage(record["context"], record["answer"]),
         answer=_cut(record["answer"]),
         question=_cut(record["question"]),
         reference=None if reference is None else _cut(reference),
-        score=_or_none(figures.scores[at]),
-        bleu=_or_none(figures.bleus[at]),
+        score=_or_none(values.scores[at]),
+        bleu=_or_none(values.bleus[at]),
         alternatives=[
             {**other, "question": _cut(other["question"])} for other in others[:MOST_ALTERNATIVES]
         ],

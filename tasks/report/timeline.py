@@ -10,12 +10,12 @@ from tasks.report.formatting import duration, plural, time_unit
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import StageStart
 
-NARROWEST = 0.4  # percent: what took no time is still seen
+NARROWEST = 0.4  # percent: what took no time is still visible
 
 
 @dataclass(frozen=True)
 class Span:
-    """Something that went on from one second of the run to another; `kind` is how it is drawn."""
+    """An interval in seconds from the run's start; `kind` is the CSS class it is drawn with."""
 
     start: float
     end: float
@@ -45,9 +45,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The lanes of a run, the texts of its axis, and the seconds it shows.
+    """The lanes of a run, the ticks of its axis, and the seconds it covers.
 
-    Without `has_starts`, nobody noted when the stages began, and all begin at the left.
+    Without `has_starts`, the run did not record when stages began, and all start at the left.
     """
 
     lanes: list[Lane]
@@ -57,7 +57,7 @@ class Timeline:
 
     @property
     def has_failures(self) -> bool:
-        """Whether there is the mark of a failed attempt."""
+        """Whether a failed attempt is marked."""
         return any(block.kind == "failure" for lane in self.lanes for block in lane.blocks)
 
 
@@ -66,12 +66,12 @@ def draw_timeline(
     stages: Mapping[str, StageStart],
     shards: Mapping[int, ShardHistory],
 ) -> Timeline:
-    """Draw when what went on.
+    """Return the timeline of a run.
 
     Args:
-        seconds: how long each stage took.
-        stages: when each started; empty in runs that did not note it.
-        shards: what the run did about each.
+        seconds: the duration of each stage.
+        stages: when each started; empty in runs that did not record it.
+        shards: the history of each shard, by number.
     """
     spans = {name: _stage(name, took, stages.get(name)) for name, took in seconds.items()}
     total = max((span.end for span in spans.values()), default=0.0)
@@ -88,7 +88,7 @@ def draw_timeline(
 
 
 def stack(spans: Iterable[Span]) -> list[list[Span]]:
-    """Put spans into as few rows as keep them apart, in order of their start."""
+    """Return spans in as few rows as keep them apart, in order of their start."""
     rows: list[list[Span]] = []
     for span in sorted(spans, key=lambda one: (one.start, one.end)):
         free = next((row for row in rows if row[-1].end <= span.start), None)
@@ -111,7 +111,7 @@ def _failures(shards: Mapping[int, ShardHistory]) -> Iterator[Span]:
 
 
 def _device_lanes(shards: Mapping[int, ShardHistory], total: float) -> Iterator[Lane]:
-    """Give lanes for the workers; two on one device have a lane each."""
+    """Return the lanes of the workers; two on one device have a lane each."""
     made: dict[str, list[Span]] = {}
     for index, shard in shards.items():
         if shard.state == "made" and shard.at is not None and shard.seconds is not None:

@@ -8,8 +8,8 @@ from pathlib import PurePath
 from typing import Any
 
 from tasks.errors import StoreCorruptionError
-from tasks.report.facts import gather
-from tasks.report.page import render
+from tasks.report.facts import gather_facts
+from tasks.report.page import render_report
 from tasks.runs.find import read_record, store_of
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METRICS_FILE, REPORT_FILE, SUCCESS_FILE
@@ -21,18 +21,18 @@ from tasks.store.storage import FileEntry
 
 
 def write_report(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> FileEntry:
-    """Write the report of a run from its results, its record and its metrics.
+    """Write the report of a run from its results, record and metrics; return the file's entry.
 
     Raises:
         StoreCorruptionError: a result cannot be read.
         StorageError: the store cannot be written.
     """
-    page = render(gather(folder, record, metrics))
+    page = render_report(gather_facts(folder, record, metrics))
     return commit_bytes(folder / REPORT_FILE, page.encode())
 
 
 def ensure_report(folder: PurePath) -> PurePath:
-    """Give the report of a run that has results; it is made again if it is missing or damaged.
+    """Return the path of a run's report; it is made again if it is missing or damaged.
 
     A newer Wenti may make another page than the run did, so `_SUCCESS` is written anew too.
 

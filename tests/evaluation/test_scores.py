@@ -21,6 +21,7 @@ from tasks.evaluation.scores import (
     score_counts,
     score_each,
     score_pairs,
+    sentence_bleu,
 )
 from tests.support.rehearsal import ROOT
 
@@ -102,7 +103,10 @@ def test_scores_of_drawn_rows_come_from_the_sums_of_their_counts(
 def test_bleu_of_a_sentence_is_that_of_sacrebleu(pairs: Pairs) -> None:
     metric = SacreBLEU(tokenize="zh", effective_order=True)
     expected = [metric.sentence_score(question, [text]).score for question, text in pairs]
-    assert score_each(count_rows(pairs)).tolist() == pytest.approx(expected)
+    of_texts, signature = sentence_bleu(pairs)
+    assert of_texts.tolist() == pytest.approx(expected)
+    assert score_each(count_rows(pairs)).tolist() == of_texts.tolist()
+    assert signature == str(metric.get_signature())
 
 
 def test_questions_without_a_word_score_nothing() -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import sacrebleu
 
-from tasks.report.rows import read_rows
+from tasks.report.rows import read_report_rows
 from tests.support.finished_runs import (
     HOSTILE,
     TURNED,
@@ -57,7 +57,7 @@ def draw_predictions(count: int, seed: int) -> list[dict[str, Any]]:
 
 def test_figures_and_rankings_are_those_of_the_file(tmp_path: Path) -> None:
     FinishedRun(draw_predictions(200, seed=4)).report(tmp_path)
-    rows = read_rows(tmp_path / "predictions.parquet")
+    rows = read_report_rows(tmp_path / "predictions.parquet")
     frame = pd.read_parquet(tmp_path / "predictions.parquet")
     frame["bleu"] = [
         math.nan
@@ -69,10 +69,10 @@ def test_figures_and_rankings_are_those_of_the_file(tmp_path: Path) -> None:
     ]
     lengths = {"questions": "question", "passages": "context", "references": "reference"}
     for name, column in lengths.items():
-        np.testing.assert_array_equal(getattr(rows.figures, name), frame[column].str.len())
-    np.testing.assert_array_equal(rows.figures.scores, frame["score"])
-    np.testing.assert_allclose(rows.figures.bleus, frame["bleu"])
-    assert rows.figures.identical == (frame["question"] == frame["reference"]).sum()
+        np.testing.assert_array_equal(getattr(rows.values, name), frame[column].str.len())
+    np.testing.assert_array_equal(rows.values.scores, frame["score"])
+    np.testing.assert_allclose(rows.values.bleus, frame["bleu"])
+    assert rows.values.identical == (frame["question"] == frame["reference"]).sum()
     for key in ("score", "bleu"):
         ordered = frame.dropna(subset=key).sort_values(key, kind="stable")
         backwards = frame.dropna(subset=key).sort_values(key, kind="stable", ascending=False)

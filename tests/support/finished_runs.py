@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.config.settings import DatasetSettings, Settings
-from tasks.report.facts import gather
-from tasks.report.page import render
+from tasks.report.facts import gather_facts
+from tasks.report.page import render_report
 from tasks.runs.journal import JOURNAL_FILE
 from tasks.runs.record import RunRecord
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
@@ -63,7 +63,7 @@ class FinishedRun:
             {key: value for key, value in values.items() if key not in without}
             for values in (self._record(), self._metrics())
         )
-        return render(gather(folder, RunRecord.model_validate(record), metrics))
+        return render_report(gather_facts(folder, RunRecord.model_validate(record), metrics))
 
     def _metrics(self) -> dict[str, Any]:
         references = sum(row["reference"] is not None for row in self.predictions)
