@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from flows.question_generation import rerun
 from tasks.operations.verify import restore_results
@@ -10,7 +10,7 @@ from tasks.runs.find import store_of
 from tasks.store.lock import shared_lock
 
 
-def repair_run(folder: PurePath) -> PurePath:
+def repair_run(folder: PurePath) -> Path:
     """Rerun a run, and put what it lacks of its results back from the new one; return its folder.
 
     Raises:
@@ -18,7 +18,7 @@ def repair_run(folder: PurePath) -> PurePath:
         ShardsFailedError: some shards failed.
         StorageError: the store cannot be written.
     """
-    fresh = PurePath(rerun(str(folder))["folder"])
+    fresh = Path(rerun(str(folder))["folder"])
     with shared_lock(store_of(folder)):
         restore_results(folder, fresh)
     return fresh

@@ -5,7 +5,7 @@ Nothing heavy is imported before a command needs it, so that `wenti --help` answ
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Annotated
 
 import typer

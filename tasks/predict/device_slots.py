@@ -13,7 +13,7 @@ import logging
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import httpx
 from prefect import get_client
@@ -22,6 +22,8 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from tasks.outages import tolerate_outage
 
 logger = logging.getLogger("wenti.slots")
 
@@ -39,12 +41,12 @@ def slot_name(device: str) -> str:
 def slots(devices: Sequence[str]) -> Iterator[None]:
     """Hold a slot of every device, all at once, as long as the block lasts; waits for them."""
     stack = ExitStack()
-    with _server_may_be_away():
+    with _outage():
         _take(stack, _limited(devices))
     try:
         yield
     finally:
-        with _server_may_be_away():
+        with _outage():
             stack.close()
 
 
@@ -95,9 +97,6 @@ def _enter(stack: ExitStack, names: list[str]) -> bool:
     return True
 
 
-@contextmanager
-def _server_may_be_away() -> Iterator[None]:
-    try:
-        yield
-    except (httpx.HTTPError, ConcurrencySlotAcquisitionError) as error:
-        logger.warning("Prefect's server does not tell about slots, going on: %s", error)
+def _outage() -> AbstractContextManager[None]:
+    consequence = "cannot read concurrency limits from the Prefect server; continuing without them"
+    return tolerate_outage(logger, consequence, ConcurrencySlotAcquisitionError)
