@@ -18,7 +18,7 @@ from tasks.config.describe import allowed
 from tasks.config.loading import list_configs
 from tasks.config.settings import Settings
 
-SHOWN_TYPES = {"boolean", "string"}  # a form draws a switch, a choice or a line for them
+SHOWN_TYPES = {"boolean", "string"}  # a form has a switch, a choice or a text field for them
 
 
 def config_schema() -> JsonSchemaValue:
@@ -42,8 +42,8 @@ def overrides_schema() -> JsonSchemaValue:
 
 def _section(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
     keys = {key: _key(name, key, inner) for key, inner in schema["properties"].items()}
-    told = {"title": name, "description": schema["description"]}
-    return {"type": "object", **told, "properties": keys, "additionalProperties": False}
+    described = {"title": name, "description": schema["description"]}
+    return {"type": "object", **described, "properties": keys, "additionalProperties": False}
 
 
 def _key(section: str, name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:

@@ -47,7 +47,7 @@ def is_serve_stopped() -> bool:
 
 
 def send_logs() -> None:
-    """Send our log lines to the page of the run that they belong to, and no error twice."""
+    """Send our log lines to the page of the run that they belong to, each error only once."""
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
         handler = APILogHandler()

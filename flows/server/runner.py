@@ -5,8 +5,8 @@ Prefect's own `Runner.handle_sigterm` waits for `Runner.stop` in the thread of t
 interfaces are used here: methods of `Runner` that other public methods call, and an event loop of
 our own, which knows the process of each run because it starts it.
 
-A run that is ended says so itself, as the state that its flow returns; what a process that was
-killed could not say any more is said here.
+A run that is ended reports so itself, by the state that its flow returns. A process that had to be
+killed, or had not reached its flow yet, cannot; its run is marked here.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class ServingRunner(Runner):
             loop.run(self.serve())
 
     async def serve(self) -> None:
-        """Start runs until `astop` is called; then tell the server which were ended."""
+        """Start runs until `astop` is called; then mark those that were ended."""
         try:
             async with asyncio.timeout(None) as self.patience:
                 await self.start()
@@ -123,8 +123,8 @@ class ServingRunner(Runner):
             logger.warning("Prefect's server does not answer; it goes on showing them as Running")
 
     def handle_sigterm(self, *_signal: object) -> None:
-        """Begin to stop; not here, in the middle of anything, but as the loop's next task."""
-        if not self.started:  # it only starts, or it stops already
+        """Begin to stop, as a task of the loop: a signal may come in the middle of anything."""
+        if not self.started:  # not yet, or not any more
             raise KeyboardInterrupt
         self.execute_in_background(self.astop)
 
@@ -136,9 +136,9 @@ class ServingRunner(Runner):
 
 
 async def mark_as_stopped(runs: Collection[UUID]) -> None:
-    """Have Prefect show runs whose processes were ended as Crashed, and why.
+    """Mark runs whose processes were ended as Crashed, and say why.
 
-    Runs that ended in another way just before, or have said so themselves, stay as they are.
+    Runs that reported this themselves, or had just ended in another way, stay as they are.
     """
     async with get_client() as client:
         for run in runs:

@@ -1,4 +1,4 @@
-"""How far the predict stage is: one count of the rows that are done, and those who show it."""
+"""How far the predict stage is: one count of the rows that are done, and its displays."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ _display: ContextVar[Display | None] = ContextVar("display", default=None)
 
 @contextmanager
 def shown_on(display: Display) -> Iterator[None]:
-    """Have runs that are started in this block show their progress on `display`."""
+    """Make runs that are started in this block show their progress on `display`."""
     token = _display.set(display)
     try:
         yield
