@@ -6,8 +6,10 @@ import logging
 import os
 from datetime import date, datetime
 
+import httpx
 from prefect import get_client
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run
 
@@ -36,13 +38,15 @@ def scheduled_day() -> date:
 def is_serve_stopped() -> bool:
     """Return whether SIGTERM ends this run because `wenti serve` is stopped, not to cancel the run.
 
-    Raises:
-        httpx.HTTPError: the server, which knows of a cancellation, does not answer.
+    False if the server, which knows of a cancellation, cannot be asked.
     """
     if SERVED_VARIABLE not in os.environ:
         return False
-    with get_client(sync_client=True) as client:
-        state = client.read_flow_run(flow_run.id).state
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(flow_run.id).state
+    except (httpx.HTTPError, PrefectException):
+        return False
     return state is None or not state.is_cancelling()
 
 
