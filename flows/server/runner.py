@@ -120,6 +120,8 @@ class ServingRunner(Runner):
                 await self.start()
                 await mark_as_stopped(self.run_loop.stopped)
         except TimeoutError:
+            if not self.patience.expired():
+                raise
             logger.warning("Prefect's server does not answer; it goes on showing them as Running")
 
     def handle_sigterm(self, *_signal: object) -> None:
