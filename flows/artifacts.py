@@ -1,6 +1,6 @@
-"""What a run shows on its page in Prefect's UI, and what it tells Prefect's automations.
+"""What a run shows on its page in Prefect's UI, and the events it sends for automations.
 
-All of it is for people: a server that is away costs the page something, and never the run.
+All of it is for people: if the server is away, the page lacks something, and the run goes on.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-import httpx
 from prefect import get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
@@ -25,11 +24,13 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed, Failed
+from prefect.states import Completed, Crashed, Failed
 from prefect.utilities.slugify import slugify
 
+from flows.run_context import STOPPED
 from flows.summary import as_markdown, count_outcomes, count_rows, count_shards, tabulate_shards
 from tasks.errors import WentiError
+from tasks.outages import tolerate_outage
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction
 from tasks.predict.progress import Pace
@@ -45,44 +46,45 @@ UPDATE_SECONDS = 1.0
 SAMPLES = 10
 
 
-class RowsBar(Pace):
-    """A progress bar over the rows to generate, with rows a second and the time left."""
+class RowsArtifact:
+    """A progress artifact over the rows to generate, with rows a second and the time left."""
 
     def __init__(self, run: Run) -> None:
-        super().__init__()
         self._run = run
+        self._pace = Pace()
         self._artifact: UUID | None = None
-        self._shown = 0.0
+        self._shown_percent = 0.0
         self._reused = 0  # rows
 
-    def start(self, rows: int) -> None:
-        """Show the bar."""
-        super().start(rows)
-        self._reused = self._count_kept()
-        with _server_may_be_away():
-            key, told = _key("progress", self._run), f"Predict: {rows:,} rows"
-            self._artifact = cast(UUID, create_progress_artifact(0.0, key, told))
+    def follow(self, pace: Pace) -> None:
+        """Take how far the rows are: the first time, make the artifact."""
+        self._pace = pace
+        if pace.batches == 0:
+            self._reused = self._count_kept()
+            with _page_outage():
+                key, description = _key("progress", self._run), f"Predict: {pace.rows:,} rows"
+                self._artifact = cast(UUID, create_progress_artifact(0.0, key, description))
 
-    def show(self) -> None:
-        """Move the bar to where the rows are, if they went on."""
-        if self.percent != self._shown:
-            self._update(min(self.percent, 100.0), f"Predict: {self}")
+    def update(self) -> None:
+        """Update the artifact if the rows went on since the last time."""
+        pace = self._pace
+        if pace.percent != self._shown_percent:
+            self._shown_percent = pace.percent
+            self._update(min(pace.percent, 100.0), f"Predict: {pace}")
 
     def end(self) -> None:
-        """Show how many rows there are now: those of attempts that failed are not, after all."""
-        kept = self._count_kept() - self._reused
-        if kept == self._done == self._rows:
-            self.show()
-        elif self._rows:
-            text = f"Predict: ended after {kept:,} of {self._rows:,} rows"
-            self._update(100 * kept / self._rows, text)
+        """Show how many rows there are now: those of failed attempts are not counted any more."""
+        rows, kept = self._pace.rows, self._count_kept() - self._reused
+        if kept == self._pace.done == rows:
+            self.update()
+        elif rows:
+            description = f"Predict: ended after {kept:,} of {rows:,} rows"
+            self._update(100 * kept / rows, description)
 
-    def _update(self, percent: float, text: str) -> None:
-        if self._artifact is None:
-            return
-        self._shown = self.percent
-        with _server_may_be_away():
-            update_progress_artifact(self._artifact, percent, text)
+    def _update(self, percent: float, description: str) -> None:
+        if self._artifact is not None:
+            with _page_outage():
+                update_progress_artifact(self._artifact, percent, description)
 
     def _count_kept(self) -> int:
         shards = read_journal(self._run.folder / JOURNAL_FILE).values()
@@ -91,28 +93,28 @@ class RowsBar(Pace):
 
 
 @contextmanager
-def rows_bar(run: Run) -> Iterator[RowsBar]:
-    """Give a progress bar that a thread of its own moves, so that no batch waits for the server."""
-    bar, ended = RowsBar(run), threading.Event()
+def rows_artifact(run: Run) -> Iterator[RowsArtifact]:
+    """Return an artifact that a thread of its own updates: no batch waits for the server."""
+    artifact, ended = RowsArtifact(run), threading.Event()
 
-    def move() -> None:
+    def update() -> None:
         while not ended.wait(UPDATE_SECONDS):
-            bar.show()
+            artifact.update()
 
-    thread = threading.Thread(target=copy_context().run, args=(move,), daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(update,), daemon=True)
     thread.start()
     try:
-        yield bar
+        yield artifact
     finally:
         ended.set()
         thread.join()
-        bar.end()
+        artifact.end()
 
 
 def show_shards(run: Run, prediction: Prediction) -> None:
     """Show the table of the shards."""
     histories = read_journal(run.folder / JOURNAL_FILE)
-    with _server_may_be_away():
+    with _page_outage():
         create_table_artifact(
             tabulate_shards(prediction.outcomes, histories),
             key=_key("shards", run),
@@ -121,10 +123,10 @@ def show_shards(run: Run, prediction: Prediction) -> None:
 
 
 def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
-    """Show figures, samples, settings and where the results are; tell if they are partial."""
+    """Show figures, samples, settings and the folder of the results; send an event if partial."""
     places = spaced(metrics["predictions"], SAMPLES)
     samples = list(read_places(run.folder / PREDICTIONS_FILE, places))
-    with _server_may_be_away():
+    with _page_outage():
         create_markdown_artifact(
             as_markdown(metrics, samples, run.record, Path(run.folder).absolute()),
             key=_key("summary", run),
@@ -132,8 +134,8 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
         )
         if plan.settings.store.url is not None:
             report = f"{plan.settings.store.url.rstrip('/')}/runs/{run.folder.name}/{REPORT_FILE}"
-            told = f"The report of run {run.folder.name}"
-            create_link_artifact(report, REPORT_FILE, key=_key("report", run), description=told)
+            text = f"The report of run {run.folder.name}"
+            create_link_artifact(report, REPORT_FILE, key=_key("report", run), description=text)
     if metrics["partial"]:
         emit_event(
             PARTIAL_EVENT,
@@ -143,9 +145,9 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
 
 
 def final_state(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Give the state that a run ends in: it says what was reused and made, and what is missing.
+    """Return the state that a run ends in: it says what was reused and made, and what is missing.
 
-    Who called the flow gets the data in it: Prefect unwraps a state that a flow returns.
+    The caller of the flow gets the data in it: Prefect unwraps a state that a flow returns.
     """
     state: State[dict[str, Any]] = Completed(
         name="Partial" if metrics["partial"] else None,
@@ -156,27 +158,29 @@ def final_state(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def failed_state(error: WentiError) -> dict[str, Any]:
-    """Give the state of a run that an error has ended: it says what the command line says.
+    """Return the state of a run that an error has ended, with the message of the command line.
 
-    Who called the flow gets the error raised. Raised in the flow, it would be told with Prefect's
-    own words before it.
+    Prefect raises the error to the caller of the flow. If it were raised in the flow, Prefect's own
+    words would stand before its message.
     """
     get_run_logger().error("%s", error)
     return cast(dict[str, Any], Failed(message=str(error), data=error))
 
 
-def _key(kind: str, run: Run) -> str:
-    """Give the key of an artifact, `wenti-summary-demo`: the page of a key in the UI is a history.
+def stopped_state() -> dict[str, Any]:
+    """Return the state of a run that ends because `wenti serve` was stopped."""
+    return cast(dict[str, Any], Crashed(message=STOPPED))
 
-    One for each config, because it is the nights of one job that people look back on and compare.
+
+def _key(kind: str, run: Run) -> str:
+    """Return the key of an artifact, such as `wenti-summary-demo`.
+
+    There is one for each config, because the page of a key in the UI is a history, and people
+    compare the nights of one job.
     """
     config = Path(run.record.config_file or "").stem
     return slugify(f"wenti {kind} {config}")
 
 
-@contextmanager
-def _server_may_be_away() -> Iterator[None]:
-    try:
-        yield
-    except httpx.HTTPError as error:
-        logger.warning("the run's page in Prefect lacks something: %s", error)
+def _page_outage() -> AbstractContextManager[None]:
+    return tolerate_outage(logger, "the run's page in Prefect lacks something")

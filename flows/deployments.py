@@ -25,7 +25,7 @@ EXAMPLE = "flows.question_generation.question_generation"
 def serve_deployments(file: Path, names: Sequence[str], limit: int) -> None:
     """Serve deployments until SIGTERM or Ctrl-C: start their runs, on schedule and by hand.
 
-    Runs that go on are ended then. A schedule goes on, so that what was due meanwhile is run later.
+    Runs that go on are ended then. Schedules are not paused: what comes due meanwhile is run later.
 
     Args:
         file: a prefect.yaml.

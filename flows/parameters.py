@@ -1,8 +1,8 @@
 """The parameters of the flows, as the forms of Prefect's UI draw them and its server checks them.
 
 Their JSON schemas are made from the settings' models, so that names, descriptions, defaults,
-allowed values and limits stand in one place. What no schema can tell, such as two values that do
-not go together, `tasks.config.loading.load_settings` finds in the first second of a run.
+allowed values and limits stand in one place. What no schema can express, such as two values
+that do not go together, `tasks.config.loading.load_settings` finds in the first second of a run.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tasks.config.describe import allowed
 from tasks.config.loading import list_configs
 from tasks.config.settings import Settings
 
-SHOWN_TYPES = {"boolean", "string"}  # a form draws a switch, a choice or a line for them
+SHOWN_TYPES = {"boolean", "string"}  # a form has a switch, a choice or a text field for them
 
 
 def config_schema() -> JsonSchemaValue:
-    """Give the schema of a config: the name of one in the folder of the configs."""
+    """Return the schema of a config: the name of one in the folder of the configs."""
     known = list(list_configs())
     return {"type": "string", "enum": known} if known else {"type": "string"}
 
 
 def overrides_schema() -> JsonSchemaValue:
-    """Give the schema of what wins over a config: every key of every section, none of them needed.
+    """Return the schema of what wins over a config: every key of every section, none required.
 
     A key that is left out is as in the config; so none has a default, which a form would send.
     """
@@ -42,12 +42,12 @@ def overrides_schema() -> JsonSchemaValue:
 
 def _section(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
     keys = {key: _key(name, key, inner) for key, inner in schema["properties"].items()}
-    told = {"title": name, "description": schema["description"]}
-    return {"type": "object", **told, "properties": keys, "additionalProperties": False}
+    described = {"title": name, "description": schema["description"]}
+    return {"type": "object", **described, "properties": keys, "additionalProperties": False}
 
 
 def _key(section: str, name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
-    """Give the schema of a key under the name that it has in a config, and without null."""
+    """Return the schema of a key under the name that it has in a config, and without null."""
     options = [option for option in schema.get("anyOf", []) if option["type"] != "null"]
     whole = {**schema, **(options[0] if options else {})}
     known = {key: value for key, value in whole.items() if key not in {"default", "anyOf"}}
@@ -62,4 +62,4 @@ def _key(section: str, name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
 Config = Annotated[str, WithJsonSchema(config_schema())]
 Overrides = Annotated[dict[str, dict[str, Any]], WithJsonSchema(overrides_schema())]
 
-AS_IN_THE_CONFIG: dict[str, dict[str, Any]] = {}
+NO_OVERRIDES: dict[str, dict[str, Any]] = {}

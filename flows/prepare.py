@@ -18,16 +18,16 @@ logger = logging.getLogger("wenti.preparation")
 
 
 def check_settings(settings: Settings) -> None:
-    """Run the preflight; raises `PreflightError` with all that is wrong. Nothing is written.
+    """Run the preflight; raise a `PreflightError` with everything that is wrong. Write nothing.
 
-    It takes milliseconds: Paddle is not imported, and so `wenti run` can afford it twice.
+    It takes milliseconds, as Paddle is not imported, so `wenti run` can afford it twice.
     """
     check(settings, find_machine_faults)
 
 
 @contextmanager
 def prepared(settings: Settings) -> Iterator[Plan]:
-    """Give the plan of a run, whose store is in use as long as it lasts.
+    """Return the plan of a run, and hold its store in use as long as the block lasts.
 
     A model that is known by name only is downloaded first.
 
@@ -40,16 +40,18 @@ def prepared(settings: Settings) -> Iterator[Plan]:
     store = open_store(settings)
     with shared_lock(store):
         plan = make_plan(settings, get_model(settings, store))
-        _say_engine(plan)
+        _log_engine(plan)
         yield plan
 
 
-def _say_engine(plan: Plan) -> None:
-    """Say what the engine of a plan means that nobody has asked for."""
+def _log_engine(plan: Plan) -> None:
+    """Log what the user may not expect of the engine of a plan."""
     settings = plan.settings
     if plan.engine == "fake":
         logger.warning("export.engine is fake: the questions of this run are made up")
     if settings.export.engine == "auto" and settings.export.decoding_lib is not None:
         logger.info("export.engine: auto is %s", plan.engine)
     if plan.engine == FASTER_TRANSFORMER and settings.decode.is_sampling:
-        logger.warning("FasterTransformer draws by the clock: another run, other questions")
+        logger.warning(
+            "FasterTransformer sampling is not reproducible: each run gives different questions"
+        )

@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
-from flows.artifacts import failed_state, final_state, rows_bar, show_results, show_shards
-from flows.parameters import AS_IN_THE_CONFIG, Config, Overrides
+from flows.artifacts import (
+    failed_state,
+    final_state,
+    rows_artifact,
+    show_results,
+    show_shards,
+    stopped_state,
+)
+from flows.parameters import NO_OVERRIDES, Config, Overrides
 from flows.prepare import prepared
-from flows.run_context import flow_run_id, scheduled_day, send_logs
+from flows.run_context import flow_run_id, is_serve_stopped, scheduled_day, send_logs
 from tasks.aggregate.partial import raise_if_failed
 from tasks.aggregate.task import aggregate_task
 from tasks.config.loading import find_config, load_settings
@@ -27,7 +35,7 @@ from tasks.operations.rerun import parse_shards, plan_rerun
 from tasks.plan.changes import find_changes
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Selection, plan_jobs
-from tasks.predict.progress import Several, listener
+from tasks.predict.progress import Progress, current_display
 from tasks.predict.shards import has_shards
 from tasks.predict.task import predict_missing
 from tasks.processes import stop_children
@@ -39,14 +47,14 @@ logger = logging.getLogger("wenti.flow")
 
 
 def name_run() -> str:
-    """Give a run's name in the UI, such as question-generation/dureader_qg/2026-11-23/3f9a."""
+    """Return a run's name in the UI, such as question-generation/dureader_qg/2026-11-23/3f9a."""
     parameters = flow_run.parameters
     day = parameters.get("day") or scheduled_day()
     return _name(Path(parameters["config"]).stem, str(day))
 
 
 def name_rerun() -> str:
-    """Give a rerun's name in the UI, such as rerun/20261123-010003-ab12cd/3f9a."""
+    """Return a rerun's name in the UI, such as rerun/20261123-010003-ab12cd/3f9a."""
     return _name(Path(flow_run.parameters["run"]).name)
 
 
@@ -55,10 +63,10 @@ def _name(*parts: str) -> str:
 
 
 # No retries of a whole run, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: shards have their own, and
-# what else ends a run, somebody has to change first.
+# anything else that ends a run has to be corrected by somebody first.
 @flow(name="question-generation", flow_run_name=name_run, retries=0)
 def question_generation(
-    config: Config, day: date | None = None, overrides: Overrides = AS_IN_THE_CONFIG
+    config: Config, day: date | None = None, overrides: Overrides = NO_OVERRIDES
 ) -> dict[str, Any]:
     """Generate a question for every passage: export and load, predict in shards, aggregate.
 
@@ -84,6 +92,10 @@ def question_generation(
             return carry_out(plan, Selection(), config_file)
     except WentiError as error:
         return failed_state(error)
+    except TerminationSignal:
+        if is_serve_stopped():
+            return stopped_state()
+        raise
 
 
 @flow(name="rerun", flow_run_name=name_rerun, retries=0)
@@ -121,6 +133,10 @@ def rerun(
             return carry_out(plan, again.selection, record.config_file, record.run_id)
     except WentiError as error:
         return failed_state(error)
+    except TerminationSignal:
+        if is_serve_stopped():
+            return stopped_state()
+        raise
 
 
 def carry_out(
@@ -134,8 +150,9 @@ def carry_out(
         for result in (export, dataset):
             logger.info("%s", result)
         jobs = plan_jobs(plan, dataset.manifest)
-        with rows_bar(run) as bar:
-            progress = Several(bar, listener(plan.settings.predict.logging_steps))
+        with rows_artifact(run) as artifact:
+            display = current_display(plan.settings.predict.logging_steps)
+            progress = Progress(artifact.follow, display)
             prediction = predict_missing(plan, run, jobs, selection, progress)
         show_shards(run, prediction)
         raise_if_failed(prediction, plan.settings.aggregate.allow_partial)
@@ -146,7 +163,7 @@ def carry_out(
 
 @contextmanager
 def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -> Iterator[Run]:
-    """Give a run's folder, and write into its run.json how it ended if it does not succeed."""
+    """Start a run, and write into its run.json how it ended if the block does not succeed."""
     run = Run.start(plan, flow_run_id=flow_run_id(), config_file=config_file, rerun_of=rerun_of)
     logger.info("run %s in %s", run.record.run_id, run.folder)
     try:

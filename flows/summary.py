@@ -1,4 +1,4 @@
-"""How a run went, in tables and Markdown, for people who look at it in Prefect's UI."""
+"""How a run went, as tables and Markdown for Prefect's UI."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ UNTRIED = ShardHistory(state="", attempts=0)
 
 
 def count_shards(metrics: Mapping[str, Any]) -> str:
-    """Say how many shards a run reused, made and lacks, and what is missing because of that."""
+    """Return how many shards a run reused, made and lacks, and the rows missing because of that."""
     text = _count_states({state: metrics[f"shards_{state}"] for state in STATES})
     return f"{text}; {metrics['rows_missing']} rows are missing" if metrics["partial"] else text
 
 
 def count_rows(metrics: Mapping[str, Any]) -> str:
-    """Say how many rows came in, and what became of them."""
+    """Return how many rows came in, and what became of them."""
     missing = metrics["rows_missing"]  # they are among the rejects
     rejected = metrics["rejects"] - missing
     text = f"{metrics['rows_in']} in, {metrics['predictions']} questions, {rejected} rejected"
@@ -38,7 +38,7 @@ def count_rows(metrics: Mapping[str, Any]) -> str:
 
 
 def count_outcomes(prediction: Prediction) -> str:
-    """Say how many shards were reused, made and failed, before there are metrics."""
+    """Return how many shards were reused, made and failed, before there are metrics."""
     return _count_states(Counter(outcome.state for outcome in prediction.outcomes))
 
 
@@ -49,7 +49,7 @@ def _count_states(counts: Mapping[str, int]) -> str:
 def tabulate_shards(
     outcomes: Iterable[ShardOutcome], histories: Mapping[int, ShardHistory]
 ) -> list[dict[str, Any]]:
-    """Give a row for every shard, those that failed first, `MOST_SHARDS` at most."""
+    """Return a row for every shard, failed ones first, at most `MOST_SHARDS`."""
     ordered = sorted(outcomes, key=lambda outcome: outcome.manifest is not None)
     return [
         _shard_row(one, histories.get(one.job.shard.index, UNTRIED))
@@ -79,7 +79,7 @@ def as_markdown(
     record: RunRecord,
     folder: Path,
 ) -> str:
-    """Give a page about a run: figures, samples, settings that are not the default, its files.
+    """Return a page about a run: figures, samples, settings that are not the default, its files.
 
     Args:
         metrics: what metrics.json holds.

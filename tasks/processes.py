@@ -1,4 +1,4 @@
-"""Child processes: one for a single call, or one that goes on answering.
+"""Child processes: one for a single call, or one that answers call after call.
 
 Paddle is imported in children only: it takes seconds and hundreds of megabytes, brings its own
 zlib and signal handlers, and when it crashes it takes its process with it. Children are spawned,
@@ -24,8 +24,11 @@ from typing import Any, ParamSpec, TypeVar
 
 from tasks.errors import BatchTimeoutError, OutOfMemoryError, WentiError, WorkerError
 
+logger = logging.getLogger("wenti.child")
+
 STOP_SECONDS = 5.0
 PARENT_SECONDS = 1.0
+LAST_LINES_SECONDS = 1.0
 
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
@@ -35,7 +38,7 @@ _running: set[Child] = set()
 
 
 class Child:
-    """A process that runs `target(connection, *args)`, and our end of the connection."""
+    """A process that runs `target(connection, *args)`, and the parent's end of the connection."""
 
     def __init__(self, name: str, target: Callable[..., None], *args: object) -> None:
         spawn = multiprocessing.get_context("spawn")
@@ -60,15 +63,15 @@ class Child:
         return self._process.pid
 
     def send(self, message: object) -> None:
-        """Send something that can be pickled; raises `WorkerError` when the process is dead."""
-        self._echo.work_for_us()
+        """Send something that can be pickled; raise a `WorkerError` if the process is dead."""
+        self._echo.set_log_context()
         try:
             self._connection.send(message)
         except OSError as error:
             raise self._death() from error
 
     def receive(self, seconds: float | None = None) -> Any:  # noqa: ANN401 the target decides
-        """Wait for the next answer, at most `seconds`; an answer that is an error is raised.
+        """Return the next answer, waiting at most `seconds`; raise an answer that is an error.
 
         Raises:
             BatchTimeoutError: there was no answer in that time.
@@ -86,10 +89,10 @@ class Child:
         return answer
 
     def stop(self) -> None:
-        """End the process, at the latest by a kill; several threads may."""
+        """End the process, at last by SIGKILL; several threads may call this."""
         with _lock:
             _running.discard(self)
-        with self._stopping:  # who closes the connection second could close another file
+        with self._stopping:  # closing the connection twice could close another file
             self._process.terminate()
             self._process.join(STOP_SECONDS)
             if self._process.is_alive():
@@ -108,7 +111,7 @@ class Child:
 
 
 def stop_children() -> None:
-    """End every child; whoever waits for one gets a `WorkerError`."""
+    """End every child; a thread that waits for one gets a `WorkerError`."""
     with _lock:
         children = list(_running)
     for child in children:
@@ -118,7 +121,7 @@ def stop_children() -> None:
 def call_in_child(
     function: Callable[Arguments, Answer], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Answer:
-    """Give `function(*args, **kwargs)`, computed in a process of its own.
+    """Return `function(*args, **kwargs)`, computed in a process of its own.
 
     Raises:
         WorkerError: the process died, or the function ended in an unexpected error.
@@ -133,7 +136,7 @@ def call_in_child(
 
 
 def answer(connection: Connection, compute: Callable[[], object]) -> None:
-    """Send what `compute()` gives, or the error that ended it."""
+    """Send what `compute()` returns, or the error that it raises."""
     try:
         connection.send(compute())
     except WentiError as error:
@@ -150,16 +153,16 @@ def answer(connection: Connection, compute: Callable[[], object]) -> None:
 def _start(
     target: Callable[..., None], connection: Connection, output: Connection, *args: object
 ) -> None:
-    # These reach the whole group of a terminal; the parent decides and stops us.
+    # A terminal sends these to its whole process group; the parent stops its children itself.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    speak_into(output)
+    redirect_output(output)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     target(connection, *args)
 
 
 def _end_with_parent(parent: int) -> None:
-    """End this process when its parent is gone, even if it was killed without a word."""
+    """End this process when its parent is gone, even if the parent was killed."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os._exit(1)
@@ -174,26 +177,21 @@ def _answer_call(
     answer(connection, lambda: (function(*args, **kwargs),))
 
 
-logger = logging.getLogger("wenti.child")
-
-LAST_WORDS_SECONDS = 1.0
-
-
 class Echo:
-    """Logs the lines of a child in the context, such as Prefect's run, that it works for."""
+    """Logs the lines of a child in the context that it works for, such as one of Prefect's runs."""
 
     def __init__(self, name: str, output: Connection) -> None:
         self._name, self._context = name, copy_context()
         self._thread = Thread(target=self._read, args=(output,), name=f"wenti {name}", daemon=True)
         self._thread.start()
 
-    def work_for_us(self) -> None:
-        """Take what comes now as said in the context of who calls this."""
+    def set_log_context(self) -> None:
+        """Log the lines that come from now on in the context of the caller."""
         self._context = copy_context()
 
     def end(self) -> None:
-        """Wait for what a process said last; one that it started itself is not waited for long."""
-        self._thread.join(LAST_WORDS_SECONDS)
+        """Wait for the last lines, but not long: a process of the child may still hold the pipe."""
+        self._thread.join(LAST_LINES_SECONDS)
 
     def _read(self, output: Connection) -> None:
         with output, os.fdopen(os.dup(output.fileno()), errors="backslashreplace") as lines:
@@ -209,8 +207,8 @@ class Echo:
             logger.log(number or logging.INFO, "%s: %s", self._name, text)
 
 
-def speak_into(output: Connection) -> None:
-    """Have all that this process writes go into the pipe of its parent's `Echo`."""
+def redirect_output(output: Connection) -> None:
+    """Redirect everything that this process writes into the pipe of its parent's `Echo`."""
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output.fileno(), stream.fileno())
     output.close()

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"tasks.findings", "tasks.escaping"},
     {"tasks.errors"},
-    {"tasks.config", "tasks.store", "tasks.processes"},
+    {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages"},
     {"tasks.engine", "tasks.passages"},
     {"tasks.plan", "tasks.bench"},
     {"tasks.load", "tasks.runs", "tasks.evaluation", "tasks.doctor"},

@@ -41,7 +41,7 @@ def engine(
     rounds: Rounds = _USUAL.rounds,
     rows: Rows = _USUAL.rows,
     generate_rows: Annotated[
-        int | None, typer.Option(help="Rows of generate.  [default: 8; all if --uneven]")
+        int | None, typer.Option(help="Rows of generate.", show_default="8; all if --uneven")
     ] = None,
     length: Length = _USUAL.length,
     uneven: Annotated[
@@ -110,7 +110,9 @@ def peers(
     ] = Path("build/peers/bin/python"),
     rounds: Rounds = _USUAL.rounds,
     rows: Rows = _USUAL.rows,
-    peer_rows: Annotated[int | None, typer.Option(help="Rows of a peer.  [default: all]")] = None,
+    peer_rows: Annotated[
+        int | None, typer.Option(help="Rows of a peer.", show_default="all")
+    ] = None,
     length: Annotated[int, typer.Option(help="Tokens of a row.")] = _USUAL.length,
     beams: Beams = _USUAL.beams,
     steps: Steps = _USUAL.steps,
@@ -132,14 +134,14 @@ def peers(
 
 
 def _options(ctx: typer.Context, **others: Any) -> BenchOptions:  # noqa: ANN401 of any option
-    """Give what was asked for: parameters of a command are named as the options that they set."""
+    """Return what was asked for: parameters of a command are named as the options that they set."""
     names = {field.name for field in fields(BenchOptions)}
     given = {name: value for name, value in ctx.params.items() if name in names}
     return BenchOptions(**{**given, **others})
 
 
 def _prepare(json_file: Path | None) -> None:
-    """Refuse at the start what could not be written at the end, and show how it goes."""
+    """Refuse at the start what could not be written at the end, and log what happens."""
     if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
         raise StorageError(f"--json {json_file} is no file in an existing folder; choose another")
     # Not `flows.cli.console.follow`: it promises that an interrupted run goes on.

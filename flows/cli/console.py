@@ -1,7 +1,7 @@
-"""What people see: a progress bar on a terminal and log lines elsewhere, tables, a summary.
+"""What a command shows while it runs: a progress bar and messages on a terminal, else log lines.
 
-Passages, ids and paths come from anywhere, and a terminal does what they say: all text goes through
-`tasks.escaping.visible` or `to_json` on its way out.
+Passage text, ids and paths are untrusted and may contain terminal control sequences; escape them
+with `tasks.escaping.visible` or `to_json`.
 """
 
 from __future__ import annotations
@@ -17,33 +17,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
 
 from tasks.escaping import visible
-from tasks.predict.progress import listen
+from tasks.predict.progress import Pace, shown_on
 
 logger = logging.getLogger("wenti")
-
-
-class Bar:
-    """A progress bar over the rows of the predict stage."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task: TaskID | None = None
-
-    def start(self, rows: int) -> None:
-        """Show the bar for a number of rows."""
-        self._task = self._progress.add_task("predict", total=rows)
-
-    def advance(self, rows: int) -> None:
-        """Move the bar on by a number of rows."""
-        if self._task is not None:
-            self._progress.advance(self._task, rows)
 
 
 @contextmanager
@@ -64,7 +46,12 @@ def follow() -> Iterator[None]:
 def _progress_bar(console: Console) -> Iterator[None]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     progress = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-    with progress, listen(Bar(progress)):
+    bar = progress.add_task("predict", total=None, visible=False)
+
+    def show(pace: Pace) -> None:
+        progress.update(bar, total=pace.rows, completed=pace.done, visible=True)
+
+    with progress, shown_on(show):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The Prefect server of a run: the one that is set up, or else Prefect's own temporary one."""
+"""The Prefect server of a run: the configured one, or else Prefect's own temporary one."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def set_defaults() -> None:
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Import Prefect with our defaults and have a server for what runs in this block.
+    """Import Prefect with our defaults and provide a server for what runs in this block.
 
     Raises:
-        ServerError: the server cannot be used, at the beginning or at the end.
+        ServerError: the server cannot be used, at the beginning or at the end of the block.
     """
     _start_if_none()
     try:
-        with _outages_told():
+        with _outages_logged():
             yield
     except httpx.HTTPError as error:
         raise ServerError(
@@ -82,7 +82,7 @@ def connected() -> Iterator[None]:
 
 
 def find_server() -> str | None:
-    """Give the address of the server that is set up; None if there is none.
+    """Return the address of the configured server; None if none is configured.
 
     Raises:
         ServerError: it cannot be used, or there is no place for a temporary one's database.
@@ -101,7 +101,7 @@ def find_server() -> str | None:
 
 
 def _check_home(settings: Settings) -> None:
-    """Refuse a temporary server that would be started again and again for want of a database."""
+    """Refuse a temporary server without a writable database: it would be restarted for ever."""
     database = settings.server.database.connection_url
     is_in_home = database is not None and str(settings.home) in database.get_secret_value()
     if is_in_home and not os.access(settings.home, os.W_OK):
@@ -119,7 +119,7 @@ def _start_if_none() -> None:
 
 @contextmanager
 def _impatient_client() -> Iterator[SyncPrefectClient]:
-    """Give a client that does not try again, for calls from this thread."""
+    """Return a client that does not retry, for calls from this thread."""
     from prefect import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
@@ -155,10 +155,10 @@ def _is_cloud(client: SyncPrefectClient) -> bool:
 
 
 @contextmanager
-def _outages_told() -> Iterator[None]:
-    """Log when the server stops answering, and when it is back, as long as the block lasts."""
+def _outages_logged() -> Iterator[None]:
+    """Log when the server stops answering and when it is back, as long as the block lasts."""
     over = threading.Event()
-    thread = threading.Thread(target=_tell_outages, args=(over,), name="wenti server", daemon=True)
+    thread = threading.Thread(target=_log_outages, args=(over,), name="wenti server", daemon=True)
     thread.start()
     try:
         yield
@@ -169,7 +169,7 @@ def _outages_told() -> Iterator[None]:
         thread.join()
 
 
-def _tell_outages(over: threading.Event) -> None:
+def _log_outages(over: threading.Event) -> None:
     is_away = False
     while not over.wait(LOOK_SECONDS):
         was_away, fault = is_away, _fault()
@@ -196,7 +196,7 @@ def _start_server() -> None:
     """Start the server where neither Ctrl-C nor the end of the terminal reaches it.
 
     It is in the terminal's process group. If it died of the same signal as the flow, Prefect would
-    try for minutes to tell it that the flow has ended. A signal that is blocked in the thread that
+    try for minutes to report the end of the flow to it. A signal that is blocked in the thread that
     starts a process is blocked in the process; Prefect ends its server by another one.
     """
     from prefect.server.api.server import SubprocessASGIServer

@@ -38,13 +38,13 @@ def explain(url: str, fault: Exception) -> ServerError:
 
 
 def without_password(url: str) -> str:
-    """Give a URL without the user and the password that it may contain."""
+    """Return a URL without the user and the password that it may contain."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def describe(fault: Exception) -> str:
-    """Give what went wrong in a few words: a status such as 404 Not Found, or the error's own."""
+    """Return what went wrong in a few words: a status such as 404 Not Found, or the error's own."""
     if isinstance(fault, httpx.HTTPStatusError):
         return f"{fault.response.status_code} {fault.response.reason_phrase}".strip()
     return str(fault) or type(fault).__name__
@@ -79,7 +79,7 @@ def _diagnose_transport(fault: httpx.TransportError, what: str) -> tuple[str, st
 
 
 def is_compatible(theirs: object, ours: str) -> bool:
-    """Tell whether a server's version goes with ours: Prefect asks for the same major version."""
+    """Return whether a server's version goes with ours: Prefect requires the same major version."""
     return str(theirs).split(".")[0] == ours.split(".")[0]
 
 

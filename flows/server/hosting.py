@@ -1,4 +1,4 @@
-"""A Prefect server with its UI for `wenti serve`: the one that is there, or one of its own."""
+"""A Prefect server with its UI for `wenti serve`: a running one, or one of its own."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ START_SECONDS = 180.0
 
 @contextmanager
 def hosted() -> Iterator[None]:
-    """Have a server with a UI in this block.
+    """Provide a server with a UI in this block.
 
-    It is the one that is set up, or that answers at Prefect's default address; else one of our own
-    that ends with the block.
+    It is the configured one, or one that answers at Prefect's default address; else one is started,
+    which ends with the block.
 
     Raises:
         ServerError: the server cannot be reached, or does not start.
@@ -52,7 +52,7 @@ def _server_at(url: str) -> Iterator[None]:
         return
     command = [sys.executable, "-m", "prefect", "server", "start"]
     logger.info("starting a Prefect server; the first time takes about a minute")
-    # In a session of its own: Ctrl-C is for us, who still tell the server how the runs ended.
+    # In a session of its own: Ctrl-C is for us, and we still report to it how the runs ended.
     with subprocess.Popen(  # noqa: S603 a command of our own
         command, stdout=subprocess.DEVNULL, start_new_session=True
     ) as server:

@@ -1,6 +1,12 @@
-"""Prefect's runner, which starts the runs of served deployments; ours ends them when it is stopped.
+"""The runner of `wenti serve`: Prefect's, except that it ends its runs when it is stopped.
 
-Prefect's own would leave them behind: it says Running of them for ever, and so does run.json.
+Prefect's own `Runner.handle_sigterm` waits for `Runner.stop` in the thread of the event loop that
+`stop` needs; the runs are left behind, and Prefect shows them as Running for ever. Only public
+interfaces are used here: methods of `Runner` that other public methods call, and an event loop of
+our own, which knows the process of each run because it starts it.
+
+A run that is ended reports so itself, by the state that its flow returns. A process that had to be
+killed, or had not reached its flow yet, cannot; its run is marked here.
 """
 
 from __future__ import annotations
@@ -8,22 +14,87 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from functools import partial
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 from uuid import UUID
 
-import anyio
 import httpx
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.exceptions import PrefectException
-from prefect.runner import Runner, _starter_engine
+from prefect.runner import Runner
 from prefect.states import Crashed
-from prefect.utilities.processutils import run_process
+
+from flows.run_context import SERVED_VARIABLE, STOPPED
 
 logger = logging.getLogger("wenti.serving")
 
-STOPPED = "`wenti serve` was stopped; what was made is kept, and Retry goes on from there"
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"  # by which `python -m prefect.engine` knows its run
 GRACE_SECONDS = 20.0  # until a run that was asked to end is killed
 STOP_SECONDS = 30.0  # until the server has to know
-LOOK_SECONDS = 0.2
+POLL_SECONDS = 0.2
+
+Protocol = TypeVar("Protocol", bound=asyncio.BaseProtocol)
+
+
+class RunLoop(asyncio.SelectorEventLoop):
+    """An event loop that starts the process of each run in a session of its own, and can end it.
+
+    Attributes:
+        started: the runs whose processes were started, and these.
+        stopped: the runs that `stop_runs` has ended, and those that it kept from starting.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: dict[UUID, asyncio.SubprocessTransport] = {}
+        self.stopped: set[UUID] = set()
+        self._is_stopping = False
+
+    async def subprocess_exec(
+        self,
+        protocol_factory: Callable[[], Protocol],
+        *command: Any,  # noqa: ANN401 as asyncio has it
+        **options: Any,  # noqa: ANN401
+    ) -> tuple[asyncio.SubprocessTransport, Protocol]:
+        """Start a process as asyncio does.
+
+        Raises:
+            OSError: it is the process of a run, and the runs were stopped.
+        """
+        run = (options.get("env") or {}).get(RUN_VARIABLE)
+        if run is None:
+            return await super().subprocess_exec(protocol_factory, *command, **options)
+        if self._is_stopping:
+            self.stopped.add(UUID(run))
+            raise OSError(STOPPED)
+        # Ctrl-C in a terminal would reach the run too, to be followed by our SIGTERM while it
+        # writes how it ended.
+        options["start_new_session"] = True
+        options["env"] = {**options["env"], SERVED_VARIABLE: "1"}
+        process, protocol = await super().subprocess_exec(protocol_factory, *command, **options)
+        self.started[UUID(run)] = process
+        if self._is_stopping:  # since a moment ago
+            self.stopped.add(UUID(run))
+            process.terminate()
+        return process, protocol
+
+    async def stop_runs(self) -> None:
+        """End all runs by SIGTERM, or at last by SIGKILL, and let none start any more."""
+        self._is_stopping = True
+        running = self._running()
+        self.stopped |= running.keys()
+        for process in running.values():
+            process.terminate()
+        deadline = self.time() + GRACE_SECONDS
+        while self._running() and self.time() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+        for process in self._running().values():
+            process.kill()
+
+    def _running(self) -> dict[UUID, asyncio.SubprocessTransport]:
+        started = self.started.items()
+        return {run: process for run, process in started if process.get_returncode() is None}
 
 
 class ServingRunner(Runner):
@@ -35,47 +106,53 @@ class ServingRunner(Runner):
         Raises:
             KeyboardInterrupt: a second signal came before the runs had ended.
         """
-        # Ctrl-C in a terminal would reach the runs too, to be followed by our SIGTERM while they
-        # write how they ended. Prefect has no option for a session of their own.
-        in_session = partial(run_process, start_new_session=True)
-        _starter_engine.run_process = in_session  # type: ignore[attr-defined]
-        for number in (signal.SIGINT, signal.SIGHUP):  # to SIGTERM Prefect sees by itself
+        for number in (signal.SIGINT, signal.SIGHUP):  # `start` sets the handler of SIGTERM
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self.handle_sigterm)
-        asyncio.run(self._run())
+        self.run_loop = RunLoop()
+        with asyncio.Runner(loop_factory=lambda: self.run_loop) as loop:
+            loop.run(self.serve())
 
-    async def _run(self) -> None:
+    async def serve(self) -> None:
+        """Start runs until `astop` is called; then mark those that were ended."""
         try:
-            await self.start()
-        except asyncio.CancelledError:
-            if not self.stopping:
+            async with asyncio.timeout(None) as self.patience:
+                await self.start()
+                await mark_as_stopped(self.run_loop.stopped)
+        except TimeoutError:
+            if not self.patience.expired():
                 raise
+            logger.warning("Prefect's server does not answer; it goes on showing them as Running")
 
     def handle_sigterm(self, *_signal: object) -> None:
-        """Begin to stop; not here, in the middle of anything, but as the loop's next task."""
-        if not self.started:  # it only starts, or it stops already
+        """Begin to stop, as a task of the loop: a signal may come in the middle of anything."""
+        if not self.started:  # not yet, or not any more
             raise KeyboardInterrupt
         self.execute_in_background(self.astop)
 
     async def cancel_all(self) -> None:
-        """End every run and wait for it; also one that was about to start. `astop` calls it."""
+        """End every run, and let none start any more; `astop` calls it."""
         logger.info("stopping; runs that go on are ended, what they made is kept")
-        with anyio.move_on_after(STOP_SECONDS) as patience:
-            while self._limiter is not None and self._limiter.borrowed_tokens:
-                await asyncio.gather(*map(self._end, self._process_manager.flow_run_ids()))
-                await asyncio.sleep(LOOK_SECONDS)
-        if patience.cancelled_caught:
-            logger.warning("Prefect's server does not answer; it goes on showing them as Running")
-            self._runs_task_group.cancel_scope.cancel()
+        self.patience.reschedule(self.run_loop.time() + STOP_SECONDS)
+        await self.run_loop.stop_runs()
 
-    async def _end(self, run: UUID) -> None:
-        """End a run by SIGTERM, or at last by SIGKILL, and say why."""
-        # It leaves it to us to tell the server.
-        await self._control_channel.signal(run, "relinquish")
-        await self._process_manager.kill(run, GRACE_SECONDS)
-        try:
-            state = (await self._client.read_flow_run(run)).state
-            if state is not None and (state.is_crashed() or not state.is_final()):
-                await self._client.set_flow_run_state(run, Crashed(message=STOPPED), force=True)
-        except (httpx.HTTPError, PrefectException) as fault:
-            logger.warning("Prefect was not told that run %s has ended: %s", run, fault)
+
+async def mark_as_stopped(runs: Collection[UUID]) -> None:
+    """Mark runs whose processes were ended as Crashed, and say why.
+
+    Runs that reported this themselves, or had just ended in another way, stay as they are.
+    """
+    async with get_client() as client:
+        for run in runs:
+            try:
+                await _mark_as_stopped(client, run)
+            except (httpx.HTTPError, PrefectException) as fault:
+                logger.warning("Prefect was not told that run %s has ended: %s", run, fault)
+
+
+async def _mark_as_stopped(client: PrefectClient, run: UUID) -> None:
+    state = (await client.read_flow_run(run)).state
+    if state is None or state.message == STOPPED:
+        return
+    if state.is_crashed() or not state.is_final():
+        await client.set_flow_run_state(run, Crashed(message=STOPPED), force=True)

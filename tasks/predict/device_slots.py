@@ -1,7 +1,7 @@
-"""Slots: one run at a time on a device, as far as Prefect's global concurrency limits tell.
+"""Device slots: one run at a time on a device, by Prefect's global concurrency limits.
 
-They only keep runs from slowing each other down; what a run makes is right without them. A device
-whose limit nobody made is free for all, and so is every device while the server is away.
+They only keep runs from slowing each other down; results are right without them. A device without
+a limit is free for all runs, and so is every device while the server is away.
 
 A slot is leased: the run renews the lease as long as it lives, and the slot of a run that was
 killed is free again when its lease has ended.
@@ -13,7 +13,7 @@ import logging
 import platform
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import httpx
 from prefect import get_client
@@ -23,15 +23,17 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from tasks.outages import tolerate_outage
+
 logger = logging.getLogger("wenti.slots")
 
 LEASE_SECONDS = 120.0
 LOOK_SECONDS = 2.0
-TRIES_AGAIN = 1  # of a server that does not answer: a device is not worth minutes of waiting for it
+RETRIES = 1  # of a call to a server that does not answer: slots are not worth minutes of waiting
 
 
 def slot_name(device: str) -> str:
-    """Give the name of a device's limit, `wenti:HOST:gpu:0`; a device without a number is 0."""
+    """Return the name of a device's limit, `wenti:HOST:gpu:0`; a device without a number is 0."""
     return f"wenti:{platform.node()}:{device if ':' in device else f'{device}:0'}"
 
 
@@ -39,19 +41,19 @@ def slot_name(device: str) -> str:
 def slots(devices: Sequence[str]) -> Iterator[None]:
     """Hold a slot of every device, all at once, as long as the block lasts; waits for them."""
     stack = ExitStack()
-    with _server_may_be_away():
+    with _outage():
         _take(stack, _limited(devices))
     try:
         yield
     finally:
-        with _server_may_be_away():
+        with _outage():
             stack.close()
 
 
 def _limited(devices: Sequence[str]) -> list[str]:
-    """Give the names of the limits that somebody made for these devices."""
+    """Return the names of the limits that exist for these devices."""
     names = sorted({slot_name(device) for device in devices})
-    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: TRIES_AGAIN})
+    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES})
     with settings, get_client(sync_client=True) as client:
         return [name for name in names if _is_limited(client, name)]
 
@@ -66,16 +68,16 @@ def _is_limited(client: SyncPrefectClient, name: str) -> bool:
 def _take(stack: ExitStack, names: list[str]) -> None:
     if not names or _enter(stack, names):
         return
-    told = ", ".join(names)
+    listed = ", ".join(names)
     command = "prefect global-concurrency-limit update NAME --active-slots 0"
-    logger.info("waiting for another run to leave %s; if there is none: %s", told, command)
+    logger.info("waiting for another run to leave %s; if there is none: %s", listed, command)
     while not _enter(stack, names):
         time.sleep(LOOK_SECONDS)  # not in Prefect's own waiting, which outlasts Ctrl-C
-    logger.info("the other run has left %s", told)
+    logger.info("the other run has left %s", listed)
 
 
 def _enter(stack: ExitStack, names: list[str]) -> bool:
-    """Take all slots if all are free, and tell whether they were."""
+    """Take all slots if all are free; return whether they were."""
     slot = concurrency(
         names,
         max_retries=0,
@@ -95,9 +97,6 @@ def _enter(stack: ExitStack, names: list[str]) -> bool:
     return True
 
 
-@contextmanager
-def _server_may_be_away() -> Iterator[None]:
-    try:
-        yield
-    except (httpx.HTTPError, ConcurrencySlotAcquisitionError) as error:
-        logger.warning("Prefect's server does not tell about slots, going on: %s", error)
+def _outage() -> AbstractContextManager[None]:
+    consequence = "cannot read concurrency limits from the Prefect server; continuing without them"
+    return tolerate_outage(logger, consequence, ConcurrencySlotAcquisitionError)

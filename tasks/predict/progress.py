@@ -1,111 +1,106 @@
-"""How far the predict stage is: the workers report, whoever started the run decides how to show it.
-
-A flow's parameters must be plain values, so the listener is set around the call of the flow.
-"""
+"""How far the predict stage is: one count of the rows that are done, and its displays."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 
 logger = logging.getLogger("wenti.progress")
 
 
-class Progress(Protocol):
-    """Hears how many rows there are to generate, and how many more are done."""
-
-    def start(self, rows: int) -> None:
-        """Take the number of rows to generate."""
-
-    def advance(self, rows: int) -> None:
-        """Take a number of rows that are done; called from several threads.
-
-        A number below 0 takes back rows of a shard that is tried again.
-        """
-
-
+@dataclass(frozen=True)
 class Pace:
-    """How far the rows are, how fast, and how long the rest will take."""
+    """How far the rows are at one moment, how fast, and how long the rest will take.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rows = self._done = 0
-        self._started = time.monotonic()
+    Attributes:
+        rows: to generate.
+        done: rows that are done.
+        batches: how many batches have ended, well or not.
+        seconds: since the first batch could start.
+    """
 
-    def start(self, rows: int) -> None:
-        """Take the number of rows to generate."""
-        self._rows, self._started = rows, time.monotonic()
-
-    def advance(self, rows: int) -> None:
-        """Take a number of rows that are done; called from several threads."""
-        with self._lock:
-            self._done += rows
+    rows: int = 0
+    done: int = 0
+    batches: int = 0
+    seconds: float = 0.0
 
     @property
     def percent(self) -> float:
         """The share of the rows that is done, 0 to 100."""
-        return 100 * self._done / self._rows if self._rows else 0.0
+        return 100 * self.done / self.rows if self.rows else 0.0
 
     def __str__(self) -> str:
-        """Give rows, before the end about how many seconds are left, and rows a second."""
-        done, rows = self._done, self._rows
-        speed = done / (time.monotonic() - self._started)
-        left = f", about {(rows - done) / speed:,.0f} s left" if 0 < done < rows else ""
-        return f"{done:,} of {rows:,} rows{left}, {speed:,.1f} rows a second"
+        """Return rows, before the end about how many seconds are left, and rows a second."""
+        speed = self.done / self.seconds if self.seconds else 0.0
+        is_under_way = 0 < self.done < self.rows and speed
+        left = f", about {(self.rows - self.done) / speed:,.0f} s left" if is_under_way else ""
+        return f"{self.done:,} of {self.rows:,} rows{left}, {speed:,.1f} rows a second"
 
 
-class LoggedProgress(Pace):
-    """Writes a log line every `batches_between` batches, as the script's `--logging_steps`."""
-
-    def __init__(self, batches_between: int) -> None:
-        super().__init__()
-        self._batches = itertools.count(1)
-        self._between = batches_between
-
-    def advance(self, rows: int) -> None:
-        """Take a number of rows that are done."""
-        super().advance(rows)
-        batches = next(self._batches)
-        if batches % self._between == 0:
-            logger.info("predict: %s; %d batches", self, batches)
+Display = Callable[[Pace], None]
+"""Shows a pace; called before the first batch and after each one, by one thread at a time."""
 
 
-class Several:
-    """Hands on what it hears."""
+class Progress:
+    """Counts the rows that are done, for several displays; workers in several threads report."""
 
-    def __init__(self, *listeners: Progress) -> None:
-        self._listeners = listeners
+    def __init__(self, *displays: Display) -> None:
+        self._displays = displays
+        self._lock = threading.Lock()
+        self._pace = Pace()
+        self._started = time.monotonic()
 
     def start(self, rows: int) -> None:
-        """Tell every listener."""
-        for listener in self._listeners:
-            listener.start(rows)
+        """Take the number of rows to generate."""
+        with self._lock:
+            self._started = time.monotonic()
+            self._show(Pace(rows))
 
     def advance(self, rows: int) -> None:
-        """Tell every listener."""
-        for listener in self._listeners:
-            listener.advance(rows)
+        """Take the number of rows of a batch that ended.
+
+        A number below 0 takes back rows of a shard that is tried again.
+        """
+        with self._lock:
+            done, batches = self._pace.done + rows, self._pace.batches + 1
+            seconds = time.monotonic() - self._started
+            self._show(replace(self._pace, done=done, batches=batches, seconds=seconds))
+
+    def _show(self, pace: Pace) -> None:
+        self._pace = pace
+        for display in self._displays:
+            display(pace)
 
 
-_listener: Progress | None = None
+def log_every(batches: int) -> Display:
+    """Return a display that writes a log line every so many batches, as `--logging_steps`."""
+
+    def log(pace: Pace) -> None:
+        if pace.batches and pace.batches % batches == 0:
+            logger.info("predict: %s; %d batches", pace, pace.batches)
+
+    return log
+
+
+# A flow's parameters must be plain values, so a display is handed to it by the context of its call.
+_display: ContextVar[Display | None] = ContextVar("display", default=None)
 
 
 @contextmanager
-def listen(progress: Progress) -> Iterator[None]:
-    """Have `progress` hear of every run that is started in this block."""
-    global _listener
-    before, _listener = _listener, progress
+def shown_on(display: Display) -> Iterator[None]:
+    """Make runs that are started in this block show their progress on `display`."""
+    token = _display.set(display)
     try:
         yield
     finally:
-        _listener = before
+        _display.reset(token)
 
 
-def listener(batches_between: int) -> Progress:
-    """Give the listener that was set, or one that writes log lines."""
-    return _listener or LoggedProgress(batches_between)
+def current_display(batches_between: int) -> Display:
+    """Return the display of `shown_on`, or else one that writes log lines."""
+    return _display.get() or log_every(batches_between)

@@ -119,7 +119,7 @@ def test_a_pool_runs_a_deployment_cancels_a_run_and_retries_one_that_failed(
         assert children
         press(server, cancelled, "CANCELLING", "Cancelling")
         wait_for(server, cancelled, "CANCELLED")
-        assert psutil.wait_procs(children, timeout=60)[1] == []
+        assert psutil.wait_procs(children, timeout=240)[1] == []
 
         faults.write_text("{}")
         press(server, run, "SCHEDULED", "AwaitingRetry")

@@ -12,9 +12,10 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, Lo
 from prefect.client.schemas.filters import LogFilterFlowRunId as OfFlowRun
 from prefect.client.schemas.sorting import LogSort
 
-from flows.artifacts import rows_bar
+from flows.artifacts import rows_artifact
 from flows.question_generation import question_generation
 from tasks.errors import ConfigError, WorkerError
+from tasks.predict.progress import Progress
 from tasks.runs.journal import RowCounts
 from tasks.runs.run import Run
 from tests.support.planned_jobs import plan_job, write_job
@@ -60,11 +61,12 @@ def test_the_progress_of_a_run_that_fails_says_which_rows_it_leaves(tmp_path: Pa
     @flow
     def work() -> None:
         run.journal.reused({0: RowCounts(900, 0)})
-        with rows_bar(run) as bar:
-            bar.start(2000)
+        with rows_artifact(run) as artifact:
+            progress = Progress(artifact.follow)
+            progress.start(2000)
             for _attempt in range(3):
-                bar.advance(1000)
-                bar.show()
+                progress.advance(1000)
+                artifact.update()
                 run.journal.failed(1, "cpu", WorkerError("died"))
             run.journal.made(2, "cpu", 1.0, RowCounts(499, 1))
             raise WorkerError("died")

@@ -35,7 +35,7 @@ PRINT_EVERYTHING = """
 import logging, sys
 from collections import defaultdict
 from pathlib import Path
-from flows import console
+from flows.cli import console, tables
 from tasks.operations.status import ShardStatus, StageStatus, Status
 from tasks.operations.verify import Checked
 
@@ -47,20 +47,20 @@ with console.follow():
     except ValueError:
         logging.getLogger("wenti.x").exception("PART with a traceback")
 print("PART of show", flush=True)
-console.print_rows([dict.fromkeys(("context", "answer", "question", "reference"), text)])
+tables.print_rows([dict.fromkeys(("context", "answer", "question", "reference"), text)])
 print("PART of status: a stage", flush=True)
-console.print_status(Status([StageStatus(text, text, text)]))
+tables.print_status(Status([StageStatus(text, text, text)]))
 print("PART of status: a shard", flush=True)
 shard = ShardStatus(0, text, 1, text, last_error=text)
-console.print_status(Status([StageStatus("", "", "")], [shard]))
+tables.print_status(Status([StageStatus("", "", "")], [shard]))
 print("PART of status: damage", flush=True)
-console.print_status(Status([StageStatus("", "", "", damage=text)]))
+tables.print_status(Status([StageStatus("", "", "", damage=text)]))
 print("PART of verify", flush=True)
-console.print_checked([Checked(text, text, text)])
+tables.print_checked([Checked(text, text, text)])
 print("PART of verify: damage", flush=True)
-console.print_checked([Checked("", "", "", text)])
+tables.print_checked([Checked("", "", "", text)])
 print("PART of run", flush=True)
-console.print_summary(Path(text), defaultdict(int))
+tables.print_summary(Path(text), defaultdict(int))
 """
 PARTS = PRINT_EVERYTHING.count("PART ")
 PROGRAM = [sys.executable, "-c", PRINT_EVERYTHING]

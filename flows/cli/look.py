@@ -1,0 +1,181 @@
+"""Commands that look at what a store holds: status, show, report, compare, verify, gc.
+
+Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import Annotated
+
+import typer
+
+from flows.cli.options import (
+    A_RUN,
+    STORE,
+    AsJson,
+    ConfigOrRun,
+    Day,
+    Overrides,
+    RunName,
+    StorePath,
+    date_of,
+)
+from tasks.errors import UnusableError
+from tasks.escaping import to_json, visible
+
+INCOMPLETE = 3
+
+
+def status(
+    config: ConfigOrRun,
+    overrides: Overrides = None,
+    day: Day = None,
+    store: StorePath = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show which stages and shards of a config or run are there; nothing is computed."""
+    from flows.cli.tables import print_status
+    from tasks.operations.status import look_at, settings_of
+    from tasks.store.layout import Store
+
+    found = look_at(settings_of(config, Store(store), overrides or [], date_of(day)))
+    if as_json:
+        typer.echo(to_json(found.as_dict()))
+    else:
+        print_status(found)
+
+
+def show(
+    run_name: RunName,
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
+    store: StorePath = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Show rows of a run: passage, answer, generated question, reference."""
+    from itertools import islice
+
+    from flows.cli.tables import print_rows
+    from tasks.runs.find import find_results
+    from tasks.runs.results import PREDICTIONS_FILE
+    from tasks.store.layout import Store
+    from tasks.store.tables import iterate_rows
+
+    folder = find_results(run_name, Store(store))
+    shown = list(islice(iterate_rows(folder / PREDICTIONS_FILE), rows))
+    if as_json:
+        typer.echo(to_json(shown))
+    else:
+        print_rows(shown)
+
+
+def report(
+    run_name: RunName,
+    is_opened: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    store: StorePath = STORE,
+) -> None:
+    """Print where a run's report is; it is made if it is not there."""
+    import webbrowser
+
+    from tasks.report.write import ensure_report
+    from tasks.runs.find import find_results
+    from tasks.store.layout import Store
+
+    path = ensure_report(find_results(run_name, Store(store)))
+    typer.echo(visible(str(path)))
+    if is_opened and not webbrowser.open(path.as_uri()):
+        raise UnusableError(f"no browser can be started here; open {path} in one yourself")
+
+
+def compare(
+    run_a: Annotated[str, typer.Argument(help=A_RUN)],
+    run_b: Annotated[str, typer.Argument(help="The run to compare with it.")],
+    rows: Annotated[
+        int, typer.Option("-n", "--rows", min=0, help="How many changed questions.")
+    ] = 10,
+    store: StorePath = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs: what differs, by how much the metrics do, which questions changed."""
+    from flows.cli.compare_tables import print_comparison, waiting
+    from tasks.operations.compare import compare_runs
+    from tasks.runs.find import find_results
+    from tasks.store.layout import Store
+
+    a, b = (find_results(name, Store(store)) for name in (run_a, run_b))
+    with waiting():
+        comparison = compare_runs(a, b, rows)
+    if as_json:
+        typer.echo(to_json(comparison.as_dict()))
+    else:
+        print_comparison(comparison)
+
+
+def verify(
+    run_name: RunName,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make again what is missing or damaged.")
+    ] = False,
+    store: StorePath = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Read back every checkpoint and result of a run; name what is missing or damaged."""
+    from dataclasses import asdict
+
+    from flows.cli.tables import print_checked
+    from tasks.operations.verify import verify_run
+    from tasks.runs.find import find_run
+    from tasks.store.layout import Store
+
+    folder = find_run(run_name, Store(store))
+    checked = verify_run(folder)
+    if repair and any(part.state != "ok" for part in checked):
+        _repair(folder)
+        checked = verify_run(folder)
+    if as_json:
+        parts = [asdict(part) for part in checked]
+        typer.echo(to_json(parts))
+    else:
+        print_checked(checked)
+    if any(part.state != "ok" for part in checked):
+        typer.echo(visible(f"to make it again: wenti rerun {folder}"), err=True)
+        raise typer.Exit(INCOMPLETE)
+
+
+def _repair(folder: PurePath) -> None:
+    from flows.cli.console import follow
+    from flows.server.connection import connected
+
+    with follow(), connected():
+        from flows.repair import repair_run
+
+        fresh = repair_run(folder)
+    typer.echo(visible(f"made again; the results are in {fresh}"), err=True)
+
+
+def gc(
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Remove it; without this it is only listed.")
+    ] = False,
+    keep_runs: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Also forget all runs but the newest N."),
+    ] = None,
+    store: StorePath = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """List, and with --delete remove, what no run of the store refers to."""
+    from flows.cli.tables import print_garbage
+    from tasks.operations.gc import find_garbage, remove
+    from tasks.store.layout import Store
+    from tasks.store.lock import exclusive_lock
+
+    with exclusive_lock(Store(store)):
+        garbage = find_garbage(Store(store), keep_runs)
+        if delete:
+            remove(garbage)
+    if as_json:
+        found = [{"path": str(one.path), "why": one.why, "size": one.size} for one in garbage]
+        typer.echo(to_json({"removed": delete, "garbage": found}))
+    else:
+        print_garbage(garbage, delete)

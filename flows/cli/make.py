@@ -1,0 +1,132 @@
+"""Commands that make something: run, rerun, serve, export; and doctor, which says whether they can.
+
+Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once; Prefect
+is imported within `connected()` or `hosted()`, which set its defaults.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.cli.options import (
+    STORE,
+    AsJson,
+    Config,
+    Day,
+    Overrides,
+    RunName,
+    StorePath,
+    date_of,
+    settings_of,
+)
+from tasks.errors import UnusableError
+from tasks.escaping import to_json, visible
+
+
+def run(
+    config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
+) -> None:
+    """Export, load, predict what is missing, aggregate; end with a summary."""
+    from flows.cli.console import follow
+    from flows.prepare import check_settings
+    from flows.server.connection import connected
+    from tasks.config.overrides import parse_overrides
+
+    check_settings(settings_of(config, overrides, day))
+    with follow(), connected():
+        from flows.question_generation import question_generation
+
+        values, _no_faults = parse_overrides(overrides or [])
+        result = question_generation(config, date_of(day), values)
+    _print_result(result, as_json)
+
+
+def rerun(
+    run_name: RunName,
+    shards: Annotated[
+        str | None, typer.Option(metavar="3,7", help="Only these shards; ranges such as 3-7.")
+    ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Only shards that failed in that run.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Make them again even if the store has them.")
+    ] = False,
+    store: StorePath = STORE,
+    as_json: AsJson = False,
+) -> None:
+    """Make again what a run lacks, or chosen shards of it, with the config of that run."""
+    from flows.cli.console import follow
+    from flows.server.connection import connected
+    from tasks.operations.rerun import parse_shards, plan_rerun
+    from tasks.store.layout import Store
+
+    # Faults that can be found without Prefect are found before a server is started.
+    plan_rerun(run_name, Store(store), parse_shards(shards), failed, force)
+    with follow(), connected():
+        from flows.question_generation import rerun as rerun_flow
+
+        result = rerun_flow(run_name, str(store), shards or "", failed, force)
+    _print_result(result, as_json)
+
+
+def _print_result(result: dict[str, Any], as_json: bool) -> None:
+    from flows.cli.tables import print_summary
+
+    if as_json:
+        typer.echo(to_json(result))
+    else:
+        print_summary(Path(result["folder"]), result["metrics"])
+
+
+def serve(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]...", help="Deployments.", show_default="all"),
+    ] = None,
+    file: Annotated[Path, typer.Option(help="Where the deployments are.")] = Path("prefect.yaml"),
+    limit: Annotated[int, typer.Option(min=1, help="Most runs at a time.")] = 1,
+) -> None:
+    """Serve the deployments: start their runs on schedule and from Prefect's UI."""
+    from flows.cli.console import follow
+    from flows.server.hosting import hosted
+
+    with follow(), hosted():
+        from flows.deployments import serve_deployments
+
+        serve_deployments(file, names or [], limit)
+
+
+def export(config: Config, overrides: Overrides = None, day: Day = None) -> None:
+    """Export the model only, as a static graph with the search inside."""
+    from flows.cli.console import follow
+    from flows.prepare import prepared
+    from tasks.store.claims import Claims
+
+    with follow():
+        from tasks.export.task import export_model
+
+        with (
+            prepared(settings_of(config, overrides, day)) as plan,
+            Claims(plan.store.claims_folder).beating() as claims,
+        ):
+            result = export_model(plan, claims)
+    typer.echo(visible(f"{result}\n{plan.export.folder}"))
+
+
+def doctor(
+    config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
+) -> None:
+    """Check everything that a config needs of this machine; exit code 2 if it cannot run here."""
+    from flows.cli.doctor import can_run, examine, findings_as_json, print_findings
+
+    findings = examine(settings_of(config, overrides, day))
+    if as_json:
+        typer.echo(findings_as_json(findings))
+    else:
+        print_findings(findings, config)
+    if not can_run(findings):
+        raise typer.Exit(UnusableError.exit_code)

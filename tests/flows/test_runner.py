@@ -1,0 +1,77 @@
+"""What `flows/server/runner.py` relies on in Prefect, without a stop of `wenti serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.objects import State
+from prefect.deployments.runner import RunnerDeployment
+
+from flows.run_context import SERVED_VARIABLE, STOPPED
+from flows.server.runner import RunLoop, ServingRunner, mark_as_stopped
+
+FLOW = f"""
+import os
+from pathlib import Path
+from prefect import flow
+
+@flow
+def work():
+    is_session = os.getsid(0) == os.getpid()
+    seen = f"session: {{is_session}}, served: {{os.environ.get('{SERVED_VARIABLE}')}}"
+    Path(__file__).with_name("seen").write_text(seen)
+"""
+MOVED = "another Prefect starts its runs in another way: change flows/server/runner.py"
+
+
+@pytest.fixture(autouse=True)
+def handler_of_sigterm() -> Iterator[None]:
+    """Puts back the handler that a runner replaces."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def run_once(folder: Path, *, is_stopped: bool) -> tuple[UUID, RunLoop, State]:
+    """Have a runner start one run, as it does of a deployment, and wait for its end."""
+    (folder / "work.py").write_text(FLOW)
+    runner, loop = ServingRunner(pause_on_shutdown=False, limit=1), RunLoop()
+
+    async def start() -> None:
+        if is_stopped:
+            await loop.stop_runs()
+        await runner.start(run_once=True)
+        await mark_as_stopped(loop.stopped)
+
+    entrypoint = f"{folder / 'work.py'}:work"
+    deployment = runner.add_deployment(RunnerDeployment.from_entrypoint(entrypoint, name="test"))
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run_from_deployment(deployment).id
+        with asyncio.Runner(loop_factory=lambda: loop) as tasks:
+            tasks.run(start())
+        state = client.read_flow_run(run).state
+        client.delete_deployment(deployment)
+    assert state is not None
+    return run, loop, state
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_is_known_to_the_loop_and_in_a_session_of_its_own(tmp_path: Path) -> None:
+    run, loop, state = run_once(tmp_path, is_stopped=False)
+    assert state.is_completed()
+    assert (set(loop.started), loop.stopped) == ({run}, set()), MOVED
+    assert (tmp_path / "seen").read_text() == "session: True, served: 1", MOVED
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_was_about_to_start_at_the_stop_is_not_started(tmp_path: Path) -> None:
+    run, loop, state = run_once(tmp_path, is_stopped=True)
+    assert (set(loop.started), loop.stopped) == (set(), {run}), MOVED
+    assert (state.is_crashed(), state.message) == (True, STOPPED)
+    assert not (tmp_path / "seen").exists()
