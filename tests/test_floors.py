@@ -1,4 +1,5 @@
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -119,3 +120,11 @@ def test_no_test_imports_another_test() -> None:
         and (others := {one for one in IMPORTS[name] if ".test_" in one or one == "tests.conftest"})
     }
     assert not wrong
+
+
+def test_rooms_and_modules_stay_small() -> None:
+    modules = [name for name, path in CODE.items() if path.stem != "__init__"]
+    rooms = Counter(name.rpartition(".")[0] for name in modules)
+    assert {room: count for room, count in rooms.items() if count > 9} == {}
+    lines = {name: len(CODE[name].read_text(encoding="utf-8").splitlines()) for name in modules}
+    assert {name: count for name, count in lines.items() if count > 300} == {}

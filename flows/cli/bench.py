@@ -60,7 +60,7 @@ def engine(
     ] = None,
 ) -> None:
     """The native engine beside PaddleNLP's generate and the machine's matrix products."""
-    from flows.cli.bench_tables import print_engine
+    from flows.cli.tables.bench import print_engine
     from tasks.bench.engine import bench_engine
 
     fewer = rows if uneven else min(rows, _USUAL.generate_rows)
@@ -91,7 +91,7 @@ def scan(
     vocab: Vocab = _USUAL.vocab,
 ) -> None:
     """Cost and memory of the native engine as beams, steps, lengths and batches change."""
-    from flows.cli.bench_tables import print_scan
+    from flows.cli.tables.bench import print_scan
     from tasks.bench.scan import scan_engine
 
     options = _options(ctx, generate_rows=1)
@@ -123,7 +123,7 @@ def peers(
     vocab: Vocab = _USUAL.vocab,
 ) -> None:
     """The native engine beside transformers and CTranslate2 with a GPT-2 of the same size."""
-    from flows.cli.bench_tables import print_peers
+    from flows.cli.tables.bench import print_peers
     from tasks.bench.peers import bench_peers
 
     options = _options(ctx, generate_rows=rows if peer_rows is None else peer_rows)

@@ -9,7 +9,7 @@ from types import FrameType
 
 import typer
 
-from flows.cli import look, make
+from flows.cli import run_commands, store_commands
 from flows.cli.bench import bench
 from tasks.errors import ServerError, WentiError
 from tasks.escaping import visible
@@ -21,8 +21,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 COMMANDS = (
-    *(make.run, make.rerun, make.serve, make.export, make.doctor),
-    *(look.status, look.show, look.report, look.compare, look.verify, look.gc),
+    run_commands.run,
+    run_commands.rerun,
+    run_commands.serve,
+    run_commands.export,
+    run_commands.doctor,
+    store_commands.status,
+    store_commands.show,
+    store_commands.report,
+    store_commands.compare,
+    store_commands.verify,
+    store_commands.gc,
 )
 for command in COMMANDS:
     app.command()(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tasks.engine.models.size import ModelSize
+from tasks.engine.models.config import ModelSize
 
 
 def count_operations(lengths: Iterable[int], beams: int, steps: int, size: ModelSize) -> int:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tasks.bench.words import MOST
-from tasks.engine.models.size import ModelSize
+from tasks.engine.models.config import ModelSize
 from tasks.engine.tokenization import vocabulary
 from tasks.errors import UnusableError
 

@@ -10,9 +10,8 @@ import pyarrow.compute as pc
 from tasks.evaluation.scores import score_file
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
-from tasks.store.details import Details
 from tasks.store.files import describe_file
-from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.manifest import Details, Manifest, commit_manifest, find_checkpoint, fingerprint
 from tasks.store.tables import read_batches
 
 EVALUATION = "evaluation.json"

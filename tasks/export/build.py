@@ -20,9 +20,8 @@ from tasks.load.dataset import make_request, read_sample
 from tasks.plan.fingerprints import effective_decode, shape_range
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
-from tasks.store.details import Details
 from tasks.store.files import adopt_file, commit_file, staging_folder, storage_of
-from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
+from tasks.store.manifest import MANIFEST, Details, Manifest, commit_manifest
 
 logger = logging.getLogger("wenti.export")
 

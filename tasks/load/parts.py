@@ -16,9 +16,8 @@ import pyarrow as pa
 from tasks.errors import StoreCorruptionError
 from tasks.load.encoding import Encoded
 from tasks.passages.records import Passage, Reject
-from tasks.store.details import Details
 from tasks.store.files import adopt_file
-from tasks.store.manifest import Manifest
+from tasks.store.manifest import Details, Manifest
 from tasks.store.storage import FileEntry
 from tasks.store.tables import DATASET, REJECTS, commit_table, read_batches
 

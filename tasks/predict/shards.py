@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import StoreCorruptionError
 from tasks.runs.journal import RowCounts
-from tasks.store.details import Details
 from tasks.store.files import storage_of
-from tasks.store.manifest import Found, Manifest, find_checkpoint
+from tasks.store.manifest import Details, Found, Manifest, find_checkpoint
 from tasks.store.tables import SHARD, read_batches
 
 

@@ -15,9 +15,9 @@ from tasks.config.settings import Settings
 from tasks.errors import InputError, StoreCorruptionError
 from tasks.runs.record import RunRecord
 from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
-from tasks.store.details import on_one_line
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
+from tasks.store.manifest import on_one_line
 
 
 def find_previous(store: Store, config_file: str) -> RunRecord | None:

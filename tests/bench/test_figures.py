@@ -25,7 +25,7 @@ from tasks.bench.workload import (
     padding_share,
     row_lengths,
 )
-from tasks.engine.models.size import ModelSize
+from tasks.engine.models.config import ModelSize
 from tasks.errors import BadOutputError, UnusableError
 
 SMALL = BenchOptions(rows=4, generate_rows=2, length=20, layers=1, hidden=8, vocab=20, threads=1)

@@ -15,6 +15,7 @@ from tasks.config.loading import load_settings
 from tasks.config.settings import DecodeSettings, Settings
 from tasks.doctor.capacity import check_need, estimate_space
 from tasks.doctor.diagnosis import diagnose
+from tasks.engine.models.config import ModelSize
 from tasks.engine.models.memory import (
     BESIDE_CPU,
     Need,
@@ -22,7 +23,6 @@ from tasks.engine.models.memory import (
     estimate_need,
     read_size,
 )
-from tasks.engine.models.size import ModelSize
 from tests.support.rehearsal import ROOT
 from tests.support.servers import free_port
 

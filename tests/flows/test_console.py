@@ -35,7 +35,8 @@ PRINT_EVERYTHING = """
 import logging, sys
 from collections import defaultdict
 from pathlib import Path
-from flows.cli import console, tables
+from flows.cli import console
+from flows.cli.tables import runs as tables
 from tasks.operations.status import ShardStatus, StageStatus, Status
 from tasks.operations.verify import Checked
 

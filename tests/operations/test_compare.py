@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from flows.cli.compare_tables import print_comparison, shorten_around
+from flows.cli.tables.comparison import print_comparison, shorten_around
 from tasks.operations.compare import Change, Comparison, Metric, choose, compare_runs, find_causes
 from tasks.operations.pairing import Row
 from tasks.runs.record import RunRecord

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from tasks.config.settings import DecodeSettings, Settings
 from tasks.engine.batch import largest_batches
-from tasks.engine.models.config import read_config
-from tasks.engine.models.size import ModelSize
+from tasks.engine.models.config import ModelSize, read_config
 
 NUMBER = 4
 """Bytes of a float32."""

@@ -10,8 +10,7 @@ from tasks.evaluation.evaluate import EvaluationDetails
 from tasks.export.build import ExportDetails
 from tasks.load.parts import DatasetDetails
 from tasks.predict.shards import ShardDetails
-from tasks.store.details import Details
-from tasks.store.manifest import Manifest
+from tasks.store.manifest import Details, Manifest
 
 DATASET = {
     "rows_in": 15,

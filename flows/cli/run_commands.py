@@ -74,7 +74,7 @@ def rerun(
 
 
 def _print_result(result: dict[str, Any], as_json: bool) -> None:
-    from flows.cli.tables import print_summary
+    from flows.cli.tables.runs import print_summary
 
     if as_json:
         typer.echo(to_json(result))

@@ -35,7 +35,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show which stages and shards of a config or run are there; nothing is computed."""
-    from flows.cli.tables import print_status
+    from flows.cli.tables.runs import print_status
     from tasks.operations.status import look_at, settings_of
     from tasks.store.layout import Store
 
@@ -55,7 +55,7 @@ def show(
     """Show rows of a run: passage, answer, generated question, reference."""
     from itertools import islice
 
-    from flows.cli.tables import print_rows
+    from flows.cli.tables.runs import print_rows
     from tasks.runs.find import find_results
     from tasks.runs.results import PREDICTIONS_FILE
     from tasks.store.layout import Store
@@ -97,7 +97,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare two runs: what differs, by how much the metrics do, which questions changed."""
-    from flows.cli.compare_tables import print_comparison, waiting
+    from flows.cli.tables.comparison import print_comparison, waiting
     from tasks.operations.compare import compare_runs
     from tasks.runs.find import find_results
     from tasks.store.layout import Store
@@ -122,7 +122,7 @@ def verify(
     """Read back every checkpoint and result of a run; name what is missing or damaged."""
     from dataclasses import asdict
 
-    from flows.cli.tables import print_checked
+    from flows.cli.tables.runs import print_checked
     from tasks.operations.verify import verify_run
     from tasks.runs.find import find_run
     from tasks.store.layout import Store
@@ -165,7 +165,7 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """List, and with --delete remove, what no run of the store refers to."""
-    from flows.cli.tables import print_garbage
+    from flows.cli.tables.runs import print_garbage
     from tasks.operations.gc import find_garbage, remove
     from tasks.store.layout import Store
     from tasks.store.lock import exclusive_lock
