@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config.loading import load_settings
-from tasks.doctor.preflight import find_faults
+from tasks.doctor.preflight import find_config_faults
 from tests.support.engine_reference import Recipe, make_checkpoint
 from tests.support.older_checkpoints import LAYOUTS, write_layout
 from tests.support.rehearsal import ROOT
@@ -25,7 +25,7 @@ def test_rows_longer_than_a_model_has_positions_for_are_refused(
     def faults(longest: int) -> list[str]:
         override = f"dataset.max_seq_len={longest}"
         settings = load_settings(ROOT / "configs/demo.yaml", [*asked, override])
-        return [str(fault) for fault in find_faults(settings)]
+        return [str(fault) for fault in find_config_faults(settings)]
 
     assert faults(65) == []
     (fault,) = faults(512)
