@@ -1,14 +1,14 @@
-# Wenti on a machine with NVIDIA GPUs, serving its deployments. A recipe: nobody has built it yet.
+# Serve Wenti's deployments on a machine with NVIDIA GPUs. This image has never been built.
 #
 #   docker build -t wenti .
 #   docker run --gpus all -e PREFECT_API_URL=http://HOST:4200/api \
 #     -v "$PWD/data:/wenti/data" -v "$PWD/store:/wenti/wenti-store" wenti
 #
-# The driver is the host's, which NVIDIA's container toolkit puts in; CUDA's libraries come from the
-# package registry with Wenti.
+# NVIDIA's container toolkit provides the host's driver; the CUDA libraries are installed with Wenti
+# from the package registry.
 FROM python:3.11-slim-bookworm
 
-# `utility` is what `wenti doctor` and every run ask the driver with.
+# `utility` provides NVML, which `wenti doctor` and every run use to query the driver.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 RUN apt-get update \

@@ -1,4 +1,4 @@
-# `make demo` and `make test` install by themselves what they need, into .venv.
+# `make demo` and `make test` install everything they need into .venv.
 PYTHON ?= python3.11
 MINUTES ?= 20
 VENV := .venv
@@ -14,15 +14,15 @@ help:
 	@echo 'make demo            install, then generate questions for the sample passages'
 	@echo 'make test            install, then run the tests'
 	@echo 'make test-ui         install, then run the tests that drive a browser'
-	@echo 'make test-gpu-wheel  install Paddle for GPUs beside it, and test that on the CPU (7 GB)'
-	@echo 'make gpu-acceptance  on a machine with a GPU: try every engine, compare, measure; a page'
-	@echo 'make soak            disturb runs at random for MINUTES=20, and count what was lost'
-	@echo 'make bench           measure the native engine beside PaddleNLP (half an hour)'
-	@echo 'make bench-peers     the same beside transformers and CTranslate2, which it installs'
-	@echo 'make check           ruff, mypy and the tests: what CI runs'
-	@echo 'make data            make the sample passages and train the sample model again'
-	@echo 'make reference       write the page of config keys again: docs/configuration.md'
-	@echo 'make constraints     resolve the versions in constraints.txt anew'
+	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'
+	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
+	@echo 'make soak            disturb runs at random for MINUTES=20 and count lost rows'
+	@echo 'make bench           compare the native engine with PaddleNLP (half an hour)'
+	@echo 'make bench-peers     install transformers and CTranslate2 and compare with them'
+	@echo 'make check           run ruff, mypy and the tests, as CI does'
+	@echo 'make data            regenerate the sample passages and retrain the sample model'
+	@echo 'make reference       regenerate the page of config keys, docs/configuration.md'
+	@echo 'make constraints     resolve the versions in constraints.txt again'
 
 demo: $(INSTALLED)
 	$(BIN)/wenti run configs/demo.yaml
@@ -31,27 +31,27 @@ demo: $(INSTALLED)
 	@echo
 	@$(BIN)/wenti show latest -n 5
 
-# A file of tests stays in one process: its fixtures are runs and models. Three processes on two
-# cores, because many tests wait for others' processes.
+# Keep each test file in one process, because its fixtures are runs and models. Use three processes
+# on two cores, because many tests wait for child processes.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not ui and not gpu_wheel' --numprocesses 3 --dist loadfile
 
-# WENTI_PICTURES=docs/pictures takes the pictures of the documentation anew.
+# WENTI_PICTURES=docs/pictures retakes the screenshots of the documentation.
 test-ui: $(INSTALLED)
 	$(BIN)/python -m pytest -m ui
 
-# No GPU is needed: its CUDA libraries are loaded, and its predictor runs on the CPU.
+# No GPU is needed: the tests load the CUDA libraries and run the predictor on the CPU.
 test-gpu-wheel: $(INSTALLED) $(GPU)/.installed
 	env -u LD_LIBRARY_PATH WENTI_CPU_WHEEL=$(BIN)/wenti $(GPU)/bin/python -m pytest -m gpu_wheel
 
-# Both Paddles install the same module: an environment of its own.
+# A separate environment, because both Paddle packages install the same module.
 $(GPU)/.installed: pyproject.toml constraints-gpu.txt
 	@echo 'Installing Wenti and Paddle for GPUs into $(GPU) …'
 	@rm -rf $(GPU) && $(PYTHON) -m venv $(GPU)
 	@$(GPU)/bin/pip install --quiet --constraint constraints-gpu.txt --editable '.[gpu,tools]'
 	@touch $@
 
-# Paddle for GPUs is installed only where there is one. ACCEPT='--decoding-lib …' gives options.
+# Install Paddle for GPUs only on a machine with a GPU. ACCEPT='--decoding-lib …' passes options.
 gpu-acceptance: $(INSTALLED)
 	@$(BIN)/python -m tasks.acceptance build/gpu-acceptance --look
 	@$(MAKE) --no-print-directory $(GPU)/.installed
@@ -60,7 +60,7 @@ gpu-acceptance: $(INSTALLED)
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.support.soak --minutes $(MINUTES)
 
-# Figures for docs/benchmarks.md; quiet machines only.
+# Figures for docs/benchmarks.md; run on an idle machine.
 bench: $(INSTALLED)
 	@mkdir -p build
 	$(BIN)/wenti bench engine --json build/bench.json
@@ -70,7 +70,7 @@ bench: $(INSTALLED)
 bench-peers: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/wenti bench peers --python $(PEERS)/bin/python --json build/bench-peers.json
 
-# Other versions than Wenti's: an environment of its own.
+# A separate environment, because the versions differ from Wenti's.
 $(PEERS)/.installed:
 	@echo 'Installing PyTorch, transformers and CTranslate2 into $(PEERS) …'
 	@rm -rf $(PEERS) && $(PYTHON) -m venv $(PEERS)
@@ -86,7 +86,7 @@ check: lint test
 
 install: $(INSTALLED)
 
-# A finished install leaves this mark; a changed pyproject.toml or constraints.txt renews it.
+# Created when an installation is complete; renewed if pyproject.toml or constraints.txt changes.
 $(INSTALLED): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Wenti needs Python 3.11: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo 'Installing Wenti and Paddle into $(VENV); this takes some minutes the first time …'
@@ -99,13 +99,13 @@ constraints:
 	build/constraints/bin/pip install --quiet --editable '.[dev]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints.txt
 
-# The versions of constraints.txt, and what comes with Paddle for GPUs.
+# The versions of constraints.txt plus the dependencies of Paddle for GPUs.
 constraints-gpu:
 	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu,tools]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-gpu.txt
 
-# The page of config keys, made from the settings themselves.
+# The page of config keys, generated from the settings.
 reference: $(INSTALLED)
 	$(BIN)/python -m tasks.config.reference > docs/configuration.md
 
