@@ -141,9 +141,9 @@ def test_a_page_that_is_no_json_is_no_prefect_api(tmp_path: Path) -> None:
 # Python would unwind it while it is in the client's Rust, which aborts the process.
 LOOKING_TO_THE_END = """
 import threading
-from flows import server
-server.LOOK_SECONDS = 0.0
-with server.connected():
+from flows.server import connection
+connection.LOOK_SECONDS = 0.0
+with connection.connected():
     pass
 print([thread.name for thread in threading.enumerate() if thread.name.startswith("wenti")])
 """
