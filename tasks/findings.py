@@ -27,3 +27,12 @@ class Finding:
     def __str__(self) -> str:
         """Return the finding on one line."""
         return "; ".join(part for part in (f"{self.key}: {self.problem}", self.remedy) if part)
+
+    def as_dict(self) -> dict[str, str]:
+        """Return it under the keys of `wenti doctor --json`: what, state, seen and remedy."""
+        return {
+            "what": self.key,
+            "state": self.severity,
+            "seen": self.problem,
+            "remedy": self.remedy,
+        }

@@ -42,16 +42,7 @@ def can_run(findings: Sequence[Finding]) -> bool:
 
 def findings_as_json(findings: Sequence[Finding]) -> str:
     """Return the findings as JSON."""
-    return to_json({"can_run": can_run(findings), "findings": [_as_dict(one) for one in findings]})
-
-
-def _as_dict(one: Finding) -> dict[str, str]:
-    return {
-        "what": one.key,
-        "state": one.severity,
-        "seen": one.problem,
-        "remedy": one.remedy,
-    }
+    return to_json({"can_run": can_run(findings), "findings": [one.as_dict() for one in findings]})
 
 
 def print_findings(findings: Sequence[Finding], name: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,9 @@ def accept(order: Order) -> Iterator[Check]:
 
 def _examine(order: Order, variant: Variant) -> Check:
     settings = load_settings(CONFIG, Chain(order.program, order.folder).settings(variant))
-    findings = [asdict(finding) for finding in diagnose(settings)]
-    faults = [f"{one['what']}: {one['seen']}" for one in findings if one["state"] == "fault"]
-    name, figures = f"doctor: {variant.name}", {"findings": findings}
+    findings = diagnose(settings)
+    faults = [f"{one.key}: {one.problem}" for one in findings if one.severity == "fault"]
+    name, figures = f"doctor: {variant.name}", {"findings": [one.as_dict() for one in findings]}
     if faults:
         return Check(name, "not run", "; ".join(faults), figures)
     return Check(name, "passed", "it can run here", figures)
