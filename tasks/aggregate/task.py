@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 from prefect import Task
@@ -46,8 +45,8 @@ def aggregate(
         )
     write_predictions(plan, dataset.manifest, prediction, missing, run.folder)
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
-    if plan.settings.aggregate.output_path is not None:
-        output_path = Path(plan.settings.aggregate.output_path).expanduser()
+    output_path = plan.settings.aggregate.output
+    if output_path is not None:
         write_output(run.folder / PREDICTIONS_FILE, output_path, missing)
     seconds = {
         "export": export.span.seconds,

@@ -6,22 +6,25 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from tasks.config.settings import Settings
-
-
-def is_folder_path(name_or_path: str) -> bool:
-    """Tell a folder from the name of a model that PaddleNLP downloads (`org/name` is a name)."""
-    path = Path(name_or_path).expanduser()
-    written_as_path = name_or_path.startswith((".", "/", "~"))
-    return written_as_path or path.exists() or ("/" in name_or_path and path.parent.is_dir())
-
+from tasks.config.settings import ModelSettings, Settings, as_path
 
 DAY = "{date}"
 
 
+def model_folder(model: ModelSettings) -> Path | None:
+    """Return the folder that `model_name_or_path` means; None for the name of a model.
+
+    A name may have the form `org/name`, which is a folder if there is one or its parent exists.
+    """
+    name, path = model.model_name_or_path, as_path(model.model_name_or_path)
+    is_written_as_path = name.startswith((".", "/", "~"))
+    is_folder = is_written_as_path or path.exists() or ("/" in name and path.parent.is_dir())
+    return path if is_folder else None
+
+
 def with_absolute_paths(settings: Settings) -> Settings:
     """Give the same settings, to be used from any working folder."""
-    return _with_paths(settings, lambda path: str(Path(path).expanduser().absolute()))
+    return _with_paths(settings, lambda path: str(as_path(path).absolute()))
 
 
 def with_date(settings: Settings, day: date) -> Settings:
@@ -38,7 +41,7 @@ def _with_paths(settings: Settings, change: Callable[[str], str]) -> Settings:
     name = settings.model.model_name_or_path
     changes: dict[str, dict[str, str | None]] = {
         "store": {"path": change(settings.store.path)},
-        "model": {"model_name_or_path": change(name) if is_folder_path(name) else name},
+        "model": {"model_name_or_path": change(name) if model_folder(settings.model) else name},
         "dataset": {"predict_file": changed(settings.dataset.predict_file)},
         "export": {
             "inference_model_dir": changed(settings.export.inference_model_dir),

@@ -7,6 +7,7 @@ guess. Reading a file and reporting its faults is `tasks.config.loading`'s work.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -28,6 +29,11 @@ _SAMPLING_ONLY = frozenset({"topk", "topp", "temperature", "seed"})
 _BEAMS_ONLY = frozenset({"num_beams", "length_penalty", "diversity_rate", "early_stopping"})
 
 
+def as_path(text: str) -> Path:
+    """Return a path of the config with `~` expanded; it may be relative to the working folder."""
+    return Path(text).expanduser()
+
+
 class Section(BaseModel):
     """What all sections have in common."""
 
@@ -42,6 +48,11 @@ class StoreSettings(Section):
         None,
         description="Where a web server of yours serves that folder; for links in Prefect's UI.",
     )
+
+    @property
+    def folder(self) -> Path:
+        """`path` with `~` expanded."""
+        return as_path(self.path)
 
 
 class ModelSettings(Section):
@@ -76,6 +87,11 @@ class DatasetSettings(Section):
         "reject", description="reject: note an unusable row and go on. fail: end the run."
     )
 
+    @property
+    def file(self) -> Path | None:
+        """`predict_file` with `~` expanded; None for the named data set."""
+        return None if self.predict_file is None else as_path(self.predict_file)
+
     @field_validator("max_title_len")
     @classmethod
     def _title_leaves_room(cls, value: int, info: ValidationInfo) -> int:
@@ -104,6 +120,16 @@ class ExportSettings(Section):
         description="PaddleNLP's operators for faster_transformer, a shared library. null: built "
         "when the model is exported.",
     )
+
+    @property
+    def copy_folder(self) -> Path | None:
+        """`inference_model_dir` with `~` expanded; None without a copy."""
+        return None if self.inference_model_dir is None else as_path(self.inference_model_dir)
+
+    @property
+    def library(self) -> Path | None:
+        """`decoding_lib` with `~` expanded; None if it is built."""
+        return None if self.decoding_lib is None else as_path(self.decoding_lib)
 
 
 class DecodeSettings(Section):
@@ -246,6 +272,11 @@ class AggregateSettings(Section):
     allow_partial: bool = Field(
         False, description="Go on without the shards that fail; every output is marked as partial."
     )
+
+    @property
+    def output(self) -> Path | None:
+        """`output_path` with `~` expanded; None without a copy."""
+        return None if self.output_path is None else as_path(self.output_path)
 
 
 class Settings(Section):

@@ -113,9 +113,8 @@ def estimate_space(settings: Settings) -> int:
     The exported model has the size of the weights; passages count `PER_BYTE` times, packed ones
     `PACKED` times as much. What is still to be downloaded is not counted.
     """
-    folder, name = existing_model(settings), settings.dataset.predict_file
+    folder, path = existing_model(settings), settings.dataset.file
     size = None if folder is None else read_size(folder)
-    path = None if name is None else Path(name).expanduser()
     text = path.stat().st_size if path is not None and path.is_file() else 0
     if path is not None and kind_of(path).endswith(".gz"):
         text *= PACKED

@@ -111,10 +111,10 @@ def _describe_model(settings: Settings) -> str:
 
 
 def _describe_passages(settings: Settings) -> str:
-    name = settings.dataset.predict_file
-    if name is None:
+    path = settings.dataset.file
+    if path is None:
         return f"the dev split of {settings.dataset.dataset_name}, which the first run downloads"
-    return f"{name}, {megabytes(Path(name).expanduser().stat().st_size)}"
+    return f"{settings.dataset.predict_file}, {megabytes(path.stat().st_size)}"
 
 
 def _describe_engine(settings: Settings) -> str:

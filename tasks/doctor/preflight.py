@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tasks.config.paths import is_folder_path
+from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.faster_transformer.compatibility import (
     FASTER_TRANSFORMER,
@@ -47,10 +47,9 @@ def find_config_faults(settings: Settings) -> list[Finding]:
 
 
 def _model_faults(settings: Settings) -> list[Finding]:
-    name_or_path = settings.model.model_name_or_path
-    if not is_folder_path(name_or_path):
+    folder = model_folder(settings.model)
+    if folder is None:
         return []  # a name: PaddleNLP finds out when it downloads it
-    folder = Path(name_or_path).expanduser()
     return find_model_faults(folder) or _length_faults(settings, folder)
 
 
@@ -63,14 +62,13 @@ def _length_faults(settings: Settings, folder: Path) -> list[Finding]:
 
 
 def _passages_faults(settings: Settings) -> list[Finding]:
-    name = settings.dataset.predict_file
-    fault = None if name is None else find_file_fault(Path(name).expanduser())
+    path = settings.dataset.file
+    fault = None if path is None else find_file_fault(path)
     return [] if fault is None else [fault]
 
 
 def _export_faults(settings: Settings) -> list[Finding]:
-    name = settings.model.model_name_or_path
-    folder = Path(name).expanduser() if is_folder_path(name) else None
+    folder = model_folder(settings.model)
     if choose_engine(settings, folder) == FASTER_TRANSFORMER:
         return find_faster_transformer_faults(settings, folder)
     if settings.export.use_fp16_decoding and settings.predict.use_tensorrt:
@@ -96,11 +94,11 @@ def _predict_faults(settings: Settings) -> list[Finding]:
 
 def _store_faults(settings: Settings) -> list[Finding]:
     places = {
-        "store.path": settings.store.path,
-        "export.inference_model_dir": settings.export.inference_model_dir,
+        "store.path": settings.store.folder,
+        "export.inference_model_dir": settings.export.copy_folder,
     }
     return [
         Finding(key, f"{place} is a file", "give a folder, or a path where one can be made")
         for key, place in places.items()
-        if place is not None and Path(place).expanduser().is_file()
+        if place is not None and place.is_file()
     ]

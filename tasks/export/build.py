@@ -86,15 +86,14 @@ def _commit(plan: Plan, staging: Path, details: ExportDetails) -> Manifest:
 
 
 def _export(plan: Plan, folder: Path) -> None:
-    settings, given = plan.settings, plan.settings.export.decoding_lib
+    settings, library = plan.settings, plan.settings.export.library
     decode = effective_decode(settings.decode)
     asked = (plan.model_folder, decode, folder, settings.model.trust_checkpoint)
     if plan.engine != FASTER_TRANSFORMER:
         call_in_child(export_fake if plan.engine == "fake" else export_native, *asked)
         return
-    if given is None:
+    if library is None:
         logger.warning("PaddleNLP builds its operators now, unless it has before: some minutes")
-    library = None if given is None else Path(given).expanduser()
     operators = Operators(library, settings.is_half, device_names(settings.predict)[0])
     call_in_child(export_faster_transformer, *asked, operators=operators)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from pathlib import Path
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
@@ -27,8 +26,8 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
     """
     started = time.monotonic()
     made = claims.once(plan.export.fingerprint, plan.export.find, partial(_make, plan))
-    if plan.settings.export.inference_model_dir is not None:
-        target = Path(plan.settings.export.inference_model_dir).expanduser()
+    target = plan.settings.export.copy_folder
+    if target is not None:
         _copy(plan.export.folder, made.manifest, target)
     return StageResult("export", made, TimeSpan.since(started))
 

@@ -30,13 +30,12 @@ from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 def make_request(plan: Plan) -> LoadRequest:
     """Say what a child process is to load, tokenise and commit."""
     settings = plan.settings.dataset
-    path = settings.predict_file
     return LoadRequest(
         folder=plan.dataset.folder,
         fingerprint=plan.dataset.fingerprint,
         decided_by=plan.dataset.decided_by,
         model_folder=plan.model_folder,
-        predict_file=None if path is None else Path(path).expanduser(),
+        predict_file=settings.file,
         input_sha256=plan.dataset.decided_by["passages"].get("sha256"),
         **settings.model_dump(exclude={"predict_file"}),
     )

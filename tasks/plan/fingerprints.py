@@ -111,13 +111,13 @@ def decide_predictions(
 
 
 def _identify_library(settings: Settings) -> str:
-    library = settings.export.decoding_lib
+    library = settings.export.library
     # Built of its own sources, PaddleNLP's version decides it.
-    return "built" if library is None else file_sha256(Path(library).expanduser())
+    return "built" if library is None else file_sha256(library)
 
 
 def _identify_passages(settings: Settings) -> dict[str, str]:
-    if settings.dataset.predict_file is None:
+    if settings.dataset.file is None:
         # PaddleNLP pins the content of its data sets by their md5, so its version decides it.
         return {"dataset_name": settings.dataset.dataset_name, "split": "dev"}
-    return identify(Path(settings.dataset.predict_file).expanduser())
+    return identify(settings.dataset.file)

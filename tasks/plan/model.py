@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from pathlib import Path
 
-from tasks.config.paths import is_folder_path
+from tasks.config.paths import model_folder
 from tasks.config.settings import ModelSettings, Settings
 from tasks.engine.models.checkpoint import checkpoint_faults
 from tasks.engine.models.config import read_config
@@ -20,17 +20,17 @@ from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_check
 
 def locate_model(settings: Settings, store: Store) -> Path:
     """Give the model folder, or where it will be once a named model is there; reads nothing."""
-    name = settings.model.model_name_or_path
-    if is_folder_path(name):
-        return Path(name).expanduser()
-    folder = store.model_folder(fingerprint(_decide(name)))
-    return storage_of(folder).fetch(folder)
+    given = model_folder(settings.model)
+    if given is not None:
+        return given
+    copy = store.model_folder(fingerprint(_decide(settings.model.model_name_or_path)))
+    return storage_of(copy).fetch(copy)
 
 
 def find_model(settings: Settings, store: Store) -> Path | None:
     """Give the model folder; None when it is a named model that was not downloaded yet."""
     name, folder = settings.model.model_name_or_path, locate_model(settings, store)
-    if is_folder_path(name):
+    if model_folder(settings.model) is not None:
         return folder
     found = find_checkpoint(folder / MANIFEST, fingerprint(_decide(name)))
     return folder if found.manifest is not None else None

@@ -80,7 +80,7 @@ class Plan:
 
 def open_store(settings: Settings) -> Store:
     """Return the store that the settings name."""
-    return Store(Path(settings.store.path).expanduser())
+    return Store(settings.store.folder)
 
 
 def make_plan(settings: Settings, model_folder: Path) -> Plan:

@@ -156,10 +156,10 @@ def parallel_faults(environment: Mapping[str, str]) -> list[Finding]:
 
 def machine_faults(settings: Settings) -> list[Finding]:
     """Return what keeps the operators from being loaded, or built where none are given."""
-    library = settings.export.decoding_lib
+    library = settings.export.library
     if library is None:
         return build_faults()
-    return library_faults(Path(library).expanduser(), device_names(settings.predict))
+    return library_faults(library, device_names(settings.predict))
 
 
 def build_faults() -> list[Finding]:
