@@ -13,10 +13,11 @@ from functools import lru_cache
 from pathlib import PurePath
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.engine.paddle.runtime import import_paddlenlp
+from tasks.store.tables import PREDICTIONS, read_batches
 
 Scores = dict[str, float | str | int]
 
@@ -51,7 +52,8 @@ def score_file(predictions: PurePath) -> Scores:
 
     Rows without a reference do not count. Returns what `score_pairs` returns.
     """
-    rows = pq.read_table(predictions, columns=["question", "reference"]).drop_null()
+    schema = pa.schema([PREDICTIONS.field(name) for name in ("question", "reference")])
+    rows = pa.Table.from_batches(read_batches(predictions, schema.names), schema).drop_null()
     columns = (column.to_pylist() for column in rows.columns)
     return score_pairs(list(zip(*columns, strict=True)))
 

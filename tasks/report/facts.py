@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from tasks.load.parts import REJECTS_FILE
 from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
-from tasks.store.tables import read_batches
+from tasks.store.tables import read_batches, read_metadata
 
 EXAMPLES = 5  # of each reason
 
@@ -103,6 +101,5 @@ def _read_rejects(path: PurePath) -> list[RejectGroup]:
 
 
 def _read_mark(predictions: PurePath) -> dict[str, Any]:
-    metadata = pq.read_schema(predictions).metadata or {}
-    mark = metadata.get(METADATA_KEY.encode())
+    mark = read_metadata(predictions).get(METADATA_KEY.encode())
     return {} if mark is None else dict(json.loads(mark))

@@ -94,6 +94,11 @@ def read_batches(place: PurePath, columns: list[str] | None = None) -> Iterator[
         raise StoreCorruptionError(f"{place} cannot be read: {error}") from error
 
 
+def read_metadata(place: PurePath) -> dict[bytes, bytes]:
+    """Return the metadata of a Parquet file's schema; empty if it has none."""
+    return dict(pq.read_schema(storage_of(place).fetch(place)).metadata or {})
+
+
 def iterate_rows(place: PurePath) -> Iterator[dict[str, Any]]:
     """Yield the rows of a Parquet file as dictionaries, one by one."""
     for batch in read_batches(place):
