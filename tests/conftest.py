@@ -24,7 +24,9 @@ from tests.support.shelf import Shelf
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 # No test fails because a machine is busy.
-hypothesis.settings.register_profile("wenti", deadline=None)
+hypothesis.settings.register_profile(
+    "wenti", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("wenti")
 # The tests run in several processes, and on small matrices a second thread mostly spins.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -34,7 +36,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 def prefect_server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 

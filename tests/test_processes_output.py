@@ -30,7 +30,7 @@ class Heard(logging.Handler):
         self.contexts.append(whose.get())
 
     def wait_for(self, message: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while ("INFO", message) not in self.lines:
             assert time.monotonic() < deadline, self.lines
             time.sleep(0.01)

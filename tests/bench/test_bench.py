@@ -36,7 +36,7 @@ def bench(*args: str) -> subprocess.CompletedProcess[str]:
         text=True,
         cwd=ROOT,
         check=False,
-        timeout=300,
+        timeout=600,
     )
 
 

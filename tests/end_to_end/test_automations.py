@@ -97,7 +97,7 @@ def test_a_partial_run_and_a_failed_one_are_notified_with_their_names_and_what_i
     (store / "predictions" / predictions / shard).mkdir(parents=True)  # where no file can go
     code, said = here.run(store, "aggregate.allow_partial=true")
     assert code == 0, said
-    message = received.get(timeout=60)
+    message = received.get(timeout=600)
     assert f"{newest_run(server)['name']} is partial" in message
     assert "reused 0, made 4, failed 1; 6 rows are missing" in message
     assert str((store / "runs/latest").resolve()) in message
@@ -106,7 +106,7 @@ def test_a_partial_run_and_a_failed_one_are_notified_with_their_names_and_what_i
     nothing.write_text("no JSON\n")
     code, said = here.run(store, f"dataset.predict_file={nothing}")
     assert code == 2, said
-    message = received.get(timeout=60)
+    message = received.get(timeout=600)
     assert f"{newest_run(server)['name']} failed" in message
     assert "no row is usable" in message
 

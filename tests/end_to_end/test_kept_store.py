@@ -53,7 +53,7 @@ def wenti(job: Path, rehearsal: Rehearsal, *args: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

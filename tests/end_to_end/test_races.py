@@ -30,7 +30,7 @@ def run_ids(store: Path) -> list[str]:
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    messages = process.communicate(timeout=120)[1]
+    messages = process.communicate(timeout=600)[1]
     assert process.returncode == 0, messages
 
 
@@ -51,7 +51,7 @@ def test_runs_that_start_together_on_an_empty_store_make_each_stage_once(
 ) -> None:
     store = tmp_path / "store"
     processes = [rehearsal.start(store) for _ in range(2)]
-    said = [process.communicate(timeout=120)[1] for process in processes]
+    said = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     for stage in ("export", "load"):
         lines = [line for text in said for line in text.splitlines() if f" {stage} " in line]

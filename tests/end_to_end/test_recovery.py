@@ -57,7 +57,7 @@ def wenti(rehearsal: Rehearsal, *arguments: object) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
 
 
@@ -73,7 +73,7 @@ def test_a_fault_that_passes_changes_no_byte_and_is_told(
     rehearsal: Rehearsal, store: Path, tmp_path: Path, digests: dict[int, str], kind: str
 ) -> None:
     fault = faulty(tmp_path, {"row": digests[8], "kind": kind, "once": True})
-    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=2", **fault)
+    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=10", **fault)
     assert code == 0, messages
     rehearsal.check(store)
     attempts = [(shard["state"], shard["attempts"]) for shard in shards_of(rehearsal, store)]
@@ -85,7 +85,7 @@ def test_a_row_that_breaks_the_engine_is_rejected_with_the_reason_and_no_other_i
     rehearsal: Rehearsal, store: Path, tmp_path: Path, digests: dict[int, str], kind: str
 ) -> None:
     fault = faulty(tmp_path, {"row": digests[8], "kind": kind})
-    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=2", **fault)
+    code, messages = rehearsal.run(store, "predict.batch_deadline_seconds=10", **fault)
     assert code == 0, messages
     results, whole = (place / "runs/latest" for place in (store, rehearsal.undisturbed))
     rejects = pq.read_table(results / "rejects.parquet").to_pylist()
@@ -290,7 +290,7 @@ def test_a_runs_own_config_repeats_it_from_any_folder(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["metrics"]["shards_reused"] == SHARDS

@@ -82,7 +82,7 @@ def test_runs_at_the_same_time_share_a_server_on_postgresql(
 ) -> None:
     store = shared.store_without_shards(tmp_path / "store")
     processes = [shared.start(store, **slowly) for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in processes]
+    said = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     runs = [path.name for path in store.glob("runs/2*")]
     assert sum(made_by(store, runs)) == SHARDS
@@ -121,7 +121,7 @@ def test_shards_go_on_while_the_server_is_away_and_the_run_completes_when_it_is_
             wait_until(lambda: len(shards_made(store)) > before + 1, process)
         finally:
             server.start()
-        messages = process.communicate(timeout=300)[1]
+        messages = process.communicate(timeout=600)[1]
     assert process.returncode == 0, messages
     assert sorted(shards_made(store)) == list(range(SHARDS))
     shared.check(store)
@@ -142,7 +142,7 @@ def test_a_server_that_stays_away_costs_no_shard_and_is_named(
     with shared.start(store, **slowly, PREFECT_CLIENT_MAX_RETRIES="0") as process:
         wait_until(lambda: len(shards_made(store)) > 0, process)
         server.kill()
-        messages = process.communicate(timeout=300)[1]
+        messages = process.communicate(timeout=600)[1]
     assert process.returncode == 2
     assert "Prefect's server went away" in messages
     assert "Traceback" not in messages

@@ -69,11 +69,11 @@ def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
         process.terminate()
     else:  # a terminal sends Ctrl-C, and that it closes, to all of the group
         os.killpg(process.pid, signal.Signals[name])
-    _, messages = process.communicate(timeout=300)
+    _, messages = process.communicate(timeout=600)
     assert process.returncode == 130
     assert f"goes on from there: wenti run configs/demo.yaml --set store.path={store}" in messages
     assert "Traceback" not in messages
-    _, alive = psutil.wait_procs(children, timeout=120)
+    _, alive = psutil.wait_procs(children, timeout=600)
     assert alive == []
     record = json.loads((store / "runs/latest/run.json").read_bytes())
     assert (record["state"], record["error"]) == ("interrupted", told)

@@ -31,7 +31,7 @@ pytestmark = [
 ]
 
 PICTURES = "WENTI_PICTURES"  # names the folder that pictures go to, such as docs/pictures
-PATIENCE = 240.0  # seconds
+PATIENCE = 900.0  # seconds
 DEPLOYMENTS = {"demo", "nightly", "question-generation", "rerun"}
 TYPED = {"predict_file": "passages.jsonl", "num_beams": 4, "rows_per_shard": 4}
 REHEARSED = {"predict_file": "mixed.jsonl", "engine": "fake", "rows_per_shard": 4}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU as SacreBLEU  # noqa: N811 there are two BLEU
 
@@ -76,7 +76,6 @@ def test_scores_of_real_questions_are_those_of_paddlenlp_and_sacrebleu(path: Pat
     assert 20 < expected["bleu_4"] < 80
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_scores_of_any_text_are_those_of_paddlenlp_and_sacrebleu(pairs: Pairs) -> None:
     assume(any(question.strip() for question, _ in pairs))  # else PaddleNLP divides by 0
@@ -86,7 +85,6 @@ def test_scores_of_any_text_are_those_of_paddlenlp_and_sacrebleu(pairs: Pairs) -
     assert found == pytest.approx({name: expected[name] for name in METRICS}, abs=5.1e-5)
 
 
-@settings(deadline=None)
 @given(PAIRS, st.data())
 def test_scores_of_drawn_rows_come_from_the_sums_of_their_counts(
     pairs: Pairs, data: st.DataObject
@@ -98,7 +96,6 @@ def test_scores_of_drawn_rows_come_from_the_sums_of_their_counts(
     assert found == pytest.approx({name: expected[name] for name in METRICS}, abs=5.1e-5)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_bleu_of_a_sentence_is_that_of_sacrebleu(pairs: Pairs) -> None:
     metric = SacreBLEU(tokenize="zh", effective_order=True)

@@ -74,7 +74,7 @@ def test_two_runs_over_different_stores_never_predict_on_a_device_at_the_same_ti
     stores = [rehearsal.store_without_shards(tmp_path / name) for name in ("a", "b")]
     variables = {FAULTS_VARIABLE: str(faults)}
     processes = [rehearsal.start(store, **variables) for store in stores]
-    said = [process.communicate(timeout=300)[1] for process in processes]
+    said = [process.communicate(timeout=600)[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     first, second = sorted(map(times_made, stores))
     assert first[-1] < second[0]
@@ -92,11 +92,11 @@ def test_a_run_that_waits_for_a_device_can_be_interrupted(
         read_until(process, WAITING)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        messages = process.communicate(timeout=60)[1]  # the slot is still taken
+        messages = process.communicate(timeout=600)[1]  # the slot is still taken
         assert process.returncode == 130
         assert "goes on from there: wenti run" in messages
         assert "Traceback" not in messages
-        assert psutil.wait_procs(children, timeout=30)[1] == []
+        assert psutil.wait_procs(children, timeout=600)[1] == []
         assert in_use(CPU) == 1
 
 

@@ -21,7 +21,7 @@ from tasks.store.manifest import Found, Manifest
 from tests.support.batch_runners import LENGTHS, Dataset, FaultyRunner, write_dataset
 from tests.support.planned_jobs import plan_job, write_job
 
-PATIENCE = 60
+PATIENCE = 600
 
 
 class Rows:

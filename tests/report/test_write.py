@@ -37,7 +37,7 @@ def wenti(
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=600,
     )
 
 

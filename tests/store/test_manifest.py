@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import StorageError, StoreCorruptionError
@@ -96,7 +96,6 @@ def test_without_its_manifest_a_checkpoint_is_not_there(tmp_path: Path) -> None:
     assert (found.manifest, found.damage) == (None, None)
 
 
-@settings(deadline=None)
 @given(data=st.data(), name=st.sampled_from(["file", "manifest.json"]))
 def test_every_flipped_bit_is_found(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, name: str

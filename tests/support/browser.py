@@ -26,7 +26,7 @@ OPTIONS = (
     "--disable-sync",
 )
 SECONDS = 1000.0  # Playwright counts in milliseconds
-PATIENCE = 240 * SECONDS  # as long as an export can take on a busy machine, and then some
+PATIENCE = 900 * SECONDS  # as long as an export can take on a busy machine, and then some
 REST = 2 * SECONDS  # a run's timeline is drawn last
 TRIES = 3
 

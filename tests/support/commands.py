@@ -21,7 +21,7 @@ RunFlow = Callable[..., dict[str, Any]]
 def wenti(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("wenti")
     return subprocess.run(
-        [str(program), *args], capture_output=True, text=True, cwd=cwd, check=False, timeout=120
+        [str(program), *args], capture_output=True, text=True, cwd=cwd, check=False, timeout=600
     )
 
 

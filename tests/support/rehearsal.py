@@ -71,7 +71,7 @@ class Rehearsal:
     def run(self, store: Path, *overrides: str, **variables: str) -> tuple[int, str]:
         """Run to the end; gives the exit code and what was said."""
         with self.start(store, *overrides, **variables) as process:
-            messages = process.communicate(timeout=300)[1]
+            messages = process.communicate(timeout=600)[1]
         return process.returncode, messages
 
     def store_without_shards(self, folder: Path) -> Path:

@@ -77,7 +77,7 @@ class PrefectServer:
             headers["Authorization"] = f"Basic {token}"
         body = json.dumps(content).encode()
         request = urllib.request.Request(f"{self.url}/{path}", body, headers)  # noqa: S310 our own
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 our own
+        with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310 our own
             return json.load(answer)
 
     def start(self) -> None:

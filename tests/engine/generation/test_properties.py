@@ -91,7 +91,6 @@ def generate(session: Session, plan: Plan) -> list[tuple[Row, list[list[int]], l
 
 @settings(
     max_examples=6,
-    deadline=None,
     derandomize=True,  # a last digit that decides between two tokens is one in millions, not never
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

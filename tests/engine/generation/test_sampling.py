@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
@@ -89,7 +89,6 @@ UNIFORMS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 2**12), min_size=1, max_size=20).filter(any), UNIFORMS)
 def test_the_first_token_whose_sum_exceeds_the_share_is_drawn(
     counts: list[int], uniform: float
@@ -99,7 +98,6 @@ def test_the_first_token_whose_sum_exceeds_the_share_is_drawn(
     assert chosen([count / 2**12 for count in counts], uniform) == expected
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([0.0, 1e-45, 1e-30, 1e-8, 0.1, 1.0]), min_size=1).filter(any), UNIFORMS
 )
@@ -113,7 +111,6 @@ def test_the_last_tokens_of_a_large_vocabulary_can_be_drawn() -> None:
     assert chosen([*weights[:9000].tolist(), *[0.0] * 9000], LAST) == 8999
 
 
-@settings(deadline=None)
 @given(
     rows=st.lists(
         st.lists(st.sampled_from([0.0, 0.01, 0.02, 0.1, 0.3]), min_size=8, max_size=8).filter(any),
