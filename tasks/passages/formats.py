@@ -1,4 +1,4 @@
-"""The kinds of files of passages, told by their names, and what can be known of one unread."""
+"""Formats of passage files, detected by name, and checks before a file is read."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _GZIP_START = b"\x1f\x8b"
 
 PassageFile = BufferedReader | gzip.GzipFile
 RawRows = Iterator[tuple[int | None, object]]
-"""For each row, its line and its record, or the `RowError` that is in its place."""
+"""Pairs of line and record; a row that cannot be parsed has a `RowError` instead of a record."""
 COLUMNS = ("id", *NAMES[0], *NAMES[1], "target", "question", "prompt_common", "prompt_domain")
 
 
 def kind_of(path: Path) -> str:
-    """Give the ending that says how a file is read, such as `.jsonl.gz`; empty if none is known."""
+    """Return the suffix of `KINDS` that selects the reader, such as `.jsonl.gz`, or ""."""
     name = path.name.lower()
     return next((kind for kind in KINDS if name.endswith(kind)), "")
 
 
 def find_file_fault(path: Path) -> Finding | None:
-    """Give what is wrong with a file of passages, as far as its name and its start tell."""
+    """Return what is wrong with a file of passages, judging by its name and first bytes only."""
     key, kind, place = "dataset.predict_file", kind_of(path), path.absolute()
     if not kind:
         return Finding(key, f"{place} is of no known kind", f"known: {', '.join(KINDS)}")
@@ -51,7 +51,7 @@ def find_file_fault(path: Path) -> Finding | None:
 
 
 def identify(path: Path) -> dict[str, str]:
-    """Give what decides the rows that a file holds: its kind and its bytes.
+    """Return what identifies a file's rows: its `kind` and the `sha256` of its bytes.
 
     Raises:
         InputError: the file cannot be read.
@@ -65,12 +65,20 @@ def identify(path: Path) -> dict[str, str]:
 
 
 def open_passages(path: Path) -> PassageFile:
-    """Open a file for reading the bytes of its text, unpacked where it is packed."""
+    """Open a file for reading bytes, decompressed if its name ends in .gz.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
     return gzip.open(path) if kind_of(path).endswith(".gz") else path.open("rb")
 
 
 def check_columns(path: Path, names: list[str]) -> None:
-    """Raise `InputError` if a table lacks the columns of a passage, or has one twice."""
+    """Check the column names of a table.
+
+    Raises:
+        InputError: a required column is missing, or one that is read is there twice.
+    """
     if not any(set(pair) <= set(names) for pair in NAMES):
         raise InputError(
             f"{path} has the columns {excerpt(list(names))}; it needs `context` and `answer`, or"
