@@ -110,7 +110,7 @@ def _explain(details: ErrorDetails) -> Finding:
     if details["type"] == "extra_forbidden":
         return Finding(where, "no such key", _suggest(names))
     if details["type"] in {"model_type", "model_attributes_type"}:
-        return Finding(where, f"{_show(details['input'])} is not a section", "keys go below it")
+        return Finding(where, f"{_show(details['input'])} is not a section", "put keys below it")
     if details["type"] == "value_error":
         reason = str(details["ctx"]["error"])
         return Finding(where, f"{_show(details['input'])} does not fit", reason)

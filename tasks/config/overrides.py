@@ -43,7 +43,7 @@ def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
     section, dot, key = key_path.strip().partition(".")
     if not (separator and dot and section and key):
         return Finding(
-            f"--set {text}", "not of the form section.key=value", "such as decode.topk=4"
+            f"--set {text}", "not of the form section.key=value", "for example decode.topk=4"
         )
     try:
         value = yaml.safe_load(value_text)

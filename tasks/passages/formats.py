@@ -31,20 +31,20 @@ def find_file_fault(path: Path) -> Finding | None:
     """Return what is wrong with a file of passages, judging by its name and first bytes only."""
     key, kind, place = "dataset.predict_file", kind_of(path), path.absolute()
     if not kind:
-        return Finding(key, f"{place} is of no known kind", f"known: {', '.join(KINDS)}")
+        return Finding(key, f"{place} has an unknown format", f"known: {', '.join(KINDS)}")
     if not path.is_file():
-        what = "not a file that can be read twice" if path.exists() else "no such file"
+        what = "not a regular file, which can be read twice" if path.exists() else "no such file"
         what = "a folder, not a file" if path.is_dir() else what
-        return Finding(key, f"{place}: {what}", "give a file of passages")
+        return Finding(key, f"{place}: {what}", "name a file of passages")
     try:
         with path.open("rb") as file:
             start = file.read(len(_GZIP_START))
     except OSError as error:
-        return Finding(key, f"{place} cannot be read: {error.strerror}", "give a file that can")
+        return Finding(key, f"{place} cannot be read: {error.strerror}", "name a readable file")
     if not start:
-        return Finding(key, f"{place} is empty", "give a file with at least one passage")
+        return Finding(key, f"{place} is empty", "name a file with at least one passage")
     if kind.endswith(".gz") and start != _GZIP_START:
-        return Finding(key, f"{place} is not gzip", "compress it, or take .gz off its name")
+        return Finding(key, f"{place} is not gzip", "compress it, or remove .gz from its name")
     if start == _GZIP_START and not kind.endswith(".gz"):
         return Finding(key, f"{place} is gzip", "add .gz to its name")
     return None

@@ -156,7 +156,7 @@ def find_checkpoint(manifest_path: PurePath, expected_fingerprint: str) -> Found
 
 
 class Details(BaseModel):
-    """The details of one kind of manifest, defined beside the code that makes the checkpoint.
+    """Base of the details of one kind of manifest, defined beside the code that writes them.
 
     Fingerprints do not depend on them, so manifests of older versions must still be readable.
     """
@@ -185,6 +185,6 @@ class Details(BaseModel):
 
 
 def on_one_line(error: ValidationError) -> str:
-    """Return the faults that pydantic found, each with the keys that lead to it."""
+    """Return the faults of a pydantic error on one line, each after the keys that lead to it."""
     faults = error.errors(include_url=False)
-    return "; ".join(": ".join((*map(str, one["loc"]), one["msg"])) for one in faults)
+    return "; ".join(": ".join((*map(str, fault["loc"]), fault["msg"])) for fault in faults)

@@ -67,13 +67,13 @@ def test_file_that_cannot_be_used_is_refused_with_the_remedy(tmp_path: Path) -> 
     (tmp_path / "broken.jsonl").symlink_to("/proc/self/mem")  # can be opened but not read
     for name, message in {
         "folder.json": "a folder, not a file",
-        "a.txt": "no known kind; known: .jsonl, .json, .csv, .parquet",
-        "a.parquet.gz": "no known kind",
+        "a.txt": "unknown format; known: .jsonl, .json, .csv, .parquet",
+        "a.parquet.gz": "unknown format",
         "none.jsonl": "no such file",
-        "pipe.jsonl": "not a file that can be read twice",
+        "pipe.jsonl": "not a regular file, which can be read twice",
         "empty.csv": "is empty",
         "empty.csv.gz": "is empty",
-        "plain.jsonl.gz": "is not gzip; .* take .gz off its name",
+        "plain.jsonl.gz": "is not gzip; .* remove .gz from its name",
         "packed.jsonl": "is gzip; add .gz to its name",
         "broken.jsonl": "cannot be read: Input/output error",
         "a.jsonl": "UTF-16; save it as UTF-8",
