@@ -1,6 +1,6 @@
-"""Change the names in a passage, so that a model in training has to read instead of recall.
+"""Replace the names in a passage, so that a model in training has to read instead of recall.
 
-What comes out is not true any more. It is used in training only and is never written to a file.
+The resulting statements are false. They are used in training only and never written to a file.
 """
 
 import random
@@ -12,9 +12,9 @@ from make_passages import Fact, Passage
 
 KEEP_SUBJECT = 0.2
 KEEP_VALUE = 0.5
-KEEP_LAST = 0.8  # the last character often tells the kind of thing: 山, 河, 湖, 大学
+KEEP_LAST = 0.8  # the last character often names the kind of thing: 山, 河, 湖, 大学
 INVENT_VALUE = 0.3
-MANY_VALUES = 30  # relations with fewer different values tell kinds rather than names
+MANY_VALUES = 30  # relations with fewer different values hold kinds rather than names
 
 
 class Disguise:
@@ -29,7 +29,7 @@ class Disguise:
             self.values.setdefault(_key(fact), []).append(fact.value)
 
     def apply(self, passage: Passage, rng: random.Random) -> tuple[str, str, str]:
-        """Context, answer and question with the same new names in all three."""
+        """Return context, answer and question with the same new names in all three."""
         new: dict[str, str] = {}
         for fact in passage.facts:
             if fact.value not in new:
@@ -38,13 +38,13 @@ class Disguise:
                 new[fact.subject] = self._new_subject(fact.subject, rng)
         pattern = re.compile("|".join(map(re.escape, sorted(new, key=len, reverse=True))))
 
-        def changed(text: str) -> str:
+        def replace_names(text: str) -> str:
             return pattern.sub(lambda match: new[match[0]], text)
 
         question = passage.target.relation.question.format(
             s=passage.target.table.shown.format(s=new[passage.target.subject])
         )
-        return changed(passage.context), new[passage.target.value], question
+        return replace_names(passage.context), new[passage.target.value], question
 
     def _new_subject(self, subject: str, rng: random.Random) -> str:
         if rng.random() < KEEP_SUBJECT:
@@ -67,7 +67,7 @@ class Disguise:
         return rng.choice(others)
 
     def _invent(self, name: str, rng: random.Random) -> str:
-        """A random string with Chinese, digits and letters where ``name`` has them."""
+        """Return a random string with Chinese, digits and letters where ``name`` has them."""
         return "".join(self._other(character, rng) for character in name)
 
     def _other(self, character: str, rng: random.Random) -> str:

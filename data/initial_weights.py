@@ -1,16 +1,17 @@
-"""Weights to start the tiny UNIMO from, chosen so that it can find and copy from the first step.
+"""Initial weights with which the tiny UNIMO can find and copy names from the first step.
 
-A model of this size needs very long to find out by itself how to copy a name that it never saw,
-and where to copy it from. Both are written into the weights here; everything else starts at
-random and is learned.
+A model of this size takes very long to learn how to copy a name that it has never seen, and where
+to copy it from. Both are written into the weights here; everything else starts at random and is
+learned.
 
-Copying: the first layer notes at every token which token came before it, and the last layer looks
-for the place where the current token came before, and gives what stands there. Finding: the first
-two layers mark every token that also stands in the answer, which always begins at position 4, and
-the third passes the mark on to the tokens a little before it, where the subject is.
+Copying: the first layer stores at every token the token before it. The last layer attends to the
+position that follows an earlier occurrence of the current token, and outputs the token there.
+Finding: the first two layers mark every token that also occurs in the answer, which always begins
+at position 4, and the third layer spreads the mark to the tokens shortly before it, where the
+subject is.
 
-The width is divided: the first three heads' worth of numbers tells the token, the last head's
-worth tells the position.
+The hidden vector is divided: the first three heads' worth of numbers encodes the token, the last
+head's worth encodes the position.
 """
 
 import numpy as np
@@ -25,25 +26,25 @@ TOKEN_HEADS = 3
 TOKEN = slice(0, TOKEN_HEADS * HEAD)
 PLACE = slice(TOKEN_HEADS * HEAD, (TOKEN_HEADS + 1) * HEAD)
 SCALE = 0.1  # standard deviation of the embeddings
-ANSWER = slice(4, 9)  # positions of most answers, behind [CLS]答案：
-NOISE = 0.3  # what is left of the random weights where a rule is written in
+ANSWER = slice(4, 9)  # positions of most answers, after [CLS]答案：
+NOISE = 0.3  # factor of the random weights where a rule is written
 
 
 def _turn_rates() -> Matrix:
-    """Angle per token of each of the 16 waves, float32 of shape [16]: from fast to slow."""
+    """Return the angle per token of each of the 16 waves, float32 [16], from fast to slow."""
     steps = np.linspace(0, 1, HEAD // 2)
     return np.asarray(2.5 * 0.004**steps, "float32")
 
 
 def _waves(count: int) -> Matrix:
-    """Sine and cosine of every position, float32 of shape [count, 32]."""
+    """Return sine and cosine of every position, float32 [count, 32]."""
     angles = np.arange(count)[:, None] * _turn_rates()
     waves: Matrix = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype("float32")
     return waves
 
 
 def _turn(steps: int) -> Matrix:
-    """Matrix that takes the waves of a position to those ``steps`` later, [32, 32]."""
+    """Return the rotation from a position's waves to those ``steps`` later, float32 [32, 32]."""
     cos, sin = np.diag(np.cos(steps * _turn_rates())), np.diag(np.sin(steps * _turn_rates()))
     return np.block([[cos, -sin], [sin, cos]]).astype("float32")
 
@@ -53,7 +54,7 @@ def _head(index: int) -> slice:
 
 
 def _write(layer: paddle.nn.Linear, rows: slice, columns: slice, rule: Matrix) -> None:
-    """Put ``rule`` at [rows, columns] of the layer's weight, with some noise left under it."""
+    """Add ``rule`` to [rows, columns] of the layer's weight, which is scaled down first."""
     weight = layer.weight.numpy()
     weight[rows, columns] = weight[rows, columns] * NOISE + rule
     layer.weight.set_value(weight)
@@ -70,7 +71,7 @@ def _set_embeddings(model: UNIMOLMHeadModel, random: np.random.Generator) -> Non
 
 
 def _attend_to_previous_token(attention: paddle.nn.MultiHeadAttention, mixed: Matrix) -> None:
-    """Three heads pass on the token before, through the rotation ``mixed``."""
+    """Make three heads output the previous token, through the rotation ``mixed``."""
     eye = np.eye(HEAD, dtype="float32")
     for index in range(TOKEN_HEADS):
         head = _head(index)
@@ -81,14 +82,14 @@ def _attend_to_previous_token(attention: paddle.nn.MultiHeadAttention, mixed: Ma
 
 
 def _replace(layer: paddle.nn.Linear, values: Matrix, column: int) -> None:
-    """Make ``values`` [128] one column of the layer's weight."""
+    """Replace one column of the layer's weight with ``values`` [128]."""
     weight = layer.weight.numpy()
     weight[:, column] = values
     layer.weight.set_value(weight)
 
 
 def _prefer(attention: paddle.nn.MultiHeadAttention, head: int, feature: Matrix, by: float) -> None:
-    """Give the head's last number to ``feature`` [128], and prefer tokens that have it."""
+    """Use the head's last number for ``feature`` [128], and raise the scores of tokens with it."""
     last = _head(head).stop - 1
     _replace(attention.q_proj, np.zeros_like(feature), last)
     _replace(attention.k_proj, feature, last)
@@ -100,7 +101,7 @@ def _prefer(attention: paddle.nn.MultiHeadAttention, head: int, feature: Matrix,
 def _pass_on(
     attention: paddle.nn.MultiHeadAttention, head: int, feature: Matrix, mark: Matrix
 ) -> None:
-    """Let the head's first number carry ``feature`` [128] of the seen token into ``mark`` [128]."""
+    """Use the head's first number to add ``mark`` [128] where it attends to ``feature`` [128]."""
     first = _head(head).start
     _replace(attention.v_proj, feature, first)
     weight = attention.out_proj.weight.numpy()
@@ -109,10 +110,10 @@ def _pass_on(
 
 
 def _in_answer() -> Matrix:
-    """Feature [128] that is about 1 at the answer's positions and about 0 elsewhere."""
+    """Return a feature [128] that is about 1 at the answer's positions and 0 elsewhere."""
     feature = np.zeros((TOKEN_HEADS + 1) * HEAD, "float32")
     kernel = _waves(ANSWER.stop)[ANSWER].mean(axis=0)
-    kernel[np.tile(_turn_rates() < 0.15, 2)] = 0  # slow waves do not tell near from far
+    kernel[np.tile(_turn_rates() < 0.15, 2)] = 0  # slow waves do not distinguish near from far
     feature[PLACE] = kernel / 8
     return feature
 
@@ -120,7 +121,7 @@ def _in_answer() -> Matrix:
 def _mark_answer(
     attention: paddle.nn.MultiHeadAttention, head: int, tokens: slice, mark: Matrix
 ) -> None:
-    """The head looks for its token in the answer first, and leaves ``mark`` if it is there."""
+    """Make the head look for its token in the answer, and add ``mark`` if it occurs there."""
     eye = np.eye(HEAD, dtype="float32")
     _write(attention.q_proj, tokens, _head(head), 1.4 * eye)
     _write(attention.k_proj, tokens, _head(head), 1.4 * eye)
@@ -131,7 +132,7 @@ def _mark_answer(
 def _spread_mark(
     attention: paddle.nn.MultiHeadAttention, head: int, mark: Matrix, spread: Matrix
 ) -> None:
-    """The head looks for ``mark`` a little ahead, and leaves ``spread`` where it finds it."""
+    """Make the head look for ``mark`` shortly ahead, and add ``spread`` if it finds it."""
     broad = np.diag(np.tile((_turn_rates() < 1) & (_turn_rates() > 0.02), 2)).astype("float32")
     _write(attention.q_proj, PLACE, _head(head), 1.5 * _turn(6) @ broad)
     _write(attention.k_proj, PLACE, _head(head), broad)
@@ -142,7 +143,7 @@ def _spread_mark(
 def _copy_what_followed(
     attention: paddle.nn.MultiHeadAttention, mixed: Matrix, spread: Matrix
 ) -> None:
-    """Three heads look for places that the current token came before, and give their token."""
+    """Make three heads attend to positions after the current token, and output their tokens."""
     eye = np.eye(HEAD, dtype="float32")
     for index in range(TOKEN_HEADS):
         head = _head(index)
@@ -154,7 +155,7 @@ def _copy_what_followed(
 
 
 def set_initial_weights(model: UNIMOLMHeadModel, seed: int) -> None:
-    """Write the rules described above into a new model of width 128 with four heads."""
+    """Write the rules described above into a new model of hidden size 128 with four heads."""
     random = np.random.default_rng(seed)
     _set_embeddings(model, random)
     size = TOKEN_HEADS * HEAD

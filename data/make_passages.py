@@ -1,6 +1,6 @@
 """Make ``passages/train.jsonl`` and ``passages/heldout.jsonl`` from the tables in ``facts/``.
 
-Run it as ``python data/make_passages.py``. The files come out byte for byte the same every time.
+Run it as ``python data/make_passages.py``. The bytes of the files are the same every time.
 """
 
 import csv
@@ -20,7 +20,7 @@ HELDOUT_ROWS = 300
 HELDOUT_SHARE = 0.16
 MIN_LENGTH, MAX_LENGTH = 20, 400
 MAX_TRIES = 500
-MAX_QUESTION = 16  # with "问题：" before it and an end mark behind it, this makes 20 tokens
+MAX_QUESTION = 16  # with "问题：" before it and an end mark after it, 20 tokens
 
 OPENERS = (
     "下面是一些常识。",
@@ -42,7 +42,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Fact:
-    """One cell of a table: what ``relation`` says about ``subject``."""
+    """One cell of a table: the value of ``relation`` for ``subject``."""
 
     table: Table
     relation: Relation
@@ -62,7 +62,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Passage:
-    """A text, the fact that is asked for, and all facts that the text tells."""
+    """A text, the fact that the question asks for, and all facts that the text states."""
 
     context: str
     target: Fact
@@ -70,7 +70,7 @@ class Passage:
 
 
 def read_facts() -> list[Fact]:
-    """All facts whose question is short enough and does not give the answer away."""
+    """Return all facts whose question is short enough and does not contain the answer."""
     facts = []
     for table in TABLES:
         path = DATA / "facts" / f"{table.name}.csv"
@@ -87,7 +87,7 @@ def read_facts() -> list[Fact]:
 
 
 def split_facts(facts: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
-    """Facts to train on and facts to hold out; no training question names a held-out subject."""
+    """Return training and held-out facts; no training question names a held-out subject."""
     rng = random.Random(SEED)
     names: set[str] = set()
     for table in TABLES:
@@ -100,14 +100,14 @@ def split_facts(facts: Sequence[Fact]) -> tuple[list[Fact], list[Fact]]:
 
 
 def occurrences(value: str, text: str) -> int:
-    """How often ``value`` stands in ``text``, not counting pieces of longer numbers or words."""
+    """Count ``value`` in ``text``, except within longer numbers or words."""
     before = "(?<![0-9A-Za-z.])" if value[0].isascii() else ""
     after = "(?![0-9A-Za-z.])" if value[-1].isascii() else ""
     return len(re.findall(before + re.escape(value) + after, text))
 
 
-def told(fact: Fact, subject: str, rng: random.Random) -> str:
-    """The fact in words; an empty ``subject`` leaves the subject out."""
+def state(fact: Fact, subject: str, rng: random.Random) -> str:
+    """Return a statement of the fact; an empty ``subject`` leaves the subject out."""
     statement = rng.choice(fact.relation.statements)
     if not subject:
         statement = statement.removeprefix("{s}的").removeprefix("{s}")
@@ -115,14 +115,14 @@ def told(fact: Fact, subject: str, rng: random.Random) -> str:
 
 
 def paragraph(facts: Sequence[Fact], rng: random.Random) -> str:
-    """A few sentences about the one subject that all ``facts`` share."""
-    text = told(facts[0], facts[0].shown, rng)
+    """Return a few sentences about the one subject that all ``facts`` share."""
+    text = state(facts[0], facts[0].shown, rng)
     for fact in facts[1:]:
         style = rng.randrange(3)
         if style == 0:
-            text += "，" + told(fact, "", rng)
+            text += "，" + state(fact, "", rng)
         else:
-            text += "。" + told(fact, fact.shown if style == 1 else fact.table.pronoun, rng)
+            text += "。" + state(fact, fact.shown if style == 1 else fact.table.pronoun, rng)
     return text + "。"
 
 
@@ -139,7 +139,11 @@ class Composer:
         self.all_groups = list(self.groups.values())
 
     def compose(self, target: Fact, length: int, rng: random.Random) -> Passage:
-        """A passage of about ``length`` characters in which ``target`` has one possible answer."""
+        """Return a passage of about ``length`` characters in which the answer occurs once.
+
+        Raises:
+            ValueError: no such passage was found.
+        """
         for _ in range(MAX_TRIES):
             passage = self._draft(target, length, rng)
             unique = occurrences(target.value, passage.context) == 1
@@ -166,21 +170,21 @@ class Composer:
         return Passage(self._framed("".join(parts), length, rng), target, tuple(facts))
 
     def _about(self, target: Fact, rng: random.Random) -> list[Fact]:
-        """The target and some of the other facts about its subject, in any order."""
+        """Return the target and some of the other facts about its subject, in random order."""
         group = self.groups[(target.table.name, target.subject)]
         facts = [fact for fact in group if fact is target or rng.random() < 0.6]
         rng.shuffle(facts)
         return facts
 
     def _distractors(self, target: Fact, rng: random.Random) -> list[Fact]:
-        """Facts about one other subject, more often than not one of the same kind."""
+        """Return facts about one other subject, in most cases from the same table."""
         same = self.by_table[target.table.name]
         group = rng.choice(same if rng.random() < 0.65 else self.all_groups)
         return rng.sample(group, rng.randint(1, len(group)))
 
     @staticmethod
     def _framed(text: str, length: int, rng: random.Random) -> str:
-        """The text with an opening or closing sentence if there is room for one."""
+        """Return the text with an opening or closing sentence if there is room for one."""
         if len(text) + 12 < length and rng.random() < 0.6:
             text = rng.choice(OPENERS) + text
         if len(text) + 16 < length or len(text) < MIN_LENGTH:
@@ -189,9 +193,9 @@ class Composer:
 
 
 def draw_targets(facts: Sequence[Fact], count: int, rng: random.Random) -> list[Fact]:
-    """``count`` facts in random order: none a second time before all were drawn once.
+    """Return ``count`` facts in random order; none is repeated before all were drawn once.
 
-    Each relation comes at least once if ``count`` allows it.
+    Each relation occurs at least once if ``count`` allows it.
     """
     shuffled = rng.sample(list(facts), len(facts))
     firsts = list({fact.relation.question + fact.table.name: fact for fact in shuffled}.values())
@@ -207,7 +211,7 @@ def draw_targets(facts: Sequence[Fact], count: int, rng: random.Random) -> list[
 def make_rows(
     prefix: str, targets: Iterable[Fact], composer: Composer, rng: random.Random
 ) -> list[Row]:
-    """One row per target, with lengths spread over the allowed range."""
+    """Return one row per target, with lengths spread over the allowed range."""
     rows = []
     for number, target in enumerate(targets, start=1):
         passage = composer.compose(target, rng.randint(MIN_LENGTH, MAX_LENGTH - 20), rng)
@@ -223,7 +227,11 @@ def make_rows(
 
 
 def check_rows(train: Sequence[Row], heldout: Sequence[Row], names: Iterable[str]) -> None:
-    """Stop if a promise of the data set is broken; ``names`` are the held-out subjects."""
+    """Check the guarantees of the data set; ``names`` are the held-out subjects.
+
+    Raises:
+        ValueError: a guarantee does not hold.
+    """
     rows = [*train, *heldout]
     if len({row["id"] for row in rows}) != len(rows):
         raise ValueError("an id occurs twice")
@@ -240,7 +248,7 @@ def check_rows(train: Sequence[Row], heldout: Sequence[Row], names: Iterable[str
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write JSON lines."""
+    """Write rows as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
     path.write_text("".join(lines), encoding="utf-8", newline="\n")

@@ -1,8 +1,8 @@
-"""What the fact tables mean: for every column, how it is told and how it is asked.
+"""The meaning of the fact tables: statements and a question for every column.
 
 The wordings are in ``relations.json``, in the order in which the passages are drawn. A statement
-has two gaps, ``{s}`` for the subject and ``{v}`` for the value, and begins with ``{s}``, so that it
-can also be told with a pronoun or with the subject left out.
+has two placeholders, ``{s}`` for the subject and ``{v}`` for the value, and begins with ``{s}``, so
+that the subject can be replaced by a pronoun or left out.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Relation:
-    """One column of a fact table: the question and the ways to state the fact."""
+    """One column of a fact table: its question and the ways to state the fact."""
 
     column: str
     question: str

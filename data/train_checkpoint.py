@@ -1,4 +1,4 @@
-"""Train the tiny UNIMO in ``checkpoint/``, or measure it.
+"""Train the tiny UNIMO in ``checkpoint/``, or evaluate it.
 
 ``python data/train_checkpoint.py`` trains, ``python data/train_checkpoint.py --evaluate`` prints
 BLEU-4 on ``passages/heldout.jsonl``.
@@ -29,17 +29,17 @@ CHECKPOINT = DATA / "checkpoint"
 SEED = 7
 LEARNING_RATE = 2e-3
 WARMUP_STEPS = 50
-TOKENS = 5_000_000  # to be read in training; padding counts
-LONGEST = MAX_LENGTH - 20  # characters; what is aimed at, a passage can come out a little longer
+TOKENS = 5_000_000  # to train on, including padding
+LONGEST = MAX_LENGTH - 20  # characters; a target, which a passage may exceed a little
 SAVE_EVERY = 250
-HIDDEN = -1e4  # added to the attention scores of what must not be seen
+HIDDEN = -1e4  # added to the attention scores of masked positions
 
 Encoded = dict[str, Any]
 IntArray = npt.NDArray[np.int64]
 
 
 def new_model(tokenizer: UNIMOTokenizer) -> UNIMOLMHeadModel:
-    """An untrained model for the vocabulary of ``tokenizer``."""
+    """Return an untrained model for the vocabulary of ``tokenizer``."""
     config = UNIMOConfig(
         vocab_size=tokenizer.vocab_size,
         hidden_size=128,
@@ -62,7 +62,7 @@ def new_model(tokenizer: UNIMOTokenizer) -> UNIMOLMHeadModel:
 
 
 def source_text(tokenizer: UNIMOTokenizer, context: str, answer: str) -> str:
-    """What the model reads: the first template of PaddleNLP's question generation example."""
+    """Return the model's input: template 1 of PaddleNLP's question-generation example."""
     return f"答案：{answer}{tokenizer.sep_token}上下文：{context}"
 
 
@@ -77,7 +77,7 @@ class Sampler:
         self.disguise = Disguise(self.facts, gb2312_level_one())
 
     def example(self, longest: int) -> Encoded:
-        """One example, as ``gen_encode`` gives it, from a passage of at most about ``longest``."""
+        """Return an example encoded by ``gen_encode``, of up to about ``longest`` characters."""
         length = round(MIN_LENGTH + (longest - MIN_LENGTH) * self.rng.random() ** 1.6)
         passage = self.composer.compose(self.rng.choice(self.facts), length, self.rng)
         context, answer, question = self.disguise.apply(passage, self.rng)
@@ -92,7 +92,7 @@ class Sampler:
         return encoded
 
     def batches(self, longest: int, budget: int) -> list[list[Encoded]]:
-        """Some batches of about ``budget`` tokens each, of examples of similar length."""
+        """Return batches of at most ``budget`` tokens, each of examples of similar length."""
         count = 16 * budget // longest
         examples = [self.example(longest) for _ in range(count)]
         examples.sort(key=lambda example: len(example["input_ids"]))
@@ -106,13 +106,17 @@ class Sampler:
 
 
 def padded(batch: Sequence[Encoded], field: str) -> IntArray:
-    """The lists of one field, padded on the left with zeros, int64 [batch, length]."""
+    """Return the lists of one field, padded on the left with zeros, int64 [batch, length]."""
     length = max(len(example["input_ids"]) for example in batch)
     return np.array([[0] * (length - len(row[field])) + row[field] for row in batch], "int64")
 
 
 def model_inputs(batch: Sequence[Encoded]) -> dict[str, paddle.Tensor]:
-    """Ids, types and positions, int64 [batch, length]; mask, float32 [batch, 1, length, length]."""
+    """Return a batch for the model.
+
+    Ids, types and positions are int64 [batch, length], the mask is float32
+    [batch, 1, length, length].
+    """
     fields = ("input_ids", "token_type_ids", "position_ids")
     arrays: dict[str, Any] = {field: padded(batch, field) for field in fields}
     size, length = arrays["input_ids"].shape
@@ -124,23 +128,23 @@ def model_inputs(batch: Sequence[Encoded]) -> dict[str, paddle.Tensor]:
     return {field: paddle.to_tensor(array) for field, array in arrays.items()}
 
 
-def target_places(batch: Sequence[Encoded]) -> tuple[IntArray, IntArray]:
-    """Flat places whose next token is to be guessed, and those tokens, both int64 [targets]."""
+def target_positions(batch: Sequence[Encoded]) -> tuple[IntArray, IntArray]:
+    """Return flat positions whose next token is a target, and the targets, int64 [targets]."""
     types, ids = padded(batch, "token_type_ids"), padded(batch, "input_ids").reshape(-1)
-    types[:, -1] = 0  # nothing comes after the end mark
-    places = np.flatnonzero(types)
-    return places, ids[places + 1]
+    types[:, -1] = 0  # nothing follows the end mark
+    positions = np.flatnonzero(types)
+    return positions, ids[positions + 1]
 
 
 def loss_and_accuracy(
     model: UNIMOLMHeadModel, batch: Sequence[Encoded]
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Mean cross-entropy and share of right guesses over the target tokens, float32 scalars.
+    """Return mean cross-entropy and accuracy over the target tokens, float32 scalars.
 
-    The cross-entropy is written out because Paddle's own is very slow on a CPU.
+    The cross-entropy is computed here because Paddle's own is very slow on a CPU.
     """
-    places, labels = (paddle.to_tensor(array) for array in target_places(batch))
-    logits = model(**model_inputs(batch), masked_positions=places)
+    positions, labels = (paddle.to_tensor(array) for array in target_positions(batch))
+    logits = model(**model_inputs(batch), masked_positions=positions)
     shifted = logits - logits.max(axis=-1, keepdim=True).detach()
     right = paddle.take_along_axis(shifted, labels.unsqueeze(1), 1).squeeze(1)
     loss = (shifted.exp().sum(axis=-1).log() - right).mean()
@@ -148,17 +152,17 @@ def loss_and_accuracy(
 
 
 def save(model: UNIMOLMHeadModel, tokenizer: UNIMOTokenizer) -> None:
-    """Write the checkpoint folder."""
+    """Write the model's folder."""
     model.save_pretrained(str(CHECKPOINT))
     tokenizer.save_pretrained(str(CHECKPOINT))
     weights = {name: weight.numpy() for name, weight in model.state_dict().items()}
-    # the two are one matrix; as one object it is written once, which saves 2 MB
+    # the two share one matrix; as the same object it is written once, which saves 2 MB
     weights["lm_head.decoder_weight"] = weights["unimo.embeddings.word_embeddings.weight"]
     paddle.save(weights, str(CHECKPOINT / "model_state.pdparams"))
 
 
 def plan(sampler: Sampler) -> Iterator[tuple[float, list[Encoded]]]:
-    """Learning rate and batch for every step; the passages grow longer, the rate goes to nought."""
+    """Yield learning rate and batch of every step; passages get longer, the rate decays to 0."""
     step = read = 0
     while True:
         progress = read / TOKENS
@@ -172,7 +176,7 @@ def plan(sampler: Sampler) -> Iterator[tuple[float, list[Encoded]]]:
 
 
 def fit(model: UNIMOLMHeadModel, tokenizer: UNIMOTokenizer) -> None:
-    """Train on all batches of the plan with its learning rates, saving now and then."""
+    """Train on all batches of the plan with its learning rates, saving regularly."""
     optimizer = paddle.optimizer.AdamW(
         LEARNING_RATE,
         beta2=0.98,
@@ -198,7 +202,7 @@ def fit(model: UNIMOLMHeadModel, tokenizer: UNIMOTokenizer) -> None:
 
 
 def train() -> None:
-    """Train from the initial weights and write the checkpoint."""
+    """Train from the initial weights and write the model."""
     paddle.seed(SEED)
     tokenizer = UNIMOTokenizer(str(CHECKPOINT / "vocab.txt"))
     model = new_model(tokenizer)
@@ -206,12 +210,12 @@ def train() -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a JSON-lines file."""
+    """Return the rows of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def encode_for_decoding(tokenizer: UNIMOTokenizer, row: Row) -> Encoded:
-    """The row's passage and answer, ready for ``generate``."""
+    """Return the row's passage and answer, encoded for ``generate``."""
     encoded: Encoded = tokenizer.gen_encode(
         source_text(tokenizer, row["context"], row["answer"]),
         add_start_token_for_decoding=True,
@@ -224,7 +228,7 @@ def encode_for_decoding(tokenizer: UNIMOTokenizer, row: Row) -> Encoded:
 
 
 def generate(model: UNIMOLMHeadModel, tokenizer: UNIMOTokenizer, rows: Sequence[Row]) -> list[str]:
-    """One question for every row, by beam search."""
+    """Return one question per row, by beam search."""
     ids, _ = model.generate(
         **model_inputs([encode_for_decoding(tokenizer, row) for row in rows]),
         decode_strategy="beam_search",
@@ -266,7 +270,7 @@ def evaluate(examples: int) -> None:
 def main() -> None:
     """Train or evaluate."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--evaluate", action="store_true", help="only measure the checkpoint")
+    parser.add_argument("--evaluate", action="store_true", help="only evaluate the model")
     parser.add_argument("--examples", type=int, default=20, help="how many questions to print")
     options = parser.parse_args()
     logger.set_level("ERROR")

@@ -13,13 +13,13 @@ PUNCTUATION = "，。、；：？！“”‘’（）《》〈〉【】「」�
 
 
 def gb2312_level_one() -> list[str]:
-    """The 3755 common characters of GB 2312, in the order of the standard."""
+    """Return the 3755 common characters of GB 2312, in the order of the standard."""
     codes = [bytes((row, cell)) for row in range(0xB0, 0xD8) for cell in range(0xA1, 0xFF)]
     return [code.decode("gb2312") for code in codes if code < b"\xd7\xfa"]
 
 
 def data_characters() -> list[str]:
-    """Every character of the fact tables and of both passage files, lower case, sorted."""
+    """Return every character of the fact tables and the passage files, in lower case, sorted."""
     text = "问题答案上下文"
     for path in sorted(DATA.glob("facts/*.csv")):
         text += path.read_text(encoding="utf-8")
@@ -30,11 +30,11 @@ def data_characters() -> list[str]:
 
 
 def make_vocabulary() -> list[str]:
-    """The word pieces; a piece's place in the list is its id."""
+    """Return the word pieces; a piece's position in the list is its id."""
     letters = [*string.digits, *string.ascii_lowercase]
     pieces = [*SPECIAL, *letters, *(f"##{letter}" for letter in letters)]
     pieces += [*string.punctuation, *PUNCTUATION, *gb2312_level_one(), *data_characters()]
-    # "[SEP]" inside a text is split into pieces like any other word
+    # "[SEP]" in a text is split into pieces like any other word
     return list(dict.fromkeys(pieces))
 
 

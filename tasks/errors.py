@@ -2,24 +2,24 @@
 
     WentiError
     ├── UnusableError          exit code 2: the config, the input or the machine must change first
-    │   ├── FaultsError        several things are wrong; lists every fault at once
-    │   │   ├── ConfigError    the YAML file or an override
-    │   │   └── PreflightError what the config names is not there or does not go together
+    │   ├── FaultsError        lists every fault that was found
+    │   │   ├── ConfigError    the YAML file or an override is invalid
+    │   │   └── PreflightError what the config names is missing or incompatible
     │   ├── InstallationError  Paddle is not installed
-    │   ├── ModelError         `model.model_name_or_path` is not a usable UNIMO checkpoint
+    │   ├── ModelError         `model.model_name_or_path` is not a usable UNIMO model
     │   ├── InputError         the passages cannot be read, or none of them is usable
     │   ├── ExportError        no engine can export this model with these settings
-    │   ├── DeviceError        a device of `predict.devices` is not there
+    │   ├── DeviceError        a device of `predict.devices` is missing
     │   ├── StorageError       the store cannot be written: disk full, read-only, no permission
-    │   │   └── DiskError      the disk itself failed; a retry may cure it
-    │   ├── StoreBusyError     a run is using the store, so that nothing can be removed from it
+    │   │   └── DiskError      the disk itself failed; a retry may succeed
+    │   ├── StoreBusyError     a run is using the store, so nothing can be deleted from it
     │   └── ServerError        Prefect's server cannot be reached
-    ├── StoreCorruptionError   a committed file is not what its manifest says
-    ├── StoppedError           the run was interrupted while this waited for its turn
-    ├── WorkerError            a worker process died; a retry may cure it
-    │   ├── BatchTimeoutError  a batch was not done by its deadline
+    ├── StoreCorruptionError   a committed file does not match its manifest
+    ├── StoppedError           the run was interrupted while it waited for another run
+    ├── WorkerError            a worker process died; a retry may succeed
+    │   ├── BatchTimeoutError  a batch missed its deadline
     │   ├── OutOfMemoryError   a batch does not fit into the device's memory
-    │   └── BadOutputError     the model answered with nonsense
+    │   └── BadOutputError     the model returned invalid output
     └── ShardsFailedError      exit code 3: some shards failed; run again to finish
 
 A message says what is wrong, where, and what to do about it.
@@ -45,13 +45,13 @@ class WentiError(Exception):
 
 
 class UnusableError(WentiError):
-    """The run cannot start, or cannot go on, until somebody changes something."""
+    """The run cannot start or continue until the config, the input or the machine changes."""
 
     exit_code = 2
 
 
 class FaultsError(UnusableError):
-    """Several things are wrong; `faults` holds every one that was found."""
+    """One or more faults; `faults` holds all that were found."""
 
     def __init__(self, source: str, faults: Sequence[Finding]) -> None:
         self.source = source
@@ -61,16 +61,16 @@ class FaultsError(UnusableError):
         super().__init__("\n".join(lines))
 
     def __reduce__(self) -> tuple[type[FaultsError], tuple[str, tuple[Finding, ...]]]:
-        """Let the error cross from a child process with its faults."""
+        """Keep `source` and `faults` when the error is pickled in a child process."""
         return type(self), (self.source, self.faults)
 
 
 class ConfigError(FaultsError):
-    """The YAML file or an override is wrong."""
+    """The YAML file or an override is invalid."""
 
 
 class PreflightError(FaultsError):
-    """What the config names is not there, or does not go together."""
+    """What the config names is missing, or its values are incompatible."""
 
 
 class InstallationError(UnusableError):
@@ -78,7 +78,7 @@ class InstallationError(UnusableError):
 
 
 class ModelError(UnusableError):
-    """`model.model_name_or_path` is not a usable UNIMO checkpoint."""
+    """`model.model_name_or_path` is not a usable UNIMO model."""
 
 
 class InputError(UnusableError):
@@ -90,25 +90,25 @@ class ExportError(UnusableError):
 
 
 class DeviceError(UnusableError):
-    """A device that the config asks for is not there."""
+    """A device that the config names is missing."""
 
 
 class StorageError(UnusableError):
-    """A file cannot be written: the disk is full, read-only, or closed to this user."""
+    """A file cannot be written: the disk is full or read-only, or permission is denied."""
 
 
 class DiskError(StorageError):
-    """The disk failed to read or write; once in a while, a retry cures it."""
+    """The disk failed to read or write (EIO); a retry may succeed."""
 
     is_transient = True
 
 
 class StoreBusyError(UnusableError):
-    """A run is using the store, so that nothing can be removed from it."""
+    """A run is using the store, so nothing can be deleted from it."""
 
 
 class ServerError(UnusableError):
-    """Prefect's server cannot be reached; checkpoints do not need it and are kept."""
+    """Prefect's server cannot be reached; checkpoints do not depend on it and are kept."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(problem, remedy)
@@ -120,24 +120,24 @@ class ServerError(UnusableError):
 
 
 class StoreCorruptionError(WentiError):
-    """A committed file is missing or is not what its manifest says."""
+    """A committed file is missing or does not match its manifest."""
 
     is_transient = True  # a read can fail once, and another run can repair the file
 
 
 class StoppedError(WentiError):
-    """The run was interrupted while this waited for its turn."""
+    """The run was interrupted while it waited for another run."""
 
 
 class WorkerError(WentiError):
-    """A worker process died; `reason` is what a row is rejected for that does it every time."""
+    """A worker process died; `reason` is why a row is rejected if it causes this every time."""
 
     is_transient = True
     reason = "engine_crash"
 
 
 class BatchTimeoutError(WorkerError):
-    """A batch was not done by its deadline."""
+    """A batch missed its deadline."""
 
     reason = "timeout"
 
@@ -149,17 +149,17 @@ class OutOfMemoryError(WorkerError):
 
 
 class BadOutputError(WorkerError):
-    """The model answered with nonsense: a wrong shape, or scores that are not numbers."""
+    """The model returned invalid output: a wrong shape, or scores that are not finite."""
 
     reason = "bad_output"
 
 
 class ShardsFailedError(WentiError):
-    """Some shards failed; what succeeded is kept, and running again makes the rest."""
+    """Some shards failed; the others are kept, and another run makes only the missing ones."""
 
     exit_code = 3
 
 
 def describe_error(error: BaseException) -> str:
-    """Give an error as one text, also one that says nothing."""
+    """Return an error's class and message, so that an empty message still says something."""
     return f"{type(error).__name__}: {error}"

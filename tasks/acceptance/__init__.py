@@ -1,4 +1,4 @@
-"""`make gpu-acceptance`: try every engine on a machine with a GPU, compare, measure.
+"""`make gpu-acceptance`: run every engine on a machine with a GPU, compare results, measure speed.
 
-Open `__main__.py` first.
+Open `__main__.py` first, then `run.py`.
 """

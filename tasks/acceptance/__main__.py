@@ -1,8 +1,8 @@
-"""`make gpu-acceptance`: try on a GPU what no other machine can show.
+"""`make gpu-acceptance`: the checks that need a GPU.
 
-Every engine and precision, on the demo and on a random model of base size; every question compared
-with the CPU's; the dynamic graph beside each engine; one device beside several. It leaves a page
-and a JSON file. With `--device cpu` it rehearses itself.
+It runs every engine and precision on the demo and on a random model of base size and compares each
+question with the CPU's; it measures the dynamic graph against each engine, and one device against
+several. The results are a page and a JSON file. `--device cpu` is a rehearsal without a GPU.
 """
 
 from __future__ import annotations
@@ -33,29 +33,32 @@ PROGRAM = (str(Path(sys.executable).with_name("wenti")),)
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Where the page, the JSON and the runs go.")],
-    device: Annotated[str, typer.Option(help="That is tried.")] = "gpu:0",
+    folder: Annotated[Path, typer.Argument(help="Folder for the page, the JSON and the runs.")],
+    device: Annotated[str, typer.Option(help="Device to test.")] = "gpu:0",
     devices: Annotated[
-        list[str] | None, typer.Option(help="Compared with one.  [default: all GPUs]")
+        list[str] | None, typer.Option(help="Devices to compare with one.  [default: all GPUs]")
     ] = None,
     engines: Annotated[list[str] | None, typer.Option(help="[default: all]")] = None,
     precisions: Annotated[list[str] | None, typer.Option(help="[default: all]")] = None,
-    look: Annotated[bool, typer.Option("--look", help="Only whether there is a GPU.")] = False,
+    look: Annotated[
+        bool, typer.Option("--look", help="Only check whether there is a GPU.")
+    ] = False,
     decoding_lib: Annotated[
-        Path | None, typer.Option(help="FasterTransformer's operators; else they are built.")
+        Path | None,
+        typer.Option(help="Library of the FasterTransformer operators.  [default: build it]"),
     ] = None,
-    rows: Annotated[int, typer.Option(help="Of the base model.")] = 128,
-    many_rows: Annotated[int, typer.Option(help="For several devices.")] = 1024,
-    rounds: Annotated[int, typer.Option(help="Of the speed.")] = BASE.rounds,
+    rows: Annotated[int, typer.Option(help="Rows for the model of base size.")] = 128,
+    many_rows: Annotated[int, typer.Option(help="Rows for several devices.")] = 1024,
+    rounds: Annotated[int, typer.Option(help="Rounds of the speed check.")] = BASE.rounds,
     length: int = BASE.length,
     steps: int = BASE.steps,
     layers: int = BASE.layers,
     hidden: int = BASE.hidden,
     vocab: int = BASE.vocab,
 ) -> None:
-    """Try everything, write the page, and end with 3 if a check failed."""
+    """Run all checks and write the page; the exit code is 3 if a check failed."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
-    found = _look(device)
+    facts = _describe_here(device)
     if look:
         return
     variants = tuple(
@@ -67,15 +70,15 @@ def main(
         rows=rows, generate_rows=rows, length=length, steps=steps, layers=layers, hidden=hidden,
         vocab=vocab, rounds=rounds, device=device,
     )  # fmt: skip
-    many = tuple(devices or [f"gpu:{index}" for index in range(len(found["gpus"]))])
+    many = tuple(devices or [f"gpu:{index}" for index in range(len(facts["gpus"]))])
     order = Order(PROGRAM, folder.absolute(), variants, many, options, many_rows)
-    result = {**found, **conclude(list(accept(order)))}
+    result = {**facts, **conclude(list(accept(order)))}
     _write(folder, result)
     sys.exit(FAILED if result["counts"]["failed"] else 0)
 
 
-def _look(device: str) -> dict[str, Any]:
-    """Give what there is to say of the machine; without a GPU this is the end."""
+def _describe_here(device: str) -> dict[str, Any]:
+    """Return the facts about this machine; exit if `device` is a GPU and there is none."""
     facts: dict[str, Any] = {"device": device, "gpus": [], "driver": None}
     if device.startswith("gpu"):
         try:

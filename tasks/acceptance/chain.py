@@ -1,4 +1,4 @@
-"""The whole chain on one device after the other, and every question compared with the CPU's."""
+"""Runs of the whole chain, and the comparison of their questions with those of the CPU."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tasks.runs.results import PREDICTIONS_FILE
 from tasks.store.tables import read_batches
 
 CONFIG = ROOT / "configs/demo.yaml"
-SHOWN = 5  # questions that differ
+MAX_EXAMPLES = 5  # of questions that differ
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run that ended well: its folder, what metrics.json holds, and the exported model."""
+    """A successful run: its folder, the content of metrics.json, the folder of its export."""
 
     folder: Path
     metrics: Mapping[str, Any]
@@ -34,14 +34,14 @@ class Run:
 
 @dataclass(frozen=True)
 class Chain:
-    """Runs the demo's config with a model and passages, as a user does.
+    """Runs the demo config with a model and passages through the command line, as a user does.
 
     Attributes:
-        program: `wenti`, as a command.
-        folder: where the store and the exports go.
-        overrides: what all its runs have in common.
-        is_trained: whether the model is: a random one has no favourite among its tokens, so that
-            the last digit of a number may choose another.
+        program: the command `wenti`.
+        folder: for the store and the exports.
+        overrides: `section.key=value` for all runs.
+        is_trained: whether the model is trained. The tokens of a random model are almost equally
+            likely, so rounding may change its questions.
     """
 
     program: Sequence[str]
@@ -50,18 +50,18 @@ class Chain:
     is_trained: bool = True
 
     def elsewhere(self, name: str, *overrides: str) -> Chain:
-        """Give the same chain with a store of its own."""
+        """Return the same chain with another store and more overrides."""
         return replace(self, folder=self.folder / name, overrides=(*self.overrides, *overrides))
 
     def settings(self, variant: Variant) -> list[str]:
-        """Give what wins over the config, as `--set` takes it."""
+        """Return all overrides for a variant, in the form of `--set`."""
         return [*self.overrides, *variant.overrides, f"store.path={self.folder / 'store'}"]
 
     def run(self, variant: Variant) -> Run:
-        """Run it once.
+        """Run the chain once.
 
         Raises:
-            UnusableError: the config cannot be used on this machine, with the reasons.
+            UnusableError: the config cannot be used on this machine; the message says why.
             WorkerError: the run failed.
         """
         exported = self.folder / "exports" / variant.slug
@@ -69,7 +69,7 @@ class Chain:
         options = [word for setting in settings for word in ("--set", setting)]
         done = subprocess.run(  # noqa: S603 our own program
             [*self.program, "run", str(CONFIG), "--json", *options],
-            cwd=ROOT,  # the config's paths begin there
+            cwd=ROOT,  # the config's paths are relative to it
             capture_output=True,
             text=True,
             check=False,
@@ -88,7 +88,7 @@ def _as_error(done: subprocess.CompletedProcess[str]) -> WentiError:
 
 
 def check_questions(name: str, chain: Chain, variant: Variant, reference: Run) -> Check:
-    """Run a variant and judge its questions by the reference's.
+    """Run a variant and compare its questions with those of the reference.
 
     Raises:
         UnusableError: this machine cannot run the variant.
@@ -100,24 +100,33 @@ def check_questions(name: str, chain: Chain, variant: Variant, reference: Run) -
 def judge_questions(
     name: str, run: Run, reference: Run, is_trained: bool, variant: Variant
 ) -> Check:
-    """Say how many questions are the reference's, and whether these are enough."""
-    found = compare_questions(run.folder, reference.folder)
+    """Return a check that compares the questions of two runs.
+
+    It is `passed` or `failed` if the model is trained and the variant has a `least_same`, otherwise
+    `told`.
+    """
+    comparison = compare_questions(run.folder, reference.folder)
     speed = {key: run.metrics[key] for key in ("rows_per_second", "stage_seconds", "bleu_4")}
-    told = f"{100 * found['same_share']:.1f} % of {found['rows']} rows have the CPU's question"
+    figures, share = comparison | speed, comparison["same_share"]
+    message = f"{100 * share:.1f} % of {comparison['rows']} rows have the same question as the CPU"
     least = variant.least_same if is_trained else None
     if least is None:
-        return Check(name, "told", told, found | speed)
-    if found["same_share"] >= least:
-        return Check(name, "passed", told, found | speed)
-    return Check(name, "failed", f"{told}; wanted: {100 * least:.0f} %", found | speed)
+        return Check(name, "told", message, figures)
+    if share >= least:
+        return Check(name, "passed", message, figures)
+    return Check(name, "failed", f"{message}; required: {100 * least:.0f} %", figures)
 
 
 def compare_questions(folder: Path, reference: Path) -> dict[str, Any]:
-    """Compare every question of a run with that of another.
+    """Compare the questions of a run with those of a reference, row by row.
 
     Returns:
-        `rows`; `same_share` of them with the same question; `largest_score_difference` among these,
-        null if a run has no scores; `examples` of others.
+        `rows`: their number. `same_share`: share of rows with the same question, or rejected in
+        both. `largest_score_difference`: among rows with the same question, None if a run has no
+        scores. `examples`: up to `MAX_EXAMPLES` pairs of different questions, reference first.
+
+    Raises:
+        StoreCorruptionError: the predictions or rejects cannot be read.
     """
     pairs = pair_rows(read_rows(reference), read_rows(folder))
     kinds = Counter(pair.kind for pair in pairs)
@@ -127,19 +136,19 @@ def compare_questions(folder: Path, reference: Path) -> dict[str, Any]:
         "rows": len(pairs),
         "same_share": same / len(pairs) if pairs else 0.0,
         "largest_score_difference": _score_difference(folder, reference),
-        "examples": others[:SHOWN],
+        "examples": others[:MAX_EXAMPLES],
     }
 
 
 def _score_difference(a: Path, b: Path) -> float | None:
-    """Give the largest difference of the scores of equal questions."""
+    """Return the largest score difference of equal questions, or None without scores."""
     scores_a, scores_b = _read_scores(a), _read_scores(b)
     known = [abs(scores_a[key] - scores_b[key]) for key in scores_a.keys() & scores_b.keys()]
     return max(known, default=None)
 
 
 def _read_scores(folder: Path) -> dict[tuple[int, str], float]:
-    """Give the score of each row's question where the engine gave one."""
+    """Return scores by row and question, for questions with a score."""
     return {
         (line["row"], line["question"]): line["score"]
         for batch in read_batches(folder / PREDICTIONS_FILE, ["row", "question", "score"])

@@ -1,4 +1,4 @@
-"""One thing that was tried, and how it ended."""
+"""One check and its outcome."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ State = Literal["passed", "failed", "told", "not run"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was tried.
+    """The outcome of a check.
 
     Attributes:
-        name: what was tried.
-        state: `told` if there are figures and no promise that they could break; `not run` if the
-            machine or the options do not allow it.
-        message: what there is to say, in a sentence.
-        figures: what was measured.
+        name: what was checked.
+        state: `told` if it only reports figures and cannot fail; `not run` if this machine or the
+            options do not allow it.
+        message: the outcome in a sentence.
+        figures: what was measured, as JSON types.
     """
 
     name: str
@@ -32,18 +32,18 @@ class Check:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON types."""
+        """Return the check as plain JSON types."""
         return asdict(self)
 
 
 def carry_out(name: str, check: Callable[[], Check]) -> Check:
-    """Do one check and log how it ended; what cannot be done here does not end the others."""
+    """Run a check and log its outcome; a `WentiError` makes it `not run` or `failed`."""
     logger.info("%s …", name)
     try:
-        found = check()
+        result = check()
     except UnusableError as error:
-        found = Check(name, "not run", str(error))
+        result = Check(name, "not run", str(error))
     except WentiError as error:
-        found = Check(name, "failed", str(error))
-    logger.info("%s: %s%s", name, found.state, f" ({found.message})" if found.message else "")
-    return found
+        result = Check(name, "failed", str(error))
+    logger.info("%s: %s%s", name, result.state, f" ({result.message})" if result.message else "")
+    return result

@@ -1,4 +1,4 @@
-"""What was tried, as one HTML document that loads nothing."""
+"""The results as one self-contained HTML document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLASSES = {"passed": "good", "failed": "bad", "not run": "warn", "told": ""}
 
 
 def render(result: Mapping[str, Any]) -> str:
-    """Give the page of `result`, which is what the JSON file holds."""
+    """Return the HTML page for `result`, the content of the JSON file."""
     style = (report.TEMPLATES / "page.css").read_text(encoding="utf-8")
     template = report.make_environment(HERE).get_template("page.html.j2")
     return template.render(

@@ -1,4 +1,4 @@
-"""All of it, in order: doctor, the demo, a model of base size, several devices."""
+"""All checks in order: doctor, the demo, a model of base size, speed, several devices."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from tasks.processes import call_in_child
 from tasks.runs.results import PREDICTIONS_FILE
 
 PUBLISHED = 0.164
-"""FasterTransformer's share of the dynamic graph's time, 27.74 s of 169.24 s."""
-
+"""FasterTransformer's time relative to the dynamic graph's on the page of PaddleNLP's example:
+27.74 s of 169.24 s."""
 
 SHARDS_PER_DEVICE = 8
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is tried.
+    """What is checked.
 
     Attributes:
-        program: `wenti`, as a command.
-        folder: where everything goes.
+        program: the command `wenti`.
+        folder: for the page, the JSON and the runs.
         variants: engines and precisions, all on the same device.
-        devices: several, to be compared with one.
+        devices: compared together with the first of them alone.
         options: size of the base model, rows, search, rounds.
-        many_rows: for several devices.
+        many_rows: number of rows for several devices.
     """
 
     program: tuple[str, ...]
@@ -51,29 +51,33 @@ class Order:
 
 
 def accept(order: Order) -> Iterator[Check]:
-    """Do every check; what cannot be done is one, too."""
+    """Yield the outcome of each check, including those that cannot run here.
+
+    Raises:
+        WorkerError: the model of base size could not be built.
+    """
     for variant in order.variants:
         yield carry_out(f"doctor: {variant.name}", partial(_examine, order, variant))
     yield from _try_variants("demo", Chain(order.program, order.folder / "demo"), order)[0]
-    base, checkpoint = _prepare_base(order)
+    base, model = _prepare_base(order)
     checks, exports = _try_variants("base size", base, order)
     yield from checks
-    yield carry_out("speed", partial(_compare_speed, checkpoint, exports, base, order))
+    yield carry_out("speed", partial(_compare_speed, model, exports, base, order))
     yield carry_out("several devices", partial(_compare_devices, base, order))
 
 
 def _examine(order: Order, variant: Variant) -> Check:
     settings = load_settings(CONFIG, Chain(order.program, order.folder).settings(variant))
     findings = diagnose(settings)
-    faults = [f"{one.key}: {one.problem}" for one in findings if one.severity == "fault"]
-    name, figures = f"doctor: {variant.name}", {"findings": [one.as_dict() for one in findings]}
+    faults = [f"{f.key}: {f.problem}" for f in findings if f.severity == "fault"]
+    name, figures = f"doctor: {variant.name}", {"findings": [f.as_dict() for f in findings]}
     if faults:
         return Check(name, "not run", "; ".join(faults), figures)
-    return Check(name, "passed", "it can run here", figures)
+    return Check(name, "passed", "can run here", figures)
 
 
 def _try_variants(what: str, chain: Chain, order: Order) -> tuple[list[Check], dict[str, Path]]:
-    """Give what became of each variant, and the exports of those that ran."""
+    """Return the check of each variant, and the export folders of those that ran, by name."""
     runs: list[Run] = []
     name = f"{what}: CPU, for comparison"
 
@@ -96,36 +100,36 @@ def _prepare_base(order: Order) -> tuple[Chain, Path]:
     folder = order.folder / "base"
     folder.mkdir(parents=True, exist_ok=True)
     options = order.options
-    checkpoint, _export = build(folder, options, options.length)
+    model, _export = build(folder, options, options.length)
     write_base_passages(folder / "passages.jsonl", options.rows, options)
     write_base_passages(folder / "many.jsonl", order.many_rows, options)
     overrides = (
-        f"model.model_name_or_path={checkpoint}",
+        f"model.model_name_or_path={model}",
         f"dataset.predict_file={folder / 'passages.jsonl'}",
         f"decode.num_beams={options.beams}",
         f"decode.max_dec_len={options.steps}",
         f"decode.min_dec_len={options.decode.min_dec_len}",
         f"predict.batch_size={options.batch_size}",
     )
-    return Chain(order.program, folder, overrides, is_trained=False), checkpoint
+    return Chain(order.program, folder, overrides, is_trained=False), model
 
 
-def _compare_speed(checkpoint: Path, exports: dict[str, Path], base: Chain, order: Order) -> Check:
-    refused = (one for one in order.variants if one.is_gated and one.name not in exports)
-    exports = exports | {one.name: _halve(base) for one in refused}
-    figures = measure_speed(checkpoint, exports, order.options)
+def _compare_speed(model: Path, exports: dict[str, Path], base: Chain, order: Order) -> Check:
+    refused = (v for v in order.variants if v.is_gated and v.name not in exports)
+    exports = exports | {variant.name: _export_half_precision(base) for variant in refused}
+    figures = measure_speed(model, exports, order.options)
     ratios = [
-        f"{name} takes {100 * one['ratio_to_generate']:.1f} %"
-        for name, one in figures.items()
-        if "ratio_to_generate" in one
+        f"{name} takes {100 * values['ratio_to_generate']:.1f} %"
+        for name, values in figures.items()
+        if "ratio_to_generate" in values
     ]
-    told = f"{', '.join(ratios) or 'no engine was measured'} of the dynamic graph's time"
+    message = f"{', '.join(ratios)} of the dynamic graph's time" if ratios else "no engine ran"
     published = f"FasterTransformer in PaddleNLP's example: {100 * PUBLISHED:.1f} %"
-    return Check("speed", "told", f"{told} ({published})", figures)
+    return Check("speed", "told", f"{message} ({published})", figures)
 
 
-def _halve(base: Chain) -> Path:
-    """Export in half precision past the gate, which a random model need not pass to be timed."""
+def _export_half_precision(base: Chain) -> Path:
+    """Export in half precision without comparing questions, which a random model may not pass."""
     plain, folder = (base.folder / "exports" / name for name in (reference_variant().slug, "half"))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -134,10 +138,25 @@ def _halve(base: Chain) -> Path:
 
 
 def _compare_devices(base: Chain, order: Order) -> Check:
-    """Predict the same rows on one device and on several: the same bytes, in less time."""
+    """Check that several devices give the same bytes as one, and measure the speed-up."""
     name = "several devices"
     if len(order.devices) < 2:
         return Check(name, "not run", "there is only one device")
+    seconds, same = _predict_on_devices(base, order)
+    figures = {
+        "devices": list(order.devices),
+        "seconds": seconds,
+        "times_as_fast": round(seconds[0] / max(seconds[1], 0.01), 3),
+        "same_bytes": same,
+    }
+    speed = f"{len(order.devices)} devices are {figures['times_as_fast']} times as fast as one"
+    if not same:
+        return Check(name, "failed", f"{speed}, but their results differ", figures)
+    return Check(name, "passed", f"{speed}, with the same bytes", figures)
+
+
+def _predict_on_devices(base: Chain, order: Order) -> tuple[list[float], bool]:
+    """Return the seconds of predict on one device and on all, and whether the bytes are equal."""
     one = Variant("native", "fp32", order.devices[:1])
     several = Variant("native", "fp32", order.devices)
     shards = SHARDS_PER_DEVICE * len(order.devices)
@@ -145,24 +164,14 @@ def _compare_devices(base: Chain, order: Order) -> Check:
         f"dataset.predict_file={base.folder / 'many.jsonl'}",
         f"shards.rows_per_shard={max(1, order.many_rows // shards)}",
     )
-    with tempfile.TemporaryDirectory(dir=base.folder) as new:  # nothing there to be reused
+    with tempfile.TemporaryDirectory(dir=base.folder) as new:  # so that nothing is reused
         runs = [base.elsewhere(f"{new}/{len(v.devices)}", *rows).run(v) for v in (one, several)]
         same = len({(run.folder / PREDICTIONS_FILE).read_bytes() for run in runs}) == 1
-    seconds = [run.metrics["stage_seconds"]["predict"] for run in runs]
-    figures = {
-        "devices": list(order.devices),
-        "seconds": seconds,
-        "times_as_fast": round(seconds[0] / max(seconds[1], 0.01), 3),
-        "same_bytes": same,
-    }
-    told = f"{len(order.devices)} devices are {figures['times_as_fast']} times as fast as one"
-    if not same:
-        return Check(name, "failed", f"{told}, but their results differ from one's", figures)
-    return Check(name, "passed", f"{told}, and give the same bytes", figures)
+    return [run.metrics["stage_seconds"]["predict"] for run in runs], same
 
 
 def conclude(checks: Sequence[Check]) -> dict[str, Any]:
-    """Give all checks and how many ended how, for JSON."""
+    """Return the checks and the number of checks per state, as JSON types."""
     states = [check.state for check in checks]
     counts = {state: states.count(state) for state in ("passed", "failed", "told", "not run")}
     return {"counts": counts, "checks": [check.as_dict() for check in checks]}

@@ -1,4 +1,4 @@
-"""A model of base size on the device: PaddleNLP's dynamic graph beside each exported model."""
+"""The speed of a model of base size: PaddleNLP's dynamic graph and each exported model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from tasks.bench.options import SPECIAL_TOKENS, BenchOptions
 from tasks.bench.words import make_words
 from tasks.bench.workload import SEED, make_rows, row_lengths
 
-ANSWER = 4
-TEMPLATE = 9  # tokens that the template adds, special ones included
+ANSWER = 4  # tokens of an answer
+TEMPLATE = 9  # tokens that the template adds, including special tokens
 
 
 def write_base_passages(path: Path, rows: int, options: BenchOptions) -> None:
-    """Write passages of random words of the model's vocabulary, `options.length` tokens a row."""
+    """Write JSON lines of random passages that become `options.length` tokens each.
+
+    The words are those of the random model's vocabulary.
+    """
     draw = random.Random(SEED)  # noqa: S311 no secret
     words = make_words(options.vocab - len(SPECIAL_TOKENS))
     shortest = max(1, options.length - TEMPLATE - ANSWER)
@@ -32,29 +35,29 @@ def write_base_passages(path: Path, rows: int, options: BenchOptions) -> None:
 
 
 def measure_speed(
-    checkpoint: Path, exports: Mapping[str, Path], options: BenchOptions
+    model: Path, exports: Mapping[str, Path], options: BenchOptions
 ) -> dict[str, Any]:
-    """Measure in rounds, over the same rows: `generate`, then each exported model.
+    """Measure `generate` and each exported model in rounds, on the same rows.
 
     Args:
-        checkpoint: of the model.
+        model: folder of the model, for `generate`.
         exports: folders of exported models, by name.
         options: rows, search, rounds and device.
 
     Returns:
-        By name, and `generate`: `seconds_per_row`, the median of the rounds; of the exported models
-        also `ratio_to_generate`, the median of the rounds' ratios (0.164 is what the example's page
-        tells of FasterTransformer).
+        For each export and for `generate`: `seconds_per_row`, the median of the rounds; for exports
+        also `ratio_to_generate`, the median of the rounds' ratios, which for FasterTransformer is
+        0.164 on the example's page.
 
     Raises:
-        WorkerError: one of them died.
+        WorkerError: one of the processes died.
     """
     rows = make_rows(row_lengths(options), options.vocab)
     common = {"options": options.as_dict(), "rows": rows}
     orders: dict[str, tuple[str, dict[str, Any]]] = {
         name: ("native", {"export": str(folder)}) for name, folder in exports.items()
     }
-    orders["generate"] = ("example", {"checkpoint": str(checkpoint), "threads": None})
+    orders["generate"] = ("example", {"model": str(model), "threads": None})
     with ExitStack() as stack:
         contenders = {
             name: stack.enter_context(
@@ -65,15 +68,15 @@ def measure_speed(
         for contender in contenders.values():
             contender.receive()
         rounds = [
-            {name: one.ask()["seconds"] / len(rows) for name, one in contenders.items()}
+            {name: each.ask()["seconds"] / len(rows) for name, each in contenders.items()}
             for _ in range(options.rounds)
         ]
     return {name: _summarise(name, rounds) for name in orders}
 
 
 def _summarise(name: str, rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    figures = {"seconds_per_row": round(median(one[name] for one in rounds), 6)}
+    figures = {"seconds_per_row": round(median(seconds[name] for seconds in rounds), 6)}
     if name != "generate":
-        ratios = median(one[name] / one["generate"] for one in rounds)
-        figures["ratio_to_generate"] = round(ratios, 5)
+        ratio = median(seconds[name] / seconds["generate"] for seconds in rounds)
+        figures["ratio_to_generate"] = round(ratio, 5)
     return figures

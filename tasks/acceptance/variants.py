@@ -1,4 +1,4 @@
-"""What is tried: engines and precisions on a device, and how each is asked for."""
+"""Engines and precisions on a device, and the overrides that select them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ PRECISIONS = ("fp32", "fp16")
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to generate.
+    """One engine with one precision on some devices.
 
     Attributes:
         engine: `export.engine`.
         precision: `fp32` or `fp16`.
         devices: `predict.devices`.
-        decoding_lib: `export.decoding_lib` of FasterTransformer.
+        decoding_lib: `export.decoding_lib`, for FasterTransformer only.
     """
 
     engine: str
@@ -29,28 +29,28 @@ class Variant:
 
     @property
     def name(self) -> str:
-        """What it is called on the page."""
+        """Name on the page."""
         return f"{self.engine} {self.precision}"
 
     @property
     def slug(self) -> str:
-        """Its name in file names."""
+        """Name in file names."""
         return f"{self.engine}-{self.precision}"
 
     @property
     def is_gated(self) -> bool:
-        """Whether its export must first reproduce the plain one's questions (on GPUs only)."""
+        """Whether the export must reproduce the fp32 export's questions (on GPUs only)."""
         on_gpu = self.devices[0].startswith("gpu")
         return on_gpu and (self.engine, self.precision) == ("native", "fp16")
 
     @property
     def least_same(self) -> float | None:
-        """The share of questions that must be the CPU's; None where the search itself differs."""
+        """Minimum share of questions equal to the CPU's; None if the search itself differs."""
         return LEAST_SHARE if self.engine == "native" else None
 
     @property
     def overrides(self) -> tuple[str, ...]:
-        """What wins over a config, as `--set` takes it."""
+        """Overrides of the config in the form of `--set`."""
         library = self.decoding_lib if self.engine == "faster_transformer" else None
         return (
             f"export.engine={self.engine}",
@@ -61,5 +61,5 @@ class Variant:
 
 
 def reference_variant() -> Variant:
-    """Give what the others are compared with: the native engine on the CPU, in fp32."""
+    """Return the variant that the others are compared with: native on the CPU in fp32."""
     return Variant("native", "fp32", ("cpu",))

@@ -1,4 +1,4 @@
-"""Benchmarks of the engine: contenders in processes of their own, interleaved, over the same rows.
+"""Benchmarks of the engine: contenders in separate processes, interleaved, on the same rows.
 
-Like the engine's, these modules import Paddle inside functions, in the process that needs it.
+Open `engine.py` first. Paddle is imported only in the contenders' processes.
 """

@@ -1,4 +1,4 @@
-"""`wenti bench engine`: the native engine beside the example's way and the machine's own rate."""
+"""`wenti bench engine`: the native engine compared with PaddleNLP's example and the machine."""
 
 from __future__ import annotations
 
@@ -28,20 +28,24 @@ from tasks.errors import BadOutputError
 PAD = SPECIAL_TOKENS.index("[PAD]")
 
 SPENT = ("seconds", "user_seconds", "system_seconds", "gflops")
-"""What is told of each answer: more system time than a little, or much less processor time than by
-the clock, is a sign of a disturbed round."""
+"""What is reported of each answer. Much system time, or much less processor time than wall-clock
+time, is a sign of a disturbed round."""
 
 logger = logging.getLogger("wenti")
 
 Answers = Mapping[str, Mapping[str, Any]]
-"""What each contender answered in a round, or what it told about itself, by name."""
+"""What each contender answered in a round, or the facts about it once loaded, by name."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What the contenders told, once loaded and in each round; what a hypervisor took of the time.
+class Measurements:
+    """What the contenders answered.
 
-    A share above 0.02 or so means that the machine had other guests: figures are too high.
+    Attributes:
+        facts: of each contender, once loaded.
+        rounds: the answers of each round.
+        stolen_share: share of processor time that a hypervisor gave to other guests. Above about
+            0.02, the measured seconds are too high.
     """
 
     facts: Answers
@@ -49,54 +53,69 @@ class Measured:
     stolen_share: float = 0.0
 
     def of(self, name: str, key: str = "seconds") -> list[float]:
-        """Give what a contender told in each round; nothing if it was not measured."""
+        """Return one value of a contender from each round; empty if it was not measured."""
         return [answers[name][key] for answers in self.rounds if name in answers]
 
 
 def bench_engine(options: BenchOptions) -> dict[str, Any]:
-    """Build the model, measure in rounds, and give the figures.
+    """Build a random model, measure in rounds and return the figures, as JSON types.
 
     Raises:
-        UnusableError: the options cannot be measured.
+        UnusableError: an option is out of range.
         WorkerError: a contender died.
-        BadOutputError: a contender did not do all the steps that are counted.
+        BadOutputError: a contender generated fewer tokens than are counted.
     """
     check_options(options)
     lengths = row_lengths(options)
     rows = make_rows(lengths, options.vocab)
     with tempfile.TemporaryDirectory(prefix="wenti-bench-") as folder:
-        checkpoint, export = build(Path(folder), options, max(lengths))
-        with open_contenders(checkpoint, export, options, rows) as contenders:
-            measured = measure(contenders, options)
-    check_steps(measured, options.steps)
-    return summarise(options, lengths, measured)
+        model, export = build(Path(folder), options, max(lengths))
+        with open_contenders(model, export, options, rows) as contenders:
+            measurements = measure(contenders, options)
+    check_steps(measurements, options.steps)
+    return summarise(options, lengths, measurements)
 
 
 def build(folder: Path, options: BenchOptions, longest: int) -> tuple[Path, Path]:
-    """Give the folders of the random model and of its export, made in `folder` unless there."""
-    checkpoint = folder / "checkpoint"
+    """Make a random model and its export in `folder`, unless they exist.
+
+    Args:
+        folder: for both of them.
+        options: size and search.
+        longest: tokens of the longest row, which the model must have positions for.
+
+    Returns:
+        The folders of the model and of the export.
+
+    Raises:
+        WorkerError: the process that builds them died.
+    """
+    model = folder / "checkpoint"
     export = folder / f"export-{options.beams}-{options.steps}"
     if export.exists():
-        return checkpoint, export
+        return model, export
     logger.info("exporting for %d beams and %d steps …", options.beams, options.steps)
     order = {
         "options": options.as_dict(),
-        "checkpoint": str(checkpoint),
+        "model": str(model),
         "export": str(export),
         "longest": longest,
     }
     with Contender("build", module_command("build"), order, {}) as builder:
         builder.receive()
-    return checkpoint, export
+    return model, export
 
 
 @contextmanager
 def open_contenders(
-    checkpoint: Path, export: Path, options: BenchOptions, rows: Sequence[Sequence[int]]
+    model: Path, export: Path, options: BenchOptions, rows: Sequence[Sequence[int]]
 ) -> Iterator[dict[str, Contender]]:
-    """Start those that are wanted, side by side: loading is not measured."""
+    """Start the contenders in `options.only`; they load in parallel, which is not measured.
+
+    Yields them by name and ends them with the block.
+    """
     few, threads = rows[: options.generate_rows], options.threads
-    common = {"options": options.as_dict(), "checkpoint": str(checkpoint)}
+    common = {"options": options.as_dict(), "model": str(model)}
     orders: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         "example": ("example", {**common, "rows": few, "threads": None}, {}),
         "tuned": ("example", {**common, "rows": few, "threads": threads}, _threads(threads)),
@@ -115,70 +134,80 @@ def _threads(threads: int) -> dict[str, str]:
     return {"OMP_NUM_THREADS": str(threads)}
 
 
-def measure(contenders: Mapping[str, Contender], options: BenchOptions) -> Measured:
-    """Let each contender answer once in each round, one after the other."""
-    facts = {name: one.receive() for name, one in contenders.items()}
+def measure(contenders: Mapping[str, Contender], options: BenchOptions) -> Measurements:
+    """Run `options.rounds` rounds, in each of which the contenders answer one after the other.
+
+    Raises:
+        WorkerError: a contender died.
+    """
+    facts = {name: contender.receive() for name, contender in contenders.items()}
     rounds = []
     ticks, stolen = processor_ticks()
     for number in range(options.rounds):
-        answers = {name: one.ask() for name, one in contenders.items()}
+        answers = {name: contender.ask() for name, contender in contenders.items()}
         took = ", ".join(f"{name} {answer['seconds']:.1f} s" for name, answer in answers.items())
         logger.info("round %d of %d: %s", number + 1, options.rounds, took)
         rounds.append(answers)
     all_ticks, all_stolen = processor_ticks()
     share = (all_stolen - stolen) / max(1, all_ticks - ticks)
-    return Measured(facts, rounds, share)
+    return Measurements(facts, rounds, share)
 
 
-def check_steps(measured: Measured, steps: int) -> None:
-    """Refuse figures if questions ended early: the operations would be counted wrongly.
+def check_steps(measurements: Measurements, steps: int) -> None:
+    """Check that no question ended early, because the operation count assumes all steps.
 
     Raises:
-        BadOutputError: a question has another number of tokens than steps.
+        BadOutputError: the tokens of a question are not as many as the steps.
     """
-    for answers in measured.rounds:
+    for answers in measurements.rounds:
         for name, answer in answers.items():
-            written = {sum(one != PAD for one in row) for row in answer.get("tokens", [])}
-            if written - {steps}:
+            counts = {sum(token != PAD for token in row) for row in answer.get("tokens", [])}
+            if counts - {steps}:
                 raise BadOutputError(
-                    f"{name} wrote {sorted(written)} tokens a row instead of {steps}; the figures "
-                    "would mean nothing, choose another --steps or --vocab"
+                    f"{name} generated {sorted(counts)} tokens per row instead of {steps}; the "
+                    "figures would be meaningless: choose another --steps or --vocab"
                 )
 
 
-def summarise(options: BenchOptions, lengths: Sequence[int], measured: Measured) -> dict[str, Any]:
-    """Turn what was measured into the figures; null is what was not."""
-    seconds = float(median(measured.of("native")))
-    rates = measured.of("products", "gflops")
+def summarise(
+    options: BenchOptions, lengths: Sequence[int], measurements: Measurements
+) -> dict[str, Any]:
+    """Return the figures as JSON types; those of contenders that did not run are None.
+
+    Seconds are medians of the rounds, ratios are medians of the rounds' ratios, rates are in 10⁹
+    operations per second, and memory is in MB of 10⁶ bytes.
+    """
+    seconds = float(median(measurements.of("native")))
+    rates = measurements.of("products", "gflops")
     operations = count_operations(lengths, options.beams, options.steps, options.size)
     floor = operations / max(rates) / 1e9 if rates else None
     return {
-        "ratio_to_generate": _ratio(measured, "example", options),
-        "ratio_to_generate_tuned": _ratio(measured, "tuned", options),
+        "ratio_to_generate": _ratio(measurements, "example", options),
+        "ratio_to_generate_tuned": _ratio(measurements, "tuned", options),
         "floor_share": None if floor is None else round(floor / seconds, 4),
         "gemm_gflops": round(max(rates), 1) if rates else None,
         "gflop_per_row": round(operations / options.rows / 1e9, 4),
-        "seconds_per_row": _per_row(measured.of("native"), options.rows),
-        "generate_seconds_per_row": _per_row(measured.of("example"), options.generate_rows),
-        "generate_tuned_seconds_per_row": _per_row(measured.of("tuned"), options.generate_rows),
+        "seconds_per_row": _per_row(measurements.of("native"), options.rows),
+        "generate_seconds_per_row": _per_row(measurements.of("example"), options.generate_rows),
+        "generate_tuned_seconds_per_row": _per_row(measurements.of("tuned"), options.generate_rows),
         "rows_per_second": round(options.rows / seconds, 4),
         "tokens_per_second": round(sum(lengths) / seconds, 1),
-        "stolen_share": round(measured.stolen_share, 4),
-        "same_questions": _same_questions(measured),
+        "stolen_share": round(measurements.stolen_share, 4),
+        "same_questions": _same_questions(measurements),
         **_padding(options, lengths),
-        **_memory(measured),
+        **_memory(measurements),
         "rounds": [
             {name: {key: answer.get(key) for key in SPENT} for name, answer in answers.items()}
-            for answers in measured.rounds
+            for answers in measurements.rounds
         ],
-        "settings": {**options.as_dict(), "contenders": measured.facts, **describe_machine()},
+        "settings": {**options.as_dict(), "contenders": measurements.facts, **describe_machine()},
     }
 
 
-def _ratio(measured: Measured, name: str, options: BenchOptions) -> float | None:
-    """Give our seconds a row by those of `generate`: the median of the rounds' ratios."""
+def _ratio(measurements: Measurements, name: str, options: BenchOptions) -> float | None:
+    """Return the median ratio of our seconds per row to those of a contender with `generate`."""
     share = options.generate_rows / options.rows
-    pairs = zip(measured.of("native"), measured.of(name), strict=False)
+    pairs = zip(measurements.of("native"), measurements.of(name), strict=False)
     ratios: list[float] = [share * ours / theirs for ours, theirs in pairs]
     return round(median(ratios), 5) if ratios else None
 
@@ -187,9 +216,9 @@ def _per_row(seconds: Sequence[float], rows: int) -> float | None:
     return round(median(seconds) / rows, 6) if seconds else None
 
 
-def _same_questions(measured: Measured) -> float | None:
-    """Give the share of questions that `generate` and the native engine agree on."""
-    first = measured.rounds[0]
+def _same_questions(measurements: Measurements) -> float | None:
+    """Return the share of questions on which `generate` and the native engine agree."""
+    first = measurements.rounds[0]
     theirs = next((first[name]["tokens"] for name in ("example", "tuned") if name in first), None)
     if theirs is None:
         return None
@@ -202,12 +231,12 @@ def _padding(options: BenchOptions, lengths: Sequence[int]) -> dict[str, float]:
         "padding_share": native_batches(lengths, options),
         "generate_padding_share": example_batches(options.generate_rows),
     }
-    return {name: round(padding_share(lengths, those), 4) for name, those in batches.items()}
+    return {name: round(padding_share(lengths, plan), 4) for name, plan in batches.items()}
 
 
-def _memory(measured: Measured) -> dict[str, float]:
-    """Give the memory of the native engine's process once loaded, and its peak."""
+def _memory(measurements: Measurements) -> dict[str, float]:
+    """Return the memory of the native engine's process after loading, and its peak, in MB."""
     return {
-        "loaded_rss_mb": measured.facts["native"]["loaded_rss_mb"],
-        "peak_rss_mb": max(measured.of("native", "peak_rss_mb")),
+        "loaded_rss_mb": measurements.facts["native"]["loaded_rss_mb"],
+        "peak_rss_mb": max(measurements.of("native", "peak_rss_mb")),
     }

@@ -1,4 +1,4 @@
-"""On what a benchmark was run."""
+"""The machine and the versions with which a benchmark is run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tasks.bench.options import available_cores
 from tasks.engine.paddle.installation import describe_paddle
 
 STEAL = 7
-"""The place of stolen time behind `cpu`: user, nice, system, idle, iowait, irq, softirq, steal."""
+"""Position of stolen time after `cpu`: user, nice, system, idle, iowait, irq, softirq, steal."""
 
 PACKAGES = ("wenti", "paddlenlp", "numpy")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Give the processor, the cores that may be used, the memory, and versions."""
+    """Return the processor, the cores available to this process, the memory, and versions."""
     return {
         "processor": _first("/proc/cpuinfo", "model name") or platform.machine(),
         "cores": available_cores(),
@@ -30,9 +30,9 @@ def describe_machine() -> dict[str, Any]:
 
 
 def processor_ticks() -> tuple[int, int]:
-    """Give the ticks of all cores since the start, and those of them that a hypervisor took away.
+    """Return the ticks of all cores since boot, and how many of them a hypervisor stole.
 
-    Zeros where the kernel does not tell. Source: `/proc/stat` in Linux's filesystems/proc.rst.
+    Both are 0 without `/proc/stat`. Its format is in Linux's Documentation/filesystems/proc.rst.
     """
     try:
         line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
@@ -44,7 +44,7 @@ def processor_ticks() -> tuple[int, int]:
 
 
 def _first(path: str, key: str) -> str | None:
-    """Give the value of the first line of a kernel's table that is about `key`."""
+    """Return the value of the first line that starts with `key` in a file of /proc."""
     try:
         lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""How many floating-point operations the matrix products of a generation need at least."""
+"""A lower bound on the floating-point operations of generating questions."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from tasks.engine.models.config import ModelSize
 
 
 def count_operations(lengths: Iterable[int], beams: int, steps: int, size: ModelSize) -> int:
-    """Count the operations of matrix products that generating for these rows needs.
+    """Return the operations in matrix products that generating questions for these rows needs.
 
-    Each multiplication with its addition counts as 2. With L tokens in a row (start token
-    included), K beams, T steps, N layers, hidden size E, feed-forward size F and V tokens in the
-    vocabulary, a row needs
+    Each multiplication with its addition counts as 2. With L tokens in a row (including the start
+    token), K beams, T steps, N layers, hidden size E, feed-forward size F and V tokens in the
+    vocabulary, the multiplications of a row are
 
-    - first step, without the last layer: (N-1) (L (4E² + 2EF) + 2E ((L-1)² + L)) multiplications.
-      The L-1 source tokens see each other, the start token sees all L; each pair costs E for its
-      score and E for its value;
-    - last layer: 2LE² for all keys and values, and for the start token alone 2E² + 2EF + 2LE;
-    - logits: E² + EV for the start token, for all beams are equal at first;
+    - first step, all layers but the last: (N-1) (L (4E² + 2EF) + 2E ((L-1)² + L)). The L-1 source
+      tokens attend to each other, the start token attends to all L; each pair costs E for its score
+      and E for its value;
+    - last layer: 2LE² for all keys and values, and 2E² + 2EF + 2LE for the start token only;
+    - logits: E² + EV for the start token, because all beams are equal at first;
     - each later step t = 1 … T-1: K (N (4E² + 2EF + 2E (L+t)) + E² + EV).
 
-    That is less than what `generate` does, which encodes a row once for each beam, and less than
-    what padding makes of it: a floor, not a measurement.
+    This is a lower bound: `generate` does more, because it encodes a row once per beam, and padding
+    adds to it.
     """
     return sum(2 * _multiplications(length, beams, steps, size) for length in lengths)
 

@@ -1,4 +1,4 @@
-"""What is measured: the options of `wenti bench`."""
+"""The options of `wenti bench`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from tasks.engine.models.config import ModelSize
 from tasks.engine.tokenization import vocabulary
 from tasks.errors import UnusableError
 
-if TYPE_CHECKING:  # the command line reads the defaults here, and has to answer at once
+if TYPE_CHECKING:  # the command line imports this module for its defaults and must start fast
     from tasks.config.settings import DecodeSettings, PredictSettings
 
 
 CONTENDERS = ("example", "tuned", "native", "products")
-"""The example's way, the same with the native engine's settings, the native engine, the floor."""
+"""PaddleNLP's example, the same with the native engine's settings, the native engine, the rate of
+matrix products."""
 
 HEAD_SIZE = 64
 FFN_FACTOR = 4
@@ -28,28 +29,30 @@ SPECIAL_TOKENS = tuple(vocabulary.SPECIAL_TOKENS.values())
 
 
 def available_cores() -> int:
-    """Give the number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What is generated, by whom, and how often.
+    """What is generated, by which contenders, and how often.
 
     Attributes:
-        rows: of the native engine.
-        generate_rows: of `generate`: the first of the rows, fewer because it takes so long. With
-            uneven lengths the same as `rows`.
-        length: tokens of a row, start token included; the mean with uneven lengths.
-        uneven: whether lengths spread as those of passages do.
-        beams: 1 is greedy search.
-        steps: tokens of each question; eos is so unlikely that all are needed.
+        rows: number of rows for the native engine.
+        generate_rows: number of rows for `generate`, which gets the first of `rows`; fewer, because
+            it is slow. With uneven lengths it must equal `rows`.
+        length: tokens per row, including the start token; the mean with uneven lengths.
+        uneven: whether lengths vary as those of passages do.
+        beams: number of beams; 1 is greedy search.
+        steps: tokens per question; the model makes eos so unlikely that all steps are done.
         threads: of the native engine, of `tuned` and of the matrix products.
-        batch_size: most rows of a batch of the native engine.
-        layers, hidden, vocab: of the random model.
+        batch_size: maximum rows of a batch of the native engine.
+        layers: of the random model.
+        hidden: hidden size of the random model.
+        vocab: vocabulary size of the random model.
         rounds: how often each contender answers.
         device: of the native engine and of `generate`.
-        only: the contenders that are measured.
+        only: names of the contenders that are measured.
     """
 
     rows: int = 30
@@ -69,7 +72,7 @@ class BenchOptions:
 
     @property
     def size(self) -> ModelSize:
-        """The sizes of the random model."""
+        """The dimensions of the random model."""
         return ModelSize(
             layers=self.layers,
             hidden=self.hidden,
@@ -82,12 +85,12 @@ class BenchOptions:
 
     @property
     def heads(self) -> int:
-        """Attention heads of the random model, each of the base model's size where that fits."""
+        """Attention heads of the random model, of size 64 as in the base model if possible."""
         return max(1, self.hidden // HEAD_SIZE)
 
     @property
     def decode(self) -> DecodeSettings:
-        """The search."""
+        """The settings of the search."""
         from tasks.config.settings import DecodeSettings
 
         shortest = min(DecodeSettings().min_dec_len, self.steps)
@@ -95,7 +98,7 @@ class BenchOptions:
 
     @property
     def predict(self) -> PredictSettings:
-        """How the native engine is run."""
+        """The settings with which the native engine runs."""
         from tasks.config.settings import PredictSettings
 
         return PredictSettings(
@@ -103,15 +106,15 @@ class BenchOptions:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Give all options as plain JSON types."""
+        """Return all options as plain JSON types."""
         return asdict(self) | {"only": list(self.only)}
 
 
 def check_options(options: BenchOptions) -> None:
-    """Refuse what cannot be measured, before anything is built.
+    """Check the ranges of all options, before anything is built.
 
     Raises:
-        UnusableError: says which option is wrong and what would be right.
+        UnusableError: an option is out of range; the message names it and what is allowed.
     """
     fewest = {"rows": 1, "generate_rows": 1, "length": 4, "beams": 1, "steps": 1, "threads": 1}
     fewest |= {"batch_size": 1, "layers": 1, "hidden": 2, "rounds": 1}
@@ -136,8 +139,9 @@ def _check_only(only: Sequence[str]) -> None:
         if name not in CONTENDERS:
             _refuse("only", name, ", ".join(CONTENDERS))
     if "native" not in only:
-        _refuse("only", ",".join(only), "native among them, all figures are about it")
+        _refuse("only", ",".join(only), "a list with native, which all figures refer to")
 
 
-def _refuse(name: str, value: object, right: str) -> None:
-    raise UnusableError(f"--{name.replace('_', '-')} {value} cannot be measured; allowed: {right}")
+def _refuse(name: str, value: object, allowed: str) -> None:
+    option = f"--{name.replace('_', '-')}"
+    raise UnusableError(f"{option} {value} cannot be measured; allowed: {allowed}")

@@ -1,4 +1,4 @@
-"""`wenti bench peers`: the native engine beside transformers and CTranslate2 at the same size."""
+"""`wenti bench peers`: the native engine compared with transformers and CTranslate2."""
 
 from __future__ import annotations
 
@@ -30,28 +30,31 @@ PEERS: dict[str, dict[str, str]] = {
 }
 
 Seconds = dict[tuple[str, int], float]
-"""What each peer took with each batch size."""
+"""Seconds of each peer with each batch size, by name and batch size."""
 
 
 def bench_peers(options: BenchOptions, python: Path) -> dict[str, Any]:
-    """Measure the native engine and its peers in rounds over rows of one length.
+    """Measure the native engine and its peers in rounds, on rows of one length.
 
-    In the first round a peer answers with each batch size; the better one stays. Of the rows, a
-    peer gets the first `generate_rows`.
+    In the first round a peer answers with each batch size; later rounds use the faster one. Peers
+    get the first `generate_rows` of the rows.
 
     Args:
         options: rows, search, threads and size of the model.
-        python: of an environment with torch, transformers and CTranslate2.
+        python: interpreter of an environment with torch, transformers and CTranslate2.
+
+    Returns:
+        Seconds per row and the ratios of ours to the peers', as JSON types.
 
     Raises:
-        UnusableError: the options or the environment cannot be used.
+        UnusableError: an option is out of range, or the environment does not exist.
         WorkerError: a contender died.
     """
     _check(options, python)
     rows = make_rows(row_lengths(options), options.vocab)
     with tempfile.TemporaryDirectory(prefix="wenti-bench-") as name:
         folder = Path(name)
-        _checkpoint, export = build(folder, options, options.length)
+        _model, export = build(folder, options, options.length)
         _build_peer(python, folder / "peer", options)
         few = rows[: options.generate_rows]
         order = {"options": options.as_dict(), "rows": rows, "export": str(export)}
@@ -59,7 +62,7 @@ def bench_peers(options: BenchOptions, python: Path) -> dict[str, Any]:
             _open_peers(python, folder / "peer", options, few) as peers,
             Contender("native", module_command("native"), order, {}) as native,
         ):
-            facts = {name: one.receive() for (name, _size), one in peers.items()}
+            facts = {name: peer.receive() for (name, _size), peer in peers.items()}
             native.receive()
             rounds = list(_measure(native, peers, options.rounds))
     return {
@@ -72,11 +75,11 @@ def _check(options: BenchOptions, python: Path) -> None:
     check_options(options)
     if options.uneven or options.length + options.steps > POSITIONS:
         raise UnusableError(
-            f"the peers' model has {POSITIONS} positions and its rows one length; choose --length "
-            "and --steps below that in sum"
+            f"the peers' model has {POSITIONS} positions and needs rows of one length; choose "
+            "--length and --steps with a smaller sum, and no --uneven"
         )
     if not os.access(python, os.X_OK):
-        raise UnusableError(f"--python {python} is no program; `make bench-peers` makes it")
+        raise UnusableError(f"--python {python} is not executable; `make bench-peers` installs it")
 
 
 def _build_peer(python: Path, folder: Path, options: BenchOptions) -> None:
@@ -90,7 +93,7 @@ def _build_peer(python: Path, folder: Path, options: BenchOptions) -> None:
 def _open_peers(
     python: Path, folder: Path, options: BenchOptions, rows: list[list[int]]
 ) -> Iterator[dict[tuple[str, int], Contender]]:
-    """Start each peer with each batch size that differs for so many rows."""
+    """Start each peer once per batch size, sizes above the number of rows counting as that."""
     common = {
         "folder": str(folder),
         "rows": rows,
@@ -114,14 +117,14 @@ def _open_peers(
 def _measure(
     native: Contender, peers: Mapping[tuple[str, int], Contender], rounds: int
 ) -> Iterator[tuple[float, Seconds]]:
-    """Give for each round the seconds of the native engine and of the peers that are left."""
-    left = list(peers)
+    """Yield, for each round, the seconds of the native engine and of the remaining peers."""
+    remaining = list(peers)
     for number in range(rounds):
         ours = native.ask()["seconds"]
-        theirs = {peer: peers[peer].ask()["seconds"] for peer in left}
-        took = ", ".join(f"{name}/{size} {one:.1f} s" for (name, size), one in theirs.items())
+        theirs = {peer: peers[peer].ask()["seconds"] for peer in remaining}
+        took = ", ".join(f"{name}/{size} {value:.1f} s" for (name, size), value in theirs.items())
         logger.info("round %d of %d: native %.1f s, %s", number + 1, rounds, ours, took)
-        left = _best(theirs)
+        remaining = _best(theirs)
         yield ours, theirs
 
 
@@ -137,7 +140,8 @@ def _summarise(options: BenchOptions, rounds: list[tuple[float, Seconds]]) -> di
 
 
 def _best(seconds: Seconds) -> list[tuple[str, int]]:
-    """Give each peer with its better batch size."""
+    """Return each peer with its faster batch size."""
     return [
-        min((one for one in seconds if one[0] == name), key=seconds.__getitem__) for name in PEERS
+        min((peer for peer in seconds if peer[0] == name), key=seconds.__getitem__)
+        for name in PEERS
     ]

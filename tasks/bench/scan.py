@@ -1,4 +1,4 @@
-"""`wenti bench scan`: what a row costs and takes in memory, as search, rows and batches change."""
+"""`wenti bench scan`: time and memory per row for different searches, lengths and batches."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ BATCHES = 4
 
 
 def scan_engine(options: BenchOptions) -> dict[str, Any]:
-    """Measure the native engine alone, one option changed at a time, from `options` on.
+    """Measure the native engine at each of `scan_points(options)`; return JSON types.
 
     Raises:
-        UnusableError: the options cannot be measured.
+        UnusableError: an option is out of range, or the rows are not of one length.
         WorkerError: a process died.
     """
     points = list(scan_points(options))
@@ -38,22 +38,23 @@ def scan_engine(options: BenchOptions) -> dict[str, Any]:
         check_options(point)
     longest = max(point.length for point in points)
     with tempfile.TemporaryDirectory(prefix="wenti-bench-") as folder:
-        measured = [_measure(Path(folder), point, longest) for point in points]
-    return {"points": measured, "settings": {**options.as_dict(), **describe_machine()}}
+        results = [_measure(Path(folder), point, longest) for point in points]
+    return {"points": results, "settings": {**options.as_dict(), **describe_machine()}}
 
 
 def scan_points(options: BenchOptions) -> Iterator[BenchOptions]:
-    """Give `options`, then the same with one thing changed: search, length, at last batches.
+    """Yield `options`, then variations of it: in beams, steps, length, and finally batches.
 
     Raises:
         UnusableError: the rows are not of one length.
     """
     if options.uneven:
-        raise UnusableError("a scan needs rows of one length, or its figures could not be compared")
+        raise UnusableError("a scan compares rows of one length; leave out --uneven")
     yield options
     for name, values in (("beams", BEAMS), ("steps", STEPS), ("length", LENGTHS)):
         changes: list[dict[str, Any]] = [{name: value} for value in values]
-        yield from (point for one in changes if (point := replace(options, **one)) != options)
+        points = (replace(options, **change) for change in changes)
+        yield from (point for point in points if point != options)
     half = max(1, options.batch_size // 2)
     yield replace(options, batch_size=half, rows=half)
     yield replace(options, rows=BATCHES * options.rows)
@@ -61,7 +62,7 @@ def scan_points(options: BenchOptions) -> Iterator[BenchOptions]:
 
 def _measure(folder: Path, options: BenchOptions, longest: int) -> dict[str, Any]:
     lengths = row_lengths(options)
-    _checkpoint, export = build(folder, options, longest)
+    _model, export = build(folder, options, longest)
     rows = make_rows(lengths, options.vocab)
     order = {"options": options.as_dict(), "rows": rows, "export": str(export)}
     with Contender("native", module_command("native"), order, {}) as native:

@@ -1,5 +1,5 @@
-"""The config: every key, reading it, overriding it.
+"""The config: its keys, reading a file, overriding values.
 
-Open `settings.py` first: a class a section, with defaults and limits. `loading.py` reads a file and
-gathers its faults.
+Open `settings.py` first: one class per section, with defaults and limits. `loading.py` reads a file
+and collects its faults.
 """

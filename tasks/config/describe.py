@@ -1,4 +1,4 @@
-"""What a config key may be, in words, from the JSON schema of the settings."""
+"""Allowed values of a config key in words, from the JSON schema of the settings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 from tasks.config.settings import Settings
 
 
-def _known_keys(parents: Sequence[str]) -> list[str]:
+def known_keys(parents: Sequence[str]) -> list[str]:
+    """Return the keys of the section at this path; the sections for an empty path."""
     return list(_schema_of(parents).get("properties", {}))
 
 
 def allowed(names: Sequence[str]) -> str:
-    """Say in words what the key at this path may be, as its JSON schema has it."""
+    """Return the values allowed for the key at this path, in words."""
     return _describe(_schema_of(names))
 
 
@@ -21,7 +22,7 @@ def _schema_of(names: Iterable[str]) -> Mapping[str, Any]:
     schema = root = Settings.model_json_schema()
     for name in names:
         inner = schema.get("properties", {}).get(name)
-        if inner is None:  # an item of a list: the list's own description serves best
+        if inner is None:  # an item of a list: describe the list
             break
         reference = inner.get("$ref")
         schema = root["$defs"][reference.rpartition("/")[2]] if reference else inner
@@ -44,7 +45,7 @@ _PLAIN = {
     "integer": "a whole number",
     "number": "a number",
     "boolean": "true or false",
-    "string": "a text, not empty",
+    "string": "non-empty text",
     "null": "null",
 }
 _LIMITS = {

@@ -1,4 +1,4 @@
-"""Reading a config: YAML file, then overrides, then every fault at once."""
+"""Reading a config: the YAML file, then overrides; all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tasks.config.describe import _known_keys, allowed
+from tasks.config.describe import allowed, known_keys
 from tasks.config.overrides import Overrides, apply_overrides, one_line, parse_overrides
 from tasks.config.settings import Settings
 from tasks.errors import ConfigError
@@ -22,14 +22,15 @@ CONFIG_SUFFIXES = {".yaml", ".yml"}
 
 
 def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Settings:
-    """Give the settings of the YAML file at `path` with `overrides` applied.
+    """Return the settings of the YAML file at `path` with `overrides` applied.
 
     Args:
-        path: of the config.
-        overrides: `section.key=value` texts, or values by section and key.
+        path: the config file.
+        overrides: `section.key=value` strings, or values by section and key.
 
     Raises:
-        ConfigError: the file cannot be read as YAML, or has faults; all of them are listed.
+        ConfigError: the file cannot be read as YAML, or keys or values are invalid; it lists all
+            faults of the file and of the overrides.
     """
     raw, faults = _read_yaml(path), list[Finding]()
     if not isinstance(overrides, Mapping):
@@ -45,12 +46,13 @@ def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Sett
 
 
 def find_config(name: str) -> Path:
-    """Give the path of a config: a YAML file, or the name of one in the folder of the configs.
+    """Return the path of a config given by name or by path.
 
-    That folder is `configs` in the working folder, or what WENTI_CONFIGS names.
+    Names are those of the YAML files in `configs` in the working folder, or in the folder that the
+    environment variable WENTI_CONFIGS names.
 
     Raises:
-        ConfigError: there is no config of that name.
+        ConfigError: there is no config of that name. (A missing path is left to `load_settings`.)
     """
     known = list_configs()
     if name in known:
@@ -63,19 +65,19 @@ def find_config(name: str) -> Path:
 
 
 def is_config(name: str) -> bool:
-    """Tell whether a name is that of a config, or the path of what is or should be one."""
+    """Return whether a name is a known config, an existing file, or ends in .yaml or .yml."""
     path = Path(name)
     return path.suffix in CONFIG_SUFFIXES or path.is_file() or name in list_configs()
 
 
 def list_configs() -> dict[str, Path]:
-    """Give the configs of the folder of the configs, by name."""
+    """Return the paths of the YAML files in `configs_folder()`, by name, sorted by path."""
     paths = (path for path in configs_folder().glob("*") if path.suffix in CONFIG_SUFFIXES)
     return {path.stem: path for path in sorted(paths)}
 
 
 def configs_folder() -> Path:
-    """Give the folder whose configs are known by name."""
+    """Return the folder of the configs that are known by name."""
     return Path(os.environ.get("WENTI_CONFIGS", "configs"))
 
 
@@ -102,13 +104,13 @@ def _unreadable(path: Path, problem: str, remedy: str) -> ConfigError:
 
 
 def _explain(details: ErrorDetails) -> Finding:
-    """Turn one of pydantic's errors into a fault with the key's path and what is allowed."""
+    """Return one of pydantic's errors as a fault: the key's path, the value, what is allowed."""
     names = [str(part) for part in details["loc"]]
     where = ".".join(names)
     if details["type"] == "extra_forbidden":
         return Finding(where, "no such key", _suggest(names))
     if details["type"] in {"model_type", "model_attributes_type"}:
-        return Finding(where, f"{_show(details['input'])} is not a section", "keys go below it")
+        return Finding(where, f"{_show(details['input'])} is not a section", "put keys below it")
     if details["type"] == "value_error":
         reason = str(details["ctx"]["error"])
         return Finding(where, f"{_show(details['input'])} does not fit", reason)
@@ -122,6 +124,6 @@ def _show(value: object) -> str:
 
 
 def _suggest(names: Sequence[str]) -> str:
-    known = _known_keys(names[:-1])
+    known = known_keys(names[:-1])
     close = difflib.get_close_matches(names[-1], known, n=1)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Overrides of a config: `section.key=value` texts of the command line, or values by section."""
+"""Overrides of a config: `section.key=value` from the command line, or values by section."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import yaml
 from tasks.findings import Finding
 
 Overrides = Mapping[str, Mapping[str, Any]]
-"""Values that win over a config's, by section and key."""
+"""Values by section and key that take precedence over the config file."""
 
 
 def parse_overrides(texts: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
-    """Give the values of `section.key=value` texts, and the faults of texts of another form.
+    """Return the values of `section.key=value` strings, and the faults of malformed ones.
 
     The last value of a key wins.
     """
@@ -24,7 +24,7 @@ def parse_overrides(texts: Sequence[str]) -> tuple[dict[str, dict[str, Any]], li
 
 
 def apply_overrides(raw: dict[str, Any], overrides: Overrides) -> None:
-    """Put values into what was read of a config; a section that is no section stays a fault."""
+    """Put values into a parsed config, in place; what is not a section is left as a fault."""
     for section, values in overrides.items():
         target = raw.get(section)
         if target is None:
@@ -34,7 +34,7 @@ def apply_overrides(raw: dict[str, Any], overrides: Overrides) -> None:
 
 
 def one_line(error: yaml.YAMLError) -> str:
-    """Give what is wrong with a YAML text, on one line."""
+    """Return the message of a YAML error on one line."""
     return " ".join(str(error).split())
 
 
@@ -43,7 +43,7 @@ def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
     section, dot, key = key_path.strip().partition(".")
     if not (separator and dot and section and key):
         return Finding(
-            f"--set {text}", "not of the form section.key=value", "such as decode.topk=4"
+            f"--set {text}", "not of the form section.key=value", "for example decode.topk=4"
         )
     try:
         value = yaml.safe_load(value_text)

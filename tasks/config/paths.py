@@ -1,4 +1,4 @@
-"""The paths that settings name: for any working folder, and for a day."""
+"""Paths in the settings: made absolute, and `{date}` in them replaced."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def model_folder(model: ModelSettings) -> Path | None:
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
-    """Give the same settings, to be used from any working folder."""
+    """Return the settings with every path absolute, relative ones resolved here and now."""
     return _with_paths(settings, lambda path: str(as_path(path).absolute()))
 
 
 def with_date(settings: Settings, day: date) -> Settings:
-    """Give the settings of a day: `{date}` in a path is the day, as in 2026-11-23."""
+    """Return the settings with `{date}` in every path replaced, by 2026-11-23 for example."""
     return _with_paths(settings, lambda path: path.replace(DAY, day.isoformat()))
 
 
 def _with_paths(settings: Settings, change: Callable[[str], str]) -> Settings:
-    """Change every path; the name of a model that PaddleNLP downloads is none."""
+    """Apply `change` to every path; the name of a model to download is not a path."""
 
     def changed(path: str | None) -> str | None:
         return None if path is None else change(path)

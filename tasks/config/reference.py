@@ -1,6 +1,6 @@
-"""The reference of every config key, made from the models themselves.
+"""The reference page of all config keys, generated from the settings models.
 
-`python -m tasks.reference > docs/configuration.md` renews the page; a test compares them.
+`python -m tasks.config.reference > docs/configuration.md` regenerates it; a test compares them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from tasks.config.settings import Settings
 
 _HEAD = """# Configuration
 
-A config is a YAML file of sections with keys below them. A key that is left out has its default;
-an unknown key, a wrong type or a value out of range is a fault, and all faults are reported at
-once. `--set section.key=value` on the command line wins over the file (`value` is YAML: `null`,
-`[gpu:0, gpu:1]`, `0.6`). Relative paths start at the working folder.
+A config is a YAML file of sections with keys below them. A key that is left out has its default
+value; an unknown key, a wrong type or a value out of range is a fault, and all faults are reported
+at once. `--set section.key=value` on the command line overrides the file (`value` is YAML: `null`,
+`[gpu:0, gpu:1]`, `0.6`). Relative paths are resolved from the working folder.
 
-The names are those of the flags of PaddleNLP's question-generation scripts.
+Keys have the names of the flags of PaddleNLP's question-generation scripts.
 """
 
 
 def as_markdown() -> str:
-    """Give docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     return "\n".join([_HEAD, *_sections()])
 
 

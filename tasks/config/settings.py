@@ -1,8 +1,8 @@
-"""The config as pydantic models: one class a section, every default, every limit.
+"""The config as pydantic models: one class per section, with all defaults and limits.
 
 Keys keep the names and meanings of the flags of PaddleNLP's question-generation scripts. The
-models are frozen, forbid unknown keys and do not convert types: a wrong value is a fault, never a
-guess. Reading a file and reporting its faults is `tasks.config.loading`'s work.
+models are frozen, forbid unknown keys and do not convert types. `decoding.py` has the section
+`decode`; `loading.py` reads a file and reports its faults.
 """
 
 from __future__ import annotations
@@ -10,23 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
-DecodingStrategy = Literal["beam_search", "greedy_search", "sampling"]
+from tasks.config.decoding import DecodeSettings as DecodeSettings
+from tasks.config.section import Section, Text
+
 DeviceKind = Literal["gpu", "cpu"]
 DeviceName = Annotated[str, StringConstraints(pattern=r"^((gpu|cpu)(:\d+)?|all)$")]
 ALL = ("all",)
-Text = Annotated[str, StringConstraints(min_length=1)]
-
-_SAMPLING_ONLY = frozenset({"topk", "topp", "temperature", "seed"})
-_BEAMS_ONLY = frozenset({"num_beams", "length_penalty", "diversity_rate", "early_stopping"})
 
 
 def as_path(text: str) -> Path:
@@ -34,19 +25,13 @@ def as_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
-class Section(BaseModel):
-    """What all sections have in common."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=False)
-
-
 class StoreSettings(Section):
-    """Where the checkpoints are."""
+    """Where the checkpoints of the stages are stored."""
 
     path: Text = Field("wenti-store", description="Folder of the store.")
     url: Text | None = Field(
         None,
-        description="Where a web server of yours serves that folder; for links in Prefect's UI.",
+        description="URL at which your web server serves that folder; for links in Prefect's UI.",
     )
 
     @property
@@ -56,35 +41,43 @@ class StoreSettings(Section):
 
 
 class ModelSettings(Section):
-    """Which checkpoint generates the questions."""
+    """Which model generates the questions."""
 
     model_name_or_path: Text = Field(
         "unimo-text-1.0",
-        description="Folder of a UNIMO checkpoint, or the name of one that PaddleNLP downloads.",
+        description="Folder of a UNIMO model, or the name of one that PaddleNLP can download.",
     )
     trust_checkpoint: bool = Field(
-        False, description="Load a checkpoint that can run code, because you know who made it."
+        False,
+        description="Load weights whose pickle can run code. Only for a model from a source that "
+        "you trust.",
     )
 
 
 class DatasetSettings(Section):
-    """Which passages, and how they become tokens."""
+    """Which passages are read, and how they are tokenized."""
 
     dataset_name: Text = Field(
-        "dureader_qg", description="Data set of PaddleNLP whose dev split is used without a file."
+        "dureader_qg",
+        description="PaddleNLP data set whose dev split is used if predict_file is null.",
     )
     predict_file: Text | None = Field(
         None,
-        description="Passages: .jsonl, .json, .csv, each also with .gz behind, or .parquet. null:"
-        " the named data set.",
+        description="File of passages: .jsonl, .json or .csv, optionally with .gz, or .parquet. "
+        "null: use dataset_name.",
     )
     template: int = Field(
-        1, ge=0, le=4, description="How passage and answer are put together, as in the example."
+        1,
+        ge=0,
+        le=4,
+        description="How passage and answer are joined; numbered as in PaddleNLP's example.",
     )
-    max_seq_len: int = Field(512, ge=8, description="Most tokens of a row, start token included.")
-    max_title_len: int = Field(30, ge=1, description="Most tokens of the title (template 0).")
+    max_seq_len: int = Field(
+        512, ge=8, description="Maximum tokens of a row, including the start token."
+    )
+    max_title_len: int = Field(30, ge=1, description="Maximum tokens of the title (template 0).")
     on_bad_row: Literal["reject", "fail"] = Field(
-        "reject", description="reject: note an unusable row and go on. fail: end the run."
+        "reject", description="reject: record an unusable row and continue. fail: stop the run."
     )
 
     @property
@@ -102,23 +95,24 @@ class DatasetSettings(Section):
 
 
 class ExportSettings(Section):
-    """How the checkpoint becomes a static graph."""
+    """How the model is exported to a static graph."""
 
     engine: Literal["auto", "native", "faster_transformer", "fake"] = Field(
         "auto",
         description="auto: the best engine that this machine can use. fake: made-up questions, "
-        "to rehearse a config without a model's work.",
+        "to try a config without running a model.",
     )
     inference_model_dir: Text | None = Field(
-        None, description="A second copy of the exported model goes here. null: only in the store."
+        None,
+        description="Folder for a second copy of the exported model. null: only in the store.",
     )
     use_fp16_decoding: bool = Field(
         False, description="Export the model in half precision (GPU only)."
     )
     decoding_lib: Text | None = Field(
         None,
-        description="PaddleNLP's operators for faster_transformer, a shared library. null: built "
-        "when the model is exported.",
+        description="Shared library with PaddleNLP's faster_transformer operators. null: built "
+        "during the export.",
     )
 
     @property
@@ -132,113 +126,44 @@ class ExportSettings(Section):
         return None if self.decoding_lib is None else as_path(self.decoding_lib)
 
 
-class DecodeSettings(Section):
-    """How tokens are searched for; baked into the exported graph."""
-
-    decoding_strategy: DecodingStrategy = Field(
-        "beam_search", description="Search. One beam in beam_search is greedy_search."
-    )
-    max_dec_len: int = Field(20, ge=1, le=512, description="Most tokens of a question.")
-    min_dec_len: int = Field(3, ge=0, le=512, description="Fewest tokens of a question.")
-    num_beams: int = Field(6, ge=1, le=64, description="Beams of beam_search.")
-    length_penalty: float = Field(
-        1.2, allow_inf_nan=False, description="Exponent of the length in a beam's score."
-    )
-    topk: int = Field(4, ge=0, description="Tokens to sample from; 0: all (sampling).")
-    topp: float = Field(1.0, gt=0, le=1, description="Probability mass to sample from (sampling).")
-    temperature: float = Field(1.0, ge=0.001, le=1000, description="Divides the logits (sampling).")
-    seed: int = Field(
-        0, ge=0, lt=2**32, description="Decides the random numbers of each row (sampling)."
-    )
-    num_return_sequences: int = Field(1, ge=1, le=64, description="Questions for each row.")
-    diversity_rate: float = Field(
-        0.0, ge=0, allow_inf_nan=False, description="Penalty of a beam's later children."
-    )
-    early_stopping: bool = Field(
-        False, description="End the search of a row once num_beams questions of it have ended."
-    )
-    repetition_penalty: float = Field(
-        1.0,
-        ge=0.001,
-        le=1000,
-        description="Above 1: tokens of the row and of the question so far become less likely.",
-    )
-
-    @field_validator("min_dec_len")
-    @classmethod
-    def _fewest_is_not_above_most(cls, value: int, info: ValidationInfo) -> int:
-        most = info.data.get("max_dec_len")
-        if most is not None and value > most:
-            raise ValueError(f"allowed here: at most max_dec_len = {most}")
-        return value
-
-    @field_validator("num_return_sequences")
-    @classmethod
-    def _sequences_exist(cls, value: int, info: ValidationInfo) -> int:
-        strategy, beams = info.data.get("decoding_strategy"), info.data.get("num_beams")
-        if strategy == "greedy_search" and value > 1:
-            raise ValueError("allowed here: 1, because greedy_search finds one sequence")
-        if strategy == "beam_search" and beams is not None and value > beams:
-            raise ValueError(f"allowed here: at most num_beams = {beams}")
-        return value
-
-    @property
-    def is_greedy(self) -> bool:
-        """Whether the search is greedy: by name, or as beam search with one beam."""
-        return self.decoding_strategy == "greedy_search" or (
-            self.decoding_strategy == "beam_search" and self.num_beams == 1
-        )
-
-    @property
-    def is_sampling(self) -> bool:
-        """Whether tokens are drawn at random."""
-        return self.decoding_strategy == "sampling"
-
-    @property
-    def has_beams(self) -> bool:
-        """Whether the search is a beam search with more than one beam."""
-        return not (self.is_greedy or self.is_sampling)
-
-    @property
-    def unused_options(self) -> set[str]:
-        """The options that the search does not look at."""
-        return {
-            *(() if self.is_sampling else _SAMPLING_ONLY),
-            *(() if self.has_beams else _BEAMS_ONLY),
-        }
-
-
 class ShardSettings(Section):
-    """How the predict stage is cut."""
+    """How the predict stage is divided into shards."""
 
     rows_per_shard: int = Field(
-        4096, ge=1, description="Rows of a shard: what is lost at most when a worker dies."
+        4096, ge=1, description="Rows per shard: the most that is lost when a worker dies."
     )
 
 
 class PredictSettings(Section):
-    """Where and in what batches the graph runs."""
+    """On which devices and in what batches the graph runs."""
 
-    device: DeviceKind = Field("gpu", description="Kind of device; used when devices is null.")
+    device: DeviceKind = Field("gpu", description="Kind of device; used if devices is null.")
     devices: tuple[DeviceName, ...] | None = Field(
         None,
         strict=False,  # YAML has lists, not tuples
         min_length=1,
-        description="One worker for each, such as [gpu:0, gpu:1]; all of one kind. all: every GPU.",
+        description="One worker per device, such as [gpu:0, gpu:1]; all of one kind. "
+        "all: every GPU.",
     )
-    batch_size: int = Field(16, ge=1, description="Most rows of a batch.")
+    batch_size: int = Field(16, ge=1, description="Maximum rows of a batch.")
     max_tokens_per_batch: int = Field(
-        8192, ge=1, description="Most tokens of a batch, padding included; one row always fits."
+        8192,
+        ge=1,
+        description="Maximum tokens of a batch, including padding; a single row is always allowed.",
     )
     precision: Literal["fp32", "fp16"] = Field(
         "fp32",
-        description="Precision of TensorRT; without it fp16 means an export in half precision.",
+        description="Precision of TensorRT; without TensorRT, fp16 exports the model in half "
+        "precision.",
     )
     use_tensorrt: bool = Field(False, description="Run the encoder in TensorRT (GPU only).")
     enable_mkldnn: bool = Field(False, description="Use oneDNN (CPU only).")
-    cpu_threads: int = Field(10, ge=1, description="Threads of a worker on the CPU.")
+    cpu_threads: int = Field(10, ge=1, description="Threads per worker (CPU only).")
     batch_deadline_seconds: float | None = Field(
-        None, gt=0, description="A batch that takes longer counts as hanging. null: from its speed."
+        None,
+        gt=0,
+        description="Seconds after which a batch counts as hung. null: derived from the speed so "
+        "far.",
     )
     logging_steps: int = Field(100, ge=1, description="Batches between two log lines.")
 
@@ -264,13 +189,16 @@ class PredictSettings(Section):
 
 
 class AggregateSettings(Section):
-    """What a run leaves beside its own folder."""
+    """Which results a run writes."""
 
     output_path: Text | None = Field(
-        None, description="A copy of the questions as text, one a line. null: only in the run."
+        None,
+        description="File for a copy of the questions, one per line. null: only in the run's "
+        "folder.",
     )
     allow_partial: bool = Field(
-        False, description="Go on without the shards that fail; every output is marked as partial."
+        False,
+        description="Continue without shards that fail; every output is marked as partial.",
     )
 
     @property
@@ -293,10 +221,10 @@ class Settings(Section):
 
     @property
     def is_half(self) -> bool:
-        """Whether the export is to be in half precision."""
+        """Whether the model is exported in half precision."""
         asked = self.predict.precision == "fp16" and not self.predict.use_tensorrt
         return self.export.use_fp16_decoding or asked
 
     def as_dict(self) -> dict[str, Any]:
-        """Give every key and value as plain JSON types."""
+        """Return all sections, keys and values as plain JSON types."""
         return self.model_dump(mode="json")

@@ -1,4 +1,5 @@
-"""Files of passages, read row by row: one file a format.
+"""Reading files of passages row by row, with one module per format.
 
-Open `reader.py` first; `records.py` says what a row must have, `formats.py` tells a file's format.
+Open `reader.py` first. `records.py` defines what a row must have, `formats.py` detects a file's
+format.
 """

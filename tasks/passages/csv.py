@@ -1,4 +1,4 @@
-"""CSV with a header, row by row."""
+"""Reading CSV files with a header row by row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from tasks.passages.records import Reason, RowError, excerpt
 
 
 class _CsvLines:
-    """The lines of a CSV file for its parser, which by itself takes lines and rows of any size."""
+    """The lines of a CSV file, for the parser; limits the size of a row, which the parser does not.
+
+    Bytes that are not UTF-8 become lone surrogates, so that a bad byte costs one row.
+    """
 
     def __init__(self, path: Path, file: PassageFile) -> None:
         self._path = path
@@ -24,7 +27,7 @@ class _CsvLines:
         self._lines = self._start = self._size = 0
 
     def start_row(self) -> int:
-        """Begin to count the size of a row, and give the line on which it starts."""
+        """Start counting the size of a row; return the number of its first line, from 1."""
         self._start, self._size = self._lines + 1, 0
         return self._start
 
@@ -42,13 +45,14 @@ class _CsvLines:
 
 
 def read_csv(path: Path) -> RawRows:
-    """Yield the rows of a CSV file with a header, which may be in gzip.
+    """Yield the rows of a CSV file with a header, optionally compressed with gzip.
 
     Raises:
-        InputError: its columns are not those of passages, a quote is never closed, or a row is
-            too long.
+        InputError: columns are missing or repeated, a quote is never closed, a row is longer than
+            `MAX_ROW_BYTES`, or the file is UTF-16.
+        OSError, EOFError, zlib.error: the file cannot be read or decompressed.
     """
-    csv.field_size_limit(limits.MAX_ROW_BYTES)  # of the process; the standard 128 KiB is too little
+    csv.field_size_limit(limits.MAX_ROW_BYTES)  # process-wide; the default is 128 KiB
     with open_passages(path) as file:
         skip_byte_order_mark(path, file)
         lines = _CsvLines(path, file)
@@ -65,7 +69,7 @@ def read_csv(path: Path) -> RawRows:
 
 
 def _next_cells(path: Path, line: int, rows: Iterator[list[str]]) -> list[str] | RowError | None:
-    """Give the next row, the fault that makes it none, or None at the end."""
+    """Return the cells of the next row, its `RowError`, or None at the end."""
     try:
         return next(rows, None)
     except csv.Error as error:
@@ -85,7 +89,7 @@ def _csv_record(header: list[str], cells: list[str] | RowError) -> object:
         return RowError(Reason.NOT_CSV, detail)
     record: dict[str, object] = dict(zip(header, cells, strict=True))
     if (domains := record.get("prompt_domain")) is not None:
-        # a list, which a cell can only hold as JSON; anything else is found to be of a wrong type
+        # A cell can only hold a list as JSON; `parse_record` rejects anything else by its type.
         parsed = parse_json(str(domains).encode(errors="surrogateescape"))
         record["prompt_domain"] = domains if isinstance(parsed, RowError) else parsed
     return record

@@ -1,4 +1,4 @@
-"""The kinds of files of passages, told by their names, and what can be known of one unread."""
+"""Formats of passage files, detected by name, and checks before a file is read."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ _GZIP_START = b"\x1f\x8b"
 
 PassageFile = BufferedReader | gzip.GzipFile
 RawRows = Iterator[tuple[int | None, object]]
-"""For each row, its line and its record, or the `RowError` that is in its place."""
+"""Pairs of line and record; a row that cannot be parsed has a `RowError` instead of a record."""
 COLUMNS = ("id", *NAMES[0], *NAMES[1], "target", "question", "prompt_common", "prompt_domain")
 
 
 def kind_of(path: Path) -> str:
-    """Give the ending that says how a file is read, such as `.jsonl.gz`; empty if none is known."""
+    """Return the suffix of `KINDS` that selects the reader, such as `.jsonl.gz`, or ""."""
     name = path.name.lower()
     return next((kind for kind in KINDS if name.endswith(kind)), "")
 
 
 def find_file_fault(path: Path) -> Finding | None:
-    """Give what is wrong with a file of passages, as far as its name and its start tell."""
+    """Return what is wrong with a file of passages, judging by its name and first bytes only."""
     key, kind, place = "dataset.predict_file", kind_of(path), path.absolute()
     if not kind:
-        return Finding(key, f"{place} is of no known kind", f"known: {', '.join(KINDS)}")
+        return Finding(key, f"{place} has an unknown format", f"known: {', '.join(KINDS)}")
     if not path.is_file():
-        what = "not a file that can be read twice" if path.exists() else "no such file"
+        what = "not a regular file, which can be read twice" if path.exists() else "no such file"
         what = "a folder, not a file" if path.is_dir() else what
-        return Finding(key, f"{place}: {what}", "give a file of passages")
+        return Finding(key, f"{place}: {what}", "name a file of passages")
     try:
         with path.open("rb") as file:
             start = file.read(len(_GZIP_START))
     except OSError as error:
-        return Finding(key, f"{place} cannot be read: {error.strerror}", "give a file that can")
+        return Finding(key, f"{place} cannot be read: {error.strerror}", "name a readable file")
     if not start:
-        return Finding(key, f"{place} is empty", "give a file with at least one passage")
+        return Finding(key, f"{place} is empty", "name a file with at least one passage")
     if kind.endswith(".gz") and start != _GZIP_START:
-        return Finding(key, f"{place} is not gzip", "compress it, or take .gz off its name")
+        return Finding(key, f"{place} is not gzip", "compress it, or remove .gz from its name")
     if start == _GZIP_START and not kind.endswith(".gz"):
         return Finding(key, f"{place} is gzip", "add .gz to its name")
     return None
 
 
 def identify(path: Path) -> dict[str, str]:
-    """Give what decides the rows that a file holds: its kind and its bytes.
+    """Return what identifies a file's rows: its `kind` and the `sha256` of its bytes.
 
     Raises:
         InputError: the file cannot be read.
@@ -65,12 +65,20 @@ def identify(path: Path) -> dict[str, str]:
 
 
 def open_passages(path: Path) -> PassageFile:
-    """Open a file for reading the bytes of its text, unpacked where it is packed."""
+    """Open a file for reading bytes, decompressed if its name ends in .gz.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
     return gzip.open(path) if kind_of(path).endswith(".gz") else path.open("rb")
 
 
 def check_columns(path: Path, names: list[str]) -> None:
-    """Raise `InputError` if a table lacks the columns of a passage, or has one twice."""
+    """Check the column names of a table.
+
+    Raises:
+        InputError: a required column is missing, or one that is read is there twice.
+    """
     if not any(set(pair) <= set(names) for pair in NAMES):
         raise InputError(
             f"{path} has the columns {excerpt(list(names))}; it needs `context` and `answer`, or"

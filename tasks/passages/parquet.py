@@ -1,4 +1,4 @@
-"""Parquet, row by row."""
+"""Reading Parquet files row by row."""
 
 from __future__ import annotations
 
@@ -8,11 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.passages import limits
-from tasks.passages.formats import (
-    COLUMNS,
-    RawRows,
-    check_columns,
-)
+from tasks.passages.formats import COLUMNS, RawRows, check_columns
 from tasks.passages.limits import row_too_long
 from tasks.passages.records import Reason, RowError
 
@@ -20,11 +16,12 @@ _PARQUET_ROWS = 64
 
 
 def read_parquet(path: Path) -> RawRows:
-    """Yield the rows of a Parquet file; they have no lines.
+    """Yield the rows of a Parquet file, with None as their line.
 
     Raises:
-        InputError: its columns are not those of passages, or a row is too long.
+        InputError: columns are missing or repeated, or a row is longer than `MAX_ROW_BYTES`.
         pyarrow.ArrowException: the file is damaged.
+        OSError: the file cannot be read.
     """
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         names = file.schema_arrow.names
@@ -46,13 +43,13 @@ def read_parquet(path: Path) -> RawRows:
 def _parquet_record(row: pa.RecordBatch) -> object:
     try:
         return row.to_pylist()[0]
-    # a string that is not UTF-8; a date, or the name of a time zone, that Python does not know
+    # A string that is not UTF-8; a date or a time zone that Python does not support.
     except (ValueError, OverflowError, LookupError) as error:
         return RowError(Reason.INVALID_TEXT, f"a value cannot be read: {error}")
 
 
 def _length(value: object) -> int:
-    """Count the characters of a text, or of the texts in a list."""
+    """Return the number of characters in a string or a list of strings."""
     if isinstance(value, list):
         return sum(map(_length, value))
     return len(value) if isinstance(value, str) else 0

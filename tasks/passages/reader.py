@@ -1,8 +1,9 @@
-"""Files of passages, read row by row: JSON lines, JSON arrays and CSV, also in gzip, and Parquet.
+"""Reading passages from JSON lines, JSON arrays and CSV, optionally with gzip, and Parquet.
 
-A fault of one row is a `Reject` and reading goes on; a fault that makes the rest of the file
-unreadable is an `InputError`. One row (of Parquet: one batch) is in memory at a time, and no row
-may be longer than `MAX_ROW_BYTES`, however small the gzip is that it comes out of.
+A bad row becomes a `Reject` and reading continues; damage that makes the rest of the file
+unreadable is an `InputError`. One row (for Parquet, one batch) is in memory at a time. No row may
+be longer than `MAX_ROW_BYTES` after decompression, so that a small gzip file cannot fill the
+memory.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ from tasks.passages.records import Passage, Reject, parse_record
 
 
 def read_passages(path: Path, template: int) -> Iterator[Passage | Reject]:
-    """Read a file of passages lazily: one `Passage` or `Reject` for every row, in order.
+    """Yield a `Passage` or a `Reject` for every row of a file, in order.
 
     Args:
-        path: `.jsonl` (JSON lines), `.json` (an array or JSON lines), `.csv` (with a header row),
-            each of them also in gzip with `.gz` behind, or `.parquet`.
-        template: Template of the run; 4 needs `prompt_common` and `prompt_domain`.
+        path: `.jsonl` (JSON lines), `.json` (an array or JSON lines) or `.csv` (with a header
+            row), each optionally with gzip and `.gz` in the name, or `.parquet`.
+        template: `dataset.template`; 4 requires `prompt_common` and `prompt_domain`.
 
     Raises:
-        InputError: the file is not there, is of another kind, has no row, or cannot be read on.
+        InputError: the file is missing, has another format or no rows, or the rest of it cannot be
+            read.
     """
     if fault := find_file_fault(path):
         raise InputError(str(fault))
@@ -41,11 +43,11 @@ def read_passages(path: Path, template: int) -> Iterator[Passage | Reject]:
             yield parse_record(record, row, line, template)
     except (OSError, EOFError, UnicodeError, zlib.error, pa.ArrowException) as error:
         raise InputError(
-            f"{path} cannot be read on after {row + 1} rows: {error}; the file is cut short,"
-            " damaged or closed to this user: make it or copy it again"
+            f"reading {path} failed after {row + 1} rows: {error}; the file is truncated, damaged"
+            " or not readable by this user: create it or copy it again"
         ) from error
     if row < 0:
-        raise InputError(f"{path} has no rows; give at least one in `dataset.predict_file`")
+        raise InputError(f"{path} has no rows; `dataset.predict_file` needs at least one")
 
 
 _READERS: dict[str, Callable[[Path], RawRows]] = {

@@ -1,6 +1,6 @@
-"""The passages: a record of the input becomes a `Passage`, or a `Reject` with the reason.
+"""Turning a record of the input into a `Passage`, or into a `Reject` with the reason.
 
-Text is kept exactly as it is.
+Text is kept exactly as it is in the input.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 from tasks.store.manifest import canonical_json
 
-# the first pair that a row has whole is used
+# Field names of context and answer; the first pair that a row has completely is used.
 NAMES = (("source", "title"), ("context", "answer"))
 
 
 class Reason(StrEnum):
-    """Why a row cannot be used; the closed set of `reason` in the rejects."""
+    """Why a row is rejected: the values of `reason` in rejects.parquet for input rows."""
 
     NOT_JSON = "not_json"
     NOT_CSV = "not_csv"
@@ -33,7 +33,18 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Passage:
-    """A usable row: `row` counts all rows from 0, `line` is null where a format has no lines."""
+    """A usable row.
+
+    Attributes:
+        row: number among all rows of the file, from 0.
+        line: line of the file on which the row starts, from 1; None for Parquet.
+        id: given, or derived from context and answer.
+        context: the passage.
+        answer: the answer to ask for.
+        reference: the reference question, if the row has one.
+        prompt_common: only for template 4; otherwise None.
+        prompt_domain: only for template 4; otherwise empty.
+    """
 
     row: int
     line: int | None
@@ -41,13 +52,16 @@ class Passage:
     context: str
     answer: str
     reference: str | None
-    prompt_common: str | None  # this and the next for template 4 only
+    prompt_common: str | None
     prompt_domain: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that cannot be used, and why; `detail` is one sentence for people."""
+    """A row that cannot be used, with the reason; `detail` explains it in one sentence.
+
+    `row` and `line` are those of `Passage`; `id` is None if the row has no usable one.
+    """
 
     row: int
     line: int | None
@@ -57,7 +71,7 @@ class Reject:
 
 
 class RowError(Exception):
-    """What is wrong with a row; a reader gives it in the place of a record that is none."""
+    """Why a row cannot be used; readers yield it in place of the record."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -66,11 +80,11 @@ class RowError(Exception):
 
 
 def parse_record(record: object, row: int, line: int | None, template: int) -> Passage | Reject:
-    """Turn one record, of whatever type, into a `Passage` or the reason why it is none.
+    """Turn a record of any type, or a reader's `RowError`, into a `Passage` or a `Reject`.
 
-    Fields are `context` and `answer`, or `source` and `title`, which win when both are there;
-    optional are `id` (string or integer; otherwise derived from the content) and the reference,
-    `target` or `question`. Template 4 needs `prompt_common` and `prompt_domain`.
+    Required fields are `context` and `answer`, or `source` and `title`, which take precedence.
+    Optional are `id` (a string or an integer; by default derived from the content) and the
+    reference, `target` or `question`. Template 4 requires `prompt_common` and `prompt_domain`.
     """
     known_id = None
     try:
@@ -82,7 +96,7 @@ def parse_record(record: object, row: int, line: int | None, template: int) -> P
 
 
 def excerpt(value: object) -> str:
-    """Give a short, printable form of any value."""
+    """Return a short, printable representation of any value."""
     return _SHORT.repr(value)
 
 
@@ -139,7 +153,7 @@ def _required(fields: dict[str, Any], name: str) -> str:
 
 
 def _optional(fields: dict[str, Any], name: str) -> str | None:
-    """Give a text, or None where it is missing, null or empty."""
+    """Return a text, or None if it is missing, null or empty."""
     value = fields.get(name)
     return None if value is None else _text(name, value) or None
 
@@ -152,7 +166,7 @@ def _domains(fields: dict[str, Any]) -> tuple[str, ...]:
         raise RowError(
             Reason.WRONG_TYPE, f"`prompt_domain` is not a list of strings: {excerpt(value)}"
         )
-    return tuple(_text("prompt_domain", one) for one in value)
+    return tuple(_text("prompt_domain", domain) for domain in value)
 
 
 def _text(name: str, value: object) -> str:
@@ -169,7 +183,7 @@ def _text(name: str, value: object) -> str:
 
 
 def _is_blank(text: str) -> bool:
-    """Whether nothing can be seen of a text; these are the texts that give no token at all."""
+    """Return whether a text has no visible character, so that tokenizing it yields no token."""
     return all(
         unicodedata.category(char)[0] in "CZ"
         or unicodedata.category(char) == "Mn"

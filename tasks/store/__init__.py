@@ -1,5 +1,5 @@
-"""The store: checkpoints that are whole and verified, or not there.
+"""The store: checkpoints that are complete and verified, or absent.
 
-Open `manifest.py` first for what a checkpoint is, `files.py` for how one is committed,
-`layout.py` for where it lies.
+Open `manifest.py` first for what a checkpoint is, then `files.py` for how one is committed and
+`layout.py` for where it is stored.
 """

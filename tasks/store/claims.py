@@ -1,11 +1,11 @@
-"""Claims: who is making a checkpoint now, so that runs over one store share the work.
+"""Claims: which run is making a checkpoint, so that runs over one store share the work.
 
-A claim saves work and nothing else: whether a checkpoint is there and whole is for the store to
-say, and an owner whose claim was broken does no harm by committing late.
+A claim only avoids duplicate work. Correctness does not depend on it: a checkpoint exists if its
+manifest verifies, and a process whose claim was revoked does no harm by committing late.
 
-An owner holds a claim of the storage, which ends with its process, and renews it every second,
-which a stopped process does not do. No clocks are compared: whoever waits looks whether the last
-renewal changes at all while its own monotonic clock goes on.
+The owner holds a claim in the storage, which ends with its process, and renews it every second,
+which a stopped process does not. No clocks are compared: a waiting process watches, by its own
+monotonic clock, whether the last renewal changes.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ POLL_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Made:
-    """A checkpoint, and what the store had of it before: with a manifest, it was reused."""
+    """A checkpoint, and what was found before: a manifest there means that it was reused."""
 
     manifest: Manifest
     found: Found
 
     @property
     def is_reused(self) -> bool:
-        """Whether nothing had to be made."""
+        """Whether the checkpoint already existed."""
         return self.found.manifest is not None
 
 
 class Claims:
-    """What one run is making."""
+    """The claims of one run; threads may share it."""
 
     def __init__(self, folder: PurePath) -> None:
         self._folder = folder
@@ -55,7 +55,7 @@ class Claims:
 
     @contextmanager
     def beating(self) -> Iterator[Claims]:
-        """Keep the claims fresh as long as the run lasts."""
+        """Renew the claims in a thread until the block ends; yields this object."""
         threading.Thread(target=self._beat, name="wenti claims", daemon=True).start()
         try:
             yield self
@@ -63,21 +63,26 @@ class Claims:
             self.stop()
 
     def stop(self) -> None:
-        """End the beat; who waits for another run gets a `StoppedError`."""
+        """Stop renewing; calls that wait for another run raise `StoppedError`."""
         self._stopped.set()
 
     def once(self, name: str, find: Callable[[], Found], make: Callable[[], Manifest]) -> Made:
         """Return the existing checkpoint, or make it; if another run is making it, wait.
 
-        While it waits, `find` is called again and again; what it raises ends the waiting.
+        Args:
+            name: of the claim, shared by all runs that make this checkpoint.
+            find: looks the checkpoint up; called again and again while waiting.
+            make: makes and commits the checkpoint.
 
         Raises:
-            StoppedError: this run ends.
+            StoppedError: `stop` was called while waiting.
             StorageError: the store cannot be written.
+
+        Errors of `find` and `make` pass through; one of `find` ends the waiting.
         """
         watch = _Watch(self._folder / name)
         while (made := self.try_once(name, find, make)) is None:
-            watch.look()
+            watch.check()
             if self._stopped.wait(POLL_SECONDS):
                 raise StoppedError("the run was stopped")
         return made
@@ -85,14 +90,18 @@ class Claims:
     def try_once(
         self, name: str, find: Callable[[], Found], make: Callable[[], Manifest]
     ) -> Made | None:
-        """Give the checkpoint as `once` does, but None at once when another run is making it."""
+        """Return the checkpoint as `once` does, or None if another run is making it.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
         found = find()
         if found.manifest is not None:
             return Made(found.manifest, found)
         with self._claim(name) as is_mine:
             if not is_mine:
                 return None
-            # Committed by its last owner, perhaps, between our look and our claim.
+            # Another owner may have committed it between our first look and our claim.
             again = find()
             return Made(again.manifest or make(), again)
 
@@ -118,23 +127,27 @@ class Claims:
 
 
 class _Watch:
-    """Breaks a claim whose owner has not touched it for a while, as seen from here."""
+    """Revokes a claim that its owner has not renewed for `STALE_SECONDS`."""
 
     def __init__(self, place: PurePath) -> None:
         self._place, self._locks = place, storage_of(place).locks
         digest, dash, shard = place.name.partition("-")
-        self._shown = f"{digest[:12]}{dash}{shard}"  # a fingerprint as it is told elsewhere
+        self._short_name = f"{digest[:12]}{dash}{shard}"  # fingerprints are shortened like this
         self._renewal: object | None = None
         self._since = time.monotonic()
-        self._is_told = False
+        self._has_logged = False
 
-    def look(self) -> None:
-        if not self._is_told:
-            logger.info("waiting for another run that is making %s", self._shown)
-            self._is_told = True
+    def check(self) -> None:
+        if not self._has_logged:
+            logger.info("waiting for another run that is making %s", self._short_name)
+            self._has_logged = True
         renewal, now = self._locks.last_renewal(self._place), time.monotonic()
         if renewal != self._renewal:
             self._renewal, self._since = renewal, now
         elif now - self._since > STALE_SECONDS:
-            logger.warning("the run that was making %s does not move", self._shown)
+            logger.warning(
+                "the run that is making %s has not responded for %.0f s; taking over",
+                self._short_name,
+                STALE_SECONDS,
+            )
             self._locks.revoke(self._place)

@@ -1,4 +1,4 @@
-"""Files of a store, written whole or not at all, wherever they are stored."""
+"""Atomic writing of a store's files, whichever storage holds them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.store.storage import FileEntry, Storage
 
 
 def storage_of(_place: PurePath) -> Storage:
-    """Return the storage that a place belongs to."""
+    """Return the storage that holds a place; today, always the file system."""
     return LOCAL
 
 
@@ -22,22 +22,31 @@ def commit_file(
     check: Callable[[Path], None] | None = None,
     setting: str = "store.path",
 ) -> FileEntry:
-    """Make a file whole or not at all: `write` fills a local file, `check` reads it back.
+    """Write a file completely or not at all.
 
-    `setting` is the config key that moves the file elsewhere, for the error message.
+    Args:
+        place: final name of the file; its folder is made if needed.
+        write: fills a temporary local file.
+        check: reads the temporary file back and raises if it is wrong.
+        setting: config key that moves the file elsewhere, for the error message.
+
+    Returns:
+        Name, size and sha256 of the file.
 
     Raises:
-        StorageError: the disk is full, read-only or closed to this user; no part is left behind.
+        StorageError: the disk is full or read-only, or permission is denied.
+
+    Errors of `write` and `check` pass through. After any error no part of the file is left.
     """
     return storage_of(place).commit(place, write, check, setting)
 
 
 def commit_bytes(place: PurePath, data: bytes) -> FileEntry:
-    """Commit a small file whose content is at hand.
+    """Write a small file completely or not at all; return its name, size and sha256.
 
     Raises:
-        StorageError: it cannot be written.
-        StoreCorruptionError: it does not read back as it was written.
+        StorageError: the file cannot be written.
+        StoreCorruptionError: reading it back gives other bytes.
     """
 
     def write(temporary: Path) -> None:
@@ -45,24 +54,40 @@ def commit_bytes(place: PurePath, data: bytes) -> FileEntry:
 
     def check(temporary: Path) -> None:
         if temporary.read_bytes() != data:
-            raise StoreCorruptionError(f"{place} did not read back as it was written")
+            raise StoreCorruptionError(f"{place} differs from what was written; check the disk")
 
     return commit_file(place, write, check)
 
 
 def staging_folder(folder: PurePath) -> AbstractContextManager[Path]:
-    """Return a private local folder for files that will be adopted into `folder`.
+    """Return a context manager that yields a private local folder for files to be adopted.
 
-    At the end it is gone, and so are the folders made for it that nothing was adopted into.
+    `adopt_file` moves them into `folder`. At the end the staging folder is deleted, as are folders
+    that were made for it and stayed empty.
+
+    Raises:
+        StorageError: the store cannot be written, here or in the block.
     """
     return storage_of(folder).stage(folder)
 
 
 def adopt_file(staged: Path, place: PurePath) -> FileEntry:
-    """Commit a finished file of a staging folder under its final name."""
+    """Commit a finished file of a staging folder under its final name.
+
+    Returns:
+        Name, size and sha256 of the file.
+
+    Raises:
+        OSError: the file cannot be moved; inside a `staging_folder` block it becomes a
+            `StorageError`.
+    """
     return storage_of(place).adopt(staged, place)
 
 
 def describe_file(place: PurePath) -> FileEntry:
-    """Return name, size and sha256 of a file as it is now."""
+    """Return the current name, size and sha256 of a file.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+    """
     return storage_of(place).describe(place)

@@ -1,4 +1,4 @@
-"""Where everything lies in a store."""
+"""The folders of a store."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from pathlib import PurePath
 
 @dataclass(frozen=True)
 class Store:
-    """The folders of a store; making the object touches nothing."""
+    """Names the folders of a store; nothing is created or read."""
 
     root: PurePath
 
     def export_folder(self, export_fingerprint: str) -> PurePath:
-        """Folder of an exported model."""
+        """Return the folder of an exported model."""
         return self.root / "exports" / export_fingerprint
 
     def dataset_folder(self, dataset_fingerprint: str) -> PurePath:
-        """Folder of the tokenised parts."""
+        """Return the folder of a tokenized dataset."""
         return self.root / "datasets" / dataset_fingerprint
 
     def predictions_folder(self, predictions_fingerprint: str) -> PurePath:
-        """Folder of the shards."""
+        """Return the folder of the shards."""
         return self.root / "predictions" / predictions_fingerprint
 
     def model_folder(self, model_fingerprint: str) -> PurePath:
-        """Folder of a model that was downloaded by name."""
+        """Return the folder of a model that was downloaded by name."""
         return self.root / "models" / model_fingerprint
 
     @property
     def claims_folder(self) -> PurePath:
-        """Folder of the claims of the runs that go on now."""
+        """Folder of the claims of running runs."""
         return self.root / "claims"
 
     def run_folder(self, run_id: str) -> PurePath:
-        """Folder of what a run leaves for its reader."""
+        """Return the folder of a run's results."""
         return self.root / "runs" / run_id

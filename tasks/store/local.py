@@ -1,8 +1,8 @@
-"""A store in a file system that all its processes share.
+"""Storage in a file system that all processes share.
 
-A commit is: temporary file in the same folder, write, fsync, reopen and check, rename, fsync the
-folder. A reader never sees a part of a file, and two processes that commit the same bytes rename
-them over each other.
+A file is committed by writing a temporary file in the same folder, fsync, reopening and checking
+it, rename, and fsync of the folder. A reader never sees a partial file. Two processes may commit
+the same bytes at once: each renames its own complete file to the final name.
 """
 
 from __future__ import annotations
@@ -20,16 +20,20 @@ from tasks.store.local_locks import LocalLocks
 from tasks.store.storage import FileEntry, storage_faults
 
 REMOVED = ".removed-"
-"""Begins the name of a folder that is being deleted."""
+"""Prefix of the name of a folder that is being deleted."""
 
 STAGING = ".staging-"
-"""Begins the name of a staging folder."""
+"""Prefix of the name of a staging folder."""
 
 _READ_BYTES = 1 << 20
 
 
 def file_sha256(path: Path) -> str:
-    """Return the sha256 (64 hex digits) of a local file's bytes, read in pieces."""
+    """Return the sha256 (64 hex digits) of a local file, read in pieces.
+
+    Raises:
+        OSError: the file is missing or cannot be read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_READ_BYTES):
@@ -51,34 +55,38 @@ class LocalStorage:
         return Path(place)
 
     def describe(self, place: PurePath) -> FileEntry:
-        """Return name, size and sha256 of a file as it is now."""
+        """Return the current name, size and sha256 of a file."""
         path = Path(place)
         return FileEntry(name=path.name, size=path.stat().st_size, sha256=file_sha256(path))
 
     def is_file(self, place: PurePath) -> bool:
-        """Return whether there is a file, also behind a link."""
+        """Return whether this is a file; symbolic links are followed."""
         return Path(place).is_file()
 
     def exists(self, folder: PurePath) -> bool:
-        """Return whether there is a folder, also behind a link."""
+        """Return whether this is a folder; symbolic links are followed."""
         return Path(folder).is_dir()
 
     def is_folder(self, place: PurePath) -> bool:
-        """Return whether there is a folder that is no symbolic link."""
+        """Return whether this is a folder and not a symbolic link."""
         return Path(place).is_dir() and not Path(place).is_symlink()
 
     def is_link(self, place: PurePath) -> bool:
-        """Return whether there is a symbolic link."""
+        """Return whether this is a symbolic link, even a dangling one."""
         return Path(place).is_symlink()
 
     def size(self, place: PurePath) -> int:
-        """Return the bytes of a file, or of all files below a folder; links are not followed."""
+        """Return the size in bytes of a file or of all files below a folder, links not followed."""
         if self.is_folder(place):
             return sum(map(self.size, self.list_folder(place)))
         return Path(place).lstat().st_size
 
     def list_folder(self, folder: PurePath) -> list[PurePath]:
-        """Return what a folder holds, ordered by name; nothing if there is no folder."""
+        """Return the entries of a folder, sorted by name; an empty list if there is no folder.
+
+        Raises:
+            StorageError: permission is denied, or the disk failed.
+        """
         with storage_faults(folder):
             return sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
 
@@ -89,10 +97,10 @@ class LocalStorage:
         check: Callable[[Path], None] | None,
         setting: str,
     ) -> FileEntry:
-        """Write a file whole or not at all: `write` fills a temporary file, `check` reads it back.
+        """Write a file completely or not at all; see `tasks.store.files.commit_file`.
 
         Raises:
-            StorageError: the disk is full, read-only or closed to this user; no part is left.
+            StorageError: the disk is full or read-only, or permission is denied.
         """
         path = Path(place)
         with storage_faults(path, setting):
@@ -106,7 +114,7 @@ class LocalStorage:
                 entry = self._describe_as(temporary, path.name)
                 temporary.replace(path)
             except BaseException:
-                with suppress(OSError):  # never made, or a bad disk: the first error says why
+                with suppress(OSError):  # never made, or the disk failed: the first error matters
                     temporary.unlink()
                 raise
             _fsync(path.parent)
@@ -116,7 +124,10 @@ class LocalStorage:
     def stage(self, folder: PurePath) -> Iterator[Path]:
         """Yield a private folder inside `folder`.
 
-        At the end it is gone, and so are the folders made for it that nothing was adopted into.
+        At the end it is deleted, as are folders that were made for it and stayed empty.
+
+        Raises:
+            StorageError: the disk is full or read-only, or permission is denied.
         """
         parent = Path(folder)
         missing = _missing_folders(parent)
@@ -129,12 +140,16 @@ class LocalStorage:
                 finally:
                     shutil.rmtree(staging, ignore_errors=True)
             finally:
-                for one in missing:
+                for made in missing:
                     with suppress(OSError):  # not empty, or never made
-                        one.rmdir()
+                        made.rmdir()
 
     def adopt(self, staged: Path, place: PurePath) -> FileEntry:
-        """Commit a finished file of a staging folder under its final name."""
+        """Commit a finished file of a staging folder under its final name.
+
+        Raises:
+            OSError: the file cannot be moved.
+        """
         path = Path(place)
         _fsync(staged)
         entry = self._describe_as(staged, path.name)
@@ -143,18 +158,22 @@ class LocalStorage:
         return entry
 
     def append(self, place: PurePath, data: bytes) -> None:
-        """Add to the end of a file; a reader may see a part of `data`."""
+        """Append to a file, not atomically: a reader may see a part of `data`.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         with Path(place).open("ab") as file:
             file.write(data)
 
     def delete(self, place: PurePath, setting: str = "store.path") -> None:
-        """Delete a file or link, if it is there, or a folder.
+        """Delete a file or link, if it exists, or a folder.
 
-        A folder is renamed before its files go: in one step it stops existing, and what is left
-        when this is killed is plainly garbage.
+        A folder is renamed first: it disappears in one step, and what remains if the process is
+        killed is recognised as garbage.
 
         Raises:
-            StorageError: read-only, or no permission.
+            StorageError: the disk is read-only, or permission is denied.
         """
         path = Path(place)
         with storage_faults(path, setting):
@@ -166,7 +185,11 @@ class LocalStorage:
             shutil.rmtree(path)
 
     def point(self, link: PurePath, name: str) -> None:
-        """Make `link` a symbolic link to its neighbour `name`, replacing the one before."""
+        """Make `link` a symbolic link to `name` in its folder, replacing an old link atomically.
+
+        Raises:
+            StorageError: the disk is full or read-only, or permission is denied.
+        """
         path = Path(link)
         temporary = path.with_name(f".{path.name}-{name}")
         with storage_faults(path):
@@ -195,16 +218,16 @@ LOCAL = LocalStorage()
 
 
 def _missing_folders(folder: Path) -> list[Path]:
-    """Return the folder and its parents as far as they are not there, the innermost first."""
-    return [one for one in (folder, *folder.parents) if not one.exists()]
+    """Return those of the folder and its parents that do not exist, innermost first."""
+    return [path for path in (folder, *folder.parents) if not path.exists()]
 
 
 def _make_folder(folder: Path) -> None:
-    """Make a folder and its parents so that they survive a power cut, as what goes into them."""
+    """Make a folder and its parents, and fsync them so that they survive a power cut."""
     missing = _missing_folders(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for one in missing:
-        _fsync(one.parent)
+    for made in missing:
+        _fsync(made.parent)
 
 
 def _fsync(path: Path) -> None:

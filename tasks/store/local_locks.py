@@ -1,6 +1,6 @@
-"""Locks in a file system: the kernel's, on open files.
+"""Locks and claims in a file system, by `flock`.
 
-They end with their process, however that ends, and spawned children do not inherit them.
+They end with their process, however it ends, and spawned child processes do not inherit them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ class LocalLocks:
 
     @contextmanager
     def lock(self, place: PurePath, *, is_shared: bool, waits: bool) -> Iterator[bool]:
-        """Hold the kernel's lock of a file; yields whether it is held."""
-        # Writable, because NFS grants nobody else an exclusive lock.
+        """Hold a file's lock until the block ends; yields whether it is held.
+
+        Raises:
+            StorageError: the file cannot be opened, or the file system has no locks.
+        """
+        # Opened for writing, because NFS requires that for an exclusive lock.
         descriptor = _open_locked(Path(place), 0o666)
         kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         try:
@@ -32,7 +36,13 @@ class LocalLocks:
 
     @contextmanager
     def claim(self, place: PurePath) -> Iterator[LocalClaim | None]:
-        """Lock a file that bears the claim's name; it is deleted when the claim ends."""
+        """Lock a file with the claim's name until the block ends, then delete it.
+
+        Yields None if another process holds the claim.
+
+        Raises:
+            StorageError: the file cannot be created.
+        """
         path = Path(place)
         with storage_faults(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -42,22 +52,23 @@ class LocalLocks:
             is_mine = _try_lock(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, path)
             yield LocalClaim(descriptor) if is_mine else None
         finally:
-            with suppress(OSError):  # a file without a lock on it is no claim
+            with suppress(OSError):  # a file that nobody locks is not a claim
                 if is_mine and _is_at(descriptor, path):
                     path.unlink(missing_ok=True)
             os.close(descriptor)
 
     def is_locked(self, place: PurePath) -> bool:
-        """Return whether a process has locked a file.
+        """Return whether any process has locked a file.
 
         Raises:
-            StorageError: the file is closed to this user.
+            StorageError: permission is denied.
+            FileNotFoundError: there is no such file.
         """
         with storage_faults(place), Path(place).open("r+b") as file:
             return not _try_lock(file.fileno(), fcntl.LOCK_EX)
 
     def last_renewal(self, place: PurePath) -> tuple[int, int] | None:
-        """Return inode and time of the claim's file; None without one."""
+        """Return inode and modification time (ns) of the claim's file, or None without one."""
         try:
             status = Path(place).stat()
         except FileNotFoundError:
@@ -65,7 +76,7 @@ class LocalLocks:
         return status.st_ino, status.st_mtime_ns
 
     def revoke(self, place: PurePath) -> None:
-        """Delete the claim's file; the next claim makes and locks a new one."""
+        """Delete the claim's file; the next claim creates and locks a new one."""
         Path(place).unlink(missing_ok=True)
 
 
@@ -76,7 +87,7 @@ class LocalClaim:
         self._descriptor = descriptor
 
     def renew(self) -> None:
-        """Set the file's time to now."""
+        """Set the file's modification time to now."""
         os.utime(self._descriptor)
 
 
@@ -86,7 +97,7 @@ def _open_locked(path: Path, mode: int) -> int:
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:
-    """Lock an open file, as `fcntl.LOCK_SH` or `LOCK_EX`, unless that means to wait."""
+    """Lock an open file with `fcntl.LOCK_SH` or `LOCK_EX` without waiting; return whether it is."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -95,7 +106,7 @@ def _try_lock(descriptor: int, kind: int) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Return whether the open file is still the one of this name, not one that was revoked."""
+    """Return whether the open file still has this name: false after it was revoked."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""The lock of a store: runs share it, and whoever deletes from the store holds it exclusively.
+"""The lock of a store: runs share it, and whatever deletes from the store holds it exclusively.
 
-Without it, `wenti gc` would take what a run has just made, or is about to reuse, for garbage.
+Without it, `wenti gc` could delete what a run has just made or is about to reuse.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ LOCK_FILE = ".lock"
 
 @contextmanager
 def shared_lock(store: Store) -> Iterator[None]:
-    """Hold the lock of a run, under which nothing is deleted; wait for a gc to end.
+    """Hold the store's lock for a run, so that nothing is deleted; wait for a gc to end.
+
+    The folder of the store is made if needed.
 
     Raises:
         StorageError: the store cannot be written.
@@ -38,11 +40,11 @@ def shared_lock(store: Store) -> Iterator[None]:
 
 @contextmanager
 def exclusive_lock(store: Store) -> Iterator[None]:
-    """Hold the lock of a gc; a run that starts meanwhile waits.
+    """Hold the store's lock for a gc; runs that start meanwhile wait for it to end.
 
     Raises:
         InputError: there is no such store.
-        StoreBusyError: a run is using it, or another gc.
+        StoreBusyError: a run or another gc is using it.
         StorageError: the store cannot be written.
     """
     storage = storage_of(store.root)

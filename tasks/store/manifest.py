@@ -1,12 +1,9 @@
-"""The store: checkpoints that are either whole and verified, or not there.
+"""Manifests: what a checkpoint consists of and what decided its content.
 
-A *checkpoint* is a set of files with a manifest that is written last and names each file with its
-size and sha256. A *fingerprint* is a sha256 over everything that decides a checkpoint's content
-and nothing else, so a checkpoint with the right fingerprint can be reused and no other can.
-
-A commit is: temporary file in the same folder, write, fsync, reopen and check, rename, fsync the
-folder. A reader never sees a part of a file, and two processes that make the same checkpoint
-rename the same bytes over each other.
+A *checkpoint* is the result of a stage: a set of files and a manifest, which is written last and
+lists each file with its size and sha256. A checkpoint without a manifest does not exist. A
+*fingerprint* is the sha256 of everything that decides a checkpoint's content, and nothing else, so
+a checkpoint can be reused exactly if its fingerprint is the expected one.
 """
 
 from __future__ import annotations
@@ -28,18 +25,30 @@ MANIFEST = "manifest.json"
 
 
 def canonical_json(value: object) -> bytes:
-    """Give the one JSON text of `value`: keys sorted, no spaces, UTF-8."""
+    """Return `value` as canonical JSON: sorted keys, no spaces, UTF-8.
+
+    Raises:
+        TypeError: it is not made of JSON types.
+    """
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.encode()
 
 
 def fingerprint(decided_by: Mapping[str, object]) -> str:
-    """Give the sha256 (64 hex digits) of everything that decides a checkpoint's content."""
+    """Return the sha256 (64 hex digits) of everything that decides a checkpoint's content."""
     return hashlib.sha256(canonical_json(decided_by)).hexdigest()
 
 
 class Manifest(Record):
-    """What a checkpoint consists of, and what decided its content."""
+    """What a checkpoint consists of, and what decided its content.
+
+    Attributes:
+        kind: of the checkpoint, such as `dataset`.
+        fingerprint: sha256 of `decided_by`, 64 hex digits.
+        decided_by: everything that decides the content.
+        files: in the manifest's folder.
+        details: facts about the content, which depend on `kind`.
+    """
 
     kind: str
     fingerprint: str
@@ -48,17 +57,21 @@ class Manifest(Record):
     details: dict[str, Any] = Field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        """Give the manifest as JSON text that carries its own sha256."""
+        """Return the manifest as JSON that includes a sha256 of itself as `seal`."""
         body = self.model_dump(mode="json")
         sealed = {**body, "seal": hashlib.sha256(canonical_json(body)).hexdigest()}
         return json.dumps(sealed, ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Manifest:
-        """Read a manifest back; raises `ValueError` when a single byte of its content changed."""
+        """Parse what `to_bytes` returned.
+
+        Raises:
+            ValueError: this is not a manifest, or its content has changed.
+        """
         body = json.loads(data)
         if not isinstance(body, dict):
-            raise ValueError("not a manifest")  # noqa: TRY004 one error for all that is wrong
+            raise ValueError("not a manifest")  # noqa: TRY004 callers expect one error
         seal = body.pop("seal", None)
         if seal != hashlib.sha256(canonical_json(body)).hexdigest():
             raise ValueError("the seal does not match")
@@ -66,15 +79,21 @@ class Manifest(Record):
 
 
 def commit_manifest(path: PurePath, manifest: Manifest) -> None:
-    """Write the manifest, which makes its checkpoint exist."""
+    """Write a manifest; from then on its checkpoint exists.
+
+    Raises:
+        StorageError: it cannot be written.
+        StoreCorruptionError: reading it back gives other bytes.
+    """
     commit_bytes(path, manifest.to_bytes())
 
 
 def read_manifest(path: PurePath, expected_fingerprint: str) -> Manifest | None:
-    """Give the manifest at `path`, or None when there is none.
+    """Return the manifest at `path`, or None if there is none.
 
     Raises:
-        StoreCorruptionError: it cannot be read, was changed, or belongs to another fingerprint.
+        StoreCorruptionError: it is damaged or belongs to another fingerprint.
+        OSError: it cannot be read.
     """
     try:
         manifest = Manifest.from_bytes(storage_of(path).read(path))
@@ -88,10 +107,11 @@ def read_manifest(path: PurePath, expected_fingerprint: str) -> Manifest | None:
 
 
 def verify_files(folder: PurePath, files: Sequence[FileEntry]) -> None:
-    """Read every file of a checkpoint back.
+    """Read all files of a checkpoint and compare them with its manifest.
 
     Raises:
-        StoreCorruptionError: one is missing, or its size or sha256 is not the manifest's.
+        StoreCorruptionError: a file is missing, or its size or sha256 differs.
+        OSError: a file cannot be read.
     """
     for entry in files:
         path = folder / entry.name
@@ -99,12 +119,17 @@ def verify_files(folder: PurePath, files: Sequence[FileEntry]) -> None:
         if not storage.is_file(path):
             raise StoreCorruptionError(f"{path} is missing")
         if storage.size(path) != entry.size or storage.describe(path) != entry:
-            raise StoreCorruptionError(f"{path} is not what was committed")
+            raise StoreCorruptionError(f"{path} differs from what was committed")
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a look into the store gave: the verified manifest, or why there is none to use."""
+    """The result of looking a checkpoint up.
+
+    Attributes:
+        manifest: of the verified checkpoint; None if it is missing or damaged.
+        damage: what is wrong with a damaged one.
+    """
 
     manifest: Manifest | None
     damage: str | None = None
@@ -118,20 +143,20 @@ class Found:
 
 
 def find_checkpoint(manifest_path: PurePath, expected_fingerprint: str) -> Found:
-    """Look a checkpoint up and read all of it back; damage counts as missing, with the reason."""
+    """Look a checkpoint up and verify all its files; it raises nothing, damage is returned."""
     try:
         manifest = read_manifest(manifest_path, expected_fingerprint)
         if manifest is not None:
             verify_files(manifest_path.parent, manifest.files)
     except StoreCorruptionError as error:
         return Found(None, str(error))
-    except OSError as error:  # a bad sector, or somebody else's file
+    except OSError as error:  # a bad sector, or permission denied
         return Found(None, f"{manifest_path.parent} cannot be read: {error}")
     return Found(manifest)
 
 
 class Details(BaseModel):
-    """The details of one kind of manifest, defined beside the code that makes the checkpoint.
+    """Base of the details of one kind of manifest, defined beside the code that writes them.
 
     Fingerprints do not depend on them, so manifests of older versions must still be readable.
     """
@@ -160,6 +185,6 @@ class Details(BaseModel):
 
 
 def on_one_line(error: ValidationError) -> str:
-    """Return the faults that pydantic found, each with the keys that lead to it."""
+    """Return the faults of a pydantic error on one line, each after the keys that lead to it."""
     faults = error.errors(include_url=False)
-    return "; ".join(": ".join((*map(str, one["loc"]), one["msg"])) for one in faults)
+    return "; ".join(": ".join((*map(str, fault["loc"]), fault["msg"])) for fault in faults)

@@ -1,8 +1,8 @@
-"""The seam between a store and whatever holds its files.
+"""The interface between a store and what holds its files.
 
-A *place* is the address of a file or a folder in a store: a `PurePath`, which cannot be opened, so
-that the type checker refuses to go around the storage. `tasks.store.local` is the one
-implementation; another one is a module beside it and a case in `tasks.store.files.storage_of`.
+A *place* is the address of a file or a folder in a store. It is a `PurePath`, which cannot be
+opened, so the type checker rejects code that bypasses the storage. `tasks.store.local` is the only
+implementation; another would be a module beside it and a case in `tasks.store.files.storage_of`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tasks.errors import DiskError, StorageError
 
 
 class Record(BaseModel):
-    """What the JSON files of a store are made of: immutable, without unknown keys."""
+    """Base of the JSON files of a store: immutable, unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class FileEntry(Record):
-    """One file of a checkpoint: its name in the folder, size in bytes and sha256."""
+    """One file of a checkpoint: its name in the folder, its size in bytes, its sha256 in hex."""
 
     name: str
     size: int
@@ -36,35 +36,40 @@ class Claim(Protocol):
     """A place that this process has claimed."""
 
     def renew(self) -> None:
-        """Show whoever waits that the owner is alive."""
+        """Show waiting processes that the owner is alive."""
 
 
 class Locks(Protocol):
-    """Locks, which are shared or exclusive, and claims, which are exclusive and renewed."""
+    """Locks, shared or exclusive, and claims, which are exclusive and have to be renewed."""
 
     def lock(
         self, place: PurePath, *, is_shared: bool, waits: bool
     ) -> AbstractContextManager[bool]:
-        """Hold a lock that ends with this process; yields False if it is taken and none waits."""
+        """Return a context manager that holds a lock; it yields whether the lock is held.
+
+        The lock ends with the block or with this process. If another process holds it and `waits`
+        is false, the block is entered without it.
+        """
 
     def claim(self, place: PurePath) -> AbstractContextManager[Claim | None]:
-        """Claim a place that nobody else has claimed; yields None if somebody has."""
+        """Return a context manager that claims a place; it yields None if another process has."""
 
     def is_locked(self, place: PurePath) -> bool:
         """Return whether a process holds the lock or the claim of a place."""
 
     def last_renewal(self, place: PurePath) -> object | None:
-        """Return a value that changes when a claim is renewed or made anew; None without one."""
+        """Return a value that changes when a claim is renewed or replaced; None without one."""
 
     def revoke(self, place: PurePath) -> None:
-        """Delete a claim whose owner does not renew it."""
+        """Delete a claim whose owner no longer renews it."""
 
 
 class Storage(Protocol):
     """Reads, writes, lists and deletes the files of a store.
 
-    All methods raise `StorageError` where something cannot be written, and `OSError` where
-    something cannot be read; reading what is not there is a `FileNotFoundError`.
+    All methods raise `StorageError` if something cannot be written and `OSError` if something
+    cannot be read; reading what does not exist is a `FileNotFoundError`. `append`, and `adopt`
+    outside a `stage` block, raise `OSError` for writing too.
     """
 
     @property
@@ -78,25 +83,28 @@ class Storage(Protocol):
         """Return a local path of a file or folder, for programs that read by path."""
 
     def describe(self, place: PurePath) -> FileEntry:
-        """Return name, size and sha256 of a file as it is now."""
+        """Return the current name, size and sha256 of a file."""
 
     def is_file(self, place: PurePath) -> bool:
-        """Return whether there is a file, also behind a link."""
+        """Return whether this is a file; pointers are followed."""
 
     def exists(self, folder: PurePath) -> bool:
-        """Return whether there is a folder, also behind a link."""
+        """Return whether this is a folder; pointers are followed."""
 
     def is_folder(self, place: PurePath) -> bool:
-        """Return whether there is a folder of the store's own: no link to another place."""
+        """Return whether this is a folder and not a pointer to one."""
 
     def is_link(self, place: PurePath) -> bool:
-        """Return whether there is a pointer to another place."""
+        """Return whether this is a pointer to another place."""
 
     def size(self, place: PurePath) -> int:
-        """Return the bytes of a file, or of all files below a folder; links are not followed."""
+        """Return the size in bytes of a file or of all files below a folder.
+
+        Pointers are not followed.
+        """
 
     def list_folder(self, folder: PurePath) -> list[PurePath]:
-        """Return what a folder holds, ordered by name; nothing if there is no folder."""
+        """Return the entries of a folder, sorted by name; an empty list if there is no folder."""
 
     def commit(
         self,
@@ -105,28 +113,28 @@ class Storage(Protocol):
         check: Callable[[Path], None] | None,
         setting: str,
     ) -> FileEntry:
-        """Write a file whole or not at all: `write` fills a local file, `check` reads it back.
-
-        `setting` is the config key that moves the file elsewhere, for the error message.
-        """
+        """Write a file completely or not at all; see `tasks.store.files.commit_file`."""
 
     def stage(self, folder: PurePath) -> AbstractContextManager[Path]:
-        """Return a private local folder for files that will be adopted into `folder`."""
+        """Return a context manager that yields a private local folder.
+
+        Its files can be adopted into `folder`. At the end it is deleted.
+        """
 
     def adopt(self, staged: Path, place: PurePath) -> FileEntry:
         """Commit a finished file of a staging folder under its final name."""
 
     def append(self, place: PurePath, data: bytes) -> None:
-        """Add to the end of a file; a reader may see a part of `data`."""
+        """Append to a file, not atomically: a reader may see a part of `data`."""
 
     def delete(self, place: PurePath, setting: str = "store.path") -> None:
-        """Delete a file, a link or a folder; a folder stops existing in one step."""
+        """Delete a file, a pointer or a folder; a folder disappears in one step."""
 
     def point(self, link: PurePath, name: str) -> None:
-        """Make `link` a pointer to its neighbour `name`; there is no moment without a pointer."""
+        """Make `link` a pointer to `name` in the same folder, replacing an old one atomically."""
 
     def resolve(self, place: PurePath) -> PurePath:
-        """Return the place that a pointer leads to; any other place as it is, made absolute."""
+        """Return the absolute place that a pointer leads to; any other place is made absolute."""
 
     def make_root(self, place: PurePath) -> None:
         """Make the folder of a store."""
@@ -146,9 +154,15 @@ _REMEDIES = {
 
 @contextmanager
 def storage_faults(place: PurePath, setting: str = "store.path") -> Iterator[None]:
-    """Turn the operating system's refusals to write under `place` into a `StorageError`.
+    """Turn an `OSError` for a full disk, missing permission and the like into a `StorageError`.
 
-    `setting` is the config key that moves `place` elsewhere. Other errors pass unchanged.
+    Args:
+        place: what cannot be written, for the message.
+        setting: config key that moves it elsewhere, for the message.
+
+    Raises:
+        DiskError: the disk failed (EIO).
+        StorageError: for the other error numbers in `_REMEDIES`; all other errors pass through.
     """
     try:
         yield

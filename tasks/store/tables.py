@@ -1,4 +1,4 @@
-"""The Parquet files: their columns, and how they are written, checked and read."""
+"""The Parquet files: their schemas, and how they are written, checked and read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATASET = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("context", pa.string(), nullable=False),
         pa.field("answer", pa.string(), nullable=False),
-        pa.field("reference", pa.string()),  # the question of the input, if it has one
+        pa.field("reference", pa.string()),  # the reference question, if the input has one
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("token_type_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("seq_len", pa.int32(), nullable=False),
@@ -29,7 +29,7 @@ DATASET = pa.schema(
 REJECTS = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
-        pa.field("line", pa.int64()),  # line of the file, from 1; null where there are no lines
+        pa.field("line", pa.int64()),  # line of the file, from 1; null for Parquet
         pa.field("id", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),
@@ -41,7 +41,7 @@ SHARD = pa.schema(
         pa.field("row", pa.int64(), nullable=False),
         pa.field("id", pa.string(), nullable=False),
         pa.field("question", pa.string(), nullable=False),
-        pa.field("score", pa.float32()),  # null: the engine has none
+        pa.field("score", pa.float32()),  # null if the engine returns no scores
         pa.field("output_ids", pa.list_(pa.int32()), nullable=False),
         # the other num_return_sequences - 1 questions, best first
         pa.field("alternatives", pa.list_(_ALTERNATIVE), nullable=False),
@@ -59,7 +59,17 @@ PREDICTIONS = pa.schema(
 def commit_table(
     place: PurePath, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> FileEntry:
-    """Commit `batches` as one Parquet file; it is reopened and its rows are counted first."""
+    """Write `batches` of `schema` as one Parquet file, completely or not at all.
+
+    Before the commit, the file is read back and its rows are counted.
+
+    Returns:
+        Name, size in bytes and sha256 of the file.
+
+    Raises:
+        StorageError: the disk is full or read-only, or permission is denied.
+        StoreCorruptionError: reading the file back fails or gives another number of rows.
+    """
     rows = 0
 
     def write(temporary: Path) -> None:
@@ -80,10 +90,14 @@ def commit_table(
 
 
 def read_batches(place: PurePath, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Read a Parquet file piece by piece, checking the checksum of every page.
+    """Yield the record batches of a Parquet file, verifying page checksums.
+
+    Args:
+        place: the file.
+        columns: names of the columns to read; all by default.
 
     Raises:
-        StoreCorruptionError: the file cannot be read whole.
+        StoreCorruptionError: the file is missing, damaged or cannot be read.
     """
     try:
         with pq.ParquetFile(
@@ -100,7 +114,11 @@ def read_metadata(place: PurePath) -> dict[bytes, bytes]:
 
 
 def iterate_rows(place: PurePath) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a Parquet file as dictionaries, one by one."""
+    """Yield the rows of a Parquet file as dictionaries.
+
+    Raises:
+        StoreCorruptionError: the file is missing, damaged or cannot be read.
+    """
     for batch in read_batches(place):
         yield from batch.to_pylist()
 
@@ -108,17 +126,26 @@ def iterate_rows(place: PurePath) -> Iterator[dict[str, Any]]:
 def read_places(
     place: PurePath, places: Sequence[int], columns: list[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """Give the rows at some places, which are in order, as dictionaries."""
+    """Yield selected rows of a Parquet file as dictionaries.
+
+    Args:
+        place: the file.
+        places: positions of the rows in the file, from 0, in ascending order.
+        columns: names of the columns to read; all by default.
+
+    Raises:
+        StoreCorruptionError: the file is missing, damaged or cannot be read.
+    """
     first = 0
     for batch in read_batches(place, columns):
         start = bisect_left(places, first)
         stop = bisect_left(places, first + batch.num_rows)
-        inside = pa.array([place - first for place in places[start:stop]], pa.int64())
-        yield from batch.take(inside).to_pylist()
+        in_batch = pa.array([row - first for row in places[start:stop]], pa.int64())
+        yield from batch.take(in_batch).to_pylist()
         first += batch.num_rows
 
 
 def spaced(count: int, most: int) -> list[int]:
-    """Give the places of `most` of `count` things, evenly spaced; all of them if there are less."""
+    """Return `most` positions below `count`, evenly spaced from 0, or all if there are fewer."""
     kept = min(count, most)
     return [number * count // kept for number in range(kept)]

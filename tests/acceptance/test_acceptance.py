@@ -1,4 +1,4 @@
-"""`make gpu-acceptance`, as far as it goes without a GPU: its judgements, and a rehearsal."""
+"""`make gpu-acceptance` without a GPU: its comparisons, and a rehearsal on the CPU."""
 
 from __future__ import annotations
 

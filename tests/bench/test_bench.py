@@ -1,4 +1,4 @@
-"""`wenti bench`: a whole small one, its processes, and what it refuses."""
+"""`wenti bench`: a small benchmark from start to end, its processes, and invalid options."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_small_benchmark_of_the_engine(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     result = json.loads(path.read_text(encoding="utf-8"))
     assert all(result[name] > 0 for name in FIGURES), result
-    # Both did the same work.
+    # Both contenders did the same work.
     assert result["same_questions"] == 1
     assert 0 < result["padding_share"] < result["generate_padding_share"]
     settings = result["settings"]
@@ -89,7 +89,7 @@ def load(order):
 answer_lines(load)
 """
     with contender(code) as one:
-        # The shell's settings decide no speed.
+        # Settings of the shell do not change the speed.
         assert one.receive() == {"MKL_DEBUG_CPU_TYPE": None, "OMP_NUM_THREADS": "7"}
         for _ in range(2):
             answer = one.ask()

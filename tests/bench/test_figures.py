@@ -1,4 +1,4 @@
-"""What a benchmark counts and computes, without running one."""
+"""The figures of a benchmark, computed from given measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.bench.contenders import peer
-from tasks.bench.engine import Measured, check_steps, summarise
+from tasks.bench.engine import Measurements, check_steps, summarise
 from tasks.bench.operations import count_operations
 from tasks.bench.options import BenchOptions, check_options
 from tasks.bench.scan import scan_points
@@ -32,7 +32,7 @@ SMALL = BenchOptions(rows=4, generate_rows=2, length=20, layers=1, hidden=8, voc
 
 
 class CountedDecoder:
-    """A Transformer that really multiplies matrices, one query at a time, and counts it."""
+    """A Transformer that multiplies matrices, one query at a time, and counts the operations."""
 
     def __init__(self, size: ModelSize) -> None:
         self.size = size
@@ -166,7 +166,7 @@ def test_options_that_cannot_be_measured_are_refused_in_a_line(
         check_options(replace(SMALL, **wrong))
 
 
-def measured(native: list[float], example: list[float], rates: list[float]) -> Measured:
+def measured(native: list[float], example: list[float], rates: list[float]) -> Measurements:
     tokens = [[7] * SMALL.steps] * SMALL.rows
     rounds = [
         {
@@ -176,7 +176,7 @@ def measured(native: list[float], example: list[float], rates: list[float]) -> M
         }
         for ours, theirs, rate in zip(native, example, rates, strict=True)
     ]
-    return Measured({"native": {"loaded_rss_mb": 5.0}}, rounds)
+    return Measurements({"native": {"loaded_rss_mb": 5.0}}, rounds)
 
 
 def test_figures_are_medians_of_the_rounds_and_the_best_rate() -> None:

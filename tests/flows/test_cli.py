@@ -26,7 +26,7 @@ def test_help_imports_nothing_heavy() -> None:
     ("overrides", "words"),
     [
         (["dataset.predict_file=nowhere.jsonl"], ["nowhere.jsonl", "no such file"]),
-        (["dataset.predict_file=README.md"], ["no known kind", ".parquet"]),
+        (["dataset.predict_file=README.md"], ["unknown format", ".parquet"]),
         (["model.model_name_or_path=./nowhere"], ["no such folder"]),
         (["model.model_name_or_path=tests"], ["vocab.txt is missing", "config.json"]),
         (["predict.device=gpu"], ["no gpu", "paddlepaddle-gpu", "predict.device: cpu"]),

@@ -173,7 +173,7 @@ def test_packed_input_that_is_damaged_leaves_nothing_behind(
     path = tmp_path / f"passages{suffix}"
     write_kind(path, [(f"长江{number}", "长江") for number in range(500)])
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(InputError, match=r"cannot be read on after \d+ rows: .*copy it again"):
+    with pytest.raises(InputError, match=r"failed after \d+ rows: .*copy it again"):
         load_passages(replace(load_request, predict_file=path))
     assert list(tmp_path.iterdir()) == [path]
 

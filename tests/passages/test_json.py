@@ -67,7 +67,7 @@ def test_every_line_that_is_not_blank_gives_one_outcome(tmp_path: Path, lines: l
     expected = [at for at, line in enumerate(lines, 2) if line.strip()]
     assert [outcome.row for outcome in outcomes] == list(range(len(expected) + 1))
     assert [outcome.line for outcome in outcomes] == [1, *expected]
-    # nothing that a terminal or a log would act on
+    # no control sequences for a terminal or a log
     assert all(outcome.detail.isprintable() for outcome in outcomes if isinstance(outcome, Reject))
 
 
@@ -140,7 +140,7 @@ def test_bad_element_of_an_array_costs_one_row(tmp_path: Path, element: bytes) -
         ("[", "has no end"),
         ('[{"context": "a", "answer": "b"},\n]', "line 2: a comma"),
         ("[,1]", "line 1: a comma"),
-        ("[1] 2", "goes on after the array"),
+        ("[1] 2", "continues after the array"),
     ],
 )
 def test_broken_array_ends_reading_and_names_the_place(

@@ -31,7 +31,7 @@ def memory_within(size: int) -> Iterator[None]:
         tracemalloc.stop()
 
 
-# ---- files of any kind
+# ---- all formats
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
@@ -64,16 +64,16 @@ def test_file_that_cannot_be_used_is_refused_with_the_remedy(tmp_path: Path) -> 
     write(tmp_path / "a.jsonl", jsonl(ROW).encode("utf-16"))
     write(tmp_path / "a.csv.gz", gzip.compress("context,answer\n".encode("utf-16")))
     os.mkfifo(tmp_path / "pipe.jsonl")
-    (tmp_path / "broken.jsonl").symlink_to("/proc/self/mem")  # opens, and then cannot be read
+    (tmp_path / "broken.jsonl").symlink_to("/proc/self/mem")  # can be opened but not read
     for name, message in {
         "folder.json": "a folder, not a file",
-        "a.txt": "no known kind; known: .jsonl, .json, .csv, .parquet",
-        "a.parquet.gz": "no known kind",
+        "a.txt": "unknown format; known: .jsonl, .json, .csv, .parquet",
+        "a.parquet.gz": "unknown format",
         "none.jsonl": "no such file",
-        "pipe.jsonl": "not a file that can be read twice",
+        "pipe.jsonl": "not a regular file, which can be read twice",
         "empty.csv": "is empty",
         "empty.csv.gz": "is empty",
-        "plain.jsonl.gz": "is not gzip; .* take .gz off its name",
+        "plain.jsonl.gz": "is not gzip; .* remove .gz from its name",
         "packed.jsonl": "is gzip; add .gz to its name",
         "broken.jsonl": "cannot be read: Input/output error",
         "a.jsonl": "UTF-16; save it as UTF-8",
@@ -99,7 +99,7 @@ def test_file_without_permission_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv"])
 def test_reading_is_lazy(tmp_path: Path, name: str) -> None:
-    # rows are given while the end of the file is not there yet
+    # rows are yielded before the end of the file is written
     good = jsonl(*[ROW] * 3000)
     text = {
         "a.jsonl": good,
@@ -149,7 +149,7 @@ def test_gzip_gives_what_the_plain_file_gives(tmp_path: Path, name: str) -> None
 def test_gzip_of_several_members_is_read_whole(tmp_path: Path, name: str) -> None:
     data = TEXTS[name].encode()
     expected = read(write(tmp_path / name, data))
-    for size in range(1, 20):  # also in the middle of a character, and with padding at the end
+    for size in range(1, 20):  # also within a character, and with padding at the end
         pieces = [data[at : at + size] for at in range(0, len(data), size)]
         members = b"".join(gzip.compress(piece) for piece in (b"", *pieces))
         assert read(write(tmp_path / f"{name}.gz", members + bytes(size))) == expected
@@ -159,7 +159,9 @@ def test_gzip_of_several_members_is_read_whole(tmp_path: Path, name: str) -> Non
 def test_gzip_that_is_cut_anywhere_is_refused(tmp_path: Path, name: str) -> None:
     data = gzip.compress(TEXTS[name].encode())
     for size in range(2, len(data)):
-        with pytest.raises(InputError, match=r"on after \d rows: Compressed file ended.*copy it"):
+        with pytest.raises(
+            InputError, match=r"failed after \d rows: Compressed file ended.*copy it"
+        ):
             read(write(tmp_path / f"{name}.gz", data[:size]))
 
 
@@ -176,10 +178,12 @@ def test_gzip_with_a_flipped_bit_is_refused_or_gives_the_same_rows(
         flipped[bit // 8] ^= 1 << bit % 8
         try:
             outcomes = read(write(path, bytes(flipped)))
-            assert outcomes == expected  # the bit was of a date, say, in the gzip's header
+            assert outcomes == expected  # the bit may be in the date of the header, for example
         except InputError:
             refused.add(bit)
-    assert refused >= set(range(8 * len(data) - 64, 8 * len(data)))  # the checksum and the size
+    assert refused >= set(
+        range(8 * len(data) - 64, 8 * len(data))
+    )  # at least the checksum and the size
 
 
 def test_damaged_gzip_says_how_many_rows_were_read(tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_damaged_gzip_says_how_many_rows_were_read(tmp_path: Path) -> None:
     data = gzip.compress(rows.encode())
     for damaged in (data[:-1000], data[:-8] + bytes(8), data + b"garbage"):
         outcomes = []
-        with pytest.raises(InputError, match="cannot be read on after") as raised:
+        with pytest.raises(InputError, match="failed after") as raised:
             outcomes.extend(read_passages(write(tmp_path / "a.jsonl.gz", damaged), 1))
         told = re.search(r"after (\d+) rows", str(raised.value))
         assert told is not None

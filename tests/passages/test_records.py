@@ -116,5 +116,5 @@ def test_any_value_is_a_passage_or_a_reject(record: object, template: int) -> No
     outcome = parse_record(record, 3, 9, template)
     assert (outcome.row, outcome.line) == (3, 9)
     assert json.dumps(vars(outcome), ensure_ascii=False).encode()
-    if isinstance(outcome, Reject):  # nothing that a terminal or a log would act on
+    if isinstance(outcome, Reject):  # no control sequences for a terminal or a log
         assert outcome.detail.isprintable()

@@ -28,7 +28,7 @@ def write_csv(path: Path, *rows: list[str], encoding: str = "utf-8") -> Path:
 def test_csv_keeps_text_with_quotes_commas_and_line_ends(
     tmp_path: Path, rows: list[tuple[str, str]]
 ) -> None:
-    # what the format itself cannot hold: the writer does not quote a lone carriage return
+    # the csv writer does not quote a lone carriage return, so CSV cannot represent it
     rows = [(context.replace("\r", ""), answer.replace("\r", "")) for context, answer in rows]
     path = write_csv(tmp_path / "a.csv", ["answer", "x", "context"], *([a, "", c] for c, a in rows))
     outcomes = read(path)
@@ -192,7 +192,7 @@ def test_cut_parquet_is_refused(tmp_path: Path, keep: float) -> None:
     pq.write_table(pa.Table.from_pylist([ROW] * 10), path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(InputError, match="cannot be read on after 0 rows"):
+    with pytest.raises(InputError, match="failed after 0 rows"):
         read(path)
 
 
@@ -202,7 +202,7 @@ def test_parquet_with_damaged_data_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[40] ^= 0xFF
     path.write_bytes(data)
-    with pytest.raises(InputError, match="cannot be read on"):
+    with pytest.raises(InputError, match="failed after"):
         read(path)
 
 
@@ -211,7 +211,9 @@ def test_parquet_with_a_damaged_footer_is_refused_or_gives_every_row(tmp_path: P
     pq.write_table(pa.Table.from_pylist([ROW] * 59), path)
     data = path.read_bytes()
     footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    counts = [at for at in range(footer, len(data) - 8) if data[at] == 2 * 59]  # as thrift writes
+    counts = [
+        at for at in range(footer, len(data) - 8) if data[at] == 2 * 59
+    ]  # the zigzag varint of 59
     refused = 0
     for bit in (8 * at + shift for at in counts for shift in range(8)):
         flipped = bytearray(data)
@@ -220,12 +222,12 @@ def test_parquet_with_a_damaged_footer_is_refused_or_gives_every_row(tmp_path: P
             assert len(read(write(path, bytes(flipped)))) == 59
         except InputError:
             refused += 1
-    assert refused > 16  # at least the rows of the file and of its row group
+    assert refused > 16  # at least the row counts of the file and of its row group
 
 
 def test_parquet_with_a_column_that_has_no_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist([{**ROW, "qqqq": 1}]), path, store_schema=False)
     write(path, path.read_bytes().replace(b"qqqq", b"q\xffqq"))
-    with pytest.raises(InputError, match="cannot be read on after 0 rows: 'utf-8' codec"):
+    with pytest.raises(InputError, match="failed after 0 rows: 'utf-8' codec"):
         read(path)

@@ -114,7 +114,7 @@ def test_no_report_is_made_of_damaged_results(rehearsal: Rehearsal, store: Path)
     (run / "predictions.parquet").write_bytes(b"PAR1")
     done = wenti(rehearsal, "report", "latest", "--store", store)
     assert done.returncode == 1
-    assert "predictions.parquet is not what was committed" in done.stderr
+    assert "predictions.parquet differs from what was committed" in done.stderr
     assert "--repair" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (run / REPORT).exists()

@@ -27,7 +27,7 @@ def find(folder: Path) -> Found:
 
 
 def make(folder: Path, seconds: float = 0.0) -> Manifest:
-    """Leave a mark for each time that it is called, take some time, and commit."""
+    """Record the process that makes the checkpoint, take some time, and commit."""
     marks = folder.parent / "made"
     marks.mkdir(exist_ok=True)
     (marks / str(os.getpid())).touch()

@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
 
 
 class Workshop:
-    """Makes store after store on a faulty disk, each time in a process of its own."""
+    """Makes one store after the other on a faulty disk, each in its own process."""
 
     def __init__(self, disk: FaultyDisk) -> None:
         self.disk = disk
@@ -52,7 +52,7 @@ class Workshop:
         return self.disk.root / f"store-{next(self._numbers)}"
 
     def make(self, store: Path) -> tuple[Outcome, Path]:
-        """Give how it ended, and the folder of the run that tried."""
+        """Return how the process ended, and the folder of its run."""
         run_id = f"20260101-000000-{next(self._numbers):06x}"
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -78,7 +78,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
 
 @pytest.fixture(scope="module")
 def undisturbed(workshop: Workshop) -> tuple[Files, list[Call]]:
-    """What a store holds that nothing disturbed, and the calls that made it."""
+    """The files of an undisturbed store, and the calls that made it."""
     store = workshop.new_store()
     workshop.disk.count()
     workshop.disk.clear_trace()
@@ -89,7 +89,7 @@ def undisturbed(workshop: Workshop) -> tuple[Files, list[Call]]:
 
 
 def read_files(store: Path, run: Path) -> Files:
-    """The checkpoints' files and those of one run, without anything hidden."""
+    """Return the files of the checkpoints and of one run, without hidden ones."""
     files: Files = {}
     for kind, folder in (("", store), ("run/", run)):
         for path in sorted(folder.rglob("*")):
@@ -104,7 +104,7 @@ def find_leftovers(store: Path) -> Iterator[Path]:
 
 
 def assert_nothing_half_made(store: Path, expected: Files) -> None:
-    """Under final names there are whole files only, and what says that it is made is complete."""
+    """Check that files with final names are complete, as is each checkpoint with a manifest."""
     visible = read_files(store, store / "no run")
     assert visible == {name: expected[name] for name in visible}
     for manifest, digest in CHECKPOINTS.items():
@@ -128,7 +128,7 @@ def assert_ends_undisturbed(workshop: Workshop, store: Path, expected: Files) ->
 
 
 def points_of(op: Op, calls: list[Call]) -> list[int]:
-    """The numbers of the calls, from 1; of the many writes to a file the first and the last."""
+    """Return the numbers of the calls, from 1; of repeated writes only the first and the last."""
     around = zip([None, *calls], calls, [*calls[1:], None], strict=False)
     return [
         number
@@ -140,12 +140,14 @@ def points_of(op: Op, calls: list[Call]) -> list[int]:
 def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(
     undisturbed: tuple[Files, list[Call]],
 ) -> None:
-    """What a power cut needs, and no kill can show."""
+    """Needed for power cuts, which killing a process does not simulate."""
     _, calls = undisturbed
     renames = [
         n for n, call in enumerate(calls) if call.op is Op.RENAME and LATEST not in call.path
     ]
-    assert len(renames) == sum(call.op is Op.OPEN for call in calls) + 2  # the adopted ones twice
+    assert (
+        len(renames) == sum(call.op is Op.OPEN for call in calls) + 2
+    )  # adopted files are renamed twice
     for number in renames:
         before, renamed, after = calls[number - 1 : number + 2]
         folder, _, name = renamed.path.rpartition("/")
@@ -164,7 +166,7 @@ def test_a_kill_after_any_call_and_another_in_the_recovery_lose_nothing(
     for number in points_of(op, calls):
         store = workshop.new_store()
         again = draw.randint(1, max(20, len(calls) - number))
-        for at, must_hit in ((number, True), (again, False)):  # a recovery may be done before
+        for at, must_hit in ((number, True), (again, False)):  # the recovery may end before
             workshop.disk.kill(at)
             outcome, _ = workshop.make(store)
             assert outcome.exit == -signal.SIGKILL * workshop.disk.hits
@@ -185,7 +187,7 @@ def test_any_call_that_fails_is_an_error_and_leaves_nothing_half_made(
         workshop.disk.fail(error, at, op)
         outcome, _ = workshop.make(store)
         assert workshop.disk.hits == 1
-        if op is not Op.MKDIR or outcome.error:  # to make a folder that is there may well fail
+        if op is not Op.MKDIR or outcome.error:  # mkdir of an existing folder may fail
             assert_says(outcome, error)
         assert list(find_leftovers(store)) == []
         assert_nothing_half_made(store, expected)
@@ -206,7 +208,7 @@ def test_a_disk_that_is_of_no_use_from_some_call_on_is_one_readable_error(
         workshop.disk.fail(error, at, ops, lasting=True)
         outcome, _ = workshop.make(store)
         assert_says(outcome, error)
-        if error != errno.EROFS:  # where nothing can be removed either
+        if error != errno.EROFS:  # then nothing can be deleted either
             assert list(find_leftovers(store)) == []
         assert_nothing_half_made(store, expected)
         assert_ends_undisturbed(workshop, store, expected)

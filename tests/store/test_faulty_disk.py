@@ -21,8 +21,8 @@ from tests.support.faulty_disk import disk as disk
 PYTHON = (sys.executable, "-I", "-S", "-c")  # starts in a few hundredths of a second
 DAY = 86400
 
-# What the library watches, with all ways to say where: absolute and relative paths, the descriptor
-# of the file, and that of a folder.
+# Every call that the library intercepts, with every way to name the file: absolute and relative
+# paths, its descriptor, and the descriptor of a folder.
 DO_EVERY_CALL = """
 import os, shutil, sys
 root = sys.argv[1]
@@ -61,7 +61,7 @@ EVERY_CALL = [
     (Op.LINK, "symbolic"),
     (Op.OPEN, "copy"),
     (Op.WRITE, "copy"),
-    (Op.WRITE, "copy"),  # sendfile, and again to see the end
+    (Op.WRITE, "copy"),  # sendfile, which is called again at the end of the file
     (Op.MKDIR, "folder/inner"),
     (Op.REMOVE, "folder/inner"),
     (Op.REMOVE, "folder/moved"),
@@ -107,7 +107,7 @@ for _ in sys.stdin:
     told = [time.time(), datetime.datetime.now().timestamp(), libc.time(None), seconds[0], date]
     print(json.dumps([told, time.monotonic()]), flush=True)
 """
-# A deadline a second away by the moved clock is a day away by the kernel's.
+# A deadline in a second by the moved clock is a day away by the kernel's clock.
 WAIT_A_SECOND = """
 import ctypes, signal, time
 signal.alarm(60)

@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Store:
 
 @contextmanager
 def another_process(way: str, store: Store) -> Iterator[subprocess.Popen[str]]:
-    """A process that has the lock until its input ends, and a child of its own that outlives it."""
+    """Start a process that holds the lock until its input ends, with a child that outlives it."""
     program = USE.format(way=way, root=str(store.root))
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -106,11 +106,11 @@ def test_a_killed_process_holds_nothing_even_if_its_child_lives(store: Store, wa
 
 def test_a_run_waits_for_a_gc_and_says_so(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     order: list[str] = []
-    is_told = threading.Event()
+    has_logged = threading.Event()
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            is_told.set()
+            has_logged.set()
 
     def run() -> None:
         with shared_lock(store):
@@ -122,8 +122,8 @@ def test_a_run_waits_for_a_gc_and_says_so(store: Store, caplog: pytest.LogCaptur
     with caplog.at_level(logging.INFO, "wenti.lock"):
         with exclusive_lock(store):
             thread.start()
-            is_told.wait()
-            thread.join(0.3)  # a run that does not wait would be through by then
+            has_logged.wait()
+            thread.join(0.3)  # a run that does not wait would have ended by then
             order.append("gc")
         thread.join()
     logger.removeHandler(listener)

@@ -1,4 +1,4 @@
-"""A dataset of made-up rows, jobs over it, and a worker without a process that fails as asked."""
+"""A made-up dataset, jobs over it, and a worker without a process that fails on request."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FaultyRunner:
     faults: dict[int, str] = field(default_factory=dict)
     times: float = float("inf")
     memory: float = float("inf")  # padded tokens that fit
-    is_broken: bool = False  # fails on every row, whatever it is
+    is_broken: bool = False  # fails on every row
     device: str = "cpu"
     job: ShardJob | None = None
     batches: list[list[int]] = field(default_factory=list)
@@ -87,7 +87,7 @@ class FaultyRunner:
 
 
 def write_dataset(folder: Path) -> Manifest:
-    """Write a dataset of rows of LENGTHS tokens each, and give its manifest."""
+    """Write a dataset with a row for each of LENGTHS tokens; return its manifest."""
     texts = {"context": "c", "answer": "a", "reference": None}
     rows = [
         {"row": number, "id": f"id-{number}", **texts, "seq_len": length}
@@ -117,13 +117,13 @@ def write_dataset(folder: Path) -> Manifest:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset of made-up rows, and jobs over it."""
+    """A made-up dataset, and jobs over it."""
 
     folder: Path
     manifest: Manifest
 
     def job(self, folder: Path, shard: Shard, batch_size: int = 8) -> ShardJob:
-        """Give the job of making a shard of the dataset in a folder."""
+        """Return the job of making a shard of the dataset in a folder."""
         return ShardJob(
             shard=shard,
             dataset_folder=self.folder,

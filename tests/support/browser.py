@@ -1,4 +1,4 @@
-"""Debian's chromium, driven by Playwright, and Prefect's web pages as a person uses them."""
+"""Debian's Chromium, driven by Playwright, and Prefect's web pages as a user works with them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 __all__ = ["PROGRAM", "Browser", "Locator", "Page", "PrefectPages", "chromium", "sync_playwright"]
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium", path="/usr/bin")
-# Without a sandbox, because root has none; and nothing that talks to anybody by itself.
+# No sandbox, because Chromium has none for root; no background network traffic.
 OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -26,13 +26,13 @@ OPTIONS = (
     "--disable-sync",
 )
 SECONDS = 1000.0  # Playwright counts in milliseconds
-PATIENCE = 900 * SECONDS  # as long as an export can take on a busy machine, and then some
-REST = 2 * SECONDS  # a run's timeline is drawn last
+PATIENCE = 900 * SECONDS  # longer than an export takes on a busy machine
+REST = 2 * SECONDS  # until a run's timeline is drawn
 TRIES = 3
 
 
 def chromium(playwright: Playwright) -> Browser:
-    """Start the browser, without a window; whoever starts it closes it."""
+    """Start the browser without a window; the caller closes it."""
     return playwright.chromium.launch(executable_path=PROGRAM, args=list(OPTIONS))
 
 
@@ -42,8 +42,8 @@ class PrefectPages:
 
     Attributes:
         page: the window.
-        address: of the server, such as `http://127.0.0.1:4200`.
-        pictures: where `picture` puts them.
+        address: URL of the server, such as `http://127.0.0.1:4200`.
+        pictures: folder for screenshots.
     """
 
     page: Page
@@ -52,16 +52,16 @@ class PrefectPages:
 
     @property
     def main(self) -> Locator:
-        """What stands beside the menu."""
+        """The part of the page beside the menu."""
         return self.page.get_by_role("main")
 
     @property
     def refusals(self) -> Locator:
-        """What a form says of values that the server does not take."""
+        """A form's messages about values that the server rejects."""
         return self.page.locator("p.text-destructive")
 
     def open_deployment(self, name: str) -> None:
-        """Go there as a new user does."""
+        """Open a deployment's page by the menu, as a new user does."""
         self.page.goto(self.address)
         self.page.get_by_role("link", name="Deployments", exact=True).click()
         self.page.get_by_role("link", name=name, exact=True).first.click()
@@ -75,11 +75,11 @@ class PrefectPages:
         self.page.get_by_role("heading", name="Parameters").wait_for()
 
     def field(self, key: str) -> Locator:
-        """Give the field of a parameter that may be left out."""
+        """Return the field of an optional parameter."""
         return self.page.get_by_label(f"{key} (Optional)", exact=True)
 
     def fill(self, values: Mapping[str, object]) -> None:
-        """Fill the fields of a form: switches, lists to choose from, numbers and texts."""
+        """Fill the fields of a form: switches, selections, numbers and texts."""
         for key, value in values.items():
             choice = self.page.get_by_role("button", name=f"Select {key}", exact=True)
             if value is True:
@@ -91,11 +91,11 @@ class PrefectPages:
                 self.field(key).fill(str(value))
 
     def press_submit(self) -> None:
-        """Send a form that may be refused."""
+        """Submit a form that may be rejected."""
         self.page.get_by_role("button", name="Submit").click()
 
     def submit(self) -> str:
-        """Send a form that is right; gives the id of the run."""
+        """Submit a valid form and return the id of the run."""
         for _ in range(TRIES):  # the server answers 503 while its SQLite is busy
             with self.page.expect_response(_creates_a_run, timeout=PATIENCE) as answer:
                 self.press_submit()
@@ -105,17 +105,17 @@ class PrefectPages:
         return str(answer.value.json()["id"])
 
     def open_run(self, run: str, tab: str) -> None:
-        """Open a tab of a run's page, as it is now: not all of them move by themselves."""
+        """Load a tab of a run's page; not all tabs update themselves."""
         self.page.goto(f"{self.address}/v2/runs/flow-run/{run}")
         self.page.get_by_role("tab", name=tab, exact=True).click()
 
     def wait_for_state(self, run: str, name: str) -> None:
-        """Look at a run's page until it shows the state."""
+        """Wait until a run's page shows a state."""
         self.open_run(run, "Details")
         self.main.get_by_text(name, exact=True).first.wait_for(timeout=PATIENCE)
 
     def open_artifact(self, run: str, key: str) -> None:
-        """Open an artifact of the newest run: by its card, and as the newest one of that key."""
+        """Open an artifact of the newest run by its card, then as the latest with that key."""
         self.open_run(run, "Artifacts")
         title = self.page.get_by_role("heading", name=key, exact=True)
         self.page.get_by_role("link").filter(has=title).first.click()
@@ -123,7 +123,7 @@ class PrefectPages:
         self.page.wait_for_url("**/artifacts/artifact/**")
 
     def cells(self, *columns: str) -> list[list[str]]:
-        """Give the texts of some columns of the table that is shown, row by row."""
+        """Return the texts of some columns of the visible table, row by row."""
         self.main.get_by_role("cell").first.wait_for()
         names = self.main.get_by_role("columnheader").all_inner_texts()
         places = [names.index(column) for column in columns]
@@ -137,13 +137,13 @@ class PrefectPages:
         self.page.get_by_role("menuitem", name=entry, exact=True).click()
 
     def confirm(self, button: str) -> None:
-        """Press a button of the question that has come up."""
+        """Press a button of the confirmation dialog."""
         dialog = self.page.get_by_role("dialog").or_(self.page.get_by_role("alertdialog"))
         dialog.get_by_role("button", name=button, exact=True).click()
         dialog.wait_for(state="hidden")
 
     def picture(self, name: str) -> None:
-        """Take a picture of what the window shows, when it has come to rest."""
+        """Save a screenshot once the page has stopped changing."""
         self.page.mouse.move(0, 0)
         self.page.wait_for_timeout(REST)
         self.page.screenshot(path=self.pictures / f"{name}.png", animations="disabled")

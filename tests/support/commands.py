@@ -1,4 +1,4 @@
-"""Running Wenti: as a program, as a flow, and once for all processes of a test run."""
+"""Running Wenti as a program, and making things once for all processes of a test run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def wenti(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
 
 
 def made_once(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Give a folder that the first of the processes which run the tests has filled."""
+    """Return a folder that the first test process to ask for it has filled with `make`."""
     base = folders.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "done").exists():
-            shutil.rmtree(folder, ignore_errors=True)  # half made: the test that began it failed
+            shutil.rmtree(folder, ignore_errors=True)  # incomplete: the test that began it failed
             folder.mkdir()
             make(folder)
             (folder / "done").touch()

@@ -1,8 +1,8 @@
-"""What may happen to runs: drawn from a seeded rng first, then done.
+"""Disturbances of runs, drawn from a seeded generator before they are applied.
 
-Each class is one kind of disturbance: `draw` decides all of it and touches nothing; `prepare` is
-called before the runs start and `disturb` while they go on. Both count what really happened in
-`scene.figures`.
+Each class is one kind of disturbance: `draw` decides everything without side effects, `prepare` is
+called before the runs start, `disturb` while they are running and `end` afterwards. They count what
+actually happened in `scene.figures`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ENGINE_KINDS = ("crash", "hang", "out_of_memory", "wrong_shape", "not_a_number")
 
 @dataclass
 class Scene:
-    """Where it happens: the runs that go on over one store, and what is counted of it."""
+    """The runs over one store, and the figures that disturbances count."""
 
     rehearsal: Rehearsal
     disk: FaultyDisk
@@ -52,27 +52,27 @@ class Scene:
     def store(self) -> Path:
         return self.disk.root / "store"
 
-    def goes_on(self, seconds: float, run: int | None = None) -> bool:
-        """Let time pass; tells whether a run, or any of them, still goes on after it."""
+    def is_running(self, seconds: float, run: int | None = None) -> bool:
+        """Wait, and return whether a run, or by default any run, is still running afterwards."""
         watched = self.runs if run is None else [self.runs[run]]
         end = time.monotonic() + seconds
-        while goes_on := any(process.poll() is None for process in watched):
+        while is_running := any(process.poll() is None for process in watched):
             if time.monotonic() >= end:
                 break
             time.sleep(0.02)
-        return goes_on
+        return is_running
 
     def send(self, run: int, to_group: bool, number: signal.Signals) -> bool:
-        """Send a signal to a run, or to all its processes; tells whether it got there."""
+        """Send a signal to a run's parent process or its group; return whether it was sent."""
         process = self.runs[run]
-        if process.poll() is None:  # it is ours to wait for, so the number cannot be another's
+        if process.poll() is None:  # our child, so its id cannot have been reused
             (os.killpg if to_group else os.kill)(process.pid, number)
             return True
         return False
 
 
 class Drawn:
-    """What was drawn, in few words."""
+    """Base of what was drawn, with a short text."""
 
     def __str__(self) -> str:
         values = [getattr(self, one.name) for one in fields(self)]  # type: ignore[arg-type]
@@ -88,9 +88,9 @@ def _in_short(value: object) -> str:
 
 
 class Disturbance(Drawn, ABC):
-    """Something that happens while runs go on, to all of them or to that with the number `run`.
+    """Something that happens to all runs while they are running, or to the run numbered `run`.
 
-    `exits` are the codes, besides 0, with which these may end because of it.
+    `exits` are the exit codes, besides 0, that are allowed because of it.
     """
 
     exits: ClassVar[frozenset[int]] = frozenset()
@@ -98,16 +98,16 @@ class Disturbance(Drawn, ABC):
     @classmethod
     @abstractmethod
     def draw(cls, rng: random.Random, runs: int) -> Disturbance:
-        """Decide what happens, and when, to so many runs."""
+        """Decide what happens to this number of runs, and when."""
 
     def prepare(self, scene: Scene) -> None:
-        """Get ready before the runs start."""
+        """Prepare before the runs start."""
 
     def disturb(self, scene: Scene) -> None:
-        """Do it while the runs go on."""
+        """Disturb the running runs."""
 
     def end(self, scene: Scene) -> None:
-        """Count what happened, after the runs have ended."""
+        """Clean up and count what happened, after the runs have ended."""
 
 
 def draw_start(rng: random.Random) -> float:
@@ -125,9 +125,9 @@ class Signal(Disturbance):
 
     @property
     def exits(self) -> frozenset[int]:
-        # 130; or, while Python is still importing, 1 or by the signal itself.
-        is_told = self.number != signal.SIGKILL
-        return frozenset({-self.number, *((130, 1) if is_told else ())})
+        # 130 normally; while Python is importing, 1 or the signal itself.
+        can_be_handled = self.number != signal.SIGKILL
+        return frozenset({-self.number, *((130, 1) if can_be_handled else ())})
 
     @classmethod
     def draw(cls, rng: random.Random, runs: int) -> Signal:
@@ -135,14 +135,16 @@ class Signal(Disturbance):
         return cls(rng.randrange(runs), number, rng.random() < 0.5, draw_start(rng))
 
     def disturb(self, scene: Scene) -> None:
-        if scene.goes_on(self.after, self.run) and scene.send(self.run, self.to_group, self.number):
-            whom = "group" if self.to_group else "parent"
-            scene.figures[f"kills: {self.number.name} of the {whom}"] += 1
+        if scene.is_running(self.after, self.run) and scene.send(
+            self.run, self.to_group, self.number
+        ):
+            target = "group" if self.to_group else "parent"
+            scene.figures[f"kills: {self.number.name} of the {target}"] += 1
 
 
 @dataclass(frozen=True)
 class Pause(Disturbance):
-    """SIGSTOP and SIGCONT; sometimes so long that another run takes its shard over."""
+    """SIGSTOP and later SIGCONT; sometimes so late that another run takes over its shard."""
 
     run: int
     to_group: bool
@@ -155,7 +157,7 @@ class Pause(Disturbance):
         return cls(rng.randrange(runs), rng.random() < 0.5, draw_start(rng), round(seconds, 1))
 
     def disturb(self, scene: Scene) -> None:
-        if not scene.goes_on(self.after, self.run):
+        if not scene.is_running(self.after, self.run):
             return
         if scene.send(self.run, self.to_group, signal.SIGSTOP):
             time.sleep(self.seconds)
@@ -165,7 +167,7 @@ class Pause(Disturbance):
 
 @dataclass(frozen=True)
 class ChildKill(Disturbance):
-    """SIGKILL of a process that computes: most often the worker, else one that exports or loads."""
+    """SIGKILL of a child process: usually the worker, otherwise one that exports or loads."""
 
     run: int
     after: float
@@ -177,7 +179,7 @@ class ChildKill(Disturbance):
 
     def disturb(self, scene: Scene) -> None:
         seconds = self.after
-        while scene.goes_on(seconds, self.run):
+        while scene.is_running(seconds, self.run):
             for child in find_children(scene.runs[self.run].pid):
                 child.kill()
                 scene.figures["kills: SIGKILL of a child"] += 1
@@ -186,7 +188,7 @@ class ChildKill(Disturbance):
 
 
 def find_children(pid: int) -> Iterator[psutil.Process]:
-    """Give the spawned processes of a run that is ours to wait for."""
+    """Yield the spawned processes of a run that has not been waited for."""
     for child in psutil.Process(pid).children(recursive=True):
         try:
             if any("spawn_main" in word for word in child.cmdline()):
@@ -197,9 +199,9 @@ def find_children(pid: int) -> Iterator[psutil.Process]:
 
 @dataclass(frozen=True)
 class DiskFault(Disturbance):
-    """A call that fails; once, or all such calls from then on until the disk is well again."""
+    """A failing call: once, or all such calls from then on until the disk recovers."""
 
-    error: str  # its name
+    error: str  # name of the errno
     ops: Op
     at: int
     lasting: float | None  # seconds
@@ -218,9 +220,9 @@ class DiskFault(Disturbance):
         scene.disk.fail(getattr(errno, self.error), self.at, self.ops, lasting=lasting)
 
     def disturb(self, scene: Scene) -> None:
-        while self.lasting is not None and scene.goes_on(0.02):
+        while self.lasting is not None and scene.is_running(0.02):
             if scene.disk.hits:
-                scene.goes_on(self.lasting)
+                scene.is_running(self.lasting)
                 self.end(scene)
                 return
 
@@ -231,7 +233,7 @@ class DiskFault(Disturbance):
 
 @dataclass(frozen=True)
 class DiskKill(Disturbance):
-    """SIGKILL of a group right before or after a call that changes the store."""
+    """SIGKILL of the process group immediately before or after a call that changes the store."""
 
     op: Op
     at: int
@@ -251,7 +253,7 @@ class DiskKill(Disturbance):
 
 
 def draw_call(rng: random.Random) -> tuple[Op, int]:
-    """Draw one of the calls of a run: about as many as the small input has of each kind."""
+    """Draw one call of a run; the counts are about those of a run of the small input."""
     counts = {Op.OPEN: 40, Op.WRITE: 400, Op.FSYNC: 60, Op.RENAME: 28, Op.MKDIR: 50, Op.LINK: 1}
     op = rng.choice(list(counts))
     return op, rng.randint(1, counts[op])
@@ -259,9 +261,9 @@ def draw_call(rng: random.Random) -> tuple[Op, int]:
 
 @dataclass(frozen=True)
 class ClockJumps(Disturbance):
-    """A clock that is a day off, and jumps."""
+    """A clock that is a day off and jumps."""
 
-    offsets: tuple[int, ...]  # a second each
+    offsets: tuple[int, ...]  # each for a second
 
     @classmethod
     def draw(cls, rng: random.Random, runs: int) -> ClockJumps:
@@ -273,7 +275,7 @@ class ClockJumps(Disturbance):
 
     def disturb(self, scene: Scene) -> None:
         for offset in self.offsets[1:]:
-            if not scene.goes_on(1.0):
+            if not scene.is_running(1.0):
                 return
             self._jump(scene, offset)
 
@@ -287,9 +289,9 @@ class ClockJumps(Disturbance):
 
 @dataclass(frozen=True)
 class EngineFaults(Disturbance):
-    """Rows that break the engine, each once."""
+    """Rows that make the engine fail, each once."""
 
-    rows: tuple[tuple[float, str], ...]  # where among the rows, from 0 to 1, and how
+    rows: tuple[tuple[float, str], ...]  # position among the rows, from 0 to 1, and kind of fault
 
     @classmethod
     def draw(cls, rng: random.Random, runs: int) -> EngineFaults:
@@ -312,14 +314,14 @@ class EngineFaults(Disturbance):
 
 
 def list_digests(store: Path) -> list[str]:
-    """Give what a fault names each usable row by."""
+    """Return the digests by which faults name the usable rows."""
     parts = sorted(store.glob("datasets/*/part-*.parquet"))
     tables = [pq.read_table(part, columns=["input_ids"]) for part in parts]
     return [row_digest(ids) for table in tables for ids in table["input_ids"].to_pylist()]
 
 
-# What happens at once is from different lines: two of a line undo or hide each other, and a batch
-# that fails for three reasons in a row is taken for a bad one.
+# Simultaneous disturbances come from different lines: two of the same line cancel or hide each
+# other, and a batch that fails three times in a row for different reasons counts as bad.
 LINES: tuple[tuple[type[Disturbance], ...], ...] = (
     (Signal,),
     (Pause, ChildKill, EngineFaults, EngineFaults),

@@ -1,4 +1,4 @@
-"""What the engine's tests compare with: PaddleNLP itself, on checkpoints made here."""
+"""The reference of the engine's tests: PaddleNLP itself, on small random models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HIDDEN = -1e4
 
 @dataclass(frozen=True)
 class Recipe:
-    """A small random model whose sequences are neither all alike nor all as long as allowed."""
+    """A small random model whose sequences differ and do not all reach the maximum length."""
 
     seed: int
     vocab_size: int = 400
@@ -34,8 +34,8 @@ class Recipe:
     hidden_act: str = "relu"
     normalize_before: bool = False
     max_position_embeddings: int = 320
-    gain: float = 2.0  # of all matrices: above 1, what is attended to matters
-    sharpness: float = 1.0  # of the word embeddings, which also make the logits
+    gain: float = 2.0  # of all matrices; above 1, attention affects the output
+    sharpness: float = 1.0  # of the word embeddings, which also produce the logits
     eos_bias: float = 20.0
 
     def config(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Recipe:
 
 
 def make_checkpoint(folder: Path, recipe: Recipe) -> Path:
-    """Write a checkpoint as `save_pretrained` does, with the vocabulary beside it."""
+    """Write a model and its vocabulary as `save_pretrained` does; return the folder."""
     paddle, transformers = import_paddle(), import_paddlenlp().transformers
     paddle.seed(recipe.seed)
     config = transformers.UNIMOConfig(
@@ -75,7 +75,7 @@ def make_checkpoint(folder: Path, recipe: Recipe) -> Path:
 def _random_weights(paddle: Untyped, name: str, parameter: Untyped, recipe: Recipe) -> Untyped:
     values = paddle.randn(parameter.shape)
     if name.endswith(("word_embeddings.weight", "decoder_weight")):
-        values[MASK] *= 0.3  # so that the bias decides how likely eos is
+        values[MASK] *= 0.3  # so that the bias determines the probability of eos
         return values * recipe.sharpness
     if "embeddings" in name:
         return values
@@ -101,13 +101,13 @@ def load_reference(folder: Path) -> Untyped:
 
 
 def make_rows(seed: int, count: int, vocab_size: int, longest: int = 300) -> list[Row]:
-    """Make rows of 5 to `longest` tokens, short and long ones mixed."""
+    """Return random rows of 5 to `longest` tokens, alternately short and long."""
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(count):
         length = int(rng.integers(5, 40 if number % 2 else longest + 1))
         words = rng.integers(UNK, vocab_size, length - 3).tolist()
-        words[rng.integers(length - 3)] = MASK  # in a row, eos ends nothing
+        words[rng.integers(length - 3)] = MASK  # eos in the input must not end anything
         types = rng.integers(0, 2) if number % 3 == 0 else 0
         rows.append(Row([CLS, *words, SEP, CLS], [int(types)] * (length - 1) + [1], number))
     return rows
@@ -119,7 +119,7 @@ def read_passages(path: Path, count: int) -> list[dict[str, str]]:
 
 
 def tokenised(checkpoint: Path, passages: Sequence[dict[str, str]]) -> list[Row]:
-    """Tokenise as PaddleNLP's example does with its template 1."""
+    """Tokenize as PaddleNLP's example does with template 1."""
     tokenizer = import_paddlenlp().transformers.UNIMOTokenizer.from_pretrained(str(checkpoint))
     rows = []
     for number, passage in enumerate(passages):
@@ -132,7 +132,7 @@ def tokenised(checkpoint: Path, passages: Sequence[dict[str, str]]) -> list[Row]
 
 
 def left_padded(rows: Sequence[Row]) -> dict[str, Untyped]:
-    """Build what PaddleNLP's example gives to `generate`: padding on the left, a dense mask."""
+    """Return the inputs that PaddleNLP's example passes to `generate`: left-padded, dense mask."""
     width = max(len(row.input_ids) for row in rows)
     ids, types, positions = (np.zeros((len(rows), width), np.int64) for _ in range(3))
     ids[:] = PAD
@@ -154,7 +154,7 @@ def left_padded(rows: Sequence[Row]) -> dict[str, Untyped]:
 
 
 def generate(model: Untyped, rows: Sequence[Row], decode: DecodeSettings) -> Generated:
-    """Give PaddleNLP's answer in the form of a session's."""
+    """Return PaddleNLP's result in the form of a session's."""
     with multinomial_draws(rows, decode):
         found, scores = model.generate(
             **left_padded(rows),
@@ -184,7 +184,7 @@ def strategy_options(decode: DecodeSettings) -> dict[str, Any]:
 
 @contextmanager
 def multinomial_draws(rows: Sequence[Row], decode: DecodeSettings) -> Iterator[None]:
-    """Let `paddle.multinomial` draw by the numbers that belong to these rows, not at random."""
+    """Patch `paddle.multinomial` to draw with the random numbers that belong to these rows."""
     paddle = import_paddle()
     uniforms = draw_uniforms(np.array([row.number for row in rows]), decode)
     steps = iter(uniforms.reshape(-1, decode.max_dec_len).T.astype(np.float64))
@@ -201,7 +201,7 @@ def multinomial_draws(rows: Sequence[Row], decode: DecodeSettings) -> Iterator[N
 def generate_in_batches(
     model: Untyped, rows: Sequence[Row], decode: DecodeSettings, batch_size: int = 16
 ) -> Generated:
-    """Rows of about the same length go together: `generate` is slow where it pads much."""
+    """Generate in batches of similar length, because padding makes `generate` slow."""
     order = sorted(range(len(rows)), key=lambda row: len(rows[row].input_ids))
     batches = [order[at : at + batch_size] for at in range(0, len(rows), batch_size)]
     parts = joined([generate(model, [rows[row] for row in batch], decode) for batch in batches])
@@ -217,7 +217,7 @@ def joined(parts: Sequence[Generated]) -> Generated:
 
 
 def logits_of(model: Untyped, row: Row, body: Sequence[int]) -> Untyped:
-    """Give PaddleNLP's logits of the token after each of the start token and `body`."""
+    """Return PaddleNLP's logits after the start token and after each token of `body`."""
     to_tensor = import_paddle().to_tensor
     source, given = len(row.input_ids) - 1, [row.input_ids[-1], *body]
     width = source + len(given)
@@ -232,7 +232,7 @@ def logits_of(model: Untyped, row: Row, body: Sequence[int]) -> Untyped:
 
 
 def score_of(model: Untyped, row: Row, tokens: Sequence[int], decode: DecodeSettings) -> float:
-    """Give the score of a beam search's sequence by PaddleNLP's model, all tokens at once."""
+    """Return the beam-search score of a sequence, computed by PaddleNLP's model in one pass."""
     body = [token for token in tokens if token not in (MASK, PAD)]
     ends = MASK in tokens
     logits = logits_of(model, row, body).numpy().astype(np.float64)

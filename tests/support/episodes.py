@@ -1,7 +1,4 @@
-"""What an episode of the soak consists of, all of it drawn from the seed.
-
-Nothing is done here, but for the damage to a store between its runs.
-"""
+"""The plan of an episode of the soak, drawn from the seed, and the damage to a store."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ HARMS = ("bit", "cut", "empty", "delete", "swap")
 
 @dataclass(frozen=True)
 class Damage(Drawn):
-    """Harm to a committed file between runs; the numbers are from 0 to 1."""
+    """Damage to a committed file between runs; the numbers are from 0 to 1."""
 
     how: str
     where: float
@@ -32,7 +29,7 @@ class Damage(Drawn):
         return cls(how, rng.random(), rng.random(), rng.random())
 
     def do(self, store: Path) -> bool:
-        """Harm a file, if there is one; tells whether anything changed."""
+        """Damage a file, if there is one; return whether anything changed."""
         files = sorted(find_committed(store))
         if not files:
             return False
@@ -59,7 +56,7 @@ class Damage(Drawn):
 
 
 def find_committed(store: Path) -> Iterator[Path]:
-    """Give every file with a final name in the store."""
+    """Yield every file with a final name in the store."""
     for kind in ("exports", "datasets", "predictions", "runs"):
         for path in (store / kind).glob("*/*"):
             is_linked = path.parent.is_symlink() or path.is_symlink()
@@ -69,9 +66,9 @@ def find_committed(store: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Round:
-    """Runs that start at once, what happens to them, and what is done to the store before.
+    """Runs that start together, their disturbances, and changes to the store before.
 
-    `wipes`: all shards are deleted, so that there is much to do; `collects`: `wenti gc --delete`.
+    `wipes` deletes all shards, so that there is work to do; `collects` runs `wenti gc --delete`.
     """
 
     runs: int
@@ -94,14 +91,14 @@ class Round:
         )
 
     def exits(self, run: int) -> set[int]:
-        """Give the codes with which a run may end."""
+        """Return the exit codes that are allowed for a run."""
         mine = (one.exits for one in self.disturbances if getattr(one, "run", run) == run)
         return {0}.union(*mine)
 
 
 @dataclass(frozen=True)
 class Episode:
-    """All that happens to one store."""
+    """Everything that happens to one store."""
 
     seed: str
     is_big: bool

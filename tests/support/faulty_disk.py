@@ -1,8 +1,8 @@
-"""A disk and a clock for programs under test that fail, kill and lie on request.
+"""A disk with injected faults and a clock with an offset, for programs under test.
 
-`FaultyDisk` runs programs with the library of `faulty_disk.c` before the C library. It counts the
-calls by which they change files under its root, notes them in a trace, and at the one a test asks
-for makes it fail, or kills or stops the program. It works across all processes of the program.
+`FaultyDisk` runs programs with the library of `faulty_disk.c` preloaded. It counts the calls that
+change files under its root and writes them to a trace. At the call that a test selects, it returns
+an error, or kills or stops the program. It works across all processes of the program.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pytest
 _PATH_MAX = 4096
 _FOR_EVER = 2**64 - 1
 _COUNT, _FAIL, _SIGNAL = range(3)
-_RANDOM = {  # what differs from run to run in the names of the store
+_RANDOM = {  # the random parts of names in the store
     r"\d+-[0-9a-f]{8}\.tmp": "*.tmp",
     r"\.staging-\w{8}": ".staging-*",
     r"\d{8}-\d{6}-[0-9a-f]{6}": "*",
@@ -32,9 +32,9 @@ _RANDOM = {  # what differs from run to run in the names of the store
 
 
 class Op(IntFlag):
-    """The calls that are seen, by what they do: `FSYNC` is also of folders, `LINK` also symbolic.
+    """The intercepted calls by their effect.
 
-    `OPEN` is to open for writing, `REMOVE` is of files and folders.
+    `OPEN` is opening for writing. `FSYNC` and `REMOVE` include folders, `LINK` symbolic links.
     """
 
     OPEN = 1
@@ -48,9 +48,9 @@ class Op(IntFlag):
 
 
 class Call(NamedTuple):
-    """One line of a trace: what was done, and to which path under the root (`.`: the root).
+    """One line of a trace: the operation and the path relative to the root.
 
-    The path of a rename or a link is the name that it makes.
+    The path of a rename or a link is the new name.
     """
 
     op: Op
@@ -58,7 +58,7 @@ class Call(NamedTuple):
 
     @property
     def pattern(self) -> str:
-        """The path as a pattern that fits it in every run, without what is random in it."""
+        """A pattern that matches the path in every run: its random parts are `*`."""
         pattern = self.path
         for random, star in _RANDOM.items():
             pattern = re.sub(random, star, pattern)
@@ -87,16 +87,16 @@ class _Control(ctypes.Structure):
 
 
 class FaultyDisk:
-    """The plan for all that happens under `root`, which may be changed while programs run.
+    """Faults in the calls under `root`; the plan may be changed while programs run.
 
-    A plan is made of the calls that it looks at (`ops`, and `pattern` against the path under the
-    root, where `*` also stands for slashes) and of the one that it strikes (`at`, counted from 1
-    since the plan was made). Start programs with `start` or `run`, in a group of their own: in the
-    test's own group only the one process is killed.
+    A plan selects calls by `ops` and by `pattern`, matched against the path relative to the root,
+    where `*` also matches slashes. It acts on one of them, `at`, counted from 1 since the plan was
+    made. Programs have to be started with `start` or `run`, which give them their own process
+    group: in the group of the test only the single process is killed.
     """
 
     def __init__(self, library: Path, root: Path, folder: Path) -> None:
-        """Use `folder`, which must not be under `root`, for the control file and the trace."""
+        """Keep the control file and the trace in `folder`, which must not be under `root`."""
         root.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
         self.root = root.resolve()
@@ -116,13 +116,13 @@ class FaultyDisk:
         self.count()
 
     def count(self, ops: Op = Op.ANY, pattern: str = "*") -> None:
-        """Let everything pass, and count these calls in `matched` from 0."""
+        """Inject nothing; count these calls in `matched` from 0."""
         self._plan(_COUNT, 0, ops, pattern)
 
     def fail(
         self, error: int, at: int = 1, ops: Op = Op.ANY, pattern: str = "*", lasting: bool = False
     ) -> None:
-        """Let the call number `at` fail with an errno; if `lasting`, those after it too."""
+        """Make call number `at` fail with an errno; if `lasting`, all later ones too."""
         self._plan(_FAIL, error, ops, pattern, at, _FOR_EVER if lasting else at)
 
     def kill(
@@ -135,26 +135,26 @@ class FaultyDisk:
         whole_group: bool = True,
         by: signal.Signals = signal.SIGKILL,
     ) -> None:
-        """Send a signal right after, or before, the call number `at`.
+        """Send a signal immediately after, or before, call number `at`.
 
-        It goes to the caller's process group, or just to the calling process. SIGSTOP holds it
-        there until it gets SIGCONT.
+        It goes to the caller's process group or only to the calling process. SIGSTOP stops it at
+        the call until it receives SIGCONT.
         """
         self._plan(_SIGNAL, by, ops, pattern, at, at, before=before, whole_group=whole_group)
 
     @property
     def matched(self) -> int:
-        """How many of the plan's calls there were since it was made."""
+        """The number of calls that matched the plan since it was made."""
         return int(self._control.matched)
 
     @property
     def hits(self) -> int:
-        """How many of them were struck."""
+        """The number of calls in which the plan acted."""
         return int(self._control.hits)
 
     @property
     def clock_offset(self) -> int:
-        """The seconds by which programs see the time of day moved; not the times of files."""
+        """Seconds added to the time of day that programs see; times of files do not change."""
         return int(self._control.clock_offset)
 
     @clock_offset.setter
@@ -162,13 +162,13 @@ class FaultyDisk:
         self._control.clock_offset = seconds
 
     def trace(self) -> list[Call]:
-        """Give every call that was seen since the trace was cleared, also those that failed."""
+        """Return all calls since the trace was cleared, including failed ones."""
         text = self._trace.read_text(encoding="utf-8") if self._trace.exists() else ""
         calls = (line.split("\t", 1) for line in text.splitlines())
         return [Call(Op[name.upper()], path) for name, path in calls]
 
     def clear_trace(self) -> None:
-        """Begin a new trace."""
+        """Start a new trace."""
         self._trace.unlink(missing_ok=True)
 
     def start(
@@ -177,9 +177,9 @@ class FaultyDisk:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.Popen[str]:
-        """Start a program on this disk, with pipes and in a process group of its own.
+        """Start a program on this disk, with pipes and in its own process group.
 
-        `env` comes on top of the `environment`, which is this one's with what the library needs.
+        `env` is added to `environment`: that of this process and what the library needs.
         """
         return subprocess.Popen(
             command,
@@ -198,7 +198,7 @@ class FaultyDisk:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as `start` does, and give how it ended and what it printed."""
+        """Run a program as `start` does; return its exit code and output."""
         with self.start(command, env, cwd) as process:
             output, errors = process.communicate()
         return subprocess.CompletedProcess(command, process.returncode, output, errors)
@@ -225,7 +225,7 @@ class FaultyDisk:
 
 
 def build_library(folder: Path) -> Path:
-    """Compile faulty_disk.c into a folder, or skip the test where there is no compiler."""
+    """Compile faulty_disk.c into a folder; skip the test if there is no compiler."""
     library = folder / "faulty_disk.so"
     if not library.exists():
         if shutil.which("gcc") is None:
@@ -238,6 +238,6 @@ def build_library(folder: Path) -> Path:
 
 @pytest.fixture
 def disk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> FaultyDisk:
-    """A disk of the test's own, whose root is an empty folder."""
+    """A disk for this test, whose root is an empty folder."""
     library = build_library(tmp_path_factory.getbasetemp())
     return FaultyDisk(library, tmp_path / "disk", tmp_path / "plan")

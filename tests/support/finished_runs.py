@@ -1,4 +1,4 @@
-"""The folder of a finished run, written by hand, and a reader of its report."""
+"""The folder of a finished run, written by the tests, and a parser for its report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VOID = {"meta", "input"}  # elements of the page that have no end tag
 
 
 def prediction(row: int, **values: object) -> dict[str, Any]:
-    """Give a row of predictions.parquet."""
+    """Return a row of predictions.parquet."""
     made_up = {
         "row": row,
         "id": f"id-{row}",
@@ -40,7 +40,7 @@ def prediction(row: int, **values: object) -> dict[str, Any]:
 
 @dataclass
 class FinishedRun:
-    """What a run left: rows, rejects, journal events, and changes to its metrics and its record."""
+    """A run's rows, rejects and journal events, and changes to its metrics and its record."""
 
     predictions: list[dict[str, Any]] = field(default_factory=list)
     rejects: list[dict[str, Any]] = field(default_factory=list)
@@ -50,7 +50,7 @@ class FinishedRun:
     mark: Mapping[bytes, bytes] | None = None  # metadata of predictions.parquet
 
     def report(self, folder: Path, without: Collection[str] = ()) -> str:
-        """Write the files of the run, and give its report; `without` are keys that it lacks."""
+        """Write the run's files and return its report; keys in `without` are left out."""
         schema = PREDICTIONS.with_metadata(self.mark)
         for name, rows, columns in (
             ("predictions.parquet", self.predictions, schema),
@@ -121,7 +121,7 @@ class FinishedRun:
 
 
 def made(shard: int, at: float, rows: int = 10, device: str = "gpu:0") -> dict[str, Any]:
-    """Give the journal's event of a shard that took a second."""
+    """Return the journal's event for a shard that took a second."""
     facts = {"device": device, "seconds": 1.0, "rows": rows, "rejects": 0, "at": at}
     return {"shard": shard, "event": "made", **facts}
 
@@ -135,7 +135,7 @@ class Element:
     children: list[Element | str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Element]:
-        """Give this element and all below it, in the order of the page."""
+        """Yield this element and all its descendants in document order."""
         yield self
         for child in self.children:
             if isinstance(child, Element):
@@ -143,29 +143,29 @@ class Element:
 
     @property
     def text(self) -> str:
-        """All text below, as it is in the source."""
+        """All text of the element, as it is in the source."""
         return "".join(one if isinstance(one, str) else one.text for one in self.children)
 
     @property
     def words(self) -> str:
-        """All text below, with single spaces between words."""
+        """All text of the element, with single spaces between words."""
         return " ".join(self.text.split())
 
     def named(self, tag: str, of_class: str | None = None) -> list[Element]:
-        """Give the elements of a tag, and perhaps a class."""
+        """Return the elements with a tag and, optionally, a class."""
         found = [one for one in self if one.tag == tag]
         if of_class is None:
             return found
         return [one for one in found if of_class in (one.attributes.get("class") or "").split()]
 
     def part(self, name: str) -> Element:
-        """Give the element with an id; there is one."""
+        """Return the only element with an id."""
         (found,) = (one for one in self if one.attributes.get("id") == name)
         return found
 
 
 class _Reader(HTMLParser):
-    """Reads a page whose elements are all closed, in the right order."""
+    """Parses a page; fails unless all elements are closed in the right order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +187,7 @@ class _Reader(HTMLParser):
 
 
 def read_page(html: str) -> Element:
-    """Give the elements of a page; fails if it is not well-formed."""
+    """Return the root element of a page; fails if it is not well-formed."""
     reader = _Reader()
     reader.feed(html)
     reader.close()
@@ -201,7 +201,7 @@ TURNED = r"a\u202eb\x00c\u2066\x1b[31m"
 
 
 def hostile_run() -> FinishedRun:
-    """A run every text of which tries to be more than a text."""
+    """Return a run in which every text contains markup and control characters."""
     text = HOSTILE + TURNING
     texts = dict.fromkeys(("id", "context", "answer", "question", "reference"), text)
     other = [{"question": text, "score": 0.5}]

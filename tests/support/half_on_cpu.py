@@ -1,9 +1,9 @@
-"""Half precision on the CPU: float16 graphs run there, by operators in float32 in between.
+"""Simulation of half precision on the CPU: float16 graphs with their operators in float32.
 
-Paddle has no CPU kernels for float16 of most operators. An operator in float16 is a float32 one
+Paddle has no float16 CPU kernels for most operators. Here, a float16 operator becomes a float32 one
 whose inputs are float16 numbers and whose result is rounded to float16, as on a GPU, whose kernels
-add up in float32 too. So what the rounding does to texts and scores can be seen without a GPU; how
-fast it is, cannot. Wenti itself refuses half precision on the CPU.
+also accumulate in float32. This shows the effect of rounding on texts and scores without a GPU, but
+not the speed. Wenti itself rejects half precision on the CPU.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SPLITTER = 2.0**13 + 1
 
 
 def make_runnable_on_cpu(half: Path, folder: Path) -> Contract:
-    """Write into `folder` the export in `half` as the CPU can run it; gives its contract."""
+    """Write the export in `half` to `folder` so that the CPU can run it; return its contract."""
     shutil.copytree(half, folder, dirs_exist_ok=True)
     contract = read_contract(half).model_copy(update={"precision": None})
     write_contract(contract, folder)
@@ -48,7 +48,7 @@ def make_runnable_on_cpu(half: Path, folder: Path) -> Contract:
 def check_on_cpu(
     reference: Path, candidate: Path, predict: PredictSettings, rows: Sequence[Row]
 ) -> Reproduction:
-    """Do what `check_equivalence` does on a GPU."""
+    """Compare the exports on the CPU, as `check_equivalence` does on a GPU."""
     with TemporaryDirectory() as temporary:
         make_runnable_on_cpu(candidate, Path(temporary))
         return check_equivalence(reference, Path(temporary), predict, rows)
@@ -62,9 +62,9 @@ def run_halves_on_cpu(program: Untyped) -> None:
 
 
 class _Rewriting:
-    """A graph while it is rewritten; each new variable has a name of its own.
+    """A graph that is being rewritten; each new variable gets a unique name.
 
-    Paddle's passes order operators by the names of the variables.
+    Paddle's passes order operators by the names of their variables.
     """
 
     def __init__(self, program: Untyped) -> None:
@@ -73,7 +73,7 @@ class _Rewriting:
         self._made = 0
 
     def rewrite(self, block: Untyped) -> list[Untyped]:
-        """Give the operators that a block is to have."""
+        """Return the new operators of a block."""
         operators: list[Untyped] = []
         for operator in block.ops:
             if has_block(operator):
@@ -85,7 +85,7 @@ class _Rewriting:
         return operators
 
     def _in_single(self, operator: Untyped, block: Untyped) -> list[Untyped]:
-        """Give an operator with what casts its inputs before it and its outputs behind it."""
+        """Return an operator with casts of its inputs before it and of its outputs after it."""
         before, behind = [], []
         for name in self._halves(operator.inputs):
             single = self._make(name, block)
@@ -106,9 +106,9 @@ class _Rewriting:
         return self._round(source, target, block) if is_rounding else [operator]
 
     def _round(self, source: str, target: str, block: Untyped) -> list[Untyped]:
-        """Cast to the nearest float16: Paddle's cast for the CPU goes to the one nearer to zero.
+        """Round to the nearest float16, because Paddle's CPU cast truncates towards zero.
 
-        s x - (s x - x) is x with as many digits as float16 has, s being `SPLITTER`.
+        With s = `SPLITTER`, s x - (s x - x) is x rounded to the precision of float16.
         """
         product, rest, rounded = (self._make(target, block) for _ in range(3))
         return [
@@ -119,7 +119,7 @@ class _Rewriting:
         ]
 
     def _make(self, name: str, block: Untyped) -> str:
-        """Declare a float32 variable that is shaped as `name`; gives its name."""
+        """Declare a float32 variable with the shape of `name`; return its name."""
         self._made += 1
         made = f"{name}.single{self._made}"
         self._variables.make_like(name, made, self._single, block)

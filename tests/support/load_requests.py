@@ -1,4 +1,4 @@
-"""Requests to load passages: what is written to be loaded, and what was loaded of it."""
+"""Requests of the load stage: passages to be loaded, and the dataset that results."""
 
 import csv
 import gzip
@@ -27,7 +27,7 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def make_request(folder: Path, model_folder: Path) -> LoadRequest:
-    """Give a request to load `passages.jsonl` of a folder into a store there."""
+    """Return a request to load `passages.jsonl` of a folder into a store in that folder."""
     return LoadRequest(
         folder=folder / "store" / "datasets" / FINGERPRINT,
         fingerprint=FINGERPRINT,
@@ -43,7 +43,7 @@ def make_request(folder: Path, model_folder: Path) -> LoadRequest:
 
 
 def write_rows(path: Path, count: int, bad_every: int = 0) -> list[dict[str, str]]:
-    """Write `count` usable rows, with an unusable one before every `bad_every` of them."""
+    """Write `count` usable rows, with an unusable row before every `bad_every` of them."""
     chance = random.Random(7)  # noqa: S311
     rows, lines = [], []
     for number in range(count):
@@ -59,7 +59,7 @@ def write_rows(path: Path, count: int, bad_every: int = 0) -> list[dict[str, str
 
 
 def write_kind(path: Path, pairs: list[tuple[str, str]]) -> None:
-    """Write the same rows as a file of any kind; two of them have one id."""
+    """Write the same rows in the format of the path; pairs of rows share an id."""
     rows = [
         {"context": context, "answer": answer, "id": str(number // 2), "question": answer}
         for number, (context, answer) in enumerate(pairs)

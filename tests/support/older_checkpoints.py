@@ -1,4 +1,4 @@
-"""The layouts in which versions of PaddleNLP have written a model's configuration."""
+"""The layouts in which versions of PaddleNLP have saved a model's configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operator of `unified_decoding.cc`: how it is built, what it was given, what it answers."""
+"""The operator of `unified_decoding.cc`: building it, its last inputs, and its expected output."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DUMP_VARIABLE = "WENTI_OPERATOR_DUMP"
 
 
 def build_operator(folder: Path) -> Path:
-    """Compile the operator as Paddle's users compile theirs, in a process of its own."""
+    """Compile the operator with Paddle's extension builder in a separate process."""
     code = (
         "import sys, zlib; from paddle.utils.cpp_extension import load;"
         "load('operator', [sys.argv[1]], extra_cxx_cflags=['-O0', '-w'],"
@@ -37,7 +37,7 @@ def library_in(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Given:
-    """What the operator was called with the last time."""
+    """The inputs of the operator's last call."""
 
     tensors: dict[str, list[NDArray[np.generic]]]
     attributes: dict[str, str]
@@ -61,7 +61,7 @@ def read_dump(path: Path) -> Given:
 def expected_tokens(
     input_ids: Sequence[int], decode: DecodeSettings, special: SpecialTokens
 ) -> list[int]:
-    """Give the best sequence of a row, as the comment in `unified_decoding.cc` describes it."""
+    """Return the best sequence of a row by the rule stated in `unified_decoding.cc`."""
     ids = set(special.model_dump().values())
     words = [token for token in input_ids if token not in ids]
     length = decode.min_dec_len + len(words) % 5

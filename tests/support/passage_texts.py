@@ -1,4 +1,4 @@
-"""Records and texts that tests of passages draw from, and files of them written and read back."""
+"""Records and texts for tests of passages, and functions that write and read files of them."""
 
 import json
 from pathlib import Path

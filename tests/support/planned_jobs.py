@@ -1,4 +1,4 @@
-"""A job that can be planned, and is never run: a model folder, passages and a config."""
+"""A job that is planned but never run: a model folder, passages and a config."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.plan.plan import Plan, make_plan
 
 
 def write_job(folder: Path) -> Path:
-    """Write `model/`, `passages.jsonl` and `config.yaml` into a folder, and give the folder."""
+    """Write `model/`, `passages.jsonl` and `config.yaml` into a folder; return the folder."""
     (folder / "model").mkdir()
     for name in ("model_state.pdparams", "config.json", "vocab.txt"):
         (folder / "model" / name).write_text(name)
@@ -19,7 +19,7 @@ def write_job(folder: Path) -> Path:
 
 
 def plan_job(folder: Path, *overrides: str) -> Plan:
-    """Plan the job in a folder, with overrides of the test's own."""
+    """Return the plan of the job in a folder, with overrides."""
     passages = f"dataset.predict_file={folder / 'passages.jsonl'}"
     settings = load_settings(folder / "config.yaml", [passages, *overrides])
     return make_plan(settings, folder / "model")

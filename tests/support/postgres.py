@@ -1,4 +1,4 @@
-"""A real PostgreSQL of the tests' own: Debian's binaries, a temporary cluster, a Unix socket."""
+"""A real PostgreSQL for tests: Debian's binaries, a temporary cluster, a Unix socket."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEBIAN = "usr/lib/postgresql/*/bin/initdb"
 
 
 def find_binaries() -> Path | None:
-    """Give the folder of initdb and pg_ctl: on the PATH, or where Debian puts it; else None."""
+    """Return the folder of initdb and pg_ctl, on the PATH or Debian's; None without one."""
     on_path = shutil.which("initdb")
     if on_path is not None:
         return Path(on_path).resolve().parent
@@ -27,32 +27,32 @@ def find_binaries() -> Path | None:
 
 @dataclass(frozen=True)
 class Postgres:
-    """A cluster in `folder`, reached by the socket in it only."""
+    """A cluster in `folder`, which listens only on a socket there."""
 
     binaries: Path
     folder: Path
 
     @property
     def url(self) -> str:
-        """SQLAlchemy's URL of its database, as PREFECT_SERVER_DATABASE_CONNECTION_URL takes it."""
+        """SQLAlchemy URL of the database, for PREFECT_SERVER_DATABASE_CONNECTION_URL."""
         return f"postgresql+asyncpg://postgres@/postgres?host={self.folder}"
 
     def create(self) -> None:
-        """Make the cluster; whoever can enter the folder may do anything in it."""
+        """Create the cluster; everyone who can access the folder is trusted."""
         self._run("initdb", "--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8")
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start the server and wait until it accepts connections."""
         options = f"-c fsync=off -c listen_addresses= -c unix_socket_directories={self.folder}"
         log = str(self.folder / "log")
         self._run("pg_ctl", "start", "--wait", "--silent", f"--log={log}", f"--options={options}")
 
     def stop(self) -> None:
-        """Stop it at once, without a checkpoint, as a power cut does."""
+        """Stop the server immediately, without a checkpoint, as a power cut does."""
         self._run("pg_ctl", "stop", "--mode=immediate", "--silent")
 
     def query(self, sql: str) -> list[str]:
-        """Give the rows that a query answers, the columns of each separated by |."""
+        """Return the rows of a query's result, with | between columns."""
         psql = ("psql", f"--host={self.folder}", "--username=postgres", "--tuples-only")
         return self._run(*psql, "--no-align", f"--command={sql}").splitlines()
 
@@ -73,7 +73,7 @@ class Postgres:
 
 
 def _user() -> dict[str, Any]:
-    """Give the arguments of `subprocess` by which root is somebody else: initdb refuses root."""
+    """Return arguments of `subprocess` to run as another user, because initdb refuses root."""
     if os.geteuid() != 0:
         return {}
     user = _somebody_else()
@@ -89,8 +89,8 @@ def _somebody_else() -> pwd.struct_passwd:
 
 @contextmanager
 def postgres(binaries: Path) -> Iterator[Postgres]:
-    """Have a PostgreSQL in this block, started and empty."""
-    # Not in pytest's tmp_path: nobody but its owner can enter that, and root is not who runs it.
+    """Run an empty PostgreSQL server during the block."""
+    # Not in pytest's tmp_path, which only its owner can access: the server may run as another user.
     with tempfile.TemporaryDirectory(prefix="wenti-postgres-") as folder:
         if os.geteuid() == 0:
             os.chown(folder, _somebody_else().pw_uid, -1)

@@ -1,4 +1,4 @@
-"""A small job over the fake engine, run as a user runs it, and the oracle of every disturbance."""
+"""A small job with the fake engine, run as a user runs it, and the oracle for its results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WENTI = Path(sys.executable).with_name("wenti")
 
 
 def write_passages(path: Path, rows: int) -> None:
-    """Write passages without references (scores need PaddleNLP), every tenth line unusable."""
+    """Write passages without references (metrics need PaddleNLP); every tenth line is unusable."""
     source = ROOT / "data/passages/heldout.jsonl"
     lines = source.read_text(encoding="utf-8").splitlines()[:rows]
     records = [json.loads(line) for line in lines]
@@ -38,7 +38,7 @@ def write_passages(path: Path, rows: int) -> None:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What is run, against which Prefect server, and the store of an undisturbed run of it."""
+    """The passages, the environment of the runs, and the store of an undisturbed run."""
 
     passages: Path
     environment: Mapping[str, str]
@@ -58,7 +58,7 @@ class Rehearsal:
         return [str(WENTI), "run", str(ROOT / "configs/demo.yaml"), *(x for p in pairs for x in p)]
 
     def start(self, store: Path, *overrides: str, **variables: str) -> subprocess.Popen[str]:
-        """Start a run in a process group of its own."""
+        """Start a run in its own process group."""
         return subprocess.Popen(
             self.command(store, *overrides),
             env={**self.environment, **variables},
@@ -69,20 +69,20 @@ class Rehearsal:
         )
 
     def run(self, store: Path, *overrides: str, **variables: str) -> tuple[int, str]:
-        """Run to the end; gives the exit code and what was said."""
+        """Run to the end; return the exit code and standard error."""
         with self.start(store, *overrides, **variables) as process:
             messages = process.communicate(timeout=600)[1]
         return process.returncode, messages
 
     def store_without_shards(self, folder: Path) -> Path:
-        """Give a copy of the undisturbed store in which predict is still to be done."""
+        """Copy the undisturbed store without its shards and runs; return the copy."""
         shutil.copytree(self.undisturbed, folder, symlinks=True)
         for name in ("predictions", "runs"):
             shutil.rmtree(folder / name)
         return folder
 
     def check(self, store: Path, run: str = "latest") -> None:
-        """The oracle: no row lost, none twice, the bytes of the undisturbed run, all verified."""
+        """The oracle: no row lost or repeated, bytes as in the undisturbed run, all verified."""
         folder = find_results(run, Store(store))
         undisturbed = find_results("latest", Store(self.undisturbed))
         rows = [
@@ -97,19 +97,19 @@ class Rehearsal:
 
 
 def made_by(store: Path, run_ids: Sequence[str]) -> list[int]:
-    """Give how many shards each of some runs made."""
+    """Return how many shards each run made."""
     metrics = (store / "runs" / run_id / "metrics.json" for run_id in run_ids)
     return [json.loads(path.read_bytes())["shards_made"] for path in metrics]
 
 
 def outside_environment(server_url: str, home: Path) -> dict[str, str]:
-    """Give the environment of a user's program that talks to this Prefect server."""
+    """Return the environment of a user's program that uses this Prefect server."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {**mine, "PREFECT_API_URL": server_url, "PREFECT_HOME": str(home)}
 
 
 def block(rehearsal: Rehearsal, store: Path, *shards: int) -> list[Path]:
-    """Put folders where shards go: a rename onto a folder fails, every time."""
+    """Make folders with the names of shards, so that each rename to one of them fails."""
     fingerprint = next(rehearsal.undisturbed.glob("predictions/*")).name
     names = [f"shard-{shard:05d}-of-{SHARDS:05d}.parquet" for shard in shards]
     folders = [store / "predictions" / fingerprint / name for name in names]

@@ -1,4 +1,4 @@
-"""The least that a run.json says."""
+"""The minimal content of run.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RUN_ID = "20261123-010000-0a1b2c"
 
 
 def least_record(run_id: str = RUN_ID, **others: object) -> dict[str, Any]:
-    """Return what every version of Wenti has written, and `others`."""
+    """Return the keys that every version of Wenti has written, and `others`."""
     return {
         "run_id": run_id,
         "state": "completed",

@@ -1,4 +1,4 @@
-"""Real Prefect servers, one process each, that tests start, stop, kill and start again."""
+"""Real Prefect servers in processes that tests start, stop, kill and restart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOPPING_TAKES = 30  # seconds until a server that was asked to stop is killed
 
 
 def free_port() -> int:
-    """Give a TCP port of the loopback that nobody listens on."""
+    """Return a TCP port of the loopback interface on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -31,14 +31,14 @@ def free_port() -> int:
 
 @dataclass
 class PrefectServer:
-    """A `prefect server start` with a PREFECT_HOME of its own.
+    """A `prefect server start` with its own PREFECT_HOME.
 
     Attributes:
-        folder: its PREFECT_HOME; server.log in it holds what it said.
+        folder: PREFECT_HOME; its output is in server.log there.
         options: of `prefect server start`.
-        variables: more of its environment, such as the database.
-        auth: `user:password` that it asks for; None: it is open.
-        port: where it listens, also after it was started again.
+        variables: further environment variables, such as the database.
+        auth: `user:password` that it requires; None for no authentication.
+        port: on which it listens, also after a restart.
     """
 
     folder: Path
@@ -55,22 +55,22 @@ class PrefectServer:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a user's program that talks to it."""
+        """The environment of a user's program that uses this server."""
         secret = {} if self.auth is None else {"PREFECT_API_AUTH_STRING": self.auth}
         return {**outside_environment(self.url, self.folder), **secret}
 
     @property
     def log(self) -> str:
-        """What it has said since it was first started."""
+        """Its output since it was first started."""
         return (self.folder / "server.log").read_text(encoding="utf-8", errors="replace")
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and neither stopped nor killed since."""
+        """Whether it was started and not stopped or killed since."""
         return self._process is not None
 
     def post(self, path: str, **content: object) -> Any:  # noqa: ANN401 what the path gives
-        """Ask its API as a client without Prefect does, such as `post("flow_runs/filter")`."""
+        """Call its API without Prefect's client, as in `post("flow_runs/filter")`."""
         headers = {"Content-Type": "application/json"}
         if self.auth is not None:
             token = base64.b64encode(self.auth.encode()).decode()
@@ -81,8 +81,8 @@ class PrefectServer:
             return json.load(answer)
 
     def start(self) -> None:
-        """Start it, again on the same port if it was there before, and wait until it answers."""
-        assert self._process is None, "it runs"
+        """Start it, always on the same port, and wait until it answers."""
+        assert self._process is None, "already started"
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -96,11 +96,11 @@ class PrefectServer:
         self._wait_until_healthy(self._process)
 
     def stop(self) -> None:
-        """Ask it to end, as a service manager does."""
+        """Terminate it, as a service manager does."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once, as a power cut does."""
+        """Kill it, as a power cut does."""
         self._signal(signal.SIGKILL)
 
     def _own_environment(self) -> dict[str, str]:
@@ -140,14 +140,14 @@ def prefect_server(
     database: str | None = None,
     **variables: str,
 ) -> Iterator[PrefectServer]:
-    """Have a server in this block, started and answering.
+    """Run a server during the block; it answers when the block begins.
 
     Args:
-        folder: its PREFECT_HOME.
-        ui: serve the web pages as well.
-        auth: `user:password` that it shall ask for.
-        database: SQLAlchemy's URL of a PostgreSQL database; None: SQLite in its folder.
-        variables: more of its environment.
+        folder: PREFECT_HOME.
+        ui: whether to serve the web pages too.
+        auth: `user:password` that it requires.
+        database: SQLAlchemy URL of a PostgreSQL database; None for SQLite in its folder.
+        variables: further environment variables.
     """
     if database is not None:
         variables["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database

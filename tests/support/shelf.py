@@ -1,4 +1,4 @@
-"""A store filled with runs and checkpoints known by small numbers, and what stands in it."""
+"""A store with runs and checkpoints identified by small numbers, and functions to inspect it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ JUNK = (".x.json.123-0a1b2c3d.tmp", ".staging-abcd1234/part.parquet", "orphan.pa
 
 @dataclass
 class Shelf:
-    """A store that is filled by the store's own means; checkpoints are known by small numbers."""
+    """A store written with the store's own functions; small numbers identify checkpoints."""
 
     store: Store
     runs: list[Path] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Shelf:
         return folder_of(self.digest(kind, number))
 
     def make(self, kind: str, number: int) -> Path:
-        """Make a checkpoint unless it is there; its files' content depends on both arguments."""
+        """Make a checkpoint unless it exists; both arguments determine the content of its files."""
         folder = self.folder(kind, number)
         content = f"{kind} {number}".encode()
         if folder.exists():
@@ -78,7 +78,7 @@ class Shelf:
         )
 
     def find(self, kind: str, number: int) -> list[Found]:
-        """Look all manifests of a checkpoint up, and read back what they name."""
+        """Look up all manifests of a checkpoint and verify their files."""
         folder, digest = self.folder(kind, number), self.digest(kind, number)
         names = [MANIFEST]
         if kind == "predictions":
@@ -86,7 +86,7 @@ class Shelf:
         return [find_checkpoint(folder / name, digest) for name in names]
 
     def run(self, *numbers: int, model: str | None = None) -> Path:
-        """Make a run, and the export, dataset, predictions and perhaps model of these numbers."""
+        """Make a run with the export, dataset, predictions and perhaps model of these numbers."""
         started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(self.numbers))
         run = self.store.run_folder(new_run_id(started))
         record = least_record(run.name)
@@ -107,13 +107,13 @@ class Shelf:
         remove(find_garbage(self.store, keep_runs))
 
     def found(self) -> dict[str, str]:
-        """Give the paths in the store of what is garbage, and why."""
+        """Return the garbage of the store: relative paths, and why they are garbage."""
         root = self.store.root
         return {str(one.path.relative_to(root)): one.why for one in find_garbage(self.store)}
 
 
 def read_tree(root: Path) -> Tree:
-    """Every file, folder (its name ends in a slash) and link below `root`; none behind a link."""
+    """Return files, folders (with a slash at the end) and links below `root`, following no link."""
     tree: Tree = {}
     for folder, folders, files in os.walk(root):
         for path in (Path(folder) / name for name in (*folders, *files)):

@@ -1,10 +1,10 @@
-"""A soak: random disturbances for some minutes, and after each episode the oracle.
+"""Soak test: random disturbances for some minutes, with the oracle after each episode.
 
     python -m tests.support.soak --minutes 20 [--seed N]
 
-An episode is one store, some rounds of runs that are disturbed, and then one run that is not, which
-must end with what an undisturbed run gives. It is drawn from the seed before anything is done; only
-the interleaving of processes is not, so a seed gives the same episodes, if not always the same end.
+An episode is one store, some rounds of disturbed runs, and then one undisturbed run, whose results
+must be those of a store that nothing disturbed. It is drawn from the seed in advance, except for
+the interleaving of processes: a seed gives the same episodes, but not always the same outcome.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ORPHAN_SECONDS = 30
 
 
 class ViolationError(Exception):
-    """A promise was broken."""
+    """A guarantee was violated."""
 
 
 def require(holds: bool, *facts: object) -> None:
@@ -53,7 +53,7 @@ def require(holds: bool, *facts: object) -> None:
 
 
 class Play:
-    """One episode being done, in a folder of its own."""
+    """The execution of one episode in its own folder."""
 
     def __init__(self, episode: Episode, rehearsal: Rehearsal, library: Path, folder: Path) -> None:
         self.episode, self.rehearsal = episode, rehearsal
@@ -62,7 +62,7 @@ class Play:
         self.sessions: set[int] = set()
 
     def play(self) -> Counter[str]:
-        """Do all of it; gives the figures, or raises what is wrong."""
+        """Play the episode and return its figures; raises if a check fails."""
         self._prepare_store()
         for one in self.episode.rounds:
             self._play_round(one)
@@ -118,19 +118,19 @@ class Play:
         self.scene.figures["runs"] += 1
 
     def _finish(self, exits: list[set[int]]) -> None:
-        """Wait for the runs, and judge how they ended."""
+        """Wait for the runs and check their exit codes."""
         for process, expected in zip(self.scene.runs, exits, strict=True):
             try:
                 said = process.communicate(timeout=RUN_SECONDS)[1]
             except subprocess.TimeoutExpired:
-                self.end()  # or else those that disturb it would go on too
+                self.end()  # so that the disturbing threads end too
                 raise ViolationError(f"process {process.pid} does not end") from None
             code = process.returncode
             self.scene.figures[f"exit code {code}"] += 1
             require(code in expected, f"exit code {code}, not of {expected}:\n{said}")
 
     def _collect(self) -> None:
-        """Have everything removed that no run refers to, as a user who does what gc says."""
+        """Delete everything that no run refers to, following the messages of gc as a user does."""
         self.scene.figures["gc"] += 1
         while (done := self._gc()).returncode == 1:
             found = re.search(r"nothing was removed; repair it, or delete (\S+),", done.stderr)
@@ -150,14 +150,14 @@ class Play:
         )
 
     def end(self) -> None:
-        """End what still goes on."""
+        """Kill what is still running."""
         for pid in find_processes(self.sessions):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def find_processes(sessions: set[int]) -> list[int]:
-    """Give the living processes of the runs, also those that have lost their parent."""
+    """Return the living processes of the runs, including those that lost their parent."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.NoSuchProcess, ProcessLookupError):
@@ -179,7 +179,7 @@ def require_no_leftovers(store: Path) -> None:
 
 
 def count_rows(rehearsal: Rehearsal, store: Path) -> Counter[str]:
-    """Give the figures of a store's latest results."""
+    """Return the figures of a store's latest results."""
     files = [store / "runs/latest" / name for name in ("predictions.parquet", "rejects.parquet")]
     predicted, rejected = (pq.read_table(file)["row"].to_pylist() for file in files)
     rows = range(len(rehearsal.passages.read_text(encoding="utf-8").splitlines()))
@@ -196,10 +196,10 @@ def count_rows(rehearsal: Rehearsal, store: Path) -> Counter[str]:
 
 @dataclass
 class Soak:
-    """Plays episodes, several at once, until the time is over or a promise is broken."""
+    """Plays episodes, several at a time, until the time is over or a guarantee is violated."""
 
     seed: str
-    rehearsals: dict[bool, Rehearsal]  # by whether it is the big one
+    rehearsals: dict[bool, Rehearsal]  # by `Episode.is_big`
     library: Path
     folder: Path
     ended: list[Counter[str]] = field(default_factory=list)
@@ -208,7 +208,7 @@ class Soak:
 
     @property
     def figures(self) -> Counter[str]:
-        """The figures of all episodes that held what is promised."""
+        """The figures of all episodes without a violation."""
         figures: Counter[str] = Counter()
         for one in self.ended:
             figures.update(one)  # a sum would leave out what is 0
@@ -230,7 +230,7 @@ class Soak:
                 self.is_over = True  # Ctrl-C: no further episode
 
     def play(self, episode: Episode) -> None:
-        """Play an episode, and note what is wrong; its folder is kept then."""
+        """Play an episode; on a violation, record it and keep its folder."""
         folder = self.folder / episode.seed
         play = Play(episode, self.rehearsals[episode.is_big], self.library, folder)
         started = time.monotonic()
@@ -252,7 +252,7 @@ def tell(text: str) -> None:
 
 @contextmanager
 def serving() -> Iterator[str]:
-    """Give the address of a Prefect server that lasts as long as this."""
+    """Run a Prefect server during the block; yields its URL."""
     os.environ.update(PREFECT_DEFAULTS)  # before Prefect is imported
     from prefect.settings import get_current_settings
     from prefect.testing.utilities import prefect_test_harness
@@ -262,7 +262,7 @@ def serving() -> Iterator[str]:
 
 
 def rehearse(folder: Path, rows: int, server_url: str) -> Rehearsal:
-    """Run a small job once without any disturbance."""
+    """Run a small job once without disturbances."""
     folder.mkdir()
     write_passages(folder / "passages.jsonl", rows)
     environment = outside_environment(server_url, folder / "prefect")
@@ -273,7 +273,7 @@ def rehearse(folder: Path, rows: int, server_url: str) -> Rehearsal:
 
 
 def main() -> int:
-    """Soak; gives the exit code."""
+    """Run the soak and return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", default=str(secrets.randbelow(10**6)))

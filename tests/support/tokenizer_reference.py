@@ -1,4 +1,4 @@
-"""PaddleNLP's own tokenizer, which the tests compare with, and vocabularies for both."""
+"""PaddleNLP's tokenizer, the reference for ours, and vocabularies for both."""
 
 import zlib  # noqa: F401 before Paddle, which brings its own
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ def write_common_vocabulary(folder: Path) -> Path:
 
 
 def load_reference(folder: Path, template: int = 1) -> Tokenizer:
-    """Give PaddleNLP's tokenizer, told to keep the markers of template 4 whole."""
+    """Return PaddleNLP's tokenizer, configured to keep the markers of template 4 whole."""
     from paddlenlp.transformers import UNIMOTokenizer
 
     reference = UNIMOTokenizer.from_pretrained(str(folder))
@@ -39,7 +39,7 @@ def load_reference(folder: Path, template: int = 1) -> Tokenizer:
 
 
 def make_faster(reference: Tokenizer) -> Tokenizer:
-    """Have it remember what it found out about words: the same answers in a third of the time."""
+    """Cache the tokenizer's results per word, which takes a third of the time."""
     words, characters = reference.wordpiece_tokenizer, reference.basic_tokenizer
     words.tokenize = cache(words.tokenize)
     characters._run_strip_accents = cache(characters._run_strip_accents)
@@ -56,7 +56,7 @@ def reference_tokens(
     max_seq_len: int = 512,
     max_title_len: int = 30,
 ) -> tuple[list[int], list[int]]:
-    """Give the tokens and their types as the example's `gen_encode` makes them."""
+    """Return token ids and types as the example's `gen_encode` makes them."""
     source, title = fill_template(passage, template, reference.cls_token, reference.sep_token)
     encoded = reference.gen_encode(
         source,

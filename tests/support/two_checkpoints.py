@@ -1,9 +1,9 @@
-"""A program that the tests disturb: it makes two checkpoints and a run, by the store's own means.
+"""A program for tests to disturb: it makes two checkpoints and a run with the store's functions.
 
-`python -m tests.support.two_checkpoints` makes a store for every `RUN_ID FOLDER` on its standard
-input and answers with a line of JSON: `exit`, the code or minus the signal that ended it, and
-`error`, the exception if there was one. Each is made in a process and a process group of its own;
-they are forked, because an import of pyarrow for every one of hundreds would take most of the time.
+`python -m tests.support.two_checkpoints` makes a store for each line `RUN_ID FOLDER` of its
+standard input and answers with a line of JSON: `exit`, the exit code or the negative signal number,
+and `error`, the exception if there was one. Each store is made in a forked process with its own
+process group; forking saves the import of pyarrow, which would take most of the time.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ SHARD_MANIFEST = "shard-00000-of-00001.json"
 
 
 def draw_rows(seed: int) -> pa.RecordBatch:
-    """Give random rows, which the seed decides."""
+    """Return random rows, determined by the seed."""
     draw = random.Random(seed)  # noqa: S311 not for secrets
     rows = [{"text": f"{draw.random()}"} for _ in range(DATASET["rows"])]
     return pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
 
 
-BATCHES = [draw_rows(seed) for seed in range(3)]  # now: pyarrow imports pandas for it
+BATCHES = [draw_rows(seed) for seed in range(3)]  # before forking: pyarrow imports pandas for it
 
 
 def make_store(store: Store, run_id: str) -> None:
-    """Make what is missing, as a run of the whole chain does, and the run's own folder."""
+    """Make missing checkpoints, as a run of the whole chain does, and the run's folder."""
     run = store.run_folder(run_id)
     commit_json(run / RUN_FILE, {"state": "running"})
     point_latest(store, run_id)
@@ -60,7 +60,7 @@ def make_store(store: Store, run_id: str) -> None:
 
 
 def make_dataset(folder: Path) -> None:
-    """Make a checkpoint of files that are adopted from a staging folder, as the load stage does."""
+    """Make a checkpoint of files adopted from a staging folder, as the load stage does."""
     with staging_folder(folder) as staging:
         for number in range(2):
             commit_table(staging / f"part-{number}", SCHEMA, [BATCHES[number]])
@@ -75,13 +75,13 @@ def make_shard(folder: Path) -> None:
 
 
 def as_manifest(kind: str, decided_by: dict[str, Any], *files: FileEntry) -> Manifest:
-    """Give the manifest of these files."""
+    """Return the manifest of these files."""
     digest = fingerprint(decided_by)
     return Manifest(kind=kind, fingerprint=digest, decided_by=decided_by, files=files)
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """Give an exception's classes, its text, and the error numbers in it and behind it."""
+    """Return an exception's classes, its message, and the errnos of it and its causes."""
     behind: list[BaseException] = [error]
     while one := behind[-1].__cause__ or behind[-1].__context__:
         behind.append(one)
@@ -93,14 +93,14 @@ def describe(error: BaseException) -> dict[str, Any]:
 
 
 def answer(run_id: str, folder: str) -> dict[str, Any]:
-    """Make a store in a child process and say how that ended."""
+    """Make a store in a forked process; return how it ended."""
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:
         os.setsid()
         try:
             make_store(Store(Path(folder)), run_id)
-        except Exception as error:  # whatever it is, the test judges it
+        except Exception as error:  # the test checks it, whatever it is
             os.write(send, json.dumps(describe(error)).encode())
             os._exit(1)
         os._exit(0)

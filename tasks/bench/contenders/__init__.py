@@ -1,4 +1,4 @@
-"""The programs that `wenti bench` measures, each in a process of its own.
+"""The programs that `wenti bench` measures, each in its own process.
 
-Open `contender.py` first; `lines.py` is their side of the protocol.
+Open `contender.py` first; `lines.py` is the contenders' side of the protocol.
 """

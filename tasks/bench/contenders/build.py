@@ -1,6 +1,6 @@
-"""The random model that is measured: a checkpoint, and its export by the native engine.
+"""Builds the random model that is measured, and its native export.
 
-Run by a process of its own, as a contender that is ready when they are written.
+It runs in its own process as a contender whose first answer means that both are written.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ from tasks.engine.export.native import export_native
 from tasks.engine.paddle.runtime import import_paddle, import_paddlenlp
 
 NEVER = -1e3
-"""The bias of eos: no beam ends before its last step, so that all steps are done and counted."""
+"""The bias of eos: no beam ends before the last step, so that all steps are done and counted."""
 
 
-def make_checkpoint(folder: Path, options: BenchOptions, longest: int) -> None:
-    """Write a UNIMO checkpoint with random weights, as `save_pretrained` does."""
+def write_model(folder: Path, options: BenchOptions, longest: int) -> None:
+    """Write a UNIMO model with random weights as `save_pretrained` does.
+
+    Args:
+        folder: to write.
+        options: size of the model and number of steps.
+        longest: tokens of the longest row, which need positions.
+    """
     import_paddle().seed(SEED)
     transformers = import_paddlenlp().transformers
     pad, cls, _sep, mask, unk = range(len(SPECIAL_TOKENS))
@@ -54,11 +60,11 @@ def _write_vocabulary(path: Path, size: int) -> None:
 
 def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
     options = BenchOptions(**order["options"])
-    checkpoint, export = Path(order["checkpoint"]), Path(order["export"])
-    if not checkpoint.exists():
-        make_checkpoint(checkpoint, options, order["longest"])
+    model, export = Path(order["model"]), Path(order["export"])
+    if not model.exists():
+        write_model(model, options, order["longest"])
     export.mkdir()
-    export_native(checkpoint, options.decode, export)
+    export_native(model, options.decode, export)
     return {}, dict
 
 

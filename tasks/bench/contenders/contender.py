@@ -1,8 +1,8 @@
-"""Contenders: processes that load once and then answer `go` with the seconds that it took.
+"""Contenders: processes that load once and then answer each `go` with the seconds that it took.
 
-They speak JSON, one value a line: on standard input an order, then `"go"` as often as wanted; on
-standard output facts about what was loaded, once it is warm, then an answer to each `"go"`. What
-else they print goes to standard error, which is shown only when one dies.
+The protocol is one JSON value per line. Standard input gets an order, then any number of `"go"`.
+Standard output gets facts about what was loaded, after the warm-up, then an answer to each `"go"`.
+Standard error takes all other output; its end is shown if the process dies.
 """
 
 from __future__ import annotations
@@ -20,20 +20,24 @@ from typing import Any, Self
 from tasks.errors import WorkerError
 
 SPEED_VARIABLES = ("MKL_", "OMP_", "KMP_", "FLAGS_", "CT2_", "MALLOC_")
-"""Beginnings of variables that change the speed: no contender has them but by its order."""
+"""Prefixes of environment variables that change the speed; they are not passed on."""
 
 LAST_LINES = 3
 ROOT = Path(__file__).resolve().parents[3]
 
 
 class Contender:
-    """One contender; it starts to load at once, and several can load side by side.
+    """One contender; it starts loading at once, so that several can load in parallel.
 
     Args:
         name: for messages.
         command: the program and its arguments.
-        order: what it is told first.
-        variables: environment variables beside those of this process.
+        order: the first line that it receives.
+        variables: environment variables in addition to those of this process, which are passed on
+            without those of `SPEED_VARIABLES`.
+
+    Raises:
+        WorkerError: it died before it read the order.
     """
 
     def __init__(
@@ -44,12 +48,12 @@ class Contender:
         variables: Mapping[str, str],
     ) -> None:
         self.name = name
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115 closed by `stop`
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed by `stop`
         self._process = subprocess.Popen(  # noqa: S603 our own modules
             list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._words,
+            stderr=self._errors,
             env=_environment(variables),
             text=True,
             encoding="utf-8",
@@ -57,15 +61,19 @@ class Contender:
         self._send(order)
 
     def ask(self) -> dict[str, Any]:
-        """Have it do its work once; gives `seconds` and what else it tells."""
+        """Let it do its work once; return `seconds` and the rest of its answer.
+
+        Raises:
+            WorkerError: it died.
+        """
         self._send("go")
         return self.receive()
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the next line: the first has the facts about what was loaded.
+        """Wait for the next line and return it; the first has the facts about what was loaded.
 
         Raises:
-            WorkerError: it died; its last words are part of the message.
+            WorkerError: it died; the message ends with the last lines of its standard error.
         """
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
@@ -74,15 +82,15 @@ class Contender:
         return answer
 
     def stop(self) -> None:
-        """End it."""
+        """Kill the process and close its pipes."""
         self._process.kill()
         self._process.wait()
-        for file in (self._process.stdin, self._process.stdout, self._words):
+        for file in (self._process.stdin, self._process.stdout, self._errors):
             if file is not None:
                 _close(file)
 
     def __enter__(self) -> Self:
-        """Give the contender itself."""
+        """Return the contender itself."""
         return self
 
     def __exit__(
@@ -91,7 +99,7 @@ class Contender:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
-        """End it."""
+        """Kill the process."""
         self.stop()
 
     def _send(self, message: object) -> None:
@@ -103,14 +111,14 @@ class Contender:
 
     def _death(self) -> WorkerError:
         code = self._process.wait()
-        self._words.seek(0)
-        lines = self._words.read().decode("utf-8", "replace").strip().splitlines()
-        words = " / ".join(line.strip() for line in lines[-LAST_LINES:]) or "it said nothing"
-        return WorkerError(f"the benchmark's process {self.name} died (exit code {code}): {words}")
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        end = " / ".join(line.strip() for line in lines[-LAST_LINES:]) or "no output"
+        return WorkerError(f"the benchmark's process {self.name} died (exit code {code}): {end}")
 
 
 def module_command(module: str) -> list[str]:
-    """Give the command that runs a module of this package as a contender."""
+    """Return the command that runs a module of this package as a contender."""
     return [sys.executable, "-m", f"tasks.bench.contenders.{module}"]
 
 
@@ -123,5 +131,5 @@ def _environment(variables: Mapping[str, str]) -> dict[str, str]:
 def _close(file: Any) -> None:  # noqa: ANN401 any kind of file
     try:
         file.close()
-    except BrokenPipeError:  # what it has not read any more
+    except BrokenPipeError:  # buffered input that the process did not read
         return

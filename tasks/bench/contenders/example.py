@@ -1,7 +1,7 @@
-"""The example's way as a contender: what PaddleNLP's `predict.py` does with a batch.
+"""PaddleNLP's example as a contender: what its `predict.py` does with a batch.
 
-Padding on the left, a dense mask, and `generate` of the dynamic graph. By its order it runs as a
-user of `predict.py` has it, or with the settings that the native engine gives itself.
+It pads on the left, builds a dense mask and calls `generate` of the dynamic graph. If its order has
+`threads`, it runs with that many, like the native engine; otherwise as `predict.py` does.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
         import_paddle().base.core.set_num_threads(order["threads"])
     paddle, paddlenlp = import_as_it_is()
     paddle.set_device(options.device)
-    model = paddlenlp.transformers.UNIMOLMHeadModel.from_pretrained(order["checkpoint"])
+    model = paddlenlp.transformers.UNIMOLMHeadModel.from_pretrained(order["model"])
     model.eval()
     batches = [[rows[place] for place in batch] for batch in example_batches(len(rows))]
 
@@ -48,7 +48,7 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
 def generate(
     model: Untyped, rows: Sequence[Sequence[int]], options: BenchOptions
 ) -> list[list[int]]:
-    """Give the tokens of each row's question, called as `predict.py` calls it."""
+    """Return the token ids of each row's best question, generated as `predict.py` does."""
     decode = options.decode
     tokens, _scores = model.generate(
         **left_padded(rows),
@@ -70,7 +70,11 @@ def _strategy(decode: DecodeSettings) -> dict[str, Any]:
 
 
 def left_padded(rows: Sequence[Sequence[int]]) -> dict[str, Untyped]:
-    """Build the batch as `batchify_fn` of the example does."""
+    """Return the batch that the example's `batchify_fn` builds.
+
+    `input_ids`, `token_type_ids` and `position_ids` are int64 [rows, width], `attention_mask` is
+    float32 [rows, 1, width, width].
+    """
     to_tensor = import_as_it_is()[0].to_tensor
     width = max(map(len, rows))
     ids = np.full((len(rows), width), PAD, np.int64)

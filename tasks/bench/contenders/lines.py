@@ -1,4 +1,4 @@
-"""A contender's side of the line protocol; see `tasks.bench.contenders.contender`."""
+"""The contenders' side of the protocol in `tasks.bench.contenders.contender`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from typing import Any
 
 Answer = dict[str, Any]
 Load = Callable[[Mapping[str, Any]], tuple[Answer, Callable[[], Answer]]]
-"""From an order: what is to be known about the loaded contender, and what to do at each `go`."""
+"""Takes an order; returns facts about what was loaded, and the function to call at each `go`."""
 
 
 def answer_lines(load: Load) -> None:
-    """Be a contender until standard input ends."""
-    # Libraries print what they like; standard output is for answers only.
+    """Load as the order says and answer each `go`, until standard input ends.
+
+    An answer has `seconds`, `user_seconds`, `system_seconds`, `peak_rss_mb` and what the function
+    that `load` returned adds.
+    """
+    # Libraries may print anything; standard output is reserved for answers.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         facts, run = load(json.loads(sys.stdin.readline()))
-        _tell(answers, facts)
+        _send(answers, facts)
         for _go in sys.stdin:
             started, before = time.perf_counter(), os.times()
             answer = run()
@@ -32,14 +36,14 @@ def answer_lines(load: Load) -> None:
                 "system_seconds": round(after.system - before.system, 2),
                 "peak_rss_mb": memory_mb("VmHWM"),
             }
-            _tell(answers, {**spent, **answer})
+            _send(answers, {**spent, **answer})
 
 
-def _tell(answers: Any, answer: Answer) -> None:  # noqa: ANN401 a text file
+def _send(answers: Any, answer: Answer) -> None:  # noqa: ANN401 a text file
     print(json.dumps(answer), file=answers, flush=True)
 
 
 def memory_mb(name: str) -> float:
-    """Give a figure of this process's memory in MB of 10⁶ bytes: `VmRSS`, or its peak `VmHWM`."""
+    """Return this process's `VmRSS`, or its peak `VmHWM`, in MB of 10⁶ bytes."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     return round(int(status.partition(f"{name}:")[2].split()[0]) * 1024 / 1e6, 1)

@@ -1,4 +1,4 @@
-"""The native engine as a contender: a session, as a worker of the predict stage holds one."""
+"""The native engine as a contender: a session like that of a worker of the predict stage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
 
 
 def _warm_up(session: Session, batches: list[Batch]) -> None:
-    """Answer the largest batch once: memory is taken then and kept."""
+    """Run the largest batch once, so that memory is allocated; it is kept afterwards."""
     session.run(max(batches, key=lambda batch: batch.input_ids.size))
 
 

@@ -1,7 +1,7 @@
 """A peer as a contender: a random GPT-2 of the same size in transformers or CTranslate2.
 
-It runs in an environment of its own, so it imports nothing of Wenti, and speaks the protocol of
-`tasks.bench.contenders.contender` by itself. The order's `kind` says what it does: `build` writes
+It runs in another environment, so it imports nothing of Wenti and implements the protocol of
+`tasks.bench.contenders.contender` itself. The order's `kind` selects what it does: `build` writes
 the model for both, `transformers` and `ctranslate2` load and run it.
 """
 
@@ -25,7 +25,7 @@ SPECIAL = "<|endoftext|>"
 
 
 def main() -> None:
-    """Be a contender until standard input ends."""
+    """Load as the order says and answer each `go`, until standard input ends."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         order = json.loads(sys.stdin.readline())
@@ -41,7 +41,7 @@ def main() -> None:
 
 
 def build(order: Order) -> Run:
-    """Write a random GPT-2 with a vocabulary of made-up words, and convert it."""
+    """Write a random GPT-2 with a made-up vocabulary, and convert it for CTranslate2."""
     torch, transformers = import_module("torch"), import_module("transformers")
     converters = import_module("ctranslate2.converters")
     torch.manual_seed(0)
@@ -79,7 +79,7 @@ def _write_tokenizer(folder: Path, size: int) -> None:
 
 
 def load_transformers(order: Order) -> Run:
-    """Load the model into PyTorch; all beams go on to the last step."""
+    """Load the model into PyTorch; no beam ends before the last step."""
     torch, transformers = import_module("torch"), import_module("transformers")
     torch.set_num_threads(order["threads"])
     model = transformers.GPT2LMHeadModel.from_pretrained(order["folder"], dtype=torch.float32)
@@ -98,13 +98,13 @@ def load_transformers(order: Order) -> Run:
         with torch.inference_mode():
             found = model.generate(ids, attention_mask=torch.ones_like(ids), **options)
         if found.shape[1] != ids.shape[1] + order["steps"]:
-            raise ValueError(f"transformers gave tokens of the shape {found.shape}")
+            raise ValueError(f"transformers returned tokens of shape {found.shape}")
 
     return _in_batches(order, answer)
 
 
 def load_ctranslate2(order: Order) -> Run:
-    """Load the converted model; all beams go on to the last step."""
+    """Load the converted model into CTranslate2; no beam ends before the last step."""
     ctranslate2 = import_module("ctranslate2")
     generator = ctranslate2.Generator(
         str(Path(order["folder"]) / "ctranslate2"),
@@ -124,14 +124,14 @@ def load_ctranslate2(order: Order) -> Run:
     def answer(rows: list[list[int]]) -> None:
         words = [[_word(token) for token in row] for row in rows]
         found = generator.generate_batch(words, max_batch_size=len(rows), **options)
-        if any(len(one.sequences_ids[0]) != order["steps"] for one in found):
+        if any(len(result.sequences_ids[0]) != order["steps"] for result in found):
             raise ValueError("CTranslate2 ended some sequences early")
 
     return _in_batches(order, answer)
 
 
 def _in_batches(order: Order, answer: Callable[[list[list[int]]], None]) -> Run:
-    """Warm up with a short row, then answer all rows at each go."""
+    """Warm up with two short rows; return a function that answers all rows in batches."""
     rows, size = order["rows"], order["batch_size"]
     answer([row[-4:] for row in rows[:2]])
 

@@ -1,4 +1,4 @@
-"""The machine's rate of matrix products as a contender: what no engine on Paddle can beat."""
+"""The machine's rate of matrix products as a contender: an upper bound for engines on Paddle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.bench.contenders.lines import Answer, answer_lines
 from tasks.engine.paddle.runtime import Untyped, import_paddle
 
 TOKENS, HIDDEN, FFN = 4096, 768, 3072
-"""A large batch of the base model through the first half of its feed-forward part."""
+"""A large batch through the first matrix of the base model's feed-forward layer."""
 
 REPEATS = 5
 
@@ -37,7 +37,7 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
 
 
 def _best_gflops(products: int, multiply: Callable[[], object]) -> float:
-    """Give 10⁹ operations a second in the best of some runs."""
+    """Return the 10⁹ operations per second of the fastest of `REPEATS` runs."""
     best = float("inf")
     for _ in range(REPEATS):
         started = time.perf_counter()
