@@ -114,7 +114,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
         "rows": count_rows(metrics),
         "shards": f"{is_partial}{count_shards(metrics)}",
         **{name: score for name, score in scores.items() if score is not None},
-        "rows a second": metrics["rows_per_second"],
+        "rows per second": metrics["rows_per_second"],
         "share of padding": metrics["padding_share"],
         "seconds": ", ".join(f"{name} {took}" for name, took in metrics["stage_seconds"].items()),
     }

@@ -39,7 +39,7 @@ class Pace:
         speed = self.done / self.seconds if self.seconds else 0.0
         is_under_way = 0 < self.done < self.rows and speed
         left = f", about {(self.rows - self.done) / speed:,.0f} s left" if is_under_way else ""
-        return f"{self.done:,} of {self.rows:,} rows{left}, {speed:,.1f} rows a second"
+        return f"{self.done:,} of {self.rows:,} rows{left}, {speed:,.1f} rows per second"
 
 
 Display = Callable[[Pace], None]
