@@ -1,6 +1,7 @@
-"""What a run shows on its page in Prefect's UI, and the events it sends for automations.
+"""What a run shows on its page in Prefect's UI, and the events it emits for automations.
 
-All of it is for people: if the server is away, the page lacks something, and the run goes on.
+All of it is informational: if the server is unreachable, the page is incomplete and the run
+continues.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ SAMPLES = 10
 
 
 class RowsArtifact:
-    """A progress artifact over the rows to generate, with rows a second and the time left."""
+    """A progress artifact for the rows to generate, with rows per second and the time left."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -57,7 +58,7 @@ class RowsArtifact:
         self._reused = 0  # rows
 
     def follow(self, pace: Pace) -> None:
-        """Take how far the rows are: the first time, make the artifact."""
+        """Store the progress to be shown; the first call creates the artifact."""
         self._pace = pace
         if pace.batches == 0:
             self._reused = self._count_kept()
@@ -66,14 +67,14 @@ class RowsArtifact:
                 self._artifact = cast(UUID, create_progress_artifact(0.0, key, description))
 
     def update(self) -> None:
-        """Update the artifact if the rows went on since the last time."""
+        """Update the artifact if the progress has changed since the last update."""
         pace = self._pace
         if pace.percent != self._shown_percent:
             self._shown_percent = pace.percent
             self._update(min(pace.percent, 100.0), f"Predict: {pace}")
 
     def end(self) -> None:
-        """Show how many rows there are now: those of failed attempts are not counted any more."""
+        """Show the final number of rows, without those of failed attempts."""
         rows, kept = self._pace.rows, self._count_kept() - self._reused
         if kept == self._pace.done == rows:
             self.update()
@@ -94,7 +95,7 @@ class RowsArtifact:
 
 @contextmanager
 def rows_artifact(run: Run) -> Iterator[RowsArtifact]:
-    """Return an artifact that a thread of its own updates: no batch waits for the server."""
+    """Yield an artifact that a separate thread updates, so that no batch waits for the server."""
     artifact, ended = RowsArtifact(run), threading.Event()
 
     def update() -> None:
@@ -123,7 +124,7 @@ def show_shards(run: Run, prediction: Prediction) -> None:
 
 
 def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
-    """Show figures, samples, settings and the folder of the results; send an event if partial."""
+    """Show metrics, samples, settings and the results folder; emit an event if partial."""
     places = spaced(metrics["predictions"], SAMPLES)
     samples = list(read_places(run.folder / PREDICTIONS_FILE, places))
     with _page_outage():
@@ -145,9 +146,9 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
 
 
 def final_state(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the state that a run ends in: it says what was reused and made, and what is missing.
+    """Return the final state of a run: how many shards it reused and made, and what is missing.
 
-    The caller of the flow gets the data in it: Prefect unwraps a state that a flow returns.
+    The caller of the flow receives the state's data: Prefect unwraps a state that a flow returns.
     """
     state: State[dict[str, Any]] = Completed(
         name="Partial" if metrics["partial"] else None,
@@ -158,29 +159,29 @@ def final_state(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def failed_state(error: WentiError) -> dict[str, Any]:
-    """Return the state of a run that an error has ended, with the message of the command line.
+    """Return the state of a run that an error has ended, with the command line's message.
 
-    Prefect raises the error to the caller of the flow. If it were raised in the flow, Prefect's own
-    words would stand before its message.
+    Prefect raises the error in the caller of the flow. If the flow raised it, Prefect would put its
+    own words before the message.
     """
     get_run_logger().error("%s", error)
     return cast(dict[str, Any], Failed(message=str(error), data=error))
 
 
 def stopped_state() -> dict[str, Any]:
-    """Return the state of a run that ends because `wenti serve` was stopped."""
+    """Return the state of a run that ended because `wenti serve` was stopped."""
     return cast(dict[str, Any], Crashed(message=STOPPED))
 
 
 def _key(kind: str, run: Run) -> str:
     """Return the key of an artifact, such as `wenti-summary-demo`.
 
-    There is one for each config, because the page of a key in the UI is a history, and people
-    compare the nights of one job.
+    There is one key per config: the UI shows all artifacts of a key as a history, so that the
+    nightly runs of one job can be compared.
     """
     config = Path(run.record.config_file or "").stem
     return slugify(f"wenti {kind} {config}")
 
 
 def _page_outage() -> AbstractContextManager[None]:
-    return tolerate_outage(logger, "the run's page in Prefect lacks something")
+    return tolerate_outage(logger, "the run's page in Prefect is incomplete")

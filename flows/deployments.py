@@ -17,23 +17,24 @@ from tasks.findings import Finding
 
 logger = logging.getLogger("wenti.deployments")
 
-# What `prefect deploy` reads beyond this, such as the work pool, has no meaning here.
+# Other keys that `prefect deploy` reads, such as the work pool, have no meaning here.
 SERVED_KEYS = ("name", "description", "tags", "parameters", "concurrency_limit")
 EXAMPLE = "flows.question_generation.question_generation"
 
 
 def serve_deployments(file: Path, names: Sequence[str], limit: int) -> None:
-    """Serve deployments until SIGTERM or Ctrl-C: start their runs, on schedule and by hand.
+    """Serve deployments until SIGTERM or Ctrl-C: start their runs on schedule and on request.
 
-    Runs that go on are ended then. Schedules are not paused: what comes due meanwhile is run later.
+    Then, active runs are ended. Schedules are not paused: runs that come due in the meantime are
+    started later.
 
     Args:
         file: a prefect.yaml.
-        names: of the deployments to serve; empty: all.
-        limit: how many runs there are at most at a time.
+        names: the deployments to serve; if empty, all.
+        limit: the maximum number of concurrent runs.
 
     Raises:
-        ConfigError: the file cannot be used, or has no deployment of such a name.
+        ConfigError: the file cannot be used, or lacks a deployment of `names`.
     """
     runner = ServingRunner(pause_on_shutdown=False, limit=limit)
     for one in [as_deployment(file, one) for one in read_deployments(file, names)]:
@@ -43,12 +44,12 @@ def serve_deployments(file: Path, names: Sequence[str], limit: int) -> None:
 
 
 def read_deployments(file: Path, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return the deployments of a prefect.yaml, all or those of some names.
+    """Return the deployments in a prefect.yaml: those in `names`, or all if it is empty.
 
-    Each has a `name` and an `entrypoint`; nothing else of it is checked.
+    Each has a `name` and an `entrypoint`; nothing else is checked.
 
     Raises:
-        ConfigError: the file cannot be used, or has no deployment of such a name.
+        ConfigError: the file cannot be used, or lacks a deployment of `names`.
     """
     listed = _read_list(file)
     faults = [
@@ -87,10 +88,10 @@ def _read_list(file: Path) -> list[Any]:
 
 
 def as_deployment(file: Path, one: Mapping[str, Any]) -> RunnerDeployment:
-    """Return Prefect's own description of a deployment of prefect.yaml.
+    """Convert a deployment in prefect.yaml to Prefect's own class.
 
     Raises:
-        ConfigError: Prefect cannot use it: its entrypoint is no flow, or an option is wrong.
+        ConfigError: Prefect cannot use it: its entrypoint is not a flow, or an option is invalid.
     """
     try:
         return RunnerDeployment.from_entrypoint(
@@ -98,7 +99,7 @@ def as_deployment(file: Path, one: Mapping[str, Any]) -> RunnerDeployment:
             schedules=[Schedule(**schedule) for schedule in one.get("schedules", [])],
             **{key: one[key] for key in SERVED_KEYS if key in one},
         )
-    except Exception as error:  # what importing the flow raises, and what Prefect does
+    except Exception as error:  # importing the flow can raise anything, and so can Prefect
         problem = " ".join(describe_error(error).split())
-        remedy = "correct its entrypoint, or the option that this names"
+        remedy = "correct its entrypoint, or the option named here"
         raise ConfigError(str(file), [Finding(one["name"], problem, remedy)]) from error

@@ -1,8 +1,8 @@
-"""The parameters of the flows, as the forms of Prefect's UI draw them and its server checks them.
+"""The flows' parameters, as Prefect's UI shows them in forms and its server validates them.
 
-Their JSON schemas are made from the settings' models, so that names, descriptions, defaults,
-allowed values and limits stand in one place. What no schema can express, such as two values
-that do not go together, `tasks.config.loading.load_settings` finds in the first second of a run.
+Their JSON schemas are generated from the settings, so that names, descriptions, defaults, allowed
+values and limits are defined once. What a schema cannot express, such as incompatible values,
+`tasks.config.loading.load_settings` reports in the first second of a run.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from tasks.config.describe import allowed
 from tasks.config.loading import list_configs
 from tasks.config.settings import Settings
 
-SHOWN_TYPES = {"boolean", "string"}  # a form has a switch, a choice or a text field for them
+SHOWN_TYPES = {"boolean", "string"}  # the form shows a switch, a list or a text field for them
 
 
 def config_schema() -> JsonSchemaValue:
-    """Return the schema of a config: the name of one in the folder of the configs."""
+    """Return the schema of a config: the name of a file in the config folder."""
     known = list(list_configs())
     return {"type": "string", "enum": known} if known else {"type": "string"}
 
 
 def overrides_schema() -> JsonSchemaValue:
-    """Return the schema of what wins over a config: every key of every section, none required.
+    """Return the schema of the overrides: every key of every section, none required.
 
-    A key that is left out is as in the config; so none has a default, which a form would send.
+    A key that is left out has the config's value, so no key has a default: a form would send it.
     """
     whole = Settings.model_json_schema()
     sections = {
@@ -47,7 +47,7 @@ def _section(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
 
 
 def _key(section: str, name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
-    """Return the schema of a key under the name that it has in a config, and without null."""
+    """Return the schema of a key, titled as in a config, and without null."""
     options = [option for option in schema.get("anyOf", []) if option["type"] != "null"]
     whole = {**schema, **(options[0] if options else {})}
     known = {key: value for key, value in whole.items() if key not in {"default", "anyOf"}}

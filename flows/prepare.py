@@ -18,22 +18,26 @@ logger = logging.getLogger("wenti.preparation")
 
 
 def check_settings(settings: Settings) -> None:
-    """Run the preflight; raise a `PreflightError` with everything that is wrong. Write nothing.
+    """Run the preflight, which writes nothing.
 
-    It takes milliseconds, as Paddle is not imported, so `wenti run` can afford it twice.
+    It takes milliseconds, because Paddle is not imported, so `wenti run` can afford it twice.
+
+    Raises:
+        PreflightError: something is wrong; lists everything.
     """
     check(settings, find_machine_faults)
 
 
 @contextmanager
 def prepared(settings: Settings) -> Iterator[Plan]:
-    """Return the plan of a run, and hold its store in use as long as the block lasts.
+    """Yield the plan of a run, and hold the store's shared lock while the block runs.
 
-    A model that is known by name only is downloaded first.
+    A model given by name is downloaded first.
 
     Raises:
-        PreflightError: what the settings name is not there or does not go together.
-        ModelError: PaddleNLP cannot get the model.
+        PreflightError: something that the settings name is missing, or settings are incompatible.
+        InputError: the passages cannot be identified.
+        ModelError: PaddleNLP cannot download the model.
         StorageError: the store cannot be written.
     """
     check_settings(settings)
@@ -45,7 +49,7 @@ def prepared(settings: Settings) -> Iterator[Plan]:
 
 
 def _log_engine(plan: Plan) -> None:
-    """Log what the user may not expect of the engine of a plan."""
+    """Log what a user may not expect of the plan's engine."""
     settings = plan.settings
     if plan.engine == "fake":
         logger.warning("export.engine is fake: the questions of this run are made up")

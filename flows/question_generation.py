@@ -1,4 +1,4 @@
-"""The one flow: export the model and load the passages, predict what is missing, aggregate."""
+"""The flow: export the model and load the passages, predict what is missing, aggregate."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _name(*parts: str) -> str:
     return "/".join((flow_run.flow_name, *parts, flow_run.id[-4:]))
 
 
-# No retries of a whole run, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: shards have their own, and
-# anything else that ends a run has to be corrected by somebody first.
+# Never retry a whole run, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: shards have their own
+# retries, and somebody has to correct any other cause first.
 @flow(name="question-generation", flow_run_name=name_run, retries=0)
 def question_generation(
     config: Config, day: date | None = None, overrides: Overrides = NO_OVERRIDES
@@ -72,15 +72,16 @@ def question_generation(
 
     Args:
         config: The name of a config, or the path of a YAML file.
-        day: What {date} in a path stands for. Left out, it is the day the run was scheduled for.
-        overrides: What wins over the config, by section and key. What is left out is as there.
+        day: The day that {date} in a path stands for. By default, the day the run is scheduled for.
+        overrides: Values that override the config, by section and key.
 
     Returns:
-        `folder`, where the run left its results, and `metrics`, what metrics.json holds.
+        `folder`, the folder of the results, and `metrics`, the content of metrics.json.
 
     Raises:
-        UnusableError: the config, the input or the machine must change first.
+        UnusableError: the config, the input or the machine must be corrected first.
         ShardsFailedError: some shards failed; run again to make them.
+        WentiError: anything else that ends a run, such as a full disk.
     """
     send_logs()
     try:
@@ -88,7 +89,7 @@ def question_generation(
         settings = with_date(load_settings(path, overrides), day or scheduled_day())
         with prepared(settings) as plan:
             config_file = str(path.absolute())
-            tell_changes(plan, config_file)
+            log_changes(plan, config_file)
             return carry_out(plan, Selection(), config_file)
     except WentiError as error:
         return failed_state(error)
@@ -106,22 +107,23 @@ def rerun(
     only_failed: bool = False,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Make again what a run lacks, or chosen shards of it, from the config that it has kept.
+    """Remake what is missing from a run, or chosen shards of it, with the config of that run.
 
     Args:
-        run: A run id, such as 20261123-010003-ab12cd, or the Flow Run ID on the run's page here; a
+        run: A run id, such as 20261123-010003-ab12cd; the Flow Run ID on the run's page here; the
             run's folder; or latest.
         store: The folder of the store.
-        shards: Numbers of the shards to make, such as 3,7-9. Left out, all that are missing.
+        shards: The numbers of the shards to make, such as 3,7-9. By default, all missing shards.
         only_failed: Only the shards that failed in that run.
-        force: Make them anew even if the store has them.
+        force: Remake the shards even if the store has them.
 
     Returns:
-        As `question_generation`, of the new run.
+        The same as `question_generation`, for the new run.
 
     Raises:
-        UnusableError: there is no such run, or what it was made from has changed.
+        UnusableError: there is no such run, or its inputs have changed.
         ShardsFailedError: some shards failed or were left out; run again to make them.
+        WentiError: anything else that ends a run, such as a full disk.
     """
     send_logs()
     try:
@@ -142,7 +144,7 @@ def rerun(
 def carry_out(
     plan: Plan, selection: Selection, config_file: str | None, rerun_of: str | None = None
 ) -> dict[str, Any]:
-    """Make what is selected and missing, and put the results into a folder of their own."""
+    """Make what is selected and missing, and write the results into the run's folder."""
     with recorded(plan, config_file, rerun_of) as run:
         exporting = export_task.submit(plan, run.claims)
         loading = load_task.submit(plan, run.claims)
@@ -163,7 +165,7 @@ def carry_out(
 
 @contextmanager
 def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -> Iterator[Run]:
-    """Start a run, and write into its run.json how it ended if the block does not succeed."""
+    """Start a run; if the block raises, record in run.json how the run ended."""
     run = Run.start(plan, flow_run_id=flow_run_id(), config_file=config_file, rerun_of=rerun_of)
     logger.info("run %s in %s", run.record.run_id, run.folder)
     try:
@@ -171,10 +173,10 @@ def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -
             yield run
     except BaseException as error:
         stop_children()
-        with suppress(StorageError):  # what ended the run may be a full disk
+        with suppress(StorageError):  # the cause may be a full disk
             if isinstance(error, Exception):
                 run.fail(describe_error(error))
-            else:  # Prefect's TerminationSignal says nothing
+            else:  # Prefect's TerminationSignal has no message
                 run.interrupt(_describe_stop(error))
         raise
 
@@ -182,11 +184,11 @@ def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -
 def _describe_stop(error: BaseException) -> str:
     if not isinstance(error, KeyboardInterrupt):
         return "cancelled"
-    return f"stopped by {str(error) or 'Ctrl-C'}"  # the name of another signal
+    return f"stopped by {str(error) or 'Ctrl-C'}"  # `flows.cli.main` puts the signal's name in it
 
 
-def tell_changes(plan: Plan, config_file: str) -> None:
-    """Log what has changed since the last run of the same config file, and what follows."""
+def log_changes(plan: Plan, config_file: str) -> None:
+    """Log what has changed since the last run of the same config file, and the consequences."""
     before = find_previous(plan.store, config_file)
     if before is None or before.decided_by is None:
         return

@@ -1,4 +1,4 @@
-"""Making again what a run's checkpoints and results lack."""
+"""Repairing a run whose checkpoints or results are missing or damaged."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from tasks.store.lock import shared_lock
 
 
 def repair_run(folder: PurePath) -> Path:
-    """Rerun a run, and put what it lacks of its results back from the new one; return its folder.
+    """Rerun a run, and restore its damaged results from the new run.
+
+    Returns:
+        The folder of the new run.
 
     Raises:
-        UnusableError: what the run was made from has changed.
+        UnusableError: the inputs of the run have changed.
         ShardsFailedError: some shards failed.
         StorageError: the store cannot be written.
     """

@@ -1,4 +1,4 @@
-"""What a run gets from Prefect and gives to it: its id, its day, why it is ended, its log lines."""
+"""What a run exchanges with Prefect: its id, its day, why it was stopped, its log lines."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from tasks.errors import WentiError
 logger = logging.getLogger("wenti")
 
 SERVED_VARIABLE = "WENTI_SERVED"  # in the environment of the runs that `wenti serve` starts
-STOPPED = "`wenti serve` was stopped; what was made is kept, and Retry goes on from there"
+STOPPED = "`wenti serve` was stopped; finished work is kept, and Retry continues from there"
 
 
 def flow_run_id() -> str:
-    """Return the id of a run in Prefect, which stays the same when Prefect retries the run."""
+    """Return Prefect's id of the run, which a retry keeps."""
     return str(flow_run.id)
 
 
 def scheduled_day() -> date:
-    """Return the day that a run was scheduled for, in the time zone of this process.
+    """Return the day that the run was scheduled for, in the time zone of this process.
 
-    It is the same when Prefect retries the run, be it days later.
+    A retry keeps it, even days later.
     """
     scheduled: datetime = flow_run.scheduled_start_time
     return scheduled.astimezone().date()
 
 
 def is_serve_stopped() -> bool:
-    """Return whether SIGTERM ends this run because `wenti serve` is stopped, not to cancel the run.
+    """Return whether SIGTERM means that `wenti serve` was stopped, not that the run was cancelled.
 
-    False if the server, which knows of a cancellation, cannot be asked.
+    False if the server, which knows about cancellations, cannot be reached.
     """
     if SERVED_VARIABLE not in os.environ:
         return False
@@ -51,16 +51,16 @@ def is_serve_stopped() -> bool:
 
 
 def send_logs() -> None:
-    """Send our log lines to the page of the run that they belong to, each error only once."""
+    """Send Wenti's log lines to the run's page in Prefect, each error only once."""
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
         handler = APILogHandler()
         handler.addFilter(lambda _record: bool(FlowRunContext.get() or TaskRunContext.get()))
         logger.addHandler(handler)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_is_no_traceback)
+        logging.getLogger(name).addFilter(_is_not_repeated)
 
 
-def _is_no_traceback(record: logging.LogRecord) -> bool:
-    """Return whether a record is not the traceback with which Prefect repeats an error of ours."""
+def _is_not_repeated(record: logging.LogRecord) -> bool:
+    """Return whether a record is not Prefect's traceback of a `WentiError`, logged already."""
     return not (record.exc_info and isinstance(record.exc_info[1], WentiError))

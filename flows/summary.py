@@ -1,4 +1,4 @@
-"""How a run went, as tables and Markdown for Prefect's UI."""
+"""The summary of a run, as tables and Markdown for Prefect's UI."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tasks.runs.record import RunRecord
 from tasks.runs.results import REPORT_FILE
 
 LONGEST_TEXT = 200  # characters
-LONGEST_ERROR = 80  # characters; the UI's table does not wrap them
-MOST_SHARDS = 1000  # rows of a table that a browser still shows at once
+LONGEST_ERROR = 80  # characters; the UI's table does not wrap text
+MOST_SHARDS = 1000  # rows of a table that a browser shows without delay
 STATES = ("reused", "made", "failed")
 UNTRIED = ShardHistory(state="", attempts=0)
 
 
 def count_shards(metrics: Mapping[str, Any]) -> str:
-    """Return how many shards a run reused, made and lacks, and the rows missing because of that."""
+    """Return how many shards a run reused, made and lacks, and how many rows are missing."""
     text = _count_states({state: metrics[f"shards_{state}"] for state in STATES})
     return f"{text}; {metrics['rows_missing']} rows are missing" if metrics["partial"] else text
 
 
 def count_rows(metrics: Mapping[str, Any]) -> str:
-    """Return how many rows came in, and what became of them."""
-    missing = metrics["rows_missing"]  # they are among the rejects
+    """Return how many rows the input has, and what became of them."""
+    missing = metrics["rows_missing"]  # included in the rejects
     rejected = metrics["rejects"] - missing
     text = f"{metrics['rows_in']} in, {metrics['predictions']} questions, {rejected} rejected"
     return f"{text}, {missing} missing" if missing else text
 
 
 def count_outcomes(prediction: Prediction) -> str:
-    """Return how many shards were reused, made and failed, before there are metrics."""
+    """Return how many shards were reused, made and failed; needs no metrics."""
     return _count_states(Counter(outcome.state for outcome in prediction.outcomes))
 
 
@@ -49,7 +49,7 @@ def _count_states(counts: Mapping[str, int]) -> str:
 def tabulate_shards(
     outcomes: Iterable[ShardOutcome], histories: Mapping[int, ShardHistory]
 ) -> list[dict[str, Any]]:
-    """Return a row for every shard, failed ones first, at most `MOST_SHARDS`."""
+    """Return one table row per shard, failed shards first, at most `MOST_SHARDS`."""
     ordered = sorted(outcomes, key=lambda outcome: outcome.manifest is not None)
     return [
         _shard_row(one, histories.get(one.job.shard.index, UNTRIED))
@@ -82,10 +82,10 @@ def as_markdown(
     """Return a page about a run: figures, samples, settings that are not the default, its files.
 
     Args:
-        metrics: what metrics.json holds.
+        metrics: the content of metrics.json.
         samples: rows of predictions.parquet.
-        record: the run's run.json.
-        folder: the run's.
+        record: the content of run.json.
+        folder: the run's folder.
     """
     columns = ("context", "answer", "question", "reference")
     tables = {
@@ -114,7 +114,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
         "rows": count_rows(metrics),
         "shards": f"{is_partial}{count_shards(metrics)}",
         **{name: score for name, score in scores.items() if score is not None},
-        "rows a second": metrics["rows_per_second"],
+        "rows per second": metrics["rows_per_second"],
         "share of padding": metrics["padding_share"],
         "seconds": ", ".join(f"{name} {took}" for name, took in metrics["stage_seconds"].items()),
     }

@@ -1,4 +1,4 @@
-"""What a check found: where, what is wrong there, and what to do about it."""
+"""The result of a check: what was checked, what is wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Finding:
 
     Attributes:
         key: what was checked: a config key, or a word such as `driver`.
-        problem: what is wrong; for `ok`, what was seen.
-        remedy: what to do about it; empty if nothing.
-        severity: with a `fault` the config cannot run, with a `warning` it can.
+        problem: what is wrong; for `ok`, what was found.
+        remedy: what to do about it; empty if there is nothing to do.
+        severity: a config with a `fault` cannot run; with a `warning`, it can.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""Going on when Prefect's server is away: what it is told or asked is a help, never a condition."""
+"""Continuing without Prefect's server where its answer is helpful but not required."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import httpx
 def tolerate_outage(
     logger: logging.Logger, consequence: str, *others: type[Exception]
 ) -> Iterator[None]:
-    """Leave this block with a warning if a call to the server fails in it.
+    """Turn a failed call to the server in this block into a warning; the rest is skipped.
 
     Args:
-        logger: who warns.
-        consequence: what follows from the failure; the warning begins with it.
-        others: errors besides httpx's that mean the same.
+        logger: logs the warning.
+        consequence: what the failure leads to; the warning starts with it.
+        others: exceptions other than httpx's that mean the same.
     """
     kinds: tuple[type[Exception], ...] = (httpx.HTTPError, *others)
     try:

@@ -1,5 +1,5 @@
 """The command line `wenti`.
 
-Open `main.py` first. `make.py`, `look.py` and `bench.py` hold a function for each command,
-`options.py` what they share, and the other modules what they print.
+Open `main.py` first. `make.py`, `look.py` and `bench.py` have one function per command,
+`options.py` has what they share, and the other modules print the output.
 """

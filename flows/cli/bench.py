@@ -20,15 +20,15 @@ _USUAL = BenchOptions()
 MODEL = "Model (random weights)"
 
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there as JSON.")
+    Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures as JSON.")
 ]
-Rounds = Annotated[int, typer.Option(help="How often each contender answers; medians count.")]
-Rows = Annotated[int, typer.Option(help="Rows of the native engine.")]
-Length = Annotated[int, typer.Option(help="Tokens of a row; the mean if --uneven.")]
+Rounds = Annotated[int, typer.Option(help="Rounds to measure; medians are reported.")]
+Rows = Annotated[int, typer.Option(help="Rows for the native engine.")]
+Length = Annotated[int, typer.Option(help="Tokens per row; the mean if --uneven.")]
 Beams = Annotated[int, typer.Option(help="Beams; 1 is greedy search.")]
-Steps = Annotated[int, typer.Option(help="Tokens of each question.")]
+Steps = Annotated[int, typer.Option(help="Tokens per question.")]
 Threads = Annotated[int, typer.Option(help="Threads.", show_default="all cores")]
-BatchSize = Annotated[int, typer.Option(help="Most rows of a batch of the native engine.")]
+BatchSize = Annotated[int, typer.Option(help="Maximum rows per batch of the native engine.")]
 Layers = Annotated[int, typer.Option(rich_help_panel=MODEL)]
 Hidden = Annotated[int, typer.Option(rich_help_panel=MODEL)]
 Vocab = Annotated[int, typer.Option(rich_help_panel=MODEL)]
@@ -41,11 +41,11 @@ def engine(
     rounds: Rounds = _USUAL.rounds,
     rows: Rows = _USUAL.rows,
     generate_rows: Annotated[
-        int | None, typer.Option(help="Rows of generate.", show_default="8; all if --uneven")
+        int | None, typer.Option(help="Rows for generate.", show_default="8; all if --uneven")
     ] = None,
     length: Length = _USUAL.length,
     uneven: Annotated[
-        bool, typer.Option("--uneven/--even", help="Lengths spread as those of passages do.")
+        bool, typer.Option("--uneven/--even", help="Vary the lengths as in real passages.")
     ] = _USUAL.uneven,
     beams: Beams = _USUAL.beams,
     steps: Steps = _USUAL.steps,
@@ -56,10 +56,10 @@ def engine(
     vocab: Vocab = _USUAL.vocab,
     only: Annotated[
         list[str] | None,
-        typer.Option(metavar="|".join(CONTENDERS), help="Measure these only; may be repeated."),
+        typer.Option(metavar="|".join(CONTENDERS), help="Measure only these; may be repeated."),
     ] = None,
 ) -> None:
-    """The native engine beside PaddleNLP's generate and the machine's matrix products."""
+    """Compare the native engine with PaddleNLP's generate and the machine's matrix products."""
     from flows.cli.tables.bench import print_engine
     from tasks.bench.engine import bench_engine
 
@@ -81,7 +81,7 @@ def scan(
     json_file: JsonFile = None,
     rounds: Rounds = 1,
     rows: Rows = _USUAL.rows,
-    length: Annotated[int, typer.Option(help="Tokens of a row.")] = _USUAL.length,
+    length: Annotated[int, typer.Option(help="Tokens per row.")] = _USUAL.length,
     beams: Beams = _USUAL.beams,
     steps: Steps = _USUAL.steps,
     threads: Threads = _USUAL.threads,
@@ -90,7 +90,7 @@ def scan(
     hidden: Hidden = _USUAL.hidden,
     vocab: Vocab = _USUAL.vocab,
 ) -> None:
-    """Cost and memory of the native engine as beams, steps, lengths and batches change."""
+    """Measure time and memory of the native engine for other beams, steps, lengths and batches."""
     from flows.cli.tables.bench import print_scan
     from tasks.bench.scan import scan_engine
 
@@ -106,14 +106,14 @@ def peers(
     ctx: typer.Context,
     json_file: JsonFile = None,
     python: Annotated[
-        Path, typer.Option(help="Of an environment that has them; see `make bench-peers`.")
+        Path, typer.Option(help="Python of an environment with them; see `make bench-peers`.")
     ] = Path("build/peers/bin/python"),
     rounds: Rounds = _USUAL.rounds,
     rows: Rows = _USUAL.rows,
     peer_rows: Annotated[
-        int | None, typer.Option(help="Rows of a peer.", show_default="all")
+        int | None, typer.Option(help="Rows for each peer.", show_default="all")
     ] = None,
-    length: Annotated[int, typer.Option(help="Tokens of a row.")] = _USUAL.length,
+    length: Annotated[int, typer.Option(help="Tokens per row.")] = _USUAL.length,
     beams: Beams = _USUAL.beams,
     steps: Steps = _USUAL.steps,
     threads: Threads = _USUAL.threads,
@@ -122,7 +122,7 @@ def peers(
     hidden: Hidden = _USUAL.hidden,
     vocab: Vocab = _USUAL.vocab,
 ) -> None:
-    """The native engine beside transformers and CTranslate2 with a GPT-2 of the same size."""
+    """Compare the native engine with transformers and CTranslate2 on a GPT-2 of the same size."""
     from flows.cli.tables.bench import print_peers
     from tasks.bench.peers import bench_peers
 
@@ -134,17 +134,19 @@ def peers(
 
 
 def _options(ctx: typer.Context, **others: Any) -> BenchOptions:  # noqa: ANN401 of any option
-    """Return what was asked for: parameters of a command are named as the options that they set."""
+    """Return the options of a command; its parameters have the names of the fields they set."""
     names = {field.name for field in fields(BenchOptions)}
     given = {name: value for name, value in ctx.params.items() if name in names}
     return BenchOptions(**{**given, **others})
 
 
 def _prepare(json_file: Path | None) -> None:
-    """Refuse at the start what could not be written at the end, and log what happens."""
+    """Check at the start that the JSON file can be written at the end; log to standard error."""
     if json_file is not None and (json_file.is_dir() or not json_file.parent.is_dir()):
-        raise StorageError(f"--json {json_file} is no file in an existing folder; choose another")
-    # Not `flows.cli.console.follow`: it promises that an interrupted run goes on.
+        raise StorageError(
+            f"--json {json_file}: not a file in an existing folder; choose another path"
+        )
+    # Not `flows.cli.console.follow`, which says that an interrupted run can be continued.
     logger = logging.getLogger("wenti")
     logger.handlers = [logging.StreamHandler()]
     logger.setLevel(logging.INFO)

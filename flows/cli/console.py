@@ -1,4 +1,4 @@
-"""What a command shows while it runs: a progress bar and messages on a terminal, else log lines.
+"""What a command shows while it runs: a progress bar and messages on a terminal, or log lines.
 
 Passage text, ids and paths are untrusted and may contain terminal control sequences; escape them
 with `tasks.escaping.visible` or `to_json`.
@@ -30,7 +30,7 @@ logger = logging.getLogger("wenti")
 
 @contextmanager
 def follow() -> Iterator[None]:
-    """Show on standard error what happens in this block."""
+    """Show log messages and progress on standard error while the block runs."""
     console = Console(stderr=True)
     _log_to(console)
     try:
@@ -38,7 +38,7 @@ def follow() -> Iterator[None]:
             yield
     except KeyboardInterrupt:
         command = shlex.join(["wenti", *sys.argv[1:]])
-        logger.warning("interrupted; what is made is kept, this goes on from there: %s", command)
+        logger.warning("interrupted; finished work is kept; to continue: %s", command)
         raise
 
 
@@ -56,14 +56,14 @@ def _progress_bar(console: Console) -> Iterator[None]:
 
 
 class _VisibleFormatter(logging.Formatter):
-    """Formats messages for a terminal; a log file is read on one too."""
+    """Escapes control characters in messages, also for log files, which are read on terminals."""
 
     def format(self, record: logging.LogRecord) -> str:
         return visible(super().format(record))
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints messages above the progress bar, unwrapped, so that paths can be copied."""
+    """Prints messages above the progress bar without wrapping, so that paths can be copied."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()

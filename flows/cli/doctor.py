@@ -1,4 +1,4 @@
-"""`wenti doctor`: what a config needs, and whether it is here, as a table or as JSON."""
+"""`wenti doctor`: whether this machine has what a config needs, as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
 def examine(settings: Settings) -> list[Finding]:
-    """Return the findings of every check of a config and this machine."""
+    """Check a config and this machine, and return every finding."""
     from tasks.doctor.diagnosis import diagnose
 
     return [*diagnose(settings), check_server()]
 
 
 def check_server() -> Finding:
-    """Check that a run can use Prefect's server; none is started."""
+    """Check that a run can use Prefect's server, without starting one."""
     from flows.server.connection import find_server
 
     try:
@@ -36,7 +36,7 @@ def check_server() -> Finding:
 
 
 def can_run(findings: Sequence[Finding]) -> bool:
-    """Whether nothing was found that keeps the config from running."""
+    """Return whether the config can run: no finding is a fault."""
     return all(finding.severity != "fault" for finding in findings)
 
 
@@ -46,7 +46,7 @@ def findings_as_json(findings: Sequence[Finding]) -> str:
 
 
 def print_findings(findings: Sequence[Finding], name: str) -> None:
-    """Print the findings as a table, and what follows from them."""
+    """Print the findings as a table, and whether the config can run."""
     what = Column("what", overflow="fold")
     finding = Column("finding", no_wrap=True)
     table = Table(finding, "state", what, "what to do", box=None, pad_edge=False)
@@ -67,7 +67,7 @@ def _conclude(findings: Sequence[Finding], name: str) -> str:
         return f"{name} cannot run here: {_count(faults, 'fault')}"
     if warnings:
         return f"{name} can run here, with {_count(warnings, 'warning')}"
-    return f"all is well: wenti run {name}"
+    return f"no problems found; start with: wenti run {name}"
 
 
 def _count(number: int, what: str) -> str:

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and how an error or a signal ends one."""
+"""The command line: the list of commands, and how errors and signals end them."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command line; a `WentiError` is printed as one message and ends it with its code."""
-    # Schedulers stop a job by SIGTERM, a terminal that closes by SIGHUP; it ends as by Ctrl-C.
+    """Run the command line; a `WentiError` is printed, and its exit code is that of the process."""
+    # Schedulers send SIGTERM, a terminal that is closed SIGHUP; both are handled like Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` sets SIG_IGN
         signal.signal(signal.SIGHUP, _interrupt)
     try:
         app(standalone_mode=True)
     except WentiError as error:
         typer.echo(f"wenti: {visible(str(error))}", err=True)
         if isinstance(error, ServerError):
-            # Prefect would try for a minute to hand its events to the server that is gone.
+            # A normal exit waits a minute for Prefect to send its events to the missing server.
             os._exit(error.exit_code)
         sys.exit(error.exit_code)

@@ -37,7 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 
 def settings_of(config: str, overrides: list[str] | None, day: datetime | None) -> Settings:
-    """Return the settings that the options of a command ask for.
+    """Return the settings that a command's options select.
 
     Raises:
         ConfigError: the config or an override cannot be used.
@@ -49,5 +49,5 @@ def settings_of(config: str, overrides: list[str] | None, day: datetime | None) 
 
 
 def date_of(day: datetime | None) -> date:
-    """Return the day of `--date`: today if it was left out."""
+    """Return the day given by `--date`, by default today."""
     return (day or datetime.now()).date()

@@ -1,7 +1,7 @@
-"""Commands that make something: run, rerun, serve, export; and doctor, which says whether they can.
+"""Commands that make something: run, rerun, serve, export; and doctor, which checks if they can.
 
-Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once; Prefect
-is imported within `connected()` or `hosted()`, which set its defaults.
+Heavy modules are imported only by the commands that need them, so that `wenti --help` is fast;
+Prefect is imported inside `connected()` or `hosted()`, which set its defaults.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tasks.escaping import to_json, visible
 def run(
     config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
 ) -> None:
-    """Export, load, predict what is missing, aggregate; end with a summary."""
+    """Export the model, load the passages, predict what is missing, aggregate; print a summary."""
     from flows.cli.console import follow
     from flows.prepare import check_settings
     from flows.server.connection import connected
@@ -53,18 +53,18 @@ def rerun(
         bool, typer.Option("--failed", help="Only shards that failed in that run.")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Make them again even if the store has them.")
+        bool, typer.Option("--force", help="Remake them even if the store has them.")
     ] = False,
     store: StorePath = STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Make again what a run lacks, or chosen shards of it, with the config of that run."""
+    """Remake what is missing from a run, or chosen shards of it, with the config of that run."""
     from flows.cli.console import follow
     from flows.server.connection import connected
     from tasks.operations.rerun import parse_shards, plan_rerun
     from tasks.store.layout import Store
 
-    # Faults that can be found without Prefect are found before a server is started.
+    # Find the faults that need no Prefect before a server is started.
     plan_rerun(run_name, Store(store), parse_shards(shards), failed, force)
     with follow(), connected():
         from flows.question_generation import rerun as rerun_flow
@@ -87,8 +87,8 @@ def serve(
         list[str] | None,
         typer.Argument(metavar="[NAME]...", help="Deployments.", show_default="all"),
     ] = None,
-    file: Annotated[Path, typer.Option(help="Where the deployments are.")] = Path("prefect.yaml"),
-    limit: Annotated[int, typer.Option(min=1, help="Most runs at a time.")] = 1,
+    file: Annotated[Path, typer.Option(help="File with the deployments.")] = Path("prefect.yaml"),
+    limit: Annotated[int, typer.Option(min=1, help="Maximum concurrent runs.")] = 1,
 ) -> None:
     """Serve the deployments: start their runs on schedule and from Prefect's UI."""
     from flows.cli.console import follow
@@ -120,7 +120,7 @@ def export(config: Config, overrides: Overrides = None, day: Day = None) -> None
 def doctor(
     config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
 ) -> None:
-    """Check everything that a config needs of this machine; exit code 2 if it cannot run here."""
+    """Check that this machine has everything a config needs; exit code 2 if it cannot run here."""
     from flows.cli.doctor import can_run, examine, findings_as_json, print_findings
 
     findings = examine(settings_of(config, overrides, day))

@@ -1,6 +1,6 @@
-"""Commands that look at what a store holds: status, show, report, compare, verify, gc.
+"""Commands on what a store holds: status, show, report, compare, verify, gc.
 
-Nothing heavy is imported before a command needs it, so that `wenti --help` answers at once.
+Heavy modules are imported only by the commands that need them, so that `wenti --help` is fast.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def status(
     store: StorePath = STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Show which stages and shards of a config or run are there; nothing is computed."""
+    """Show which stages and shards of a config or run exist; nothing is computed."""
     from flows.cli.tables.runs import print_status
-    from tasks.operations.status import look_at, settings_of
+    from tasks.operations.status import get_status, settings_of
     from tasks.store.layout import Store
 
-    found = look_at(settings_of(config, Store(store), overrides or [], date_of(day)))
+    found = get_status(settings_of(config, Store(store), overrides or [], date_of(day)))
     if as_json:
         typer.echo(to_json(found.as_dict()))
     else:
@@ -48,7 +48,7 @@ def status(
 
 def show(
     run_name: RunName,
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows.")] = 10,
+    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows to show.")] = 10,
     store: StorePath = STORE,
     as_json: AsJson = False,
 ) -> None:
@@ -74,7 +74,7 @@ def report(
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
     store: StorePath = STORE,
 ) -> None:
-    """Print where a run's report is; it is made if it is not there."""
+    """Print the path of a run's report; the report is made if it is missing."""
     import webbrowser
 
     from tasks.report.write import ensure_report
@@ -84,19 +84,19 @@ def report(
     path = ensure_report(find_results(run_name, Store(store)))
     typer.echo(visible(str(path)))
     if is_opened and not webbrowser.open(path.as_uri()):
-        raise UnusableError(f"no browser can be started here; open {path} in one yourself")
+        raise UnusableError(f"cannot start a browser here; open {path} in one yourself")
 
 
 def compare(
     run_a: Annotated[str, typer.Argument(help=A_RUN)],
-    run_b: Annotated[str, typer.Argument(help="The run to compare with it.")],
+    run_b: Annotated[str, typer.Argument(help="The run to compare it with.")],
     rows: Annotated[
-        int, typer.Option("-n", "--rows", min=0, help="How many changed questions.")
+        int, typer.Option("-n", "--rows", min=0, help="How many changed questions to show.")
     ] = 10,
     store: StorePath = STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two runs: what differs, by how much the metrics do, which questions changed."""
+    """Compare two runs: what differs, how the metrics change, which questions changed."""
     from flows.cli.tables.comparison import print_comparison, waiting
     from tasks.operations.compare import compare_runs
     from tasks.runs.find import find_results
@@ -114,12 +114,12 @@ def compare(
 def verify(
     run_name: RunName,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Make again what is missing or damaged.")
+        bool, typer.Option("--repair", help="Remake what is missing or damaged.")
     ] = False,
     store: StorePath = STORE,
     as_json: AsJson = False,
 ) -> None:
-    """Read back every checkpoint and result of a run; name what is missing or damaged."""
+    """Read back every checkpoint and result of a run; list what is missing or damaged."""
     from dataclasses import asdict
 
     from flows.cli.tables.runs import print_checked
@@ -138,7 +138,7 @@ def verify(
     else:
         print_checked(checked)
     if any(part.state != "ok" for part in checked):
-        typer.echo(visible(f"to make it again: wenti rerun {folder}"), err=True)
+        typer.echo(visible(f"to remake it: wenti rerun {folder}"), err=True)
         raise typer.Exit(INCOMPLETE)
 
 
@@ -150,21 +150,21 @@ def _repair(folder: PurePath) -> None:
         from flows.repair import repair_run
 
         fresh = repair_run(folder)
-    typer.echo(visible(f"made again; the results are in {fresh}"), err=True)
+    typer.echo(visible(f"remade; the new results are in {fresh}"), err=True)
 
 
 def gc(
     delete: Annotated[
-        bool, typer.Option("--delete", help="Remove it; without this it is only listed.")
+        bool, typer.Option("--delete", help="Remove it; without this option it is only listed.")
     ] = False,
     keep_runs: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Also forget all runs but the newest N."),
+        typer.Option(min=1, metavar="N", help="Also remove all runs except the newest N."),
     ] = None,
     store: StorePath = STORE,
     as_json: AsJson = False,
 ) -> None:
-    """List, and with --delete remove, what no run of the store refers to."""
+    """List what no run in the store refers to; with --delete, remove it."""
     from flows.cli.tables.runs import print_garbage
     from tasks.operations.gc import find_garbage, remove
     from tasks.store.layout import Store

@@ -1,4 +1,4 @@
-"""The Prefect server of a run: the configured one, or else Prefect's own temporary one."""
+"""The Prefect server of a run: the configured one, or Prefect's own temporary one."""
 
 from __future__ import annotations
 
@@ -28,46 +28,46 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("wenti.server")
 
-LOOK_SECONDS = 5.0
-LOOK_PATIENCE_SECONDS = 10.0  # a server that takes longer for "I am ready" is away
+CHECK_SECONDS = 5.0
+CHECK_TIMEOUT_SECONDS = 10.0  # a server that takes longer to report ready counts as unreachable
 AWAY = (
-    "Prefect's server does not answer (%s); the work goes on, and what is made is kept; at its end "
-    "a run waits some minutes for the server"
+    "Prefect's server does not answer (%s); the run continues, and finished work is kept; at its "
+    "end, the run waits some minutes for the server"
 )
 
-# Prefect reads these when it is imported; what the user has set stays.
+# Prefect reads these when it is imported; values set by the user are kept.
 PREFECT_DEFAULTS = {
-    # The temporary server migrates its database first; its own 20 s are few on a busy machine.
+    # The temporary server migrates its database first; Prefect's 20 s are short on a busy machine.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    # No usage data goes out from somebody's nightly job unasked.
+    # A nightly job must not send usage data without consent.
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # Prefect's own log lines would repeat ours on the console, and what it says of an event that it
-    # could not hand over, but will, is the whole event.
+    # Prefect's own log lines would repeat ours on the console; and when it cannot send an event at
+    # once, it logs the whole event.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-    # A call to a server that is away is tried again after 2, 4, 8 … 128 s: four minutes in all.
+    # A call to an unreachable server is retried after 2, 4, 8 … 128 s: four minutes in all.
     "PREFECT_CLIENT_MAX_RETRIES": "7",
-    # Besides the codes that Prefect knows: its server without its database says 500, and a proxy
-    # without its server 504.
+    # In addition to Prefect's codes: its server answers 500 without its database, and a proxy 504
+    # without the server.
     "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
-    # Seconds between the signs of life by which an automation can tell a run that was killed.
+    # Seconds between heartbeats, by which an automation detects a run that was killed.
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 
 
 def set_defaults() -> None:
-    """Set what Prefect reads when it is imported."""
+    """Set the environment variables that Prefect reads when it is imported."""
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """Import Prefect with our defaults and provide a server for what runs in this block.
+    """Import Prefect with our defaults and provide a server while the block runs.
 
     Raises:
-        ServerError: the server cannot be used, at the beginning or at the end of the block.
+        ServerError: the server cannot be used at the start or at the end of the block.
     """
     _start_if_none()
     try:
@@ -76,16 +76,15 @@ def connected() -> Iterator[None]:
     except httpx.HTTPError as error:
         raise ServerError(
             f"Prefect's server went away ({describe(error)})",
-            "what was made is kept, and the same command goes on from there once the server is "
-            "back",
+            "finished work is kept; run the same command again once the server is back",
         ) from error
 
 
 def find_server() -> str | None:
-    """Return the address of the configured server; None if none is configured.
+    """Return the URL of the configured server without a password; None if none is configured.
 
     Raises:
-        ServerError: it cannot be used, or there is no place for a temporary one's database.
+        ServerError: it cannot be used, or a temporary server could not write its database.
     """
     set_defaults()
     from prefect.settings import get_current_settings
@@ -101,7 +100,7 @@ def find_server() -> str | None:
 
 
 def _check_home(settings: Settings) -> None:
-    """Refuse a temporary server without a writable database: it would be restarted for ever."""
+    """Require a writable database for a temporary server, which would else restart for ever."""
     database = settings.server.database.connection_url
     is_in_home = database is not None and str(settings.home) in database.get_secret_value()
     if is_in_home and not os.access(settings.home, os.W_OK):
@@ -119,13 +118,13 @@ def _start_if_none() -> None:
 
 @contextmanager
 def _impatient_client() -> Iterator[SyncPrefectClient]:
-    """Return a client that does not retry, for calls from this thread."""
+    """Yield a client that does not retry, for calls from this thread."""
     from prefect import get_client
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     with (
         temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": LOOK_PATIENCE_SECONDS}, sync_client=True) as client,
+        get_client(httpx_settings={"timeout": CHECK_TIMEOUT_SECONDS}, sync_client=True) as client,
     ):
         yield client
 
@@ -156,7 +155,7 @@ def _is_cloud(client: SyncPrefectClient) -> bool:
 
 @contextmanager
 def _outages_logged() -> Iterator[None]:
-    """Log when the server stops answering and when it is back, as long as the block lasts."""
+    """Log when the server stops answering and when it is back, while the block runs."""
     over = threading.Event()
     thread = threading.Thread(target=_log_outages, args=(over,), name="wenti server", daemon=True)
     thread.start()
@@ -164,14 +163,14 @@ def _outages_logged() -> Iterator[None]:
         yield
     finally:
         over.set()
-        # Python ends daemon threads by unwinding them; one that is in Prefect's client then, in
-        # code of Rust, aborts the process: exit code -6 of a run that went well.
+        # Python ends daemon threads by unwinding their stacks; in the Rust code of Prefect's client
+        # this aborts the process: a successful run would end with exit code -6.
         thread.join()
 
 
 def _log_outages(over: threading.Event) -> None:
     is_away = False
-    while not over.wait(LOOK_SECONDS):
+    while not over.wait(CHECK_SECONDS):
         was_away, fault = is_away, _fault()
         is_away = fault is not None
         if over.is_set() or is_away == was_away:
@@ -183,7 +182,10 @@ def _log_outages(over: threading.Event) -> None:
 
 
 def _fault() -> httpx.HTTPError | None:
-    """Ask over a new connection: the server closes one that was idle for some seconds."""
+    """Return why the server does not answer; None if it does.
+
+    It is asked over a new connection, because it closes those that are idle for some seconds.
+    """
     try:
         with _impatient_client() as client:
             _ask(client)
@@ -193,11 +195,12 @@ def _fault() -> httpx.HTTPError | None:
 
 
 def _start_server() -> None:
-    """Start the server where neither Ctrl-C nor the end of the terminal reaches it.
+    """Start the server with SIGINT and SIGHUP blocked; call it in a thread of its own.
 
-    It is in the terminal's process group. If it died of the same signal as the flow, Prefect would
-    try for minutes to report the end of the flow to it. A signal that is blocked in the thread that
-    starts a process is blocked in the process; Prefect ends its server by another one.
+    The server is in the terminal's process group. If the signal that stops the flow stopped the
+    server too, Prefect would try for minutes to report the end of the flow to it. A process
+    inherits the blocked signals of the thread that starts it; Prefect stops its server by a
+    different signal.
     """
     from prefect.server.api.server import SubprocessASGIServer
 

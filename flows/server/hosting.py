@@ -1,4 +1,4 @@
-"""A Prefect server with its UI for `wenti serve`: a running one, or one of its own."""
+"""A Prefect server with its UI for `wenti serve`: a running one, or one that it starts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ START_SECONDS = 180.0
 
 @contextmanager
 def hosted() -> Iterator[None]:
-    """Provide a server with a UI in this block.
+    """Provide a server with a UI while the block runs.
 
-    It is the configured one, or one that answers at Prefect's default address; else one is started,
-    which ends with the block.
+    It is the configured server, or the one at Prefect's default address; if neither exists, one is
+    started and ends with the block.
 
     Raises:
         ServerError: the server cannot be reached, or does not start.
@@ -39,7 +39,7 @@ def hosted() -> Iterator[None]:
             yield
         return
     url = f"http://{settings.server.api.host}:{settings.server.api.port}/api"
-    os.environ["PREFECT_API_URL"] = url  # for the runs, which are processes of their own
+    os.environ["PREFECT_API_URL"] = url  # for the runs, which are separate processes
     with temporary_settings({PREFECT_API_URL: url}), _server_at(url):
         logger.info("Prefect's UI: %s", url.removesuffix("/api"))
         yield
@@ -52,7 +52,7 @@ def _server_at(url: str) -> Iterator[None]:
         return
     command = [sys.executable, "-m", "prefect", "server", "start"]
     logger.info("starting a Prefect server; the first time takes about a minute")
-    # In a session of its own: Ctrl-C is for us, and we still report to it how the runs ended.
+    # In a session of its own, so that Ctrl-C does not stop it before we report how the runs ended.
     with subprocess.Popen(  # noqa: S603 a command of our own
         command, stdout=subprocess.DEVNULL, start_new_session=True
     ) as server:
@@ -69,7 +69,7 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
         if server.poll() is not None or time.monotonic() > deadline:
             raise ServerError(
                 f"Prefect's server did not start at {url}",
-                "look at the lines above, free its port or choose another with "
+                "read the lines above, free its port, or choose another with "
                 "PREFECT_SERVER_API_PORT",
             )
         time.sleep(0.2)

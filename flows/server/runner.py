@@ -1,12 +1,12 @@
-"""The runner of `wenti serve`: Prefect's, except that it ends its runs when it is stopped.
+"""The runner of `wenti serve`: Prefect's, but it ends its runs when it is stopped.
 
 Prefect's own `Runner.handle_sigterm` waits for `Runner.stop` in the thread of the event loop that
-`stop` needs; the runs are left behind, and Prefect shows them as Running for ever. Only public
-interfaces are used here: methods of `Runner` that other public methods call, and an event loop of
-our own, which knows the process of each run because it starts it.
+`stop` needs; the runs are left behind, and Prefect shows them as Running for ever. This module uses
+public interfaces only: methods of `Runner` that other public methods call, and an event loop of our
+own, which knows the process of each run because it starts it.
 
-A run that is ended reports so itself, by the state that its flow returns. A process that had to be
-killed, or had not reached its flow yet, cannot; its run is marked here.
+A run that is ended reports this itself by the state that its flow returns. A process that had to be
+killed, or had not reached its flow yet, cannot report; its run is marked here.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from flows.run_context import SERVED_VARIABLE, STOPPED
 
 logger = logging.getLogger("wenti.serving")
 
-RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"  # by which `python -m prefect.engine` knows its run
-GRACE_SECONDS = 20.0  # until a run that was asked to end is killed
-STOP_SECONDS = 30.0  # until the server has to know
+RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"  # tells `python -m prefect.engine` which run to execute
+GRACE_SECONDS = 20.0  # from SIGTERM to SIGKILL
+STOP_SECONDS = 30.0  # for ending the runs and reporting it to the server
 POLL_SECONDS = 0.2
 
 Protocol = TypeVar("Protocol", bound=asyncio.BaseProtocol)
@@ -41,8 +41,8 @@ class RunLoop(asyncio.SelectorEventLoop):
     """An event loop that starts the process of each run in a session of its own, and can end it.
 
     Attributes:
-        started: the runs whose processes were started, and these.
-        stopped: the runs that `stop_runs` has ended, and those that it kept from starting.
+        started: the process of each run that was started, by run id.
+        stopped: the runs that `stop_runs` has ended or prevented from starting.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class RunLoop(asyncio.SelectorEventLoop):
         """Start a process as asyncio does.
 
         Raises:
-            OSError: it is the process of a run, and the runs were stopped.
+            OSError: it is the process of a run, and `stop_runs` was called.
         """
         run = (options.get("env") or {}).get(RUN_VARIABLE)
         if run is None:
@@ -68,19 +68,19 @@ class RunLoop(asyncio.SelectorEventLoop):
         if self._is_stopping:
             self.stopped.add(UUID(run))
             raise OSError(STOPPED)
-        # Ctrl-C in a terminal would reach the run too, to be followed by our SIGTERM while it
-        # writes how it ended.
+        # Otherwise Ctrl-C would reach the run too, followed by our SIGTERM while it records how it
+        # ended.
         options["start_new_session"] = True
         options["env"] = {**options["env"], SERVED_VARIABLE: "1"}
         process, protocol = await super().subprocess_exec(protocol_factory, *command, **options)
         self.started[UUID(run)] = process
-        if self._is_stopping:  # since a moment ago
+        if self._is_stopping:  # `stop_runs` was called during the await
             self.stopped.add(UUID(run))
             process.terminate()
         return process, protocol
 
     async def stop_runs(self) -> None:
-        """End all runs by SIGTERM, or at last by SIGKILL, and let none start any more."""
+        """End all runs by SIGTERM, after `GRACE_SECONDS` by SIGKILL, and start no more."""
         self._is_stopping = True
         running = self._running()
         self.stopped |= running.keys()
@@ -98,10 +98,10 @@ class RunLoop(asyncio.SelectorEventLoop):
 
 
 class ServingRunner(Runner):
-    """Starts runs until SIGTERM or Ctrl-C, then ends those that go on; a second signal hurries."""
+    """Starts runs until SIGTERM or Ctrl-C, then ends active runs; a second signal stops at once."""
 
     def run(self) -> None:
-        """Start the runs of the deployments that were added, until a signal.
+        """Start the runs of the added deployments until a signal arrives.
 
         Raises:
             KeyboardInterrupt: a second signal came before the runs had ended.
@@ -114,7 +114,7 @@ class ServingRunner(Runner):
             loop.run(self.serve())
 
     async def serve(self) -> None:
-        """Start runs until `astop` is called; then mark those that were ended."""
+        """Start runs until `astop` is called, then mark those that were ended."""
         try:
             async with asyncio.timeout(None) as self.patience:
                 await self.start()
@@ -122,32 +122,34 @@ class ServingRunner(Runner):
         except TimeoutError:
             if not self.patience.expired():
                 raise
-            logger.warning("Prefect's server does not answer; it goes on showing them as Running")
+            logger.warning(
+                "Prefect's server does not answer; it will still show the stopped runs as Running"
+            )
 
     def handle_sigterm(self, *_signal: object) -> None:
-        """Begin to stop, as a task of the loop: a signal may come in the middle of anything."""
+        """Start stopping, as a task of the loop, because a signal may arrive at any point."""
         if not self.started:  # not yet, or not any more
             raise KeyboardInterrupt
         self.execute_in_background(self.astop)
 
     async def cancel_all(self) -> None:
-        """End every run, and let none start any more; `astop` calls it."""
-        logger.info("stopping; runs that go on are ended, what they made is kept")
+        """End every run and start no more; called by `astop`."""
+        logger.info("stopping; active runs are ended, their finished work is kept")
         self.patience.reschedule(self.run_loop.time() + STOP_SECONDS)
         await self.run_loop.stop_runs()
 
 
 async def mark_as_stopped(runs: Collection[UUID]) -> None:
-    """Mark runs whose processes were ended as Crashed, and say why.
+    """Mark runs whose processes were ended as Crashed, with the reason.
 
-    Runs that reported this themselves, or had just ended in another way, stay as they are.
+    Runs that have reported this themselves, or had just ended in another way, are left unchanged.
     """
     async with get_client() as client:
         for run in runs:
             try:
                 await _mark_as_stopped(client, run)
             except (httpx.HTTPError, PrefectException) as fault:
-                logger.warning("Prefect was not told that run %s has ended: %s", run, fault)
+                logger.warning("cannot report to Prefect that run %s has ended: %s", run, fault)
 
 
 async def _mark_as_stopped(client: PrefectClient, run: UUID) -> None:

@@ -17,14 +17,14 @@ def make_metrics(
     scores: Mapping[str, Any],
     stage_seconds: Mapping[str, float],
 ) -> dict[str, Any]:
-    """Return the counts of rows, shards and tokens of the whole result, and this run's speed.
+    """Return the numbers of rows, shards and tokens of the whole result, and this run's speed.
 
-    The result is `partial` if shards failed; their rows, `rows_missing`, are among the `rejects`.
-    `padding_share` is the share of padding among the tokens of the batches, 0 to 1.
-    `rows_per_second` counts the rows that this run generated; null if it generated none.
-    `devices` has for each worker of this run the shards and rows it made, the seconds it was busy,
-    and what it used: on a GPU the card's memory and utilisation, on the CPU the memory and CPU
-    seconds of its process. Memory is in MB of 10^6 bytes.
+    The result is `partial` if shards failed; `rejects` includes their rows, `rows_missing`.
+    `padding_share` is the share of padding in the tokens of the batches, 0 to 1. `rows_per_second`
+    counts only rows that this run generated; null if it generated none. `devices` has for each
+    worker of this run the shards and rows it made, the seconds it was busy, and its usage: on a
+    GPU the card's memory and utilisation, on the CPU the memory and CPU seconds of the process.
+    Memory is in MB of 10^6 bytes.
     """
     of_dataset = DatasetDetails.of(dataset)
     shards = [ShardDetails.of(manifest) for manifest in prediction.manifests]

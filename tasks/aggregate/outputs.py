@@ -35,7 +35,9 @@ def write_predictions(
     Rows that are `missing` become rejects, and every file is then marked as partial.
 
     Raises:
-        StoreCorruptionError: input rows are not predictions plus rejects, each row once.
+        StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
+            are not the rows of the input.
+        StorageError: the folder cannot be written.
     """
     predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
     unusable = plan.dataset.folder / REJECTS_FILE
@@ -52,7 +54,7 @@ def write_predictions(
 
 
 def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of the shards that are there (columns of `tasks.store.tables.PREDICTIONS`).
+    """Yield the rows of all shards that were made, with the columns of `PREDICTIONS`.
 
     Raises:
         StoreCorruptionError: a shard's rows are not those of the dataset.
@@ -69,7 +71,7 @@ def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
 def join_rejects(
     of_dataset: PurePath, shards: Sequence[Manifest], missing: Missing
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows that could not be loaded, broke the engine or are missing, in input order."""
+    """Yield the rows that load or predict rejected and the missing rows, in input order."""
     of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
     sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
     merged = heapq.merge(*sources, key=itemgetter("row"))
@@ -78,7 +80,7 @@ def join_rejects(
 
 
 def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
-    """Check that both files together hold each row of the input once.
+    """Check that both files together contain each input row exactly once.
 
     Raises:
         StoreCorruptionError: they do not.
@@ -86,7 +88,7 @@ def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
     numbers = sorted(row for path in (predictions, rejects) for row in _row_numbers(path))
     if numbers != list(range(rows_in)):
         raise StoreCorruptionError(
-            f"{predictions} and {rejects} together do not hold every input row once; "
+            f"{predictions} and {rejects} together do not contain every input row once; "
             "delete the dataset and the shards of this run from the store and run again"
         )
 
@@ -97,7 +99,7 @@ def read_questions(predictions: PurePath) -> Iterator[str]:
 
 
 def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
-    """Return a prediction as a JSON line with the fields of dureader_qg; `question` is ours.
+    """Return a prediction as a JSON line with dureader_qg's fields; `question` is generated.
 
     With `is_partial`, for a result that lacks rows, the line has `"partial": true`.
     """
@@ -114,7 +116,11 @@ def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
 def commit_text(
     path: PurePath, lines: Callable[[], Iterator[str]], setting: str = "store.path"
 ) -> None:
-    """Commit a text file, one line for each item of `lines()`."""
+    """Commit a text file with one line for each item of `lines()`.
+
+    Raises:
+        StorageError: it cannot be written; names `setting`, the config key of its folder.
+    """
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -131,8 +137,11 @@ def commit_marked(
 ) -> None:
     """Commit a text file, and `path`.partial beside it if rows are missing.
 
-    The mark is written before the text and removed after it, so that at no moment a text without
-    all its rows looks whole.
+    The mark is written before the text and removed after it, so that a text that lacks rows never
+    looks complete.
+
+    Raises:
+        StorageError: a file cannot be written; names `setting`, the config key of its folder.
     """
     mark = path.with_name(path.name + PARTIAL_SUFFIX)
     if missing.is_partial:
@@ -148,6 +157,9 @@ def write_output(predictions: PurePath, output_path: PurePath, missing: Missing)
 
     These are the two files of the example's inference.py; the second is
     `output_path`.reference.txt.
+
+    Raises:
+        StorageError: a file cannot be written.
     """
     key = "aggregate.output_path"
     commit_marked(output_path, lambda: read_questions(predictions), missing, key)
@@ -161,12 +173,12 @@ def write_output(predictions: PurePath, output_path: PurePath, missing: Missing)
 
 
 def _on_one_line(reference: str | None) -> str:
-    """Return the reference without line breaks: line n belongs to question n."""
+    """Return a reference without line breaks, because line n belongs to question n."""
     return " ".join((reference or "").splitlines())
 
 
 def _rounded(score: float | None) -> float | None:
-    """Return the score without the digits that a float32 does not have."""
+    """Return a score without digits beyond the precision of float32."""
     return None if score is None else round(score, 6)
 
 

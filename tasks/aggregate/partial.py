@@ -1,4 +1,4 @@
-"""Results without the shards that failed: when they are allowed, and what they lack."""
+"""Partial results, without the shards that failed: when they are allowed, and what is missing."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tasks.runs.results import METADATA_KEY
 
 SHARD_FAILED = "shard_failed"
 AGAIN = "the same command, or Retry on the run's page in Prefect"
-REMEDY = "run the same config again: it makes what is missing, and its results are whole"
+REMEDY = "run the same config again: it makes what is missing, and its results are complete"
 
 
 @dataclass(frozen=True)
 class Missing:
-    """The shards that a result lacks because they failed."""
+    """The shards that are missing from a result because they failed."""
 
     failed: tuple[ShardOutcome, ...] = ()
 
     @property
     def is_partial(self) -> bool:
-        """Whether the result lacks any."""
+        """Whether any shard is missing."""
         return bool(self.failed)
 
     @property
     def rows(self) -> int:
-        """Number of missing rows."""
+        """The number of missing rows."""
         return sum(outcome.job.shard.rows for outcome in self.failed)
 
     @cached_property
@@ -59,19 +59,19 @@ class Missing:
 
 
 def raise_if_failed(prediction: Prediction, allow_partial: bool) -> None:
-    """Raise if shards failed, unless `allow_partial` is set and there is a result without them.
+    """Raise if shards failed, unless `allow_partial` is set and other shards were made.
 
     Raises:
-        ShardsFailedError: names every shard that failed, and why.
+        ShardsFailedError: lists every shard that failed, and why.
     """
     failed, can_go_on = prediction.failed, bool(prediction.manifests)
     if not failed or (allow_partial and can_go_on):
         return
     remedy = (
-        f"the others are kept; {AGAIN}, makes what is missing; `aggregate.allow_partial` goes on "
-        "without it"
+        f"the others are kept; {AGAIN}, makes what is missing; `aggregate.allow_partial` accepts "
+        "results without it"
         if can_go_on
-        else f"without any there is no result; once the cause is gone, {AGAIN}, makes them"
+        else f"without any shard there is no result; once the cause is gone, {AGAIN}, makes them"
     )
     lines = [f"  shard {outcome.job.shard.index}: {_reason(outcome)}" for outcome in failed]
     count = f"{len(failed)} of {len(prediction.outcomes)} shards failed"
@@ -79,7 +79,7 @@ def raise_if_failed(prediction: Prediction, allow_partial: bool) -> None:
 
 
 def _summarise(outcome: ShardOutcome) -> dict[str, Any]:
-    # The numbers that the rows have in the input; a shard's own count leaves out rejects.
+    # Row numbers in the input; a shard's own numbering leaves out rejects.
     rows = outcome.job.read_rows()["row"]
     return {
         "shard": outcome.job.shard.index,
@@ -91,4 +91,4 @@ def _summarise(outcome: ShardOutcome) -> dict[str, Any]:
 
 
 def _reason(outcome: ShardOutcome) -> str:
-    return outcome.error or "no reason is known"
+    return outcome.error or "unknown reason"

@@ -26,20 +26,22 @@ logger = logging.getLogger("wenti.aggregate")
 def aggregate(
     plan: Plan, run: Run, export: StageResult, dataset: StageResult, prediction: Prediction
 ) -> dict[str, Any]:
-    """Write a run's results, `_SUCCESS` last, and return what metrics.json holds.
+    """Write a run's results, `_SUCCESS` last, and return the content of metrics.json.
 
-    Shards that failed are left out and what is written is marked as partial; the caller has checked
+    Failed shards are left out, and the results are then marked as partial; the caller has checked
     that this is allowed.
 
     Raises:
-        StoreCorruptionError: input rows are not predictions plus rejects, each row once.
+        StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
+            are not the rows of the input.
         StorageError: the results cannot be written.
+        WorkerError: the child process that computes the metrics died.
     """
     started = time.monotonic()
     missing = Missing(tuple(prediction.failed))
     if missing.is_partial:
         logger.warning(
-            "partial results: %d rows are missing; rejects.parquet has them as %s",
+            "partial results: %d rows are missing; rejects.parquet lists them as %s",
             missing.rows,
             SHARD_FAILED,
         )

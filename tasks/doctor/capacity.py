@@ -1,4 +1,4 @@
-"""Whether a config fits into the memory and onto the disk of this machine; both are estimated."""
+"""Estimates of memory and disk space, and whether this machine has enough for a config."""
 
 from __future__ import annotations
 
@@ -22,22 +22,20 @@ from tasks.plan.model import locate_model
 from tasks.plan.plan import open_store
 
 PACKED = 6
-"""Bytes of text in a byte of gzip."""
+"""Bytes of text per byte of gzip."""
 
 PER_BYTE = 8
-"""Bytes of the store for a byte of passages: tokens, questions, the results; 6.7 in the demo."""
+"""Bytes in the store per byte of passages: tokens, questions, results; 6.7 in the demo."""
 
 
 def check_memory(settings: Settings) -> list[Finding]:
-    """Check for each device that it has the memory that the model and a batch take."""
+    """Check that each device has enough memory for the model and a batch."""
     folder = existing_model(settings)
     size = None if folder is None else read_size(folder)
     if settings.export.engine == "fake":
         return []
     if size is None:
-        return [
-            Finding("memory", "what the model takes is not known before it is there", severity="ok")
-        ]
+        return [Finding("memory", "unknown until the model is downloaded", severity="ok")]
     need = estimate_need(size, settings)
     if settings.predict.device_kind == "cpu":
         workers = len(device_names(settings.predict))
@@ -61,11 +59,11 @@ def check_need(what: str, need: Need, workers: int, memory: int, free: int) -> F
     """Check that workers fit into a device's memory.
 
     Args:
-        what: names the memory.
-        need: of one worker.
-        workers: how many share it.
-        memory: all of it, in bytes.
-        free: of it, what nobody uses now.
+        what: the key of the finding, which names the memory.
+        need: the need of one worker.
+        workers: the number of workers that share the memory.
+        memory: its size in bytes.
+        free: the bytes that are free now.
     """
     most, least = workers * need.most, workers * need.least
     seen = f"{describe_need(need, workers)}, {gigabytes(free)} of {gigabytes(memory)} free"
@@ -75,12 +73,12 @@ def check_need(what: str, need: Need, workers: int, memory: int, free: int) -> F
     if most > memory:
         return Finding(what, f"{seen}: batches will be halved", smaller, "warning")
     if most > free:
-        return Finding(what, seen, f"end what else uses it, or {smaller}", "warning")
+        return Finding(what, seen, f"end other programs that use it, or {smaller}", "warning")
     return Finding(what, seen, severity="ok")
 
 
 def describe_need(need: Need, workers: int = 1) -> str:
-    """Return in words what workers need together."""
+    """Return in words the memory that `workers` need together."""
     each = f"{gigabytes(need.weights)} weights, {gigabytes(need.batch)} a batch"
     count = "" if workers == 1 else f"{workers} times "
     return f"about {gigabytes(workers * need.most)} needed ({count}{each})"
@@ -89,17 +87,18 @@ def describe_need(need: Need, workers: int = 1) -> str:
 def _memory_of_the_host() -> tuple[int, int]:
     """Return total and available memory in bytes, from /proc/meminfo (man 5 proc)."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    told = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
-    return told["MemTotal"] * 1024, told["MemAvailable"] * 1024
+    parts = (line.partition(":") for line in lines)
+    kibibytes = {name: int(rest.split()[0]) for name, _, rest in parts}
+    return kibibytes["MemTotal"] * 1024, kibibytes["MemAvailable"] * 1024
 
 
 def check_space(settings: Settings) -> Finding:
-    """Check that what a run writes fits onto the disk of the store."""
+    """Check that the store's disk has room for what a run writes."""
     root = Path(open_store(settings).root).absolute()
     place = next(one for one in (root, *root.parents) if one.is_dir())
     need, free = estimate_space(settings), shutil.disk_usage(place).free
     is_known = existing_model(settings) is not None and settings.dataset.predict_file is not None
-    what = "needed" if is_known else "needed, besides what is downloaded"
+    what = "needed" if is_known else "needed, plus the downloads"
     seen = f"about {megabytes(need)} {what}; {gigabytes(free)} free in {place}"
     if need > free:
         remedy = "free some, or choose another place with `store.path`"
@@ -108,10 +107,10 @@ def check_space(settings: Settings) -> Finding:
 
 
 def estimate_space(settings: Settings) -> int:
-    """Estimate from above what a run writes into the store, in bytes, if nothing is reused.
+    """Return an upper estimate of the bytes that a run writes into the store if nothing is reused.
 
-    The exported model has the size of the weights; passages count `PER_BYTE` times, packed ones
-    `PACKED` times as much. What is still to be downloaded is not counted.
+    The exported model has the size of the weights; each byte of passages counts `PER_BYTE` times,
+    and gzip `PACKED` times as much. Downloads are not counted.
     """
     folder, path = existing_model(settings), settings.dataset.file
     size = None if folder is None else read_size(folder)
@@ -122,7 +121,7 @@ def estimate_space(settings: Settings) -> int:
 
 
 def existing_model(settings: Settings) -> Path | None:
-    """Return the model's folder; None if there is none yet."""
+    """Return the model folder; None if it does not exist yet."""
     folder = locate_model(settings, open_store(settings))
     return folder if folder.is_dir() else None
 

@@ -1,7 +1,7 @@
-"""What a config needs of this machine, and whether it is there: `wenti doctor`, and every run.
+"""Whether this machine has what a config needs, for `wenti doctor` and for every run.
 
-A run makes the cheap checks only (`find_machine_faults`), which import neither Paddle nor Prefect
-and write nothing; `wenti doctor` makes all of them, and shows what is in order, too.
+A run makes only the cheap checks (`find_machine_faults`), which import neither Paddle nor Prefect
+and write nothing; `wenti doctor` makes all checks, and also shows what is in order.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NO_TENSORRT = "set `predict.use_tensorrt: false`"
 
 
 def find_machine_faults(settings: Settings) -> list[Finding]:
-    """Return the faults of this machine that keep a config from running, from the cheap checks."""
+    """Return the faults of this machine that the cheap checks find."""
     predict = settings.predict
     findings = [*_check_gpus(settings), *check_memory(settings)]
     wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
@@ -50,7 +50,7 @@ def find_machine_faults(settings: Settings) -> list[Finding]:
 
 
 def diagnose(settings: Settings) -> list[Finding]:
-    """Return the findings of every check of a config and this machine, but of Prefect's server."""
+    """Return the findings of every check of a config and this machine, except Prefect's server."""
     faults = find_config_faults(settings)
     named = {finding.key for finding in faults}
     probe, gpus = _probe_paddle(), _check_gpus(settings)
@@ -90,7 +90,7 @@ def _check_paddle(probe: PaddleProbe | list[Finding], settings: Settings) -> lis
 
 
 def _describe(settings: Settings, named: Set[str]) -> list[Finding]:
-    """Return what the preflight has checked and not named as faulty."""
+    """Return what the preflight has checked and found in order; `named` are the faulty keys."""
     describe = {
         "model.model_name_or_path": _describe_model,
         "dataset.predict_file": _describe_passages,
@@ -107,7 +107,7 @@ def _describe_model(settings: Settings) -> str:
     name, folder = settings.model.model_name_or_path, existing_model(settings)
     if folder is None:
         return f"{name}, which the first run downloads"
-    return f"{name}: {read_size(folder) or 'of a size that its config does not tell'}"
+    return f"{name}: {read_size(folder) or 'its config does not tell its size'}"
 
 
 def _describe_passages(settings: Settings) -> str:
@@ -122,7 +122,7 @@ def _describe_engine(settings: Settings) -> str:
 
 
 def _check_faster_transformer(settings: Settings) -> list[Finding]:
-    """Return why `auto` does not choose FasterTransformer; chosen by name it has faults instead."""
+    """Return why `auto` does not choose FasterTransformer; empty unless it is `auto`, on a GPU."""
     folder = existing_model(settings)
     is_left_out = settings.export.engine == "auto" and (
         choose_engine(settings, folder) != FASTER_TRANSFORMER
@@ -155,7 +155,7 @@ def _check_visibility(probe: PaddleProbe | list[Finding], settings: Settings) ->
         return []
     if probe.gpus > max(device_index(name) for name in device_names(predict)):
         return []
-    problem = f"the driver tells of these GPUs, but Paddle sees {probe.gpus}"
+    problem = f"the driver reports these GPUs, but Paddle sees {probe.gpus}"
     return [Finding(KEY, problem, f"run nvidia-smi, restart the machine, {OR_CPU}")]
 
 
@@ -167,15 +167,15 @@ def _check_tensorrt(probe: PaddleProbe | list[Finding], settings: Settings) -> l
         return [Finding(TENSORRT, problem, f"install one that has it, or {NO_TENSORRT}")]
     built_for, here = (".".join(map(str, one)) for one in (probe.tensorrt, probe.tensorrt_here))
     if probe.tensorrt_here[:2] != probe.tensorrt[:2]:
-        found = f"{here} is here" if any(probe.tensorrt_here) else "none is here"
-        problem = f"this Paddle is built for TensorRT {built_for}, {found}"
+        found = f"{here} is installed" if any(probe.tensorrt_here) else "none is installed"
+        problem = f"this Paddle is built for TensorRT {built_for}, but {found}"
         remedy = f"install TensorRT {built_for} for CUDA {probe.cuda} from NVIDIA, or {NO_TENSORRT}"
         return [Finding(TENSORRT, problem, remedy)]
     return [Finding(TENSORRT, f"TensorRT {here}", severity="ok")]
 
 
 def _check_store(settings: Settings) -> Finding:
-    """Write a file, lock it and take it away, with the folders that had to be made for it."""
+    """Check that a file in the store can be written and locked; leave nothing behind."""
     root = open_store(settings).root
     try:
         with staging_folder(root) as folder, (folder / "probe").open("wb") as file:
@@ -184,5 +184,5 @@ def _check_store(settings: Settings) -> Finding:
             os.fsync(file.fileno())
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (StorageError, OSError) as error:
-        return Finding("store.path", str(error), "choose a folder that you can write")
+        return Finding("store.path", str(error), "choose a folder that you can write to")
     return Finding("store.path", f"{Path(root).absolute()} can be written", severity="ok")

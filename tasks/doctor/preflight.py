@@ -1,4 +1,4 @@
-"""What can be known to be wrong before anything is computed or written, all of it at once."""
+"""The checks before anything is computed or written; they report everything at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.findings import Finding
 from tasks.passages.formats import find_file_fault
 from tasks.plan.model import find_model_faults, longest_row
 
-HALF_NEEDS_A_GPU = "half precision needs a GPU: the CPU computes it in float32, only slower"
+HALF_NEEDS_A_GPU = "half precision needs a GPU: a CPU computes it in float32, only slower"
 
 
 def check(
@@ -26,7 +26,7 @@ def check(
     """Check everything that the settings name, and the machine if `find_machine_faults` is given.
 
     Raises:
-        PreflightError: with every fault that was found.
+        PreflightError: there are faults; lists all of them.
     """
     faults = find_config_faults(settings)
     if find_machine_faults is not None:
@@ -36,7 +36,7 @@ def check(
 
 
 def find_config_faults(settings: Settings) -> list[Finding]:
-    """Return all that is wrong with what the settings name."""
+    """Return everything that is wrong with the files and options that the settings name."""
     return [
         *_model_faults(settings),
         *_passages_faults(settings),
@@ -49,7 +49,7 @@ def find_config_faults(settings: Settings) -> list[Finding]:
 def _model_faults(settings: Settings) -> list[Finding]:
     folder = model_folder(settings.model)
     if folder is None:
-        return []  # a name: PaddleNLP finds out when it downloads it
+        return []  # a named model: PaddleNLP checks it when it downloads it
     return find_model_faults(folder) or _length_faults(settings, folder)
 
 
@@ -57,7 +57,7 @@ def _length_faults(settings: Settings, folder: Path) -> list[Finding]:
     longest, wanted = longest_row(folder), settings.dataset.max_seq_len
     if longest is None or wanted <= longest:
         return []
-    problem = f"{wanted} is more than the model has positions for"
+    problem = f"{wanted} exceeds the model's number of positions"
     return [Finding("dataset.max_seq_len", problem, f"allowed here: at most {longest}")]
 
 
@@ -72,14 +72,14 @@ def _export_faults(settings: Settings) -> list[Finding]:
     if choose_engine(settings, folder) == FASTER_TRANSFORMER:
         return find_faster_transformer_faults(settings, folder)
     if settings.export.use_fp16_decoding and settings.predict.use_tensorrt:
-        problem = "TensorRT is not given an export in half precision"
+        problem = "TensorRT cannot use an export in half precision"
         remedy = "set it to false; predict.precision=fp16 is TensorRT's own half precision"
         return [Finding("export.use_fp16_decoding", problem, remedy)]
     return []
 
 
 def _predict_faults(settings: Settings) -> list[Finding]:
-    """Return what is set that only a GPU does; the fake engine rehearses it on any device."""
+    """Return the options that need a GPU, on a CPU; the fake engine accepts them anywhere."""
     predict = settings.predict
     if predict.device_kind == "gpu" or settings.export.engine == "fake":
         return []
@@ -98,7 +98,7 @@ def _store_faults(settings: Settings) -> list[Finding]:
         "export.inference_model_dir": settings.export.copy_folder,
     }
     return [
-        Finding(key, f"{place} is a file", "give a folder, or a path where one can be made")
+        Finding(key, f"{place} is a file", "give a folder, or a path where one can be created")
         for key, place in places.items()
         if place is not None and place.is_file()
     ]

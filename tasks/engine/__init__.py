@@ -1,5 +1,5 @@
-"""The model: decode graph, export, inference. It knows nothing of runs, stores or Prefect.
+"""The model: decode graph, export, inference. Independent of runs, stores and Prefect.
 
-Open `contract.py` first: what an exported model takes and gives. Then `export/native.py` for how
-one is made and `inference/session.py` for how one is run.
+Open `contract.py` first: the inputs and outputs of an exported model. `export/native.py` makes an
+exported model, and `inference/session.py` runs one.
 """

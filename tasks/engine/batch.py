@@ -1,4 +1,4 @@
-"""What goes into an exported model and what comes out, as NumPy arrays."""
+"""The inputs and outputs of an exported model, as NumPy arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Float32 = NDArray[np.float32]
 
 
 class TokenRow(Protocol):
-    """What a row needs to have to become part of a batch."""
+    """What a row must have to become part of a batch."""
 
     @property
     def input_ids(self) -> Sequence[int]:
@@ -26,7 +26,7 @@ class TokenRow(Protocol):
 
     @property
     def token_type_ids(self) -> Sequence[int]:
-        """Return as many token types."""
+        """Return the type of each token."""
 
     @property
     def number(self) -> int:
@@ -35,9 +35,9 @@ class TokenRow(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One tokenised row, final start token included; both lists are of equal length.
+    """One tokenised row, final start token included; both lists have the same length.
 
-    `number` is the row's in the input, which decides what sampling draws for it.
+    `number` is the row's number in the input, which seeds its sampling.
     """
 
     input_ids: Sequence[int]
@@ -53,7 +53,7 @@ class Batch:
         input_ids: int32 [batch, length].
         token_type_ids: int32 [batch, length].
         seq_len: int32 [batch], tokens of each row, final start token included.
-        numbers: int64 [batch], of the rows in the input.
+        numbers: int64 [batch], row numbers in the input.
     """
 
     input_ids: Int32
@@ -68,12 +68,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Generated:
-    """The answer to a batch.
+    """The output for a batch.
 
     Attributes:
         tokens: int32 [batch, num_return_sequences, max_dec_len]: each sequence with its eos token
-            if that fits, then the pad token.
-        scores: float32 [batch, num_return_sequences]; of an engine that has none, not a number.
+            if that fits, then padding.
+        scores: float32 [batch, num_return_sequences]; NaN if the engine returns none.
     """
 
     tokens: Int32
@@ -81,11 +81,11 @@ class Generated:
 
 
 def pad_rows(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:
-    """Put rows of any length into one batch.
+    """Put rows of any length into one batch, padded to the longest.
 
     Raises:
-        ValueError: there is no row, or one is shorter than two tokens (a source token and the
-            start token), or its two lists differ in length.
+        ValueError: there is no row, a row has fewer than two tokens (a source token and the start
+            token), or its two lists differ in length.
     """
     if not rows:
         raise ValueError("a batch needs at least one row")
@@ -112,7 +112,10 @@ def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> Int32:
 
 
 def cut_batch(batch: Batch, parts: int) -> list[Batch]:
-    """Deal the rows out to so many batches, each as wide as its longest row."""
+    """Split a batch into `parts` batches, each as wide as its longest row.
+
+    Row i goes to part i mod `parts`, as `join_generated` expects; `parts` is at most the rows.
+    """
     return [_part(batch, slice(first, None, parts)) for first in range(parts)]
 
 
@@ -128,7 +131,7 @@ def _part(batch: Batch, rows: slice) -> Batch:
 
 
 def join_generated(parts: Sequence[Generated]) -> Generated:
-    """Put the answers to what `cut_batch` gave back into the order of the batch."""
+    """Join the outputs for the parts of `cut_batch`, in the order of the whole batch."""
     order = np.argsort(
         np.concatenate([np.arange(len(part.scores)) for part in parts]), kind="stable"
     )
@@ -139,35 +142,35 @@ def join_generated(parts: Sequence[Generated]) -> Generated:
 
 
 def no_scores(tokens: Int32) -> Float32:
-    """Return the scores of an engine that has none."""
+    """Return NaN scores, float32 [batch, sequences], for `tokens` of an engine without scores."""
     return np.full(tokens.shape[:2], np.nan, np.float32)
 
 
 def check_generated(generated: Generated, contract: Contract, rows: int, device: str) -> None:
-    """Check that an engine's answer to a batch of so many rows is what its contract says.
+    """Check that an engine's output for a batch of `rows` rows agrees with its contract.
 
     Raises:
-        BadOutputError: another type or shape, tokens that the vocabulary has not, or scores that
-            are not numbers.
+        BadOutputError: a type or shape is wrong, token ids are outside the vocabulary, or scores
+            are NaN.
     """
     arrays = {"tokens": generated.tokens, "scores": generated.scores}
     for spec in contract.outputs:
         array = arrays[spec.name]
         if array.dtype != spec.dtype or not symbolic_shape_matches(spec.shape, array, rows):
             raise BadOutputError(
-                f"{device}: the model gave {spec.name} as {array.dtype} {list(array.shape)}; "
+                f"{device}: the model returned {spec.name} as {array.dtype} {list(array.shape)}; "
                 f"its contract says {spec.dtype} {list(spec.shape)} for {rows} rows"
             )
     if generated.tokens.min() < 0 or generated.tokens.max() >= contract.vocab_size:
         raise BadOutputError(
-            f"{device}: the model gave tokens outside of 0 to {contract.vocab_size - 1}"
+            f"{device}: the model returned token ids outside 0 to {contract.vocab_size - 1}"
         )
     if contract.has_scores and np.isnan(generated.scores).any():
-        raise BadOutputError(f"{device}: the model gave scores that are not numbers")
+        raise BadOutputError(f"{device}: the model returned scores that are not numbers")
 
 
 def symbolic_shape_matches(shape: Sequence[int | str], array: NDArray[Any], batch: int) -> bool:
-    """Return whether an array has a contract's shape, `batch` being the number of rows."""
+    """Return whether an array has the shape in a contract, for a batch of `batch` rows."""
     expected = [batch if size == "batch" else size for size in shape]
     return len(expected) == array.ndim and all(
         isinstance(size, str) or size == actual
@@ -176,7 +179,7 @@ def symbolic_shape_matches(shape: Sequence[int | str], array: NDArray[Any], batc
 
 
 def probe_rows(contract: Contract) -> list[Row]:
-    """Return a few rows of made-up tokens, the longest as long as the model allows up to 32."""
+    """Return a few rows of arbitrary tokens; the longest has 32, or fewer if the model requires."""
     special = contract.special_tokens
     longest = min(32, contract.longest_row)
     lengths = sorted({2, 5, longest} & set(range(2, longest + 1)))
@@ -197,9 +200,9 @@ def plan_batches(
     """Group row positions into batches of similar length, longest first.
 
     `lengths` are in tokens. A batch has at most `batch_size` rows and, padded to its longest row,
-    at most `max_tokens_per_batch` tokens; a row that is longer than that is a batch of its own.
-    Every position is in exactly one batch. Longest first, so that a batch that does not fit into
-    the device's memory shows at once.
+    at most `max_tokens_per_batch` tokens; a row longer than that is a batch of its own. Every
+    position is in exactly one batch. The longest come first, so that a batch that exceeds the
+    device's memory fails at once.
     """
     batches: list[list[int]] = []
     room = 0
@@ -213,17 +216,17 @@ def plan_batches(
 
 
 def rows_that_fit(length: int, batch_size: int, max_tokens_per_batch: int) -> int:
-    """Return how many rows a batch has whose longest row has `length` tokens: at least one."""
+    """Return the number of rows of a batch whose longest row has `length` tokens: at least 1."""
     return max(1, min(batch_size, max_tokens_per_batch // length))
 
 
 def largest_batches(
     batch_size: int, longest: int, max_tokens_per_batch: int
 ) -> list[tuple[int, int]]:
-    """Return the largest batches that `plan_batches` makes, each as rows and tokens of a row.
+    """Return the largest batches that `plan_batches` can make, each as (rows, tokens per row).
 
-    One has as many rows as can be, the other the longest rows, of `longest` tokens. A row has two
-    tokens at least.
+    One has the maximum number of rows, the other the longest rows, of `longest` tokens. A row has
+    at least two tokens.
     """
     short = max(2, min(longest, max_tokens_per_batch // batch_size))
     few = rows_that_fit(longest, batch_size, max_tokens_per_batch)

@@ -1,7 +1,7 @@
-"""`contract.json`: what an exported model takes and gives, beside the model itself.
+"""`contract.json`: the inputs and outputs of an exported model, stored beside it.
 
-Everything that runs a model reads it from here and nothing from the config, so that a model goes
-on meaning what it meant when it was exported.
+Code that runs a model reads them from here and not from the config, so that a model keeps the
+meaning that it had when it was exported.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tasks.errors import StoreCorruptionError
 
 CONTRACT_FILE = "contract.json"
 MODEL_NAME = "unimo_text"
-"""What the example calls an exported model, whatever is in it."""
+"""The name that the example gives every exported model."""
 
 MODEL_FILE = f"{MODEL_NAME}{MODEL_SUFFIX}"
 PARAMS_FILE = f"{MODEL_NAME}{PARAMS_SUFFIX}"
 NATIVE_VERSION = 3
-"""Raise it whenever the native engine's graph changes: old exports are then not reused."""
+"""Increment it when the native engine's graph changes, so that old exports are not reused."""
 
 FASTER_TRANSFORMER_VERSION = 1
-"""The same of the graph around `FasterUNIMOText`."""
+"""The same for the graph around `FasterUNIMOText`."""
 
 
 class _Frozen(BaseModel):
@@ -36,10 +36,10 @@ class TensorSpec(_Frozen):
     """One input or output.
 
     Attributes:
-        name: what Wenti calls it.
-        variable: what the graph calls it.
+        name: its name in Wenti.
+        variable: its name in the graph.
         dtype: NumPy's name of the type.
-        shape: sizes; a name where the size is the caller's to choose.
+        shape: sizes; a name for each size that the caller chooses.
     """
 
     name: str
@@ -58,7 +58,7 @@ INPUTS = (
 
 
 def input_specs(decode: DecodeSettings) -> tuple[TensorSpec, ...]:
-    """Return the rows and, where tokens are drawn, a number of [0, 1) for each draw."""
+    """Return the inputs: the rows and, for sampling, a number in [0, 1) for each draw."""
     if not decode.is_sampling:
         return INPUTS
     shape = ("batch", decode.num_return_sequences, decode.max_dec_len)
@@ -66,7 +66,7 @@ def input_specs(decode: DecodeSettings) -> tuple[TensorSpec, ...]:
 
 
 def output_specs(decode: DecodeSettings) -> tuple[TensorSpec, TensorSpec]:
-    """Return tokens and scores, under the names that Paddle gives the outputs of a saved graph."""
+    """Return the outputs, tokens and scores, with the variable names of a graph saved by Paddle."""
     tokens, scores = output_variable(0), output_variable(1)
     count, steps = decode.num_return_sequences, decode.max_dec_len
     return (
@@ -85,29 +85,29 @@ class SpecialTokens(_Frozen):
 
 
 class Contract(_Frozen):
-    """All that a reader of an exported model needs to know.
+    """Everything that the user of an exported model needs to know.
 
     Attributes:
-        format_version: of this file.
-        engine: which engine made the graph.
-        engine_version: of that engine.
-        paddle_version: that made the model and must be able to read it.
-        model_file: the graph; new ones are called `MODEL_FILE`, old ones as it says here.
-        params_file: its weights, likewise.
+        format_version: version of this file.
+        engine: the engine that made the graph.
+        engine_version: version of that engine.
+        paddle_version: the version of Paddle that made the model and must be able to read it.
+        model_file: file name of the graph; `MODEL_FILE` in new exports.
+        params_file: file name of the weights; `PARAMS_FILE` in new exports.
         inputs: int32 rows as tokenised, final start token included, padded on the right; for
             sampling also the `uniforms` that choose the tokens.
-        outputs: tokens and, of engines that have them, scores. Tokens include the eos token where
-            it fits into `max_dec_len`, then go on with the pad token.
+        outputs: tokens and, if the engine returns them, scores. Tokens include the eos token if it
+            fits into `max_dec_len`, followed by padding.
         decode: the search that is part of the graph.
-        special_tokens: the ids it treats specially.
+        special_tokens: the ids that the search treats specially.
         vocab_size: number of tokens; ids are below it.
         type_vocab_size: number of token types; ids are below it.
-        max_positions: most source tokens of a row, final start token not counted.
-        num_sequences: sequences for each row.
-        eos_included: whether `tokens` show the eos token that ended a sequence.
-        operator_library: what has to be loaded before the model; None if Paddle has all of it.
-        precision: of the layers of a native model in half precision; None: float32.
-        shapes_file: what TensorRT is built for; None if the model is not for TensorRT.
+        max_positions: maximum source tokens of a row, without the final start token.
+        num_sequences: number of sequences per row.
+        eos_included: whether `tokens` include the eos token that ended a sequence.
+        operator_library: file name of a library to load before the model; None if none is needed.
+        precision: `fp16` if the layers of a native model are in half precision; None: float32.
+        shapes_file: file name of the shapes for TensorRT; None if the model is not for TensorRT.
     """
 
     format_version: Literal[1] = 1
@@ -130,22 +130,22 @@ class Contract(_Frozen):
     shapes_file: str | None = None
 
     def to_json(self) -> str:
-        """Return the file's text: the same for the same contract, everywhere and always."""
+        """Return the content of the file; equal contracts give equal text."""
         return self.model_dump_json(indent=2, exclude_none=True) + "\n"
 
     @property
     def has_scores(self) -> bool:
-        """Whether the model gives a score with each sequence."""
+        """Whether the model returns a score for each sequence."""
         return any(spec.name == "scores" for spec in self.outputs)
 
     @property
     def takes_uniforms(self) -> bool:
-        """Whether the model is given the random numbers that it draws with."""
+        """Whether the model has an input for the random numbers of sampling."""
         return any(spec.name == "uniforms" for spec in self.inputs)
 
     @property
     def longest_row(self) -> int:
-        """Most tokens of a row, final start token included."""
+        """Maximum tokens of a row, final start token included."""
         return self.max_positions + 1
 
 
@@ -158,7 +158,7 @@ def read_contract(folder: Path) -> Contract:
     """Read `contract.json` from the folder of an exported model.
 
     Raises:
-        StoreCorruptionError: it is missing or not a contract that this version understands.
+        StoreCorruptionError: it is missing, or not a contract that this version understands.
     """
     path = folder / CONTRACT_FILE
     try:

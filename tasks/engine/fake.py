@@ -1,9 +1,9 @@
-"""The fake engine: answers at once with made-up questions, and fails on the rows that it is told.
+"""The fake engine: returns made-up questions at once, and fails on request.
 
-It stands where a real engine stands, `export.engine: fake`, and needs neither Paddle nor a GPU: to
-rehearse a config, a schedule or a recovery. A row's question is the beginning of its own tokens, so
-that it depends on nothing but the row. Faults are read from the JSON file that the environment
-variable WENTI_FAKE_FAULTS names; see `InjectedFaults`.
+It replaces a real engine (`export.engine: fake`) and needs neither Paddle nor a GPU: to rehearse a
+config, a schedule or a recovery. The question of a row is the beginning of its own tokens, so it
+depends only on the row. Faults are read from the JSON file given by the environment variable
+WENTI_FAKE_FAULTS; see `InjectedFaults`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class _Frozen(BaseModel):
 
 
 class InjectedFault(_Frozen):
-    """What happens to a batch that holds a certain row.
+    """What happens to a batch with a certain row.
 
     Attributes:
         row: `row_digest` of the row.
-        kind: a segmentation fault, no answer ever, a `MemoryError`, an answer of the wrong shape,
-            or scores that are not numbers.
-        once: only the first time, in whatever process.
+        kind: a segmentation fault, hanging for ever, a `MemoryError`, output of the wrong shape, or
+            NaN scores.
+        once: only the first time, in any process.
     """
 
     row: str
@@ -51,13 +51,13 @@ class InjectedFault(_Frozen):
 
 
 class InjectedFaults(_Frozen):
-    """What the file that WENTI_FAKE_FAULTS names holds.
+    """The content of the file given by WENTI_FAKE_FAULTS.
 
     Attributes:
         rows: the faulty rows.
-        padded_tokens_that_fit: a larger batch is out of memory; null: any fits.
+        padded_tokens_that_fit: larger batches run out of memory; None: no limit.
         seconds_per_batch: how long a batch takes.
-        slow_devices: how long it takes on some devices, by their names.
+        slow_devices: how long a batch takes on certain devices, by name.
     """
 
     rows: tuple[InjectedFault, ...] = ()
@@ -67,16 +67,19 @@ class InjectedFaults(_Frozen):
 
 
 def row_digest(input_ids: Sequence[int] | Int32) -> str:
-    """Return the 8 hex digits by which a fault names a row: the CRC-32 of its int32 tokens."""
+    """Return the 8 hex digits that identify a row in faults: the CRC-32 of its int32 tokens."""
     return f"{zlib.crc32(np.asarray(input_ids, '<i4').tobytes()):08x}"
 
 
 def export_fake(
     checkpoint: Path, decode: DecodeSettings, folder: Path, trust_checkpoint: bool = False
 ) -> Contract:
-    """Write the `contract.json` of an export that has no graph.
+    """Write the `contract.json` of an export without a graph.
 
-    Takes what `export_native` takes; of the checkpoint it reads the vocabulary only.
+    Has the parameters of `export_native`, but reads only the vocabulary of the model.
+
+    Raises:
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
     """
     ids = read_vocabulary(checkpoint / VOCAB_FILE)
     contract = Contract(
@@ -102,7 +105,7 @@ def export_fake(
 
 
 class FakeEngine:
-    """Answers a batch with the first tokens of each row."""
+    """Returns the first tokens of each row."""
 
     def __init__(self, contract: Contract, faults: InjectedFaults, used: Path) -> None:
         self._contract = contract
@@ -111,11 +114,11 @@ class FakeEngine:
         self._used = used  # faults that happen once leave a file here
 
     def run(self, batch: Batch) -> Generated:
-        """Return each row's sequences; see `tasks.predict.questions.Engine`.
+        """Return the sequences of each row, as `tasks.predict.questions.Engine.run`.
 
         Raises:
-            OutOfMemoryError: the faults say that the batch does not fit.
-            BadOutputError: the faults want an answer of the wrong shape or without numbers.
+            OutOfMemoryError: by the faults, the batch does not fit.
+            BadOutputError: the faults request output of the wrong shape, or NaN scores.
         """
         time.sleep(self._faults.seconds_per_batch)
         limit = self._faults.padded_tokens_that_fit
@@ -157,7 +160,7 @@ class FakeEngine:
 
 
 class FakeDetokenizer:
-    """Puts the tokens of a vocabulary together, without the special ones."""
+    """Joins tokens of a vocabulary, without the special ones."""
 
     def __init__(self, checkpoint: Path, contract: Contract) -> None:
         ids = read_vocabulary(checkpoint / VOCAB_FILE)
@@ -165,13 +168,13 @@ class FakeDetokenizer:
         self._special = set(contract.special_tokens.model_dump().values())
 
     def decode(self, output_ids: Sequence[int]) -> str:
-        """Return the question; see `tasks.predict.questions.Detokenizer`."""
+        """Return the text, as `tasks.predict.questions.Detokenizer.decode`."""
         words = (self._vocabulary[i] for i in output_ids if i not in self._special)
         return "".join(word.removeprefix("##") for word in words)
 
 
 def load_fake(contract: Contract, device: str = "cpu") -> FakeEngine:
-    """Return an engine with the faults in the file that WENTI_FAKE_FAULTS names, if any."""
+    """Return an engine with the faults in the file given by WENTI_FAKE_FAULTS, if it is set."""
     name = os.environ.get(FAULTS_VARIABLE)
     if name is None:
         return FakeEngine(contract, InjectedFaults(), Path())
@@ -192,7 +195,7 @@ def _hang(_generated: Generated) -> Generated:
 
 
 def _run_out_of_memory(_generated: Generated) -> Generated:
-    raise MemoryError("as the faults say")
+    raise MemoryError("injected fault")
 
 
 def _lose_a_row(generated: Generated) -> Generated:

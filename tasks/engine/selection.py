@@ -1,4 +1,4 @@
-"""Which engine exports a model: what `export.engine: auto` means, and each engine's version."""
+"""The choice of the engine that exports a model, and the version of each engine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tasks.engine.faster_transformer.compatibility import (
 
 
 def choose_engine(settings: Settings, model_folder: Path | None = None) -> str:
-    """Return the name of the engine that exports; `auto` becomes one.
+    """Return the name of the engine that exports, and resolve `auto`.
 
-    It becomes faster_transformer where its operators need not be built first, on a GPU, if nothing
-    in the settings and the model speaks against it. What is wrong with the library itself is no
-    reason to do without it, but a fault.
+    `auto` selects faster_transformer on a GPU if a library of its operators is given, and neither
+    settings nor model rule it out; otherwise native. Problems of the library itself do not rule it
+    out: they are reported as faults.
     """
     export = settings.export
     if export.engine != "auto":

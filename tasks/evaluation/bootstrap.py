@@ -1,9 +1,9 @@
-"""Paired bootstrap resampling: how sure a difference between the scores of two systems is.
+"""Paired bootstrap resampling: the confidence interval of the difference between two systems.
 
-As many rows as there are, drawn with replacement, the same ones for both systems, are scored for
-both, again and again (P. Koehn, Statistical significance tests for machine translation evaluation,
-EMNLP 2004). The middle 95 % of the differences are the confidence interval: the percentile interval
-of B. Efron and R. Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
+Each resample draws all rows with replacement, the same ones for both systems, and scores both
+(P. Koehn, Statistical significance tests for machine translation evaluation, EMNLP 2004). The
+middle 95 % of the differences are the confidence interval: the percentile interval of B. Efron and
+R. Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Score = Callable[[Matrix], Matrix]
 RESAMPLES = 2000
 SEED = 2004
 CONFIDENCE = 0.95
-_NUMBERS_AT_A_TIME = 1 << 22  # 32 MiB of them
+_NUMBERS_AT_A_TIME = 1 << 22  # 32 MiB of float64
 
 
 @dataclass(frozen=True)
 class Differences:
-    """Scores of two systems over the same rows, and the interval of b − a; a number a metric."""
+    """Metrics of two systems over the same rows, and the interval of b − a; each float64 [m]."""
 
     a: Matrix
     b: Matrix
@@ -39,23 +39,23 @@ def compare_paired(
     """Score two systems, and resample the difference.
 
     Args:
-        a: statistics of one system, a line for each row, of which there is one at least.
-        b: those of the other, of the same rows in the same order.
-        score: gives, for sums of lines of statistics, a line of scores for each sum.
-        resamples: how often rows are drawn.
-        seed: the same draws for the same seed and number of rows.
+        a: statistics of one system, float64 [rows, k] with at least one row.
+        b: statistics of the other system, for the same rows in the same order.
+        score: maps sums of statistics, [n, k], to m metrics of each sum, [n, m].
+        resamples: the number of resamples.
+        seed: equal seeds and numbers of rows give equal draws.
     """
     gain = b - a
     pieces = [(drawn @ a, drawn @ gain) for drawn in _draw(len(a), resamples, seed)]
     sums, gains = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
-    # Not the sums of b: those of equal systems would differ in the last digit of a float.
+    # Not the sums of b, which even for equal systems would differ by rounding errors.
     low, high = _interval(score(sums + gains) - score(sums))
     whole, added = a.sum(axis=0, keepdims=True), gain.sum(axis=0, keepdims=True)
     return Differences(score(whole)[0], score(whole + added)[0], low, high)
 
 
 def _draw(rows: int, resamples: int, seed: int) -> Iterator[Matrix]:
-    """Give how often each row was drawn, a line for each time, some lines at a time."""
+    """Yield how often each resample draws each row, float64 [some resamples, rows] at a time."""
     generator = np.random.default_rng(seed)
     at_a_time = max(1, _NUMBERS_AT_A_TIME // rows)
     for start in range(0, resamples, at_a_time):

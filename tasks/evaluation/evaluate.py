@@ -1,4 +1,4 @@
-"""Evaluation: how near the questions are to the references, if the passages came with any."""
+"""Evaluation: metrics of the questions, if the passages have reference questions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVALUATION_FORMAT = 1
 
 
 class EvaluationDetails(Details):
-    """The scores of `tasks.evaluation.scores.score_pairs`; null if there are no references."""
+    """The metrics of `tasks.evaluation.scores.score_pairs`; null if there are no references."""
 
     references: int
     bleu_1: float | None = None
@@ -32,16 +32,21 @@ class EvaluationDetails(Details):
 
 
 def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
-    """Return the scores of `predictions`, a Parquet file; all null when there are no references.
+    """Return the metrics of `predictions`, a Parquet file; all null if there are no references.
 
-    They are a checkpoint beside the shards, because computing them means importing PaddleNLP.
+    They are kept as a checkpoint with the shards, because computing them imports PaddleNLP.
+
+    Raises:
+        StoreCorruptionError: `predictions` cannot be read.
+        StorageError: the store cannot be written.
+        WorkerError: the child process that computes them died.
     """
     if count_references(predictions) == 0:
         return EvaluationDetails(references=0)
     decided_by = {
         "stage": "evaluate",
         "format": EVALUATION_FORMAT,
-        # Not the stage's fingerprint: a shard made again can reject other rows than before.
+        # Not the stage's fingerprint: a shard that is remade can reject other rows than before.
         "predictions": describe_file(predictions).sha256,
         **{name: version(name) for name in ("paddlenlp", "sacrebleu")},
     }
@@ -62,6 +67,10 @@ def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
 
 
 def count_references(predictions: PurePath) -> int:
-    """Count the rows that have a reference."""
+    """Return the number of rows that have a reference.
+
+    Raises:
+        StoreCorruptionError: the file cannot be read.
+    """
     batches = read_batches(predictions, ["reference"])
     return sum(pc.count(batch["reference"]).as_py() for batch in batches)

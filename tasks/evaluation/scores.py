@@ -1,7 +1,7 @@
-"""Scores of generated questions against references, as PaddleNLP and sacreBLEU compute them.
+"""Metrics of generated questions against references, as PaddleNLP and sacreBLEU compute them.
 
-BLEU of many rows is no mean over the rows, it comes from sums over them. So each row is counted
-once, `count_rows`, and any score, of all rows or of a sample, is made from sums of these counts.
+BLEU of many rows is not a mean over the rows; it is computed from sums over them. So each row is
+counted once (`count_rows`), and metrics of all rows or of a sample come from sums of these counts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tasks.store.tables import PREDICTIONS, read_batches
 Scores = dict[str, float | str | int]
 
 Counts = NDArray[np.float64]
-"""float64 [rows, 22]; a row, or a sum of rows, in each line: what its scores are made from."""
+"""float64 [n, 22]; each line has the counts of a row, or their sums over several rows."""
 
 METRIC_NAMES = {
     "bleu_1": "BLEU-1",
@@ -32,11 +32,11 @@ METRIC_NAMES = {
     "rouge_l": "ROUGE-L",
     "sacrebleu_zh": "sacreBLEU-zh",
 }
-"""What people call each metric, by its key in `Scores` and metrics.json."""
+"""The usual name of each metric, by its key in `Scores` and metrics.json."""
 
 METRICS = tuple(METRIC_NAMES)
 HEADLINE_METRICS = ("bleu_4", "rouge_l", "sacrebleu_zh")
-"""Those that a summary of a run shows."""
+"""The metrics in the summary of a run."""
 
 _ORDERS = 4  # n-grams of 1 to 4 tokens
 # Columns of Counts. Either BLEU: n-grams found in the reference by order, n-grams by order, tokens,
@@ -48,9 +48,9 @@ _SMOOTHING = "exp"
 
 
 def score_file(predictions: PurePath) -> Scores:
-    """Return the scores of a Parquet file's `question` column against its `reference` column.
+    """Return the `score_pairs` of a Parquet file's columns `question` and `reference`.
 
-    Rows without a reference do not count. Returns what `score_pairs` returns.
+    Rows without a reference are ignored; at least one must have one.
     """
     schema = pa.schema([PREDICTIONS.field(name) for name in ("question", "reference")])
     rows = pa.Table.from_batches(read_batches(predictions, schema.names), schema).drop_null()
@@ -59,12 +59,12 @@ def score_file(predictions: PurePath) -> Scores:
 
 
 def score_pairs(pairs: Sequence[tuple[str, str]]) -> Scores:
-    """Return the scores of (question, reference) pairs, of which there is at least one.
+    """Return the metrics of at least one (question, reference) pair. Imports PaddleNLP.
 
-    They are `references` (how many), and on a scale of 0 to 100 `bleu_1` … `bleu_4`
-    (`paddlenlp.metrics.BLEU` over `BasicTokenizer` tokens, as the question-generation example
-    does), `rouge_l` (`paddlenlp.metrics.RougeL` over the same tokens) and `sacrebleu_zh`, with the
-    `sacrebleu_signature` that tells how it was computed.
+    The keys are `references` (the number of pairs), and on a scale of 0 to 100 `bleu_1` … `bleu_4`
+    (`paddlenlp.metrics.BLEU` over `BasicTokenizer` tokens, as in the question-generation example),
+    `rouge_l` (`paddlenlp.metrics.RougeL` over the same tokens) and `sacrebleu_zh`, whose
+    `sacrebleu_signature` says how it was computed.
     """
     scores = score_counts(count_rows(pairs).sum(axis=0, keepdims=True))[0].tolist()
     rounded = {name: round(score, 4) for name, score in zip(METRICS, scores, strict=True)}
@@ -72,9 +72,9 @@ def score_pairs(pairs: Sequence[tuple[str, str]]) -> Scores:
 
 
 def count_rows(pairs: Sequence[tuple[str, str]]) -> Counts:
-    """Return the counts that the scores of (question, reference) pairs are made from.
+    """Return the counts of (question, reference) pairs, float64 [pairs, 22]. Imports PaddleNLP.
 
-    Imports PaddleNLP. Equal pairs, and equal texts, that follow each other are counted once.
+    Equal pairs, and equal texts, that follow each other are processed only once.
     """
     count = lru_cache(maxsize=1)(_row_counter())
     lines = (count(question, reference) for question, reference in pairs)
@@ -91,16 +91,17 @@ def score_counts(sums: Counts) -> NDArray[np.float64]:
 def score_each(rows: Counts) -> NDArray[np.float64]:
     """Return sacreBLEU's sentence BLEU of each row, float64 [rows], 0 to 100.
 
-    For who has the counts; `sentence_bleu` makes the same of texts. N-gram orders that a question
-    is too short for do not count (`effective_order`), as sacreBLEU advises for sentences.
+    `sentence_bleu` computes the same from texts. N-gram orders that a question is too short for do
+    not count (`effective_order`), as sacreBLEU recommends for sentences.
     """
     return _sacrebleu(rows[:, _SACREBLEU], effective_order=True)
 
 
 def sentence_bleu(pairs: Iterable[tuple[str, str]]) -> tuple[NDArray[np.float64], str]:
-    """Return what `score_each` gives for (question, reference) pairs, without PaddleNLP.
+    """Return the `score_each` of (question, reference) pairs, computed without PaddleNLP.
 
-    Also returns sacreBLEU's signature, which tells how the scores were computed.
+    Returns:
+        The BLEUs, float64 [pairs], and sacreBLEU's signature, which says how they were computed.
     """
     count = _character_counter()
     lines = (count(question, reference) for question, reference in pairs)
@@ -111,7 +112,7 @@ def sentence_bleu(pairs: Iterable[tuple[str, str]]) -> tuple[NDArray[np.float64]
 def lcs_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
     """Return the length of the longest common subsequence of two sequences.
 
-    The bits of one integer are a whole row of the usual table (H. Hyyrö, Bit-parallel LCS-length
+    The bits of one integer hold a whole row of the usual table (H. Hyyrö, Bit-parallel LCS-length
     computation revisited, AWOCA 2004).
     """
     places: dict[Hashable, int] = {}
@@ -126,14 +127,14 @@ def lcs_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
 
 
 def _row_counter() -> Callable[[str, str], list[float]]:
-    """Return the function that counts a question and its reference, cut up as the libraries do."""
+    """Return a function that counts a question and its reference, tokenised as the libraries do."""
     paddlenlp = import_paddlenlp("metrics")
     tokenize = paddlenlp.transformers.BasicTokenizer().tokenize
     count_characters = _character_counter()
     rouge = paddlenlp.metrics.RougeL()
     rouge.lcs = lcs_length  # its own takes more than ten times as long
 
-    # Two, so that the next question to the same reference finds that.
+    # Keeps two texts, so that the next question for the same reference finds it.
     cut = lru_cache(maxsize=2)(lambda text: _Cut(tokenize(text)))
 
     def count(question: str, reference: str) -> list[float]:
@@ -147,7 +148,7 @@ def _row_counter() -> Callable[[str, str], list[float]]:
 
 
 def _character_counter() -> Callable[[str, str], list[int]]:
-    """Return the function that counts a question and its reference as sacreBLEU-zh does."""
+    """Return a function that counts a question and its reference as sacreBLEU-zh does."""
     from sacrebleu.metrics.bleu import BLEU
 
     tokenize = BLEU(tokenize="zh").tokenizer
@@ -156,7 +157,7 @@ def _character_counter() -> Callable[[str, str], list[int]]:
 
 
 class _Cut:
-    """A text as tokens, and how often it has each n-gram of every order."""
+    """The tokens of a text, and the number of occurrences of its n-grams of every order."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = tokens
@@ -167,7 +168,7 @@ class _Cut:
         )
 
     def count(self, reference: _Cut) -> list[int]:
-        """Return the ten columns of a BLEU. An n-gram is found as often as the reference has it."""
+        """Return the ten columns of a BLEU; matches are clipped to the counts in the reference."""
         found, length = [0] * _ORDERS, len(self.tokens)
         for ngram, times in self.ngrams.items():
             found[len(ngram) - 1] += min(times, reference.ngrams[ngram])
@@ -178,8 +179,8 @@ class _Cut:
 def _bleu(sums: Counts) -> NDArray[np.float64]:
     """Return BLEU-1 to BLEU-4, float64 [lines, 4], as `paddlenlp.metrics.BLEU` computes them.
 
-    The formula is that of K. Papineni et al., BLEU, ACL 2002; a precision of 0 is the smallest
-    float instead, so that its logarithm exists.
+    The formula is that of K. Papineni et al., BLEU, ACL 2002; a precision of 0 is replaced by the
+    smallest float, so that its logarithm exists.
     """
     matches, ngrams = sums[:, :_ORDERS], sums[:, _ORDERS : 2 * _ORDERS]
     length, reference = np.maximum(sums[:, -2:-1], 1), sums[:, -1:]
@@ -191,7 +192,7 @@ def _bleu(sums: Counts) -> NDArray[np.float64]:
 
 
 def _sacrebleu(sums: NDArray[np.float64], effective_order: bool) -> NDArray[np.float64]:
-    """Return sacreBLEU's BLEU of each line of counts, of which there are ten columns."""
+    """Return sacreBLEU's BLEU, float64 [lines], of counts, [lines, 10]."""
     from sacrebleu.metrics.bleu import BLEU
 
     def score(line: list[float]) -> float:
@@ -209,7 +210,7 @@ def _sacrebleu(sums: NDArray[np.float64], effective_order: bool) -> NDArray[np.f
 
 
 def _signature(effective_order: bool = False) -> str:
-    """Return how sacreBLEU scores; a metric knows that once it has scored something."""
+    """Return sacreBLEU's signature; a metric has one only after it has scored something."""
     from sacrebleu.metrics.bleu import BLEU
 
     metric = BLEU(tokenize="zh", smooth_method=_SMOOTHING, effective_order=effective_order)

@@ -1,4 +1,4 @@
-"""The export stage: a PaddleNLP checkpoint becomes a static graph in the store.
+"""The export stage: a PaddleNLP model becomes a static graph in the store.
 
 Open `task.py` first; `build.py` makes the plain export or an optimised one.
 """

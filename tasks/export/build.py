@@ -1,4 +1,4 @@
-"""Export: from a checkpoint of PaddleNLP to a static graph in the store."""
+"""Building an export: from a model of PaddleNLP to a static graph in the store."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ from tasks.store.manifest import MANIFEST, Details, Manifest, commit_manifest
 logger = logging.getLogger("wenti.export")
 
 SAMPLE_ROWS = 256
-"""On which a faster export is compared with the plain one."""
+"""Passages on which an optimised export is compared with the plain one."""
 
 
 class ExportDetails(Details):
-    """What an export's manifest says of a faster export; nothing of a plain one.
+    """What an export's manifest says about an optimised export; empty for a plain one.
 
     Attributes:
-        reproduction: `tasks.engine.export.equivalence.Reproduction.figures`, and the `sample`: what
-            decides the passages that both exports answered.
+        reproduction: `tasks.engine.export.equivalence.Reproduction.figures`, and `sample`: what
+            decides the passages that both exports were run on.
     """
 
     reproduction: dict[str, Any] | None = None
 
 
-def _make(plan: Plan) -> Manifest:
+def make_export(plan: Plan) -> Manifest:
+    """Make the export of a plan and return its manifest; raises as `export_model` does."""
     if is_optimized(plan):
         return _make_optimized(plan)
     with staging_folder(plan.export.folder) as staging:
@@ -49,13 +50,13 @@ def _make(plan: Plan) -> Manifest:
 
 
 def is_optimized(plan: Plan) -> bool:
-    """Tell whether the export is another one than the plain one of its engine."""
+    """Return whether the plan asks for an optimised export instead of the plain one."""
     settings = plan.settings
     return plan.engine == "native" and (settings.is_half or settings.predict.use_tensorrt)
 
 
 def _make_optimized(plan: Plan) -> Manifest:
-    """Make the plain export and a faster one, and commit that if it writes the same questions."""
+    """Make the plain and the optimised export; commit the latter if its questions are the same."""
     settings, folder = plan.settings, plan.export.folder
     rows = call_in_child(read_sample, make_request(plan), SAMPLE_ROWS)
     with staging_folder(folder) as plain, staging_folder(folder) as tuned:
@@ -64,7 +65,9 @@ def _make_optimized(plan: Plan) -> Manifest:
         try:
             reproduction = call_in_child(check_equivalence, plain, tuned, settings.predict, rows)
         except WorkerError as error:
-            raise ExportError(f"the faster export does not run here: {error}; {REMEDY}") from error
+            raise ExportError(
+                f"the optimised export does not run here: {error}; {REMEDY}"
+            ) from error
         logger.info("%s", reproduction)
         sample = plan.dataset.decided_by["passages"]
         figures = {**reproduction.figures(), "sample": sample}
@@ -72,7 +75,7 @@ def _make_optimized(plan: Plan) -> Manifest:
 
 
 def _commit(plan: Plan, staging: Path, details: ExportDetails) -> Manifest:
-    """Adopt the files of an export, and write its manifest."""
+    """Move the files of an export into the store and write its manifest."""
     export, written = plan.export, sorted(staging.iterdir())
     manifest = Manifest(
         kind="export",
@@ -93,13 +96,17 @@ def _export(plan: Plan, folder: Path) -> None:
         call_in_child(export_fake if plan.engine == "fake" else export_native, *asked)
         return
     if library is None:
-        logger.warning("PaddleNLP builds its operators now, unless it has before: some minutes")
+        logger.warning("PaddleNLP builds its operators, unless it has before; it takes minutes")
     operators = Operators(library, settings.is_half, device_names(settings.predict)[0])
     call_in_child(export_faster_transformer, *asked, operators=operators)
 
 
-def _copy(folder: PurePath, manifest: Manifest, target: Path) -> None:
-    """Commit a second copy of an export, for other programs that load it."""
+def copy_export(folder: PurePath, manifest: Manifest, target: Path) -> None:
+    """Commit a second copy of an export for other programs to load.
+
+    Raises:
+        StorageError: `target` cannot be written.
+    """
     for name in (*(entry.name for entry in manifest.files), MANIFEST):
         copy = partial(shutil.copyfile, storage_of(folder).fetch(folder / name))
         commit_file(target / name, copy, setting="export.inference_model_dir")

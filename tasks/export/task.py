@@ -8,27 +8,28 @@ from functools import partial
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.export.build import _copy, _make
+from tasks.export.build import copy_export, make_export
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.store.claims import Claims
 
 
 def export_model(plan: Plan, claims: Claims) -> StageResult:
-    """Give the exported model's checkpoint, made now unless the store has it.
+    """Return the checkpoint of the exported model; make it unless the store has it.
 
     Raises:
         ModelError: PaddleNLP cannot load the model.
-        ExportError: the engine cannot export it with these settings, every reason is listed; or a
-            faster export does not write what the plain one writes.
-        InputError: there are no passages to try a faster export on.
-        StorageError: the store cannot be written.
+        ExportError: the engine cannot export it with these settings (lists every reason), or an
+            optimised export does not write the same questions as the plain one.
+        InputError: there are no usable passages to try an optimised export on.
+        StorageError: the store or `export.inference_model_dir` cannot be written.
+        WorkerError: a child process died.
     """
     started = time.monotonic()
-    made = claims.once(plan.export.fingerprint, plan.export.find, partial(_make, plan))
+    made = claims.once(plan.export.fingerprint, plan.export.find, partial(make_export, plan))
     target = plan.settings.export.copy_folder
     if target is not None:
-        _copy(plan.export.folder, made.manifest, target)
+        copy_export(plan.export.folder, made.manifest, target)
     return StageResult("export", made, TimeSpan.since(started))
 
 

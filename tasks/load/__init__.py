@@ -1,5 +1,5 @@
 """The load stage: passages become tokenised rows in Parquet parts.
 
-Open `task.py` first; `dataset.py` is the work, `encoding.py` turns a passage into tokens,
-`templates.py` is the text that the model was trained to read.
+Open `task.py` first; `dataset.py` does the work, `encoding.py` turns a passage into tokens,
+`templates.py` builds the text that the model was trained on.
 """

@@ -1,7 +1,7 @@
-"""Loading: passages in, tokens in Parquet parts out, every row accounted for.
+"""Loading: from passages to tokenised rows in Parquet parts; every row is accounted for.
 
-`load_passages` runs in a child process, because it needs PaddleNLP for its data sets and for a
-tokenizer with options of its own.
+`load_passages` runs in a child process, because PaddleNLP's data sets, and tokenizers with unusual
+options, need PaddleNLP.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 
 
 def make_request(plan: Plan) -> LoadRequest:
-    """Say what a child process is to load, tokenise and commit."""
+    """Return the request that tells a child process what to load, tokenise and commit."""
     settings = plan.settings.dataset
     return LoadRequest(
         folder=plan.dataset.folder,
@@ -43,7 +43,7 @@ def make_request(plan: Plan) -> LoadRequest:
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """All that a child process needs to know to make a dataset checkpoint."""
+    """Everything that a child process needs to make a dataset checkpoint."""
 
     folder: PurePath  # of the dataset checkpoint
     fingerprint: str
@@ -55,18 +55,18 @@ class LoadRequest:
     max_seq_len: int
     max_title_len: int
     on_bad_row: Literal["reject", "fail"]
-    input_sha256: str | None = None  # of predict_file, where the fingerprint was made from it
+    input_sha256: str | None = None  # of predict_file, if the fingerprint was computed from it
 
 
 def load_passages(request: LoadRequest) -> Manifest:
     """Make the dataset checkpoint: `part-*.parquet`, `rejects.parquet`, `manifest.json`.
 
-    The tables have the schemas `DATASET` and `REJECTS`; all files are byte-identical when made
-    again. Two processes may make the same checkpoint at the same time.
+    The tables have the schemas `DATASET` and `REJECTS`; the same request always produces the same
+    bytes. Two processes may make the same checkpoint at the same time.
 
     Raises:
         InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
-            is `fail`, or changed meanwhile. Nothing is left behind.
+            is `fail`, or changed in the meantime. Nothing is left behind.
         ModelError: the model folder has no usable vocabulary.
         StorageError: the folder cannot be written.
     """
@@ -94,9 +94,9 @@ def load_passages(request: LoadRequest) -> Manifest:
 
 
 def load_into(store: Store, request: LoadRequest) -> Manifest:
-    """Make the dataset checkpoint as `load_passages` does, with the store in use meanwhile.
+    """Call `load_passages` while holding the store's shared lock.
 
-    A child process can outlive its run that was killed; no gc may take away what it commits.
+    If the run is killed, its child process can live on; gc must not remove what that commits.
     """
     with shared_lock(store):
         return load_passages(request)
@@ -105,7 +105,7 @@ def load_into(store: Store, request: LoadRequest) -> Manifest:
 def encode_rows(
     rows: Iterable[Passage | Reject], tokenizer: QuestionTokenizer, on_bad_row: str
 ) -> Iterator[tuple[Passage, Encoded] | Reject]:
-    """Tokenise lazily, one row at a time.
+    """Tokenise lazily, one row at a time; rejects are passed on.
 
     Raises:
         InputError: a row is bad and `on_bad_row` is `fail`.
@@ -138,7 +138,7 @@ def _check_some_accepted(writer: PartWriter) -> None:
     if writer.rows:
         return
     if not writer.reasons:
-        raise InputError("the data set has no rows; give a file in `dataset.predict_file`")
+        raise InputError("the data set has no rows; set `dataset.predict_file` to a file")
     reason, count = writer.reasons.most_common(1)[0]
     raise InputError(
         f"no row is usable: all {writer.reasons.total()} were rejected, {count} of them for"
@@ -158,9 +158,9 @@ def _describe(reject: Reject) -> str:
 
 
 def read_sample(request: LoadRequest, most: int) -> list[Row]:
-    """Give the first usable rows of the passages, at most so many, as tokens.
+    """Return the first usable rows of the passages, at most `most`, as tokens.
 
-    It needs what PaddleNLP's data sets need, and so runs in a child process.
+    Call it in a child process: it may import PaddleNLP.
 
     Raises:
         InputError: the passages cannot be read, or there is no usable row.
@@ -176,5 +176,7 @@ def read_sample(request: LoadRequest, most: int) -> list[Row]:
         for passage, tokens in islice(usable, most)
     ]
     if not rows:
-        raise InputError("no row of the passages is usable, so that no export can be tried")
+        raise InputError(
+            "no row of the passages is usable, so the export cannot be tried; repair the input"
+        )
     return rows

@@ -1,7 +1,7 @@
 """The tokenizer of a UNIMO checkpoint: passages to tokens, tokens to questions.
 
-The tokens are those of PaddleNLP's own `UNIMOTokenizer.gen_encode`, which the model was trained
-on.
+The tokens are those of PaddleNLP's own `UNIMOTokenizer.gen_encode`, with which the model was
+trained.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ _TEMPLATE_4_STARTS = TEMPLATE_4_DOMAINS + 4
 
 
 class Encoded(NamedTuple):
-    """The tokens of a passage, the start token for decoding last; both lists have one length."""
+    """The tokens of a passage, ending with the start token; both lists have the same length."""
 
     input_ids: list[int]
     token_type_ids: list[int]
 
 
 class QuestionTokenizer:
-    """Encodes passages and decodes questions for one checkpoint and one template.
+    """Encodes passages and decodes questions for one model folder and one template.
+
+    Args:
+        model_folder: a model checkpoint of PaddleNLP.
+        template: number of the template, 0 to 4.
+        max_seq_len: maximum tokens of a row, start token included.
+        max_title_len: maximum tokens of the title in template 0.
 
     Raises:
-        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
+        ValueError: `max_title_len` leaves no room for the passage.
     """
 
     def __init__(
@@ -41,8 +48,8 @@ class QuestionTokenizer:
     ) -> None:
         if max_title_len > max_seq_len - 4:
             raise ValueError(f"max_title_len {max_title_len} leaves no room in {max_seq_len}")
-        # As it comes, gen_encode cuts "[CLS]" into pieces, so that no text has the 7 [CLS] that
-        # template 4 is defined by and the example ends with an assertion on every row.
+        # By default, gen_encode splits "[CLS]" into pieces; then no row has the 7 [CLS] that
+        # template 4 requires, and the example fails with an assertion on every row.
         self._tokenizer = load_text_tokenizer(model_folder, keep_markers=template == 4)
         self._template = template
         self._max_seq_len = max_seq_len
@@ -60,13 +67,13 @@ class QuestionTokenizer:
 
     @property
     def pad_id(self) -> int:
-        """Id of the token that fills rows up."""
+        """Id of the token that pads rows."""
         return self._tokenizer.special_ids["pad_token"]
 
     def encode(self, passage: Passage) -> Encoded | Reject:
-        """Give the tokens of a passage, cut to `max_seq_len` as `gen_encode` cuts them.
+        """Return the tokens of a passage, truncated to `max_seq_len` as `gen_encode` does.
 
-        A `Reject` comes back when the text does not have the parts that template 4 consists of.
+        Returns a `Reject` if the text does not have the parts of template 4.
         """
         tokenizer, separator = self._tokenizer, self._tokenizer.special_ids["sep_token"]
         markers = tokenizer.special["cls_token"], tokenizer.special["sep_token"]
@@ -81,10 +88,10 @@ class QuestionTokenizer:
         return self._with_segments(passage, ids)
 
     def decode(self, output_ids: Sequence[int]) -> str:
-        """Give the question that a model wrote: up to the first [MASK], without target prefix.
+        """Return the question in a model's output: up to the first [MASK], without target prefix.
 
-        Unknown tokens are left out, and so are ids that the vocabulary does not have: a model can
-        have more rows than its vocabulary.
+        Unknown tokens are left out, and so are ids outside the vocabulary: a model's embedding can
+        have more rows than the vocabulary has tokens.
         """
         unknown, end_id = self._tokenizer.special["unk_token"], self.end_id
         written = takewhile(lambda one: one != end_id, output_ids)
@@ -94,7 +101,7 @@ class QuestionTokenizer:
         return remove_target_prefix(text, self._template)
 
     def _with_segments(self, passage: Passage, input_ids: list[int]) -> Encoded | Reject:
-        """Number the parts of template 4: prompt 2, domains 3, answer and context 0, target 1."""
+        """Add token types of template 4: prompt 2, domains 3, answer and context 0, target 1."""
         starts = [at for at, one in enumerate(input_ids) if one == self.start_id]
         if len(starts) != _TEMPLATE_4_STARTS:
             return Reject(

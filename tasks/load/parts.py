@@ -1,7 +1,7 @@
 """The files of a dataset: accepted rows in Parquet parts, and the rejects.
 
-How many parts there are is known only at the end, so they are written under private names in a
-staging folder and renamed when all of them are there.
+The number of parts is known only at the end, so they are written under temporary names in a staging
+folder and renamed when all of them exist.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from tasks.store.storage import FileEntry
 from tasks.store.tables import DATASET, REJECTS, commit_table, read_batches
 
 ROWS_PER_PART = 8192
-CHARACTERS_PER_PART = 1 << 26  # long passages end a part earlier: what a part needs in memory
+CHARACTERS_PER_PART = 1 << 26  # limits the memory that a part of long passages needs
 REJECTS_FILE = "rejects.parquet"
 
 
 class DatasetDetails(Details):
-    """What a dataset's manifest says of its rows.
+    """What a dataset's manifest says about its rows.
 
     Attributes:
         rows_in: rows of the input, `rows` + `rejects`.
-        rows: rows that were accepted.
-        rejects: rows that were not.
+        rows: accepted rows.
+        rejects: rejected rows.
         tokens: sum of `seq_len`.
         longest: maximum of `seq_len`, 0 without rows.
-        part_rows: rows of each part, in order.
-        reject_reasons: rejects by reason.
+        part_rows: number of rows of each part, in order.
+        reject_reasons: number of rejects by reason.
     """
 
     rows_in: int
@@ -64,7 +64,7 @@ class PartWriter:
 
     @property
     def rows(self) -> int:
-        """How many rows were accepted."""
+        """The number of accepted rows."""
         return sum(self._part_rows) + len(self._rows)
 
     def add(self, passage: Passage, encoded: Encoded) -> None:
@@ -102,7 +102,7 @@ class PartWriter:
         return (*parts, rejects)
 
     def details(self) -> DatasetDetails:
-        """Return what the manifest is to say; to be called after `publish`."""
+        """Return the details for the manifest; call this after `publish`."""
         rejects = self.reasons.total()
         return DatasetDetails(
             rows_in=self.rows + rejects,
@@ -138,13 +138,13 @@ def read_dataset_rows(folder: PurePath, dataset: Manifest, start: int, stop: int
 
     Raises:
         ValueError: the dataset does not have these rows.
-        StoreCorruptionError: a part cannot be read or has another number of rows.
+        StoreCorruptionError: a part cannot be read, or does not have the rows of its manifest.
     """
     counts = DatasetDetails.of(dataset).part_rows
     if not 0 <= start <= stop <= sum(counts):
         raise ValueError(f"rows {start} to {stop} of {sum(counts)}")
     tables = [DATASET.empty_table()]
-    # The files are the parts in order, and the rejects, which have no count, come last.
+    # The files are the parts in order, then the rejects, which have no count.
     for entry, count, end in zip(dataset.files, counts, accumulate(counts), strict=False):
         first = end - count
         if first < stop and start < end:

@@ -1,4 +1,4 @@
-"""Load: from a file of passages, or a data set of PaddleNLP, to tokenised parts in the store."""
+"""The load stage: from a file of passages, or a data set of PaddleNLP, to tokenised parts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from tasks.store.claims import Claims
 
 
 def load_dataset(plan: Plan, claims: Claims) -> StageResult:
-    """Give the checkpoint of the tokenised passages, made now unless the store has it.
+    """Return the checkpoint of the tokenised passages; make it unless the store has it.
 
     Raises:
-        InputError: the passages cannot be read, none is usable, or one is not and
-            `dataset.on_bad_row` is `fail`.
+        InputError: the passages cannot be read or changed in the meantime, none is usable, or one
+            is not and `dataset.on_bad_row` is `fail`.
+        ModelError: the model folder has no usable vocabulary.
         StorageError: the store cannot be written.
+        WorkerError: the child process died.
     """
     started = time.monotonic()
     make = partial(call_in_child, load_into, plan.store, make_request(plan))

@@ -1,7 +1,7 @@
-"""The templates of PaddleNLP's question-generation example: what a model was trained to read.
+"""The templates of PaddleNLP's question-generation example: the input format of a model.
 
-A checkpoint must be given the template that it was trained with, and what it writes starts with
-that template's target prefix.
+A model must be used with the template that it was trained with, and its output starts with the
+target prefix of that template.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _TARGET_PREFIXES = {0: "", 1: "问题：", 2: "在已知答案的前提下，问
 
 
 class TemplateText(NamedTuple):
-    """What is encoded: the source, and the title where a template has one (0)."""
+    """The text to encode: the source, and in template 0 the title."""
 
     source: str
     title: str | None
 
 
 def fill_template(passage: Passage, template: int, cls_token: str, sep_token: str) -> TemplateText:
-    """Put passage and answer together as the example does when it predicts.
+    """Combine passage and answer as the example does for prediction.
 
-    In templates 1 to 3 the tokenizer cuts `sep_token` into pieces like any other text, in training
-    as in prediction; that is how those checkpoints know it.
+    In templates 1 to 3 the tokenizer splits `sep_token` into pieces like any other text, both in
+    training and in prediction, so those models expect the pieces.
 
     Raises:
         ValueError: there is no such template.
@@ -51,10 +51,10 @@ def fill_template(passage: Passage, template: int, cls_token: str, sep_token: st
 
 
 def target_prefix(template: int) -> str:
-    """Give what every question of a model that was trained with this template starts with."""
+    """Return the prefix of every question of a model that was trained with this template."""
     return _TARGET_PREFIXES[template]
 
 
 def remove_target_prefix(text: str, template: int) -> str:
-    """Remove the template's target prefix once, from the start only, and nothing else."""
+    """Remove the template's target prefix once, from the start only."""
     return text.removeprefix(_TARGET_PREFIXES[template])

@@ -1,1 +1,1 @@
-"""What an operator asks of a store: status, verify, rerun, gc, compare. One file a command."""
+"""Operations on a store: status, verify, rerun, gc, compare; one module per command."""

@@ -1,4 +1,4 @@
-"""Two runs beside each other: what differs, how much the scores do, which questions changed."""
+"""Comparing two runs: what differs, how the metrics change, which questions changed."""
 
 from __future__ import annotations
 
@@ -28,12 +28,15 @@ _STAGES = ("export", "dataset", "predictions")
 _COLUMNS = ["row", "id", "context", "answer", "reference", "question"]
 
 Both = tuple[Row, Row]
-"""A row of run A and the same one of run B."""
+"""A row of run A and the same row of run B."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of both runs over the same rows, and the confidence interval of B − A."""
+    """A metric of both runs over the same rows, and the confidence interval of B − A.
+
+    All numbers are on a scale of 0 to 100.
+    """
 
     name: str
     a: float
@@ -48,13 +51,13 @@ class Metric:
 
     @property
     def verdict(self) -> str:
-        """What the interval says, in words: whether it excludes 0, and if so, for whom."""
+        """The result in words: which run is better, if the interval excludes 0."""
         if self.low > 0 or self.high < 0:
             return "B is better" if self.low > 0 else "B is worse"
         return "no clear difference" if self.low < self.high else "no difference"
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON types."""
+        """Return the content as plain JSON types."""
         numbers = {"a": self.a, "b": self.b, "difference": self.difference}
         numbers |= {"low": self.low, "high": self.high}
         rounded = {name: round(value, 4) for name, value in numbers.items()}
@@ -63,7 +66,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Change:
-    """A row whose question changed, and BLEU of either question alone if there is a reference."""
+    """A row whose question changed, with both sentence BLEUs if there is a reference."""
 
     a: Row
     b: Row
@@ -72,23 +75,23 @@ class Change:
 
     @property
     def gain(self) -> float:
-        """BLEU of B's question less that of A's; 0 without a reference."""
+        """BLEU of B's question minus BLEU of A's; 0 without a reference."""
         return (self.bleu_b or 0.0) - (self.bleu_a or 0.0)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare_runs` found; `as_dict` is what `wenti compare --json` prints.
+    """The result of `compare_runs`; `wenti compare --json` prints `as_dict()`.
 
     Attributes:
-        a: `run_id`, `folder` and the fingerprints of a run.
-        b: the same of the other.
-        causes: what decided the results otherwise, a sentence a stage; null if it is not known.
-        rows: how many rows there are of each kind.
-        reasons: how many rows were rejected in one of the runs for each reason.
-        scored: how many rows the metrics are made of.
-        metrics: none if no row has the same reference in both.
-        questions: some that changed, each with all there is to show of it.
+        a: `run_id`, `folder` and the fingerprints of run A.
+        b: the same of run B.
+        causes: why the results differ, one sentence per stage; None if unknown.
+        rows: the number of rows of each kind.
+        reasons: for rows that only one run rejected, by kind, the number of rows per reason.
+        scored: the number of rows that the metrics are computed over.
+        metrics: empty if no row has the same reference in both runs.
+        questions: some changed questions, each with its texts and BLEU.
     """
 
     a: dict[str, Any]
@@ -101,21 +104,21 @@ class Comparison:
     questions: list[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON types."""
+        """Return the content as plain JSON types."""
         metrics = [metric.as_dict() for metric in self.metrics]
         settings = {"resamples": RESAMPLES, "seed": SEED, "confidence": CONFIDENCE}
         return {**asdict(self), "metrics": metrics, "bootstrap": settings}
 
 
 def compare_runs(a: PurePath, b: PurePath, most: int) -> Comparison:
-    """Compare the results of two runs, in the folders `a` and `b`, and show `most` changes.
+    """Compare the results of the runs in folders `a` and `b`; include at most `most` changes.
 
-    Scores are those of the rows that both runs have, with the same reference; a child process
-    imports PaddleNLP for them.
+    Metrics are computed over the rows that have questions and the same reference in both runs, in a
+    child process, because that imports PaddleNLP.
 
     Raises:
         StoreCorruptionError: a result or a run.json cannot be read.
-        WorkerError: the process that scores died.
+        WorkerError: the child process died.
     """
     pairs = pair_rows(read_rows(a), read_rows(b))
     common = [(p.a, p.b) for p in pairs if p.a and p.b and p.kind in (Kind.SAME, Kind.CHANGED)]
@@ -125,8 +128,8 @@ def compare_runs(a: PurePath, b: PurePath, most: int) -> Comparison:
     kinds = Counter(pair.kind for pair in pairs)
     records = [read_record(folder) for folder in (a, b)]
     return Comparison(
-        a=_introduce(a, records[0]),
-        b=_introduce(b, records[1]),
+        a=_identify(a, records[0]),
+        b=_identify(b, records[1]),
         causes=find_causes(*records),
         rows={str(kind): kinds[kind] for kind in Kind},
         reasons=count_reasons(pairs),
@@ -137,12 +140,16 @@ def compare_runs(a: PurePath, b: PurePath, most: int) -> Comparison:
 
 
 def read_rows(folder: PurePath) -> list[Row]:
-    """Give the predictions and the rejects of a run, in input order."""
+    """Return the predictions and the rejects of a run, in input order.
+
+    Raises:
+        StoreCorruptionError: a result cannot be read.
+    """
     rows = [
         Row(
             row=line["row"],
             id=line["id"],
-            content=hash((line["context"], line["answer"])),  # the texts would fill the memory
+            content=hash((line["context"], line["answer"])),  # the texts would take much memory
             reference=line["reference"],
             question=line["question"],
         )
@@ -155,8 +162,8 @@ def read_rows(folder: PurePath) -> list[Row]:
 
 
 def score(both: Sequence[Both]) -> tuple[list[Metric], dict[int, tuple[float, float]]]:
-    """Give the metrics, and for each row number of A the BLEU of either question alone."""
-    # One beside the other: what is the same in both is counted once.
+    """Return the metrics, and by row number in A the sentence BLEUs of A's and B's question."""
+    # Interleaved, because equal pairs that follow each other are counted only once.
     counts = call_in_child(
         count_rows, [(row.question or "", row.reference or "") for rows in both for row in rows]
     )
@@ -169,9 +176,9 @@ def score(both: Sequence[Both]) -> tuple[list[Metric], dict[int, tuple[float, fl
 
 
 def choose(changes: Sequence[Change], most: int) -> list[Change]:
-    """Give `most` changes: the biggest gain, the biggest loss, the next of either, then the rest.
+    """Return at most `most` changes, alternating the largest gains and the largest losses.
 
-    What neither gains nor loses BLEU, or has no reference, keeps its order.
+    Changes without a gain or loss, or without a reference, follow in input order.
     """
     by_gain = sorted(changes, key=attrgetter("gain"))
     losses = [change for change in by_gain if change.gain < 0]
@@ -181,9 +188,9 @@ def choose(changes: Sequence[Change], most: int) -> list[Change]:
 
 
 def find_causes(a: RunRecord, b: RunRecord) -> list[str] | None:
-    """Say from two run.json what decided the results otherwise, a sentence for each such stage.
+    """Return why the results of two runs differ, one sentence per stage that differs.
 
-    None if an older Wenti made one of the runs, which did not note it.
+    None if an older version of Wenti made one of the runs: it did not record this.
     """
     before, now = a.decided_by, b.decided_by
     if before is None or now is None or not set(_STAGES) <= set(now):
@@ -193,7 +200,7 @@ def find_causes(a: RunRecord, b: RunRecord) -> list[str] | None:
 
 
 def count_reasons(pairs: Iterable[Pair]) -> dict[str, dict[str, int]]:
-    """Count why rows were rejected in one of the runs, for either run."""
+    """Return how many rows only A and only B rejected, by reason."""
     found = Counter(
         (pair.kind, row.reason)
         for pair in pairs
@@ -207,12 +214,12 @@ def count_reasons(pairs: Iterable[Pair]) -> dict[str, dict[str, int]]:
     return reasons
 
 
-def _introduce(folder: PurePath, record: RunRecord) -> dict[str, Any]:
+def _identify(folder: PurePath, record: RunRecord) -> dict[str, Any]:
     return {"run_id": folder.name, "folder": str(folder), **record.fingerprints}
 
 
 def _with_texts(changes: Sequence[Change], folder: PurePath) -> list[dict[str, Any]]:
-    """Give what there is to show of changes; passage and answer are read from run B."""
+    """Return the changes with their texts; passage and answer are read from run B."""
     numbers = pa.array([change.b.row for change in changes], pa.int64())
     texts = {
         line["row"]: {"context": line["context"], "answer": line["answer"]}

@@ -1,8 +1,8 @@
-"""Garbage: what the store holds and no run refers to; finding it and removing it.
+"""Finding and removing garbage: what is in the store, but no run refers to.
 
-Only what bears a name that Wenti gives is ever garbage, and nothing behind a symbolic link is.
-Hold the store's exclusive lock (`tasks.store.lock`) from the search until all is removed: what a
-run is making looks like what a killed one has left.
+Only files and folders with names that Wenti gives can be garbage; nothing behind a symbolic link
+is. Hold the store's exclusive lock (`tasks.store.lock`) from the search to the end of the removal:
+the files of an active run look like those that a killed run has left behind.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Finding = tuple[PurePath, str]  # what, and why
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something to remove: a folder, a file or a link; why; and its size in bytes."""
+    """A folder, a file or a link to remove, the reason, and its size in bytes."""
 
     path: PurePath
     why: str
@@ -41,14 +41,14 @@ class Garbage:
 
 
 def find_garbage(store: Store, keep_runs: int | None = None) -> list[Garbage]:
-    """List what may be removed, runs first; nothing is written.
+    """Return what may be removed, runs first; nothing is written.
 
-    With `keep_runs`, all runs but that many newest ones are garbage too, and what only they refer
-    to; but never a run that a link in runs/ points at, as `latest` does.
+    With `keep_runs`, all runs except that many newest ones are garbage too, and so is what only
+    they refer to; but never a run that a link in runs/ points at, such as `latest`.
 
     Raises:
-        StoreCorruptionError: a run.json cannot be read, so that nobody knows what its run needs.
-        StorageError: a part of the store is closed to this user.
+        StoreCorruptionError: a run.json cannot be read, so it is unknown what its run needs.
+        StorageError: this user cannot read a part of the store.
     """
     runs = store.root / "runs"
     recorded = {entry for entry in _list(runs) if _is_recorded(entry)}
@@ -64,15 +64,15 @@ def find_garbage(store: Store, keep_runs: int | None = None) -> list[Garbage]:
 
 
 def remove(garbage: Iterable[Garbage]) -> None:
-    """Remove it; what is left when this is killed or fails is garbage for the next time.
+    """Remove garbage; if this fails or is killed, the next gc finds what is left.
 
     Raises:
         StorageError: something cannot be removed: read-only, or no permission.
     """
-    # Killed at any point, this must leave each thing either whole or plainly garbage:
-    # - Runs go before checkpoints, so that no run is left whose checkpoints are gone.
-    # - A folder stops existing in one step: a run ceases to have results and to refer to anything,
-    #   and a checkpoint to be there. The next gc knows what is left by its name.
+    # Killed at any point, this must leave each item either whole or recognisable as garbage:
+    # - Runs are removed before checkpoints, so that no run refers to removed checkpoints.
+    # - A folder disappears in one step: a run with its results and references, or a checkpoint.
+    #   The next gc recognises what is left by its name.
     for one in sorted(garbage, key=lambda one: one.path.parent.name != "runs"):
         storage_of(one.path).delete(one.path)
 
@@ -93,15 +93,15 @@ def _find_unwanted_runs(
 
 
 def _find_needed(store: Store, runs: Iterable[PurePath]) -> set[str]:
-    """Give the names of the folders that these runs refer to."""
+    """Return the names of the folders that these runs refer to."""
     needed: set[str] = set()
     for run in runs:
         record = _read_record(run)
         needed.update(record.fingerprints.values())
         if record.model_folder is not None:
-            # By name alone, because the store may have been moved since.
+            # Only the name, because the store may have been moved since.
             needed.add(Path(record.model_folder).name)
-        else:  # a run of an older version
+        else:  # made by an older version
             needed |= {folder.name for folder in _entries(store.root / "models")}
     return needed
 
@@ -111,8 +111,8 @@ def _read_record(run: PurePath) -> RunRecord:
         return read_record(run)
     except StoreCorruptionError as error:
         raise StoreCorruptionError(
-            f"{run / RUN_FILE} cannot be read, so that nobody knows which checkpoints its run"
-            f" needs, and nothing was removed; repair it, or delete {run}, and try again"
+            f"{run / RUN_FILE} cannot be read, so it is unknown which checkpoints its run needs;"
+            f" nothing was removed; repair it, or delete {run}, and try again"
         ) from error
 
 
@@ -135,7 +135,7 @@ def _find_in_checkpoints(kind: PurePath, needed: Collection[str]) -> Iterator[_F
 
 
 def _find_strays(folder: PurePath) -> Iterator[_Finding]:
-    """Look into a checkpoint that is needed for what does not belong to it."""
+    """Find files that do not belong to a checkpoint that is needed."""
     entries = _entries(folder)
     named = _find_named(entries)
     for entry in entries:
@@ -146,13 +146,13 @@ def _find_strays(folder: PurePath) -> Iterator[_Finding]:
 
 
 def _find_named(entries: Iterable[PurePath]) -> set[str] | None:
-    """Give the manifests and the files they name; None if one is damaged: it may name anything."""
+    """Return the names of the manifests and of their files; None if a manifest is damaged."""
     named: set[str] = set()
     for path in filter(_is_manifest, entries):
         try:
             manifest = Manifest.from_bytes(storage_of(path).read(path))
         except (OSError, ValueError):
-            return None
+            return None  # its files are unknown
         named |= {path.name, *(entry.name for entry in manifest.files)}
     return named
 
@@ -166,13 +166,13 @@ def _find_free_claims(claims: PurePath) -> Iterator[_Finding]:
 
 
 def _is_recorded(entry: PurePath) -> bool:
-    """Tell a run that has its run.json; it may be behind a link."""
+    """Return whether this is a run with a run.json, perhaps behind a link."""
     names = {path.name for path in _list(entry)}
     return RUN_FILE in names and not _is_leftover(entry)
 
 
 def _is_manifest(path: PurePath) -> bool:
-    """Tell a manifest by its name; beside shards, each has one and their evaluation is one."""
+    """Return whether this is a manifest, by its name; each shard and the evaluation have one."""
     is_beside_shards = path.parent.parent.name == "predictions"
     return path.name == MANIFEST or (is_beside_shards and path.suffix == ".json")
 
@@ -190,10 +190,14 @@ def _is_link(path: PurePath) -> bool:
 
 
 def _entries(folder: PurePath) -> list[PurePath]:
-    """List a folder of the store; nothing if it is not there or is a link to another place."""
+    """List a folder of the store; return nothing if it does not exist or is a link."""
     return _list(folder) if _is_folder(folder) else []
 
 
 def _list(folder: PurePath) -> list[PurePath]:
-    """List a folder in order of names; nothing if there is none. An unreadable one is an error."""
+    """List a folder by name; return nothing if it does not exist.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
     return storage_of(folder).list_folder(folder)

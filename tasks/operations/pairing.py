@@ -1,4 +1,4 @@
-"""Which row of one run is which row of another, and what became of it in both."""
+"""Matching the rows of two runs, and classifying each pair."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from math import inf
 
 
 class Kind(StrEnum):
-    """What became of a row in runs A and B; each row is of one kind."""
+    """The outcome of a row in runs A and B; each pair is of one kind."""
 
     SAME = "same"  # the same question in both
     CHANGED = "changed"
-    OTHER_INPUT = "other_input"  # the id is that of another passage or answer
+    OTHER_INPUT = "other_input"  # the same id with a different passage or answer
     REJECTED_IN_A = "rejected_in_a"
     REJECTED_IN_B = "rejected_in_b"
     REJECTED_IN_BOTH = "rejected_in_both"
@@ -28,9 +28,11 @@ class Row:
 
     Attributes:
         row: number of the row in the run's input.
-        id: null for a reject that could not be read.
-        content: equal for equal passages with equal answers.
-        question: null for a reject.
+        id: None for a reject that could not be read.
+        content: a hash of passage and answer; None for a reject.
+        reference: None for a reject, or if there is none.
+        question: None for a reject.
+        reason: why the row was rejected; None for a prediction.
     """
 
     row: int
@@ -43,14 +45,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A row of run A and the same one of run B; null where a run does not have it."""
+    """A row of run A and the same row of run B; None where a run does not have it."""
 
     a: Row | None
     b: Row | None
 
     @property
     def kind(self) -> Kind:
-        """What became of the row."""
+        """The outcome of the row in both runs."""
         if self.a is None:
             return Kind.ONLY_IN_B
         if self.b is None:
@@ -65,11 +67,10 @@ class Pair:
 
 
 def pair_rows(a: Sequence[Row], b: Sequence[Row]) -> list[Pair]:
-    """Pair the rows of two runs by their ids, each row once; those of A come first, in its order.
+    """Match the rows of two runs by id, each row once; return the rows of A first, in its order.
 
-    An id can repeat, and files grow or are put into another order. Of the rows of one id, those
-    belong together that have the same number too, unless their texts differ; then those with the
-    same texts; then the first and the first, the second and the second.
+    Ids can repeat, and files can grow or be reordered. Rows with the same id are matched first by
+    the same row number, if their texts agree; then by the same texts; then in order of appearance.
     """
     pairs: list[Pair] = []
     for key, fits in ((_place, _agree), (_texts, _agree), (_id, _always)):
@@ -85,7 +86,7 @@ def _match(
     key: Callable[[Row], Hashable],
     fits: Callable[[Row, Row], bool],
 ) -> tuple[list[Pair], list[Row], list[Row]]:
-    """Pair the rows of one key one after the other; gives the pairs and what is left of a and b."""
+    """Match rows with equal keys in order; return the pairs and the unmatched rows of a and b."""
     waiting: defaultdict[Hashable, list[Row]] = defaultdict(list)
     for row in reversed(b):
         waiting[key(row)].append(row)
@@ -114,7 +115,7 @@ def _id(row: Row) -> Hashable:
 
 
 def _agree(a: Row, b: Row) -> bool:
-    """Whether two rows can be one; of a reject the texts are not known."""
+    """Return whether two rows can be the same; the texts of a reject are unknown."""
     return a.question is None or b.question is None or _texts(a) == _texts(b)
 
 

@@ -1,4 +1,4 @@
-"""Reruns: the same run again, as far as it is missing, or some of its shards, or all anew."""
+"""Reruns: the same run again, making what is missing, chosen shards, or everything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.store.layout import Store
 
 @dataclass(frozen=True)
 class Rerun:
-    """What is to be made again: a run's settings and record, and which of its shards."""
+    """What to remake: the settings and the record of a run, and which of its shards."""
 
     settings: Settings
     record: RunRecord
@@ -29,7 +29,7 @@ class Rerun:
         """Check that `plan` is the plan of that run.
 
         Raises:
-            InputError: model, passages, settings or versions changed; says which.
+            InputError: model, passages, settings or versions have changed; says which.
         """
         now = {"export": plan.export, "dataset": plan.dataset, "predictions": plan.predictions}
         if self.record.fingerprints == {name: one.fingerprint for name, one in now.items()}:
@@ -38,8 +38,8 @@ class Rerun:
         changes = find_changes(before, plan.decided_by, nowhere)
         lines = "".join(f"\n  - {change}" for change in changes)
         raise InputError(
-            f"run {self.record.run_id} cannot be made again, what it was made from has changed; "
-            f"start a new one with `wenti run`:{lines}"
+            f"run {self.record.run_id} cannot be remade, because its inputs have changed; start a "
+            f"new run with `wenti run`:{lines}"
         )
 
 
@@ -50,18 +50,20 @@ def plan_rerun(
     only_failed: bool = False,
     is_forced: bool = False,
 ) -> Rerun:
-    """Look a run up and say what of it is to be made again.
+    """Find a run and return what to remake.
 
     Args:
         run_name: as in `tasks.runs.find.find_run`.
-        store: where the run is looked for.
-        shards: numbers of shards; None: every one that is missing.
-        only_failed: those whose last attempt in that run failed.
-        is_forced: make them anew even if the store has them.
+        store: the store to search.
+        shards: shard numbers; None: every missing shard.
+        only_failed: only the shards whose last attempt in that run failed.
+        is_forced: remake them even if the store has them.
 
     Raises:
-        InputError: there is no such run, or both `shards` and `only_failed` are given.
-        ConfigError: the config that the run has kept cannot be used any more.
+        InputError: there is no such run, `only_failed` is set and no shard failed, or both `shards`
+            and `only_failed` are given.
+        ConfigError: the run's config is no longer valid.
+        StoreCorruptionError: the run's run.json cannot be read.
     """
     if shards is not None and only_failed:
         raise InputError("choose shards by number or those that failed, not both")
@@ -70,21 +72,23 @@ def plan_rerun(
         histories = read_journal(folder / JOURNAL_FILE)
         shards = [shard for shard, one in histories.items() if one.state == "failed"]
         if not shards:
-            remedy = "without --failed, all that is missing is made"
+            remedy = "leave out --failed to make everything that is missing"
             raise InputError(f"no shard failed in run {folder.name}; {remedy}")
     chosen = None if shards is None else frozenset(shards)
     return Rerun(settings_of_run(folder), read_record(folder), Selection(chosen, is_forced))
 
 
 def parse_shards(text: str | None) -> list[int] | None:
-    """Read `3,7` or `3-7,9` as shard numbers; None stays None.
+    """Parse a list of shard numbers such as `3,7` or `3-7,9`; return None for None.
 
     Raises:
-        InputError: it is no such list.
+        InputError: the text is not such a list.
     """
     if text is None:
         return None
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise InputError(f"{text!r} names no shards; write numbers and ranges, such as 3,7-9")
+        raise InputError(
+            f"{text!r} is not a list of shards; write numbers and ranges, such as 3,7-9"
+        )
     ends = [part.split("-") for part in text.split(",")]
     return [shard for end in ends for shard in range(int(end[0]), int(end[-1]) + 1)]

@@ -1,4 +1,4 @@
-"""What the store has of a config, stage by stage and shard by shard; nothing is computed."""
+"""Which checkpoints of a config the store has, by stage and shard; nothing is computed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tasks.store.manifest import Found, Manifest
 
 @dataclass(frozen=True)
 class StageStatus:
-    """A stage: `made`, `missing`, `damaged`, or how many shards are made."""
+    """The state of a stage: `made`, `missing`, `damaged`, or how many shards are made."""
 
     name: str
     state: str
@@ -33,13 +33,17 @@ class StageStatus:
 
 @dataclass(frozen=True)
 class ShardStatus:
-    """A shard of the predict stage, and what the last run that had to do with it did about it.
+    """The state of a shard, and what the last run that touched it did.
 
     Attributes:
-        state: `reused` or `made`, if the store has it; else `failed` in the last run, `damaged` or
+        index: number of the shard.
+        state: `reused` or `made` if the store has it; else `failed` in the last run, `damaged` or
             `missing`.
-        attempts: of the last run.
-        last_error: of the last run's attempts, even if a later one succeeded.
+        rows: planned number of rows.
+        file: name of the shard's file.
+        attempts: the number of attempts of the last run.
+        last_error: the last error of the last run, even if a later attempt succeeded.
+        damage: what is damaged; None if nothing is.
     """
 
     index: int
@@ -53,24 +57,24 @@ class ShardStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """All stages, and the shards if the dataset is there to tell how many there are."""
+    """The state of all stages, and of the shards if the dataset exists, which decides them."""
 
     stages: list[StageStatus]
     shards: list[ShardStatus] = field(default_factory=list)
 
     @property
     def damages(self) -> list[str]:
-        """What is damaged, a sentence each."""
+        """What is damaged, one sentence each."""
         found = [stage.damage for stage in self.stages] + [shard.damage for shard in self.shards]
         return [damage for damage in found if damage]
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain JSON types."""
+        """Return the content as plain JSON types."""
         return asdict(self)
 
 
 def settings_of(name: str, store: Store, overrides: list[str], day: date) -> Settings:
-    """Give the settings of a config on a day, or of a run, whichever `name` is.
+    """Return the settings of a config on a day, or of a run, whichever `name` refers to.
 
     Raises:
         ConfigError: the config cannot be used.
@@ -81,21 +85,23 @@ def settings_of(name: str, store: Store, overrides: list[str], day: date) -> Set
     return settings_of_run(find_run(name, store), overrides)
 
 
-def look_at(settings: Settings) -> Status:
-    """Look up every checkpoint of a config.
+def get_status(settings: Settings) -> Status:
+    """Look up and verify every checkpoint of a config.
 
     Raises:
-        PreflightError: a file that the settings name is not there.
+        PreflightError: a file that the settings name is missing, or settings are incompatible.
+        InputError: the passages cannot be identified.
+        OSError: a file of the model cannot be read.
     """
     check(settings)
     store = open_store(settings)
     model_folder = find_model(settings, store)
     if model_folder is None:
-        return Status([StageStatus("model", "missing: it is downloaded by the first run", "")])
+        return Status([StageStatus("model", "missing: the first run downloads it", "")])
     plan = make_plan(settings, model_folder)
     dataset = plan.dataset.find()
     rows = DatasetDetails.of(dataset.manifest).rows if dataset.manifest else None
-    shards = _look_at_shards(plan, dataset.manifest) if dataset.manifest else []
+    shards = _shard_statuses(plan, dataset.manifest) if dataset.manifest else []
     stages = [
         _stage("export", plan.export, plan.export.find()),
         _stage("load", plan.dataset, dataset, rows),
@@ -104,14 +110,14 @@ def look_at(settings: Settings) -> Status:
     return Status(stages, shards)
 
 
-def _look_at_shards(plan: Plan, dataset: Manifest) -> list[ShardStatus]:
+def _shard_statuses(plan: Plan, dataset: Manifest) -> list[ShardStatus]:
     histories = _last_histories(plan)
     jobs = plan_jobs(plan, dataset)
     return [_shard(job, look_up(job), histories.get(job.shard.index)) for job in jobs]
 
 
 def _last_histories(plan: Plan) -> dict[int, ShardHistory]:
-    """Give what happened to each shard in the newest run of this plan that touched it."""
+    """Return what happened to each shard in the newest run of this plan that touched it."""
     histories: dict[int, ShardHistory] = {}
     for record in read_records(plan.store):
         if record.predictions == plan.predictions.fingerprint:
@@ -127,7 +133,7 @@ def _stage(
 
 def _shard(job: ShardJob, found: Found, history: ShardHistory | None) -> ShardStatus:
     shard, known = job.shard, history or ShardHistory(found.state)
-    # The store tells whether it is there; a journal may be older than what the store has now.
+    # The store decides whether it exists; the journal may be older than the store's content.
     is_there, has_failed = found.manifest is not None, known.state == "failed"
     return ShardStatus(
         index=shard.index,

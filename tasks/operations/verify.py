@@ -1,4 +1,4 @@
-"""Reading back everything that a run consists of, and naming what is missing or damaged."""
+"""Reading back everything that belongs to a run, and reporting what is missing or damaged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks.store.storage import FileEntry
 
 @dataclass(frozen=True)
 class Checked:
-    """A part of a run: `ok`, `missing`, or `damaged` with what is wrong."""
+    """The state of a part of a run: `ok`, `missing`, or `damaged` with the problem."""
 
     part: str
     path: str
@@ -34,10 +34,13 @@ class Checked:
 
 
 def verify_run(folder: PurePath) -> list[Checked]:
-    """Read every checkpoint and every result of a run back, in the order they were made.
+    """Read back every checkpoint and every result of a run, in the order they were made.
 
-    Sizes, sha256 and fingerprints of all files are compared with what was committed, and the rows
-    of every shard with those of the dataset.
+    Sizes and sha256 of all files and all fingerprints are compared with what was committed, and the
+    rows of every shard with those of the dataset.
+
+    Raises:
+        StoreCorruptionError: the run.json cannot be read, or is too old to tell the shards.
     """
     record = read_record(folder)
     store = store_of(folder)
@@ -58,13 +61,13 @@ def _describe(part: str, manifest: PurePath, found: Found) -> Checked:
 
 
 def _check_shards(record: RunRecord, store: Store, dataset: Manifest | None) -> Iterator[Checked]:
-    """Check the planned shards; without the dataset nobody knows how many there are."""
+    """Check the planned shards; none without the dataset, which decides how many there are."""
     if dataset is None:
         return
     if record.rows_per_shard is None:
         raise StoreCorruptionError(
-            f"run.json of run {record.run_id} does not say how many rows a shard has; start a new "
-            "run with `wenti run` of its config"
+            f"run.json of run {record.run_id} does not contain `rows_per_shard`; start a new run "
+            "with `wenti run` of its config"
         )
     folder, fingerprint = store.predictions_folder(record.predictions), record.predictions
     for shard in plan_shards(DatasetDetails.of(dataset).rows, record.rows_per_shard):
@@ -78,7 +81,7 @@ def _check_shards(record: RunRecord, store: Store, dataset: Manifest | None) -> 
 def _check_rows(
     folder: PurePath, manifest: Manifest, store: Store, dataset: Manifest, shard: Shard
 ) -> Found:
-    """Read the rows themselves: page checksums, their number, and their ids."""
+    """Read the rows themselves and check page checksums, the number of rows, and their ids."""
     try:
         of_dataset = store.dataset_folder(dataset.fingerprint)
         read_shard(
@@ -90,15 +93,22 @@ def _check_rows(
 
 
 def restore_results(folder: PurePath, fresh: PurePath) -> None:
-    """Put the damaged results of a run right from those of its rerun, where these are the same.
+    """Replace damaged results of a run with those of its rerun, where these are the same files.
 
-    What holds times, run.json and metrics.json, is no other run's to give and stays as it is; the
-    report is made again from the run's own results.
+    run.json and metrics.json contain times, so a rerun cannot restore them; they are left as they
+    are. The report is remade from the run's own results.
+
+    Args:
+        folder: the damaged run.
+        fresh: its rerun.
+
+    Raises:
+        StorageError: the store cannot be written.
     """
     try:
         marked = _marked_files(folder)
     except (FileNotFoundError, StoreCorruptionError):
-        return  # it never had results, or nothing tells any more what they were
+        return  # it never had results, or it is no longer known what they were
     entries = {entry.name: entry for entry in _marked_files(fresh)}
     for entry in marked:
         if not _is_whole(folder, entry) and entries.get(entry.name) == entry:
@@ -106,7 +116,7 @@ def restore_results(folder: PurePath, fresh: PurePath) -> None:
                 folder / entry.name,
                 partial(shutil.copyfile, storage_of(fresh).fetch(fresh / entry.name)),
             )
-    with suppress(StoreCorruptionError):  # of what is still damaged no report can be made
+    with suppress(StoreCorruptionError):  # a report needs undamaged results
         ensure_report(folder)
 
 

@@ -1,7 +1,7 @@
-"""What changed since the run before: which stage is affected, through which key, and what follows.
+"""What changed since the previous run: the stages affected, the keys, and the consequences.
 
-Both sides are what `tasks.plan.plan` says decides each stage's checkpoints, as run.json keeps it:
-`export`, `dataset` and `predictions`, each with the values that its fingerprint is made of.
+Both sides are `tasks.plan.plan.Plan.decided_by`, which run.json keeps: for `export`, `dataset` and
+`predictions`, the values that the fingerprint is computed from.
 """
 
 from __future__ import annotations
@@ -16,28 +16,32 @@ from tasks.store.manifest import canonical_json
 DecidedBy = Mapping[str, Mapping[str, Any]]
 _Path = tuple[str, ...]
 _Values = Mapping[_Path, object]
-_Outcomes = Mapping[tuple[bool, bool], str]  # by: has it changed, does the store have it
+_Outcomes = Mapping[tuple[bool, bool], str]  # by whether it changed, and whether the store has it
 
 _WHOLE: _Outcomes = {
     (True, True): "found in the store",
-    (True, False): "made anew",
+    (True, False): "remade",
     (False, True): "reused",
     (False, False): "not in the store, made now",
 }
 _IN_SHARDS: _Outcomes = {
-    (True, True): "shards that the store has are reused, the others are made",
-    (True, False): "every shard is made anew",
-    (False, True): "shards that the store has are reused, the others are made",
+    (True, True): "shards in the store are reused, the others are made",
+    (True, False): "every shard is remade",
+    (False, True): "shards in the store are reused, the others are made",
     (False, False): "not in the store, every shard is made",
 }
 
 
 @dataclass(frozen=True)
 class _Stage:
-    """A stage in a user's words.
+    """How the values of a stage are described to a user.
 
-    A value is the config key of its own name in `section`, unless `names` has another name for it.
-    Of `contents` only a sha256 is known, which tells nobody anything: a file, or one of several.
+    Attributes:
+        name: the name of the stage.
+        section: the config section of its values.
+        names: descriptions of values that are not a key of `section`.
+        contents: descriptions of files; only their sha256 is known, which is not shown.
+        outcomes: what a run does, by whether the stage changed and whether the store has it.
     """
 
     name: str
@@ -55,7 +59,7 @@ _STAGES = {
             "format": "Wenti's own format of exported models",
             "engine_version": "the version of the engine",
             "half_version": "the version of half precision",
-            "tensorrt.version": "the version of what suits TensorRT",
+            "tensorrt.version": "the version of the preparation for TensorRT",
             "tensorrt.rows": "predict.batch_size for TensorRT",
             "tensorrt.tokens": "dataset.max_seq_len for TensorRT",
             "tensorrt.most_tokens": "predict.max_tokens_per_batch for TensorRT",
@@ -98,7 +102,7 @@ class StageChange:
 
     Attributes:
         stage: `export`, `load` or `predict`.
-        causes: a few words for each value that differs; none if nothing changed for this stage.
+        causes: a short description of each value that differs; empty if none does.
         outcome: what a run does about it, in words.
     """
 
@@ -114,10 +118,10 @@ class StageChange:
 def find_changes(
     before: DecidedBy, now: DecidedBy, is_there: Mapping[str, bool]
 ) -> list[StageChange]:
-    """Return what changed and what follows, for every stage; empty when nothing changed at all.
+    """Return the change of every stage; empty if nothing changed at all.
 
-    `is_there` tells of `export`, `dataset` and `predictions` whether the store has what `now`
-    asks for; of `predictions`, whether it has any shard.
+    `is_there` says for `export`, `dataset` and `predictions` whether the store has the checkpoint
+    of `now`; for `predictions`, whether it has any shard.
     """
     causes = {
         part: tuple(_causes(stage, before.get(part, {}), now[part]))
@@ -132,7 +136,7 @@ def find_changes(
 
 
 def _causes(stage: _Stage, before: object, now: object) -> Iterator[str]:
-    """Give a few words for each value that differs as a fingerprint sees it."""
+    """Yield a short description of each value that makes the fingerprints differ."""
     old, new = _values(before), _values(now)
     for path in dict.fromkeys([*new, *old]):
         if (path in old) != (path in new) or canonical_json(old[path]) != canonical_json(new[path]):
@@ -148,7 +152,7 @@ def _cause(stage: _Stage, path: _Path, old: _Values, new: _Values) -> str:
 
 
 def _values(value: object, path: _Path = ()) -> _Values:
-    """Give each value below `value` by the keys that lead to it."""
+    """Return the nested values of `value` by their paths."""
     if not isinstance(value, Mapping):
         return {path: value}
     return {
@@ -159,7 +163,7 @@ def _values(value: object, path: _Path = ()) -> _Values:
 
 
 def _content(stage: _Stage, path: _Path) -> str | None:
-    """Name what a sha256 stands for; None if the value is no sha256."""
+    """Return the description of the file that a sha256 is of; None if the value is not a sha256."""
     if len(path) == 2 and path[0] in stage.contents:
         return f"{stage.contents[path[0]]} {path[1]}"
     return stage.contents.get(".".join(path))

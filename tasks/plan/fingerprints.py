@@ -1,7 +1,7 @@
-"""What decides the content of each checkpoint; a fingerprint is the sha256 of this.
+"""What decides the content of each checkpoint; the fingerprint is the sha256 of this.
 
-An option that a device or a search does not look at must not be here, or work would be repeated for
-nothing; anything that changes a byte must, or a wrong result would be reused.
+Options that a device or a search ignores must not be included, or work would be repeated without
+need; everything that changes a byte must be, or a wrong result would be reused.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tasks.passages.formats import identify
 from tasks.plan.model import hash_model, hash_tokenizer
 from tasks.store.local import file_sha256
 
-# Raised when the same settings begin to give other files.
+# To be incremented when the same settings produce different files.
 EXPORT_FORMAT = 1
 DATASET_FORMAT = 1
 SHARD_FORMAT = 2
 
-# Options that a device does not look at must not decide what is reused.
+# Options that do not change the result, and options that the other kind of device ignores.
 _NOT_IN_THE_RESULT = {"devices", "logging_steps", "batch_deadline_seconds"}
 _OTHER_DEVICES_OPTIONS = {"gpu": {"cpu_threads", "enable_mkldnn"}, "cpu": {"use_tensorrt"}}
 
 
 def effective_decode(decode: DecodeSettings) -> DecodeSettings:
-    """Give the settings with every option that the search does not look at at its default."""
+    """Return the settings with every option that the search ignores at its default."""
     kept = decode.model_dump(exclude=decode.unused_options)
     if decode.is_greedy:
         kept["decoding_strategy"] = "greedy_search"
@@ -40,7 +40,11 @@ def effective_decode(decode: DecodeSettings) -> DecodeSettings:
 
 
 def decide_export(settings: Settings, model_folder: Path) -> dict[str, Any]:
-    """Collect what decides the exported model, its engine among it."""
+    """Return what decides the exported model, including its engine.
+
+    Raises:
+        OSError: a file of the model, or `export.decoding_lib`, cannot be read.
+    """
     decode, engine = settings.decode, choose_engine(settings, model_folder)
     return {
         "stage": "export",
@@ -58,7 +62,7 @@ def decide_export(settings: Settings, model_folder: Path) -> dict[str, Any]:
 
 
 def shape_range(settings: Settings) -> ShapeRange | None:
-    """Give the batches that TensorRT is built for; None without TensorRT."""
+    """Return the batch sizes that TensorRT engines are built for; None without TensorRT."""
     predict, longest = settings.predict, settings.dataset.max_seq_len
     if not predict.use_tensorrt:
         return None
@@ -66,7 +70,7 @@ def shape_range(settings: Settings) -> ShapeRange | None:
 
 
 def _decide_tuning(settings: Settings) -> dict[str, Any]:
-    """Collect what makes a native export another than the plain one; nothing for the plain one."""
+    """Return what distinguishes an optimised native export; empty for the plain one."""
     shapes = shape_range(settings)
     half = {"half_version": HALF_VERSION} if settings.is_half else {}
     if shapes is None:
@@ -75,7 +79,12 @@ def _decide_tuning(settings: Settings) -> dict[str, Any]:
 
 
 def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
-    """Collect what decides the tokenised parts and the rejects."""
+    """Return what decides the tokenised parts and the rejects.
+
+    Raises:
+        InputError: the passages cannot be read.
+        OSError: a file of the tokenizer cannot be read.
+    """
     dataset = settings.dataset
     return {
         "stage": "load",
@@ -91,9 +100,9 @@ def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
 def decide_predictions(
     settings: Settings, export_fingerprint: str, dataset_fingerprint: str
 ) -> dict[str, Any]:
-    """Collect what decides the shards.
+    """Return what decides the shards.
 
-    Batches and threads are among it: they change the order of floating-point sums, and with it the
+    Batch sizes and threads are included: they change the order of floating-point sums, and so the
     last digits of a score.
     """
     kind = settings.predict.device_kind
@@ -112,12 +121,12 @@ def decide_predictions(
 
 def _identify_library(settings: Settings) -> str:
     library = settings.export.library
-    # Built of its own sources, PaddleNLP's version decides it.
+    # If PaddleNLP builds it from its own sources, PaddleNLP's version decides it.
     return "built" if library is None else file_sha256(library)
 
 
 def _identify_passages(settings: Settings) -> dict[str, str]:
     if settings.dataset.file is None:
-        # PaddleNLP pins the content of its data sets by their md5, so its version decides it.
+        # PaddleNLP pins the md5 of its data sets, so its version decides the content.
         return {"dataset_name": settings.dataset.dataset_name, "split": "dev"}
     return identify(settings.dataset.file)

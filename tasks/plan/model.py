@@ -1,4 +1,4 @@
-"""The model folder of a run: one that the user has, or a copy in the store of a named model."""
+"""The model folder of a run: the user's own, or the store's copy of a named model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_check
 
 
 def locate_model(settings: Settings, store: Store) -> Path:
-    """Give the model folder, or where it will be once a named model is there; reads nothing."""
+    """Return the model folder, or where a named model will be downloaded to; reads nothing."""
     given = model_folder(settings.model)
     if given is not None:
         return given
@@ -28,7 +28,7 @@ def locate_model(settings: Settings, store: Store) -> Path:
 
 
 def find_model(settings: Settings, store: Store) -> Path | None:
-    """Give the model folder; None when it is a named model that was not downloaded yet."""
+    """Return the model folder; None if it is a named model that is not downloaded yet."""
     name, folder = settings.model.model_name_or_path, locate_model(settings, store)
     if model_folder(settings.model) is not None:
         return folder
@@ -37,10 +37,11 @@ def find_model(settings: Settings, store: Store) -> Path | None:
 
 
 def get_model(settings: Settings, store: Store) -> Path:
-    """Give the model folder, downloading a named model once; later runs need no network.
+    """Return the model folder; download a named model unless the store has it.
 
     Raises:
-        ModelError: PaddleNLP cannot get it.
+        ModelError: PaddleNLP cannot download the model.
+        StorageError: the store cannot be written.
     """
     found = find_model(settings, store)
     return found or _download(settings.model, store)
@@ -76,23 +77,27 @@ MODEL_SUFFIXES = {".pdparams", ".safetensors", ".json"}
 
 
 def find_model_faults(folder: Path) -> list[Finding]:
-    """List what a model folder lacks; empty when PaddleNLP can be tried on it."""
+    """Return what is wrong with a model folder, as far as this shows without loading it."""
     remedy = "give a folder that PaddleNLP's save_pretrained has written"
     where = folder.absolute()
     return [Finding(KEY, f"{where}: {fault}", remedy) for fault in checkpoint_faults(folder)]
 
 
 def longest_row(folder: Path) -> int | None:
-    """Give the most tokens of a row, start token included; None if the config does not tell.
+    """Return the maximum tokens of a row, start token included; None if the config lacks it.
 
-    The start token begins a numbering of its own, so that it needs no position of the source's.
+    The positions of the target start at 0 again, so the start token takes none of the source's.
     """
     positions = read_config(folder).max_position_embeddings
     return None if positions is None else positions + 1
 
 
 def hash_model(folder: Path) -> dict[str, str]:
-    """Give the sha256 of each file that decides what the model computes."""
+    """Return the sha256 of each file that decides what the model computes, by name.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     return {
         path.name: file_sha256(path)
         for path in sorted(folder.iterdir())
@@ -101,6 +106,10 @@ def hash_model(folder: Path) -> dict[str, str]:
 
 
 def hash_tokenizer(folder: Path) -> dict[str, str]:
-    """Give the sha256 of each file that decides how text becomes tokens."""
+    """Return the sha256 of each file that decides how text becomes tokens, by name.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
     paths = (folder / name for name in sorted(TOKENIZER_FILES))
     return {path.name: file_sha256(path) for path in paths if path.is_file()}

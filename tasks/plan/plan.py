@@ -20,7 +20,7 @@ from tasks.store.manifest import MANIFEST, Found, find_checkpoint, fingerprint
 
 @dataclass(frozen=True)
 class PlannedFolder:
-    """A folder of results to be: where it is, its fingerprint, and what that is made of."""
+    """A folder that a stage will fill, its fingerprint, and what that is computed from."""
 
     folder: PurePath
     fingerprint: str
@@ -28,7 +28,7 @@ class PlannedFolder:
 
     @classmethod
     def of(cls, decided_by: dict[str, Any], folder_of: Callable[[str], PurePath]) -> Self:
-        """Return what `decided_by` leads to; `folder_of` gives the folder of a fingerprint."""
+        """Return the folder planned for `decided_by`; `folder_of` maps a fingerprint to a path."""
         digest = fingerprint(decided_by)
         return cls(folder_of(digest), digest, decided_by)
 
@@ -39,22 +39,22 @@ class PlannedCheckpoint(PlannedFolder):
 
     @property
     def manifest_path(self) -> PurePath:
-        """Where the manifest goes."""
+        """The path of the manifest."""
         return self.folder / MANIFEST
 
     @property
     def is_there(self) -> bool:
-        """Whether the store has it, damaged or not."""
+        """Whether the store has the checkpoint, damaged or not."""
         return storage_of(self.manifest_path).is_file(self.manifest_path)
 
     def find(self) -> Found:
-        """Look it up in the store and verify it."""
+        """Look up the checkpoint in the store and verify it."""
         return find_checkpoint(self.manifest_path, self.fingerprint)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run makes. Each shard of `predictions` is a checkpoint with a manifest of its own."""
+    """What a run makes. Each shard in `predictions` is a checkpoint with its own manifest."""
 
     settings: Settings
     store: Store
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def decided_by(self) -> dict[str, dict[str, Any]]:
-        """What decides the content of each of the three."""
+        """What decides the content of `export`, `dataset` and `predictions`, by these names."""
         return {
             "export": self.export.decided_by,
             "dataset": self.dataset.decided_by,

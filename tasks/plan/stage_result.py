@@ -1,4 +1,4 @@
-"""What a stage reports: its checkpoint, and when it ran."""
+"""The result of a stage: its checkpoint, and when it ran."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.store.manifest import Manifest
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """From when to when something ran: seconds on the clock of `time.monotonic`."""
+    """When something started and ended, in seconds of `time.monotonic`."""
 
     started: float
     ended: float
@@ -23,13 +23,13 @@ class TimeSpan:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The duration in seconds."""
         return self.ended - self.started
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """A stage's checkpoint, whether it was found or made, and when the stage ran."""
+    """A stage's checkpoint, whether it was reused or made, and when the stage ran."""
 
     stage: str
     made: Made
@@ -41,7 +41,7 @@ class StageResult:
         return self.made.manifest
 
     def __str__(self) -> str:
-        """Say in a few words what happened."""
+        """Return what happened, on one line."""
         name = f"{self.stage} {self.manifest.fingerprint[:12]}"
         if self.made.is_reused:
             return f"{name}: reused"

@@ -1,10 +1,10 @@
 """Device slots: one run at a time on a device, by Prefect's global concurrency limits.
 
-They only keep runs from slowing each other down; results are right without them. A device without
-a limit is free for all runs, and so is every device while the server is away.
+They only keep runs from slowing each other down; results are correct without them. A device
+without a limit is free for all runs, and so is every device while the server is unreachable.
 
-A slot is leased: the run renews the lease as long as it lives, and the slot of a run that was
-killed is free again when its lease has ended.
+A slot is leased: the run renews the lease while it lives, and the slot of a killed run becomes free
+when its lease expires.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from tasks.outages import tolerate_outage
 logger = logging.getLogger("wenti.slots")
 
 LEASE_SECONDS = 120.0
-LOOK_SECONDS = 2.0
-RETRIES = 1  # of a call to a server that does not answer: slots are not worth minutes of waiting
+POLL_SECONDS = 2.0
+RETRIES = 1  # for a server that does not answer: slots are not worth minutes of waiting
 
 
 def slot_name(device: str) -> str:
-    """Return the name of a device's limit, `wenti:HOST:gpu:0`; a device without a number is 0."""
+    """Return the name of a device's limit, such as `wenti:HOST:gpu:0`; the default number is 0."""
     return f"wenti:{platform.node()}:{device if ':' in device else f'{device}:0'}"
 
 
 @contextmanager
 def slots(devices: Sequence[str]) -> Iterator[None]:
-    """Hold a slot of every device, all at once, as long as the block lasts; waits for them."""
+    """Wait for a slot of every device, take all at once, and hold them while the block runs."""
     stack = ExitStack()
     with _outage():
         _take(stack, _limited(devices))
@@ -70,10 +70,10 @@ def _take(stack: ExitStack, names: list[str]) -> None:
         return
     listed = ", ".join(names)
     command = "prefect global-concurrency-limit update NAME --active-slots 0"
-    logger.info("waiting for another run to leave %s; if there is none: %s", listed, command)
+    logger.info("waiting for another run to release %s; if there is none: %s", listed, command)
     while not _enter(stack, names):
-        time.sleep(LOOK_SECONDS)  # not in Prefect's own waiting, which outlasts Ctrl-C
-    logger.info("the other run has left %s", listed)
+        time.sleep(POLL_SECONDS)  # Prefect's own waiting cannot be stopped by Ctrl-C
+    logger.info("the other run has released %s", listed)
 
 
 def _enter(stack: ExitStack, names: list[str]) -> bool:
@@ -82,7 +82,7 @@ def _enter(stack: ExitStack, names: list[str]) -> bool:
         names,
         max_retries=0,
         lease_duration=LEASE_SECONDS,
-        raise_on_lease_renewal_failure=False,  # it ends nothing: the work goes on
+        raise_on_lease_renewal_failure=False,  # the work continues
     )
     try:
         stack.enter_context(slot)

@@ -1,4 +1,4 @@
-"""How far the predict stage is: one count of the rows that are done, and its displays."""
+"""The progress of the predict stage: a count of finished rows, and its displays."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ logger = logging.getLogger("wenti.progress")
 
 @dataclass(frozen=True)
 class Pace:
-    """How far the rows are at one moment, how fast, and how long the rest will take.
+    """The progress at one moment: rows done, speed, and time left.
 
     Attributes:
-        rows: to generate.
-        done: rows that are done.
-        batches: how many batches have ended, well or not.
+        rows: the number of rows to generate.
+        done: the number of finished rows.
+        batches: the number of batches that have ended, successfully or not.
         seconds: since the first batch could start.
     """
 
@@ -31,23 +31,23 @@ class Pace:
 
     @property
     def percent(self) -> float:
-        """The share of the rows that is done, 0 to 100."""
+        """The share of finished rows, 0 to 100."""
         return 100 * self.done / self.rows if self.rows else 0.0
 
     def __str__(self) -> str:
-        """Return rows, before the end about how many seconds are left, and rows a second."""
+        """Return the rows, before the end the estimated seconds left, and the rows per second."""
         speed = self.done / self.seconds if self.seconds else 0.0
         is_under_way = 0 < self.done < self.rows and speed
         left = f", about {(self.rows - self.done) / speed:,.0f} s left" if is_under_way else ""
-        return f"{self.done:,} of {self.rows:,} rows{left}, {speed:,.1f} rows a second"
+        return f"{self.done:,} of {self.rows:,} rows{left}, {speed:,.1f} rows per second"
 
 
 Display = Callable[[Pace], None]
-"""Shows a pace; called before the first batch and after each one, by one thread at a time."""
+"""Shows a pace. Called before the first batch and after each one, by one thread at a time."""
 
 
 class Progress:
-    """Counts the rows that are done, for several displays; workers in several threads report."""
+    """Counts finished rows for any number of displays. Thread-safe."""
 
     def __init__(self, *displays: Display) -> None:
         self._displays = displays
@@ -56,15 +56,15 @@ class Progress:
         self._started = time.monotonic()
 
     def start(self, rows: int) -> None:
-        """Take the number of rows to generate."""
+        """Start counting; `rows` is the number of rows to generate."""
         with self._lock:
             self._started = time.monotonic()
             self._show(Pace(rows))
 
     def advance(self, rows: int) -> None:
-        """Take the number of rows of a batch that ended.
+        """Add the rows of a batch that has ended.
 
-        A number below 0 takes back rows of a shard that is tried again.
+        A negative number takes back the rows of a shard that is retried.
         """
         with self._lock:
             done, batches = self._pace.done + rows, self._pace.batches + 1
@@ -78,7 +78,7 @@ class Progress:
 
 
 def log_every(batches: int) -> Display:
-    """Return a display that writes a log line every so many batches, as `--logging_steps`."""
+    """Return a display that logs a line after every `batches` batches (`predict.logging_steps`)."""
 
     def log(pace: Pace) -> None:
         if pace.batches and pace.batches % batches == 0:
@@ -87,13 +87,13 @@ def log_every(batches: int) -> Display:
     return log
 
 
-# A flow's parameters must be plain values, so a display is handed to it by the context of its call.
+# A flow's parameters must be plain values, so the display is passed through a context variable.
 _display: ContextVar[Display | None] = ContextVar("display", default=None)
 
 
 @contextmanager
 def shown_on(display: Display) -> Iterator[None]:
-    """Make runs that are started in this block show their progress on `display`."""
+    """Show the progress of runs that are started in this block on `display`."""
     token = _display.set(display)
     try:
         yield
@@ -102,5 +102,5 @@ def shown_on(display: Display) -> Iterator[None]:
 
 
 def current_display(batches_between: int) -> Display:
-    """Return the display of `shown_on`, or else one that writes log lines."""
+    """Return the display set by `shown_on`, by default one that logs lines."""
     return _display.get() or log_every(batches_between)

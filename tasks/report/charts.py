@@ -1,7 +1,7 @@
-"""The geometry of the charts: bins, ticks, bars and lines; the templates make SVG of it.
+"""The geometry of the charts: bins, ticks, bars and lines; the templates turn it into SVG.
 
 Positions are percentages of the plot area, x from its left edge and y from its top, so that a
-chart can be of any width while its text keeps its size.
+chart can have any width while its text keeps its size.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ MOST_BINS = 24
 OUTLIERS = 0.005  # share of the values at either end that may lie outside the bins
 MOST_TICKS = 5
 MOST_GRID_LINES = 3
-SMALLEST_BAR = 2.0  # percent: what occurs once is visible beside what occurs a thousand times
+SMALLEST_BAR = 2.0  # percent, so that a count of 1 is visible beside a count of 1000
 
 
 @dataclass(frozen=True)
 class Bins:
-    """`count` bins, each `step` wide, starting at `first`; of whole numbers only, if `is_whole`.
+    """`count` bins, each `step` wide, starting at `first`; `is_whole` if all values are integers.
 
-    Values below the first bin or above the last are counted in it.
+    Values below the first bin or above the last are counted in that bin.
     """
 
     first: float
@@ -36,19 +36,19 @@ class Bins:
 
     @property
     def last(self) -> float:
-        """Where the last bin ends."""
+        """The end of the last bin."""
         return self.first + self.step * self.count
 
     def count_in(self, values: Values) -> list[int]:
         """Return the number of values in each bin."""
-        # A little to the right, for values on an edge that a float cannot hold.
+        # The offset corrects rounding errors of values on an edge.
         places = np.floor((values - self.first) / self.step + 1e-9)
         inside = np.clip(places, 0, self.count - 1).astype(int)
         counts: list[int] = np.bincount(inside, minlength=self.count).tolist()
         return counts
 
     def labels(self, *counted: Values | None) -> list[str]:
-        """Return a label for each bin, given the values that are counted in them."""
+        """Return a label for each bin, for the values that are counted in them."""
         values = np.concatenate([one for one in counted if one is not None])
         labels = [self._label(self.first + place * self.step) for place in range(self.count)]
         if values.size and values.min() < self.first:
@@ -70,7 +70,7 @@ PERCENT_BINS = Bins(0.0, 5.0, 20)
 
 @dataclass(frozen=True)
 class Tick:
-    """A label at `at` percent of an axis; `anchor` is SVG's text-anchor."""
+    """A label of an axis; `at` is in percent of its length, `anchor` is SVG's text-anchor."""
 
     at: float
     text: str
@@ -89,7 +89,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars, and perhaps a line (the `d` of an SVG path). `grid` has the ticks of the y axis."""
+    """Bars, and optionally a line (the `d` of an SVG path). `grid` has the ticks of the y axis."""
 
     x_ticks: list[Tick]
     grid: list[Tick]
@@ -101,10 +101,10 @@ def histogram(values: Values, bins: Bins, unit: str, others: Values | None = Non
     """Return a histogram of `values` as bars, and of `others` as a line over them.
 
     Args:
-        values: what the bars count.
-        bins: of both.
-        unit: of the values, for the tooltips.
-        others: None draws no line.
+        values: the values of the bars.
+        bins: the bins of both.
+        unit: the unit of the values, for the tooltips.
+        others: the values of the line; None: no line.
     """
     counts, labels = bins.count_in(values), bins.labels(values, others)
     behind = None if others is None else bins.count_in(others)
@@ -118,14 +118,14 @@ def histogram(values: Values, bins: Bins, unit: str, others: Values | None = Non
 
 
 def columns(heights: Mapping[int, float], titles: Mapping[int, str], count: int) -> Chart:
-    """Return a chart with a bar for some of `count` numbered things and gaps for the others."""
+    """Return a chart with bars for some of `count` numbered items and gaps for the others."""
     top = max(heights.values())
     ticks = _bin_ticks(Bins(0.0, 1.0, count, is_whole=True))
     return Chart(ticks, grid(top, is_whole=False), _bars(heights, titles, count, top))
 
 
 def staircase(points: Sequence[tuple[float, float]], unit: str) -> Chart:
-    """Return a chart of a total that rises at each point (time in `unit`, total) from 0 at 0."""
+    """Return a chart of a total that rises from 0 at each point (time in `unit`, total)."""
     right, top = points[-1]
     path = ["M0 100"]
     for time, total in points:
@@ -134,10 +134,10 @@ def staircase(points: Sequence[tuple[float, float]], unit: str) -> Chart:
 
 
 def make_bins(values: Values, is_whole: bool = False) -> Bins:
-    """Return bins of a round width for values, of which there is at least one.
+    """Return bins of a round width for at least one value.
 
-    A few values far out would leave a single bar to all the others: then the bins cover these,
-    and the outermost count what lies beyond.
+    A few outliers would squeeze all other values into a single bar; then the bins cover only the
+    other values, and the outermost bins count the outliers.
     """
     low, high = float(values.min()), float(values.max())
     inner_low, inner_high = (float(one) for one in np.quantile(values, (OUTLIERS, 1 - OUTLIERS)))
@@ -161,16 +161,16 @@ def grid(top: float, is_whole: bool = True) -> list[Tick]:
 
 
 def ticks(low: float, high: float, most: int, is_whole: bool = False) -> tuple[list[float], float]:
-    """Return at most `most` + 1 round numbers from `low` to `high`, and the step between them."""
+    """Return at most `most` + 1 round numbers in [`low`, `high`], and the step between them."""
     step = nice_step(high - low, most, is_whole)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [number * step for number in range(first, last + 1)], step
 
 
 def nice_step(span: float, most: int, is_whole: bool = False) -> float:
-    """Return the smallest of 1, 2, 5 times a power of ten of which `most` steps reach over `span`.
+    """Return the smallest of 1, 2, 5 times a power of ten that covers `span` in `most` steps.
 
-    1 at least, if `is_whole`; 1 if there is no span.
+    It is at least 1 if `is_whole`, and 1 if `span` is not positive.
     """
     if span <= 0:
         return 1.0
@@ -180,7 +180,7 @@ def nice_step(span: float, most: int, is_whole: bool = False) -> float:
 
 
 def as_text(number: float, step: float) -> str:
-    """Return a number with as many digits as the step of its axis needs."""
+    """Return a number with as many decimals as the step of its axis needs."""
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{round(number, digits) + 0.0:,.{digits}f}".replace("-", "−")
 
@@ -188,7 +188,7 @@ def as_text(number: float, step: float) -> str:
 def _bars(
     heights: Mapping[int, float], titles: Mapping[int, str], count: int, top: float
 ) -> list[Bar]:
-    """Return bars at some of `count` places; of those that are not empty, each can be seen."""
+    """Return bars at some of `count` places; a bar that is not empty has a visible height."""
     width = 100 / count
     return [
         Bar(
@@ -202,7 +202,7 @@ def _bars(
 
 
 def _bin_ticks(bins: Bins) -> list[Tick]:
-    is_each_one = bins.is_whole and bins.step == 1  # then its number stands below its middle
+    is_each_one = bins.is_whole and bins.step == 1  # then the number is below the bin's middle
     shift, end = (0.5, bins.last - 1) if is_each_one else (0.0, bins.last)
     marks, step = ticks(bins.first, end, MOST_TICKS, bins.is_whole)
     span = bins.last - bins.first
@@ -210,7 +210,7 @@ def _bin_ticks(bins: Bins) -> list[Tick]:
 
 
 def _x_tick(at: float, text: str) -> Tick:
-    """Return a tick whose label stays within the chart near either end."""
+    """Return a tick whose label stays within the chart at both ends."""
     return Tick(at, text, "start" if at < 4 else "end" if at > 96 else "middle")
 
 

@@ -1,4 +1,4 @@
-"""What a report says of a run, read from the files in the run's folder and nothing else."""
+"""The content of a report, read only from the files in the run's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXAMPLES = 5  # of each reason
 
 @dataclass(frozen=True)
 class RejectGroup:
-    """The rejects of one reason: how many, and the first of them in the columns of the file."""
+    """The rejects with one reason: how many, and the first ones with the columns of the file."""
 
     reason: str
     count: int
@@ -29,15 +29,15 @@ class RejectGroup:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a run.
+    """The content of a run's files.
 
     Attributes:
-        record: its run.json.
-        metrics: its metrics.json.
-        rows: of its predictions.parquet.
-        rejects: of its rejects.parquet by reason, the most frequent first.
-        shards: the history of each shard from its journal, by number.
-        missing: the mark in its predictions.parquet if that is partial, else empty.
+        record: run.json.
+        metrics: metrics.json.
+        rows: predictions.parquet.
+        rejects: rejects.parquet by reason, most frequent first.
+        shards: the history of each shard in the journal, by number.
+        missing: the mark in predictions.parquet if it is partial, else empty.
     """
 
     record: RunRecord
@@ -49,36 +49,36 @@ class Facts:
 
     @property
     def predictions(self) -> int:
-        """How many rows have a question."""
+        """The number of rows with a question."""
         return self.rows.values.scores.size
 
     @property
     def rejected(self) -> int:
-        """How many rows have none."""
+        """The number of rows without a question."""
         return sum(one.count for one in self.rejects)
 
     @property
     def is_accounted_for(self) -> bool:
-        """Whether the files hold as many rows as the metrics say, and all of the input."""
+        """Whether the files have the numbers of rows in the metrics, which are all of the input."""
         counted = {"predictions": self.predictions, "rejects": self.rejected}
         counted["rows_in"] = sum(counted.values())
         return all(self.metrics[name] == rows for name, rows in counted.items())
 
     @property
     def failed_attempts(self) -> int:
-        """How often a shard failed, also if it was made in the end."""
+        """The number of failed attempts, including those of shards that were made later."""
         return sum(one.attempts - (one.state == "made") for one in self.shards.values())
 
 
 def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> Facts:
-    """Return the facts of a run from its results.
+    """Return the content of a report on the run in `folder`.
 
     Raises:
         StoreCorruptionError: a result cannot be read.
     """
     return Facts(
         record=record,
-        # Older ones are never partial, and tell nothing of the devices.
+        # Metrics of older versions are never partial and have no devices.
         metrics={"partial": False, "rows_missing": 0, "devices": {}, **metrics},
         rows=read_report_rows(folder / PREDICTIONS_FILE),
         rejects=_read_rejects(folder / REJECTS_FILE),

@@ -1,4 +1,4 @@
-"""Which charts the page has, and what the caption below each says."""
+"""The charts of the page and their captions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Shards = Mapping[int, ShardHistory]
 class Figure:
     """A chart with its title and caption; without a chart, the caption says why there is none.
 
-    `line` names what the line in the chart stands for, besides the bars.
+    `line` is the legend of the line in a chart that also has bars.
     """
 
     title: str
@@ -43,12 +43,12 @@ def draw_distributions(values: RowValues) -> list[Figure]:
 
 
 def draw_speed(shards: Shards, planned: int, predict_started: float) -> list[Figure]:
-    """Return the throughput over time and that of each shard; nothing if none was made.
+    """Return the throughput over time and per shard; empty if the run made no shard.
 
     Args:
         shards: the history of each shard, by number.
-        planned: how many shards there are.
-        predict_started: seconds from the run's start to that of the predict stage.
+        planned: the number of shards.
+        predict_started: seconds from the start of the run to the start of the predict stage.
     """
     made = {index: shard for index, shard in shards.items() if shard.state == "made"}
     return [_draw_progress(made, predict_started), _draw_rates(made, planned)] if made else []
@@ -68,12 +68,12 @@ def rows_of(shard: ShardHistory) -> int:
 
 def _draw_scores(values: RowValues) -> Figure:
     if not values.has_scores:
-        return Figure("Score", "The engine gives no scores.")
+        return Figure("Score", "The engine does not return scores.")
     scores = values.scores[np.isfinite(values.scores)]
     if not scores.size:
         return Figure("Score", "No score is a finite number.")
     chart = charts.histogram(scores, make_bins(scores), "score")
-    text = f"Rows by the score of their question, as the search gives it: {_spread(scores, 3)}."
+    text = f"Rows by the score that the search gave their question: {_spread(scores, 3)}."
     others = values.scores.size - scores.size
     return Figure("Score", text + (f" {count(others)} more are infinite." if others else ""), chart)
 
@@ -86,7 +86,7 @@ def _draw_bleus(values: RowValues) -> Figure:
     rows = "Rows" if bleus.size == references else f"{count(bleus.size)} evenly spaced rows"
     text = (
         f"{rows} by the BLEU of their question, 0 to 100: {_spread(bleus, 1)}. Of all questions, "
-        f"{count(values.identical)} ({percent(values.identical / references)}) are the reference."
+        f"{count(values.identical)} ({percent(values.identical / references)}) equal the reference."
     )
     return Figure(title, text, charts.histogram(bleus, PERCENT_BINS, "BLEU"))
 
@@ -113,14 +113,14 @@ def _draw_progress(made: Shards, predict_started: float) -> Figure:
     title = "Throughput over time"
     done = sorted((one.at, rows_of(one)) for one in made.values() if one.at is not None)
     if len(done) < len(made):
-        return Figure(title, "The journal of this run does not tell when its shards were made.")
+        return Figure(title, "The journal of this run does not contain times.")
     totals = accumulate(rows for _, rows in done)
     times = [max(0.0, at - predict_started) for at, _ in done]
     divisor, unit = time_unit(times[-1])
     points = [(at / divisor, total) for at, total in zip(times, totals, strict=True)]
     text = (
-        "Rows made since the predict stage began; the steeper, the faster. "
-        "They count when their shard is done, so each step is a shard."
+        "Rows made since the start of the predict stage; steeper is faster. "
+        "Rows count when their shard is done, so each step is a shard."
     )
     return Figure(title, text, charts.staircase(points, unit))
 
@@ -132,7 +132,7 @@ def _draw_rates(made: Shards, planned: int) -> Figure:
         f"in {decimal(made[index].seconds or 0, 1)} s on {made[index].device}"
         for index, speed in rates.items()
     }
-    text = "Rows a second of each shard, by its number. The first of a worker includes its start."
+    text = "Rows per second of each shard, by number. A worker's first shard includes its start."
     if len(made) < planned:
         text += " Gaps are shards that this run did not make."
     return Figure("Throughput per shard", text, charts.columns(rates, titles, planned))

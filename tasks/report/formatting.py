@@ -1,4 +1,4 @@
-"""How numbers and dates are written on the page: filters of the templates."""
+"""The formats of numbers and dates on the page: filters for the templates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ MINUTE, HOUR = 60, 3600
 
 
 def count(number: float) -> str:
-    """Return a whole number with separated thousands."""
+    """Return a number without decimals and with thousands separators."""
     return f"{number:,.0f}"
 
 
 def decimal(number: float, digits: int = 2) -> str:
-    """Return a number with `digits` decimals and a true minus sign."""
+    """Return a number with `digits` decimals and a typographic minus sign."""
     return f"{number:,.{digits}f}".replace("-", "−")
 
 
@@ -27,12 +27,12 @@ def percent(share: float) -> str:
 
 
 def plural(number: float, noun: str) -> str:
-    """Return a number of things; `noun` gets an s unless there is one."""
+    """Return a number and a noun, which gets an s unless the number is 1."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """Return a duration as people say it: 0.31 s, 12.4 s, 3 min 20 s, 2 h 05 min."""
+    """Return a duration such as 0.31 s, 12.4 s, 3 min 20 s or 2 h 05 min."""
     whole = round(seconds)
     if whole >= HOUR:
         return f"{whole // HOUR}{THIN}h {whole % HOUR // MINUTE:02d}{THIN}min"
@@ -42,7 +42,7 @@ def duration(seconds: float) -> str:
 
 
 def time_unit(seconds: float) -> tuple[int, str]:
-    """Return the unit of a time axis of that length: its seconds and its symbol."""
+    """Return the unit of a time axis of `seconds`: the unit's seconds and its symbol."""
     if seconds >= 3 * HOUR:
         return HOUR, "h"
     return (MINUTE, "min") if seconds >= 5 * MINUTE else (1, "s")
@@ -55,7 +55,7 @@ def moment(iso: str) -> str:
 
 
 def value(setting: object) -> str:
-    """Return the value of a setting: a text as it is, anything else as JSON."""
+    """Return the value of a setting: strings unchanged, anything else as JSON."""
     return setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""What a run was made from, according to its run.json; older ones hold less."""
+"""What a run was made from, according to its run.json; older ones contain less."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.runs.record import RunRecord
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the lineage; `is_code` for what is set in code type: paths, fingerprints."""
+    """A line of the lineage; `is_code` values, such as paths, are shown in a monospaced font."""
 
     name: str
     value: str
@@ -29,14 +29,14 @@ class ConfigKey:
 
     @property
     def is_changed(self) -> bool:
-        """Whether it is not the default."""
+        """Whether the value is not the default."""
         return self.value != self.default
 
 
 def describe(record: RunRecord, signatures: Mapping[str, str | None]) -> dict[str, list[Entry]]:
-    """Return the lineage of a run by its parts; what its record does not hold is left out.
+    """Return the lineage of a run by section; what its record does not contain is left out.
 
-    `signatures` tell how scores were computed; None for those that were not.
+    `signatures` say how metrics were computed, by name; None for those that were not.
     """
     parts = {
         "Run": _describe_run(record),
@@ -101,7 +101,7 @@ def _describe_versions(record: RunRecord) -> Iterator[Entry]:
     export = _decided(record, "export")
     if "engine" in export:
         yield Entry("engine", f"{export['engine']}, version {export['engine_version']}")
-    if "paddlepaddle" in export:  # the name of the package is in it: for the CPU or the GPU
+    if "paddlepaddle" in export:  # the value includes the package's name: for the CPU or the GPU
         name, _, version = export["paddlepaddle"].partition(" ")
         yield Entry(name, version)
     packages = {
@@ -115,7 +115,7 @@ def _describe_versions(record: RunRecord) -> Iterator[Entry]:
 
 
 def _decided(record: RunRecord, *keys: str) -> Mapping[str, Any]:
-    """Return what is below some keys of `decided_by`; empty if they are not there."""
+    """Return the value at a path of keys in `decided_by`; empty if there is none."""
     found: Mapping[str, Any] = record.decided_by or {}
     for key in keys:
         found = found.get(key, {})

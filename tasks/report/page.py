@@ -1,4 +1,4 @@
-"""The page itself: facts in, HTML out. The same facts give the same bytes."""
+"""Rendering the page: facts in, HTML out. Equal facts give equal bytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_SHARDS = 1000  # in the table
 
 
 def render_report(facts: Facts) -> str:
-    """Return the page of a run, one HTML document that loads nothing."""
+    """Return the report of a run, an HTML document without external resources."""
     record, metrics = facts.record, facts.metrics
     predict = record.stages.get("predict")
     predict_started = predict.started if predict else 0.0
@@ -57,7 +57,7 @@ def render_report(facts: Facts) -> str:
 
 
 def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
-    """Return the history of each shard by number, those that are missing first, with the reason."""
+    """Return each shard's number and history; missing shards come first, with the reason."""
     missing = {
         one["shard"]: replace(
             facts.shards.get(one["shard"], ShardHistory("failed")),
@@ -72,11 +72,11 @@ def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
 
 
 def make_environment(folder: Path) -> Environment:
-    """Return an environment for the templates of `folder`; it escapes all that is put into them."""
+    """Return an environment for the templates in `folder` that escapes all values."""
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,
-        finalize=_only_show,
+        finalize=_make_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -85,9 +85,9 @@ def make_environment(folder: Path) -> Environment:
     return environment
 
 
-def _only_show(value: object) -> object:
-    """Spell out what a text would do to the page: controls, and marks that turn its direction."""
-    return visible(value) if type(value) is str else value  # no Markup
+def _make_visible(value: object) -> object:
+    """Escape control characters in strings, and marks that change the direction of text."""
+    return visible(value) if type(value) is str else value  # not Markup, a subclass of str
 
 
 def hash_source(inline: str) -> str:

@@ -1,7 +1,7 @@
-"""The rows of a run as its report shows them: values of all, and the text of some.
+"""The rows of a run as its report shows them: numbers of all rows, and the text of some.
 
-The file is read several times, each time only the columns that are needed; of its text no more is
-kept than is shown.
+The file is read several times, each time only the necessary columns; only the text that is shown is
+kept in memory.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tasks.report.charts import Values
 from tasks.store.tables import read_batches, read_places, spaced
 
 MOST_SAMPLES = 1000
-MOST_SCORED = 20_000  # rows that get a BLEU of their own
+MOST_SCORED = 20_000  # rows with a sentence BLEU
 EXTREMES = 10
 LONGEST_TEXT = 2000  # characters of a passage, and of any other text
 MOST_ALTERNATIVES = 4
@@ -30,7 +30,7 @@ MOST_ALTERNATIVES = 4
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A passage around its answer, if it holds that; `omitted` characters are left out."""
+    """A passage, cut around its answer if it contains it; `omitted` characters are left out."""
 
     before: str
     answer: str
@@ -40,9 +40,9 @@ class Excerpt:
 
 @dataclass(frozen=True)
 class SampleRow:
-    """A row to read, its text shortened.
+    """A row to show, with shortened text.
 
-    `score` is None if the engine has none, `bleu` where it was not computed.
+    `score` is None if the engine returns none, `bleu` if it was not computed.
     """
 
     row: int
@@ -62,13 +62,13 @@ class RowValues:
     """Numbers of every row, in order, float64 [rows]; lengths are in characters.
 
     Attributes:
-        scores: of the search, NaN where the engine has none.
+        scores: of the search, NaN if the engine returns none.
         questions: lengths of the questions.
         passages: lengths of the passages.
         references: lengths of the references, NaN where there is none.
-        bleus: 0 to 100, NaN where none was computed.
-        bleu_signature: how they were computed; None if there are no references.
-        identical: how many questions are their reference.
+        bleus: sentence BLEU, 0 to 100, NaN where it was not computed.
+        bleu_signature: how it was computed; None if there are no references.
+        identical: the number of questions that equal their reference.
     """
 
     scores: Values
@@ -81,23 +81,23 @@ class RowValues:
 
     @property
     def has_scores(self) -> bool:
-        """Whether the engine gave any question a score."""
+        """Whether any question has a score."""
         return bool((~np.isnan(self.scores)).any())
 
     @property
     def empty(self) -> int:
-        """How many questions have no text."""
+        """The number of empty questions."""
         return int(np.count_nonzero(self.questions == 0))
 
     @property
     def scored(self) -> int:
-        """How many questions have a BLEU."""
+        """The number of questions with a BLEU."""
         return int(np.count_nonzero(~np.isnan(self.bleus)))
 
 
 @dataclass(frozen=True)
 class ReportRows:
-    """The rows of a run: values of all, evenly spaced samples, and rankings by name."""
+    """The rows of a run: numbers of all rows, evenly spaced samples, and rankings by name."""
 
     values: RowValues
     samples: list[SampleRow]
@@ -108,7 +108,7 @@ def read_report_rows(path: PurePath) -> ReportRows:
     """Return the rows of a predictions.parquet.
 
     Raises:
-        StoreCorruptionError: the file cannot be read whole.
+        StoreCorruptionError: the file cannot be read completely.
     """
     values = _read_values(path)
     samples = spaced(values.scores.size, MOST_SAMPLES)
@@ -122,7 +122,7 @@ def read_report_rows(path: PurePath) -> ReportRows:
 
 
 def cut_passage(context: str, answer: str, longest: int = LONGEST_TEXT) -> Excerpt:
-    """Return at most `longest` characters of a passage, around the first place of its answer."""
+    """Return at most `longest` characters of a passage around its answer, where that is first."""
     found = answer if answer in context else ""
     at = context.find(found)
     start = max(0, min(at - longest // 2, len(context) - longest))
@@ -161,13 +161,13 @@ def _read_values(path: PurePath) -> RowValues:
 
 
 def _as_array(column: pa.Array) -> Values:
-    """Return a column as floats, null as NaN."""
+    """Return a column as float64, with NaN for null."""
     array: Values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return array
 
 
 def _score(path: PurePath, has_reference: NDArray[np.bool_]) -> tuple[Values, str | None]:
-    """Return the BLEU of the samples and of evenly spaced other rows, and its signature."""
+    """Return the BLEU of the samples and of other evenly spaced rows, and its signature."""
     bleus = np.full(has_reference.size, np.nan)
     if not has_reference.any():
         return bleus, None
@@ -184,7 +184,7 @@ def _score(path: PurePath, has_reference: NDArray[np.bool_]) -> tuple[Values, st
 
 
 def _rank(rows: RowValues) -> Iterator[tuple[str, Sequence[int]]]:
-    """Yield the places of the worst and the best rows by name; of equals, the first come first."""
+    """Yield the places of the worst and the best rows by name; ties are in input order."""
     for name, values in (("score", rows.scores), ("bleu", rows.bleus)):
         places = np.flatnonzero(~np.isnan(values))
         for end, sign in (("lowest", 1), ("highest", -1)):

@@ -10,12 +10,12 @@ from tasks.report.formatting import duration, plural, time_unit
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import StageStart
 
-NARROWEST = 0.4  # percent: what took no time is still visible
+NARROWEST = 0.4  # percent, so that very short spans are visible
 
 
 @dataclass(frozen=True)
 class Span:
-    """An interval in seconds from the run's start; `kind` is the CSS class it is drawn with."""
+    """An interval in seconds from the run's start; `kind` is its CSS class."""
 
     start: float
     end: float
@@ -25,7 +25,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Block:
-    """A span in percent of the whole time."""
+    """A span in percent of the total time."""
 
     x: float
     width: float
@@ -35,7 +35,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Lane:
-    """A line of the timeline."""
+    """A row of the timeline."""
 
     name: str
     blocks: list[Block]
@@ -45,9 +45,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class Timeline:
-    """The lanes of a run, the ticks of its axis, and the seconds it covers.
+    """The lanes of a run, the ticks of the time axis, and the seconds it covers.
 
-    Without `has_starts`, the run did not record when stages began, and all start at the left.
+    Without `has_starts`, the run did not record when stages started, and all start at the left.
     """
 
     lanes: list[Lane]
@@ -57,7 +57,7 @@ class Timeline:
 
     @property
     def has_failures(self) -> bool:
-        """Whether a failed attempt is marked."""
+        """Whether any failed attempt is marked."""
         return any(block.kind == "failure" for lane in self.lanes for block in lane.blocks)
 
 
@@ -70,7 +70,7 @@ def draw_timeline(
 
     Args:
         seconds: the duration of each stage.
-        stages: when each started; empty in runs that did not record it.
+        stages: when each stage started; empty if the run did not record it.
         shards: the history of each shard, by number.
     """
     spans = {name: _stage(name, took, stages.get(name)) for name, took in seconds.items()}
@@ -88,7 +88,7 @@ def draw_timeline(
 
 
 def stack(spans: Iterable[Span]) -> list[list[Span]]:
-    """Return spans in as few rows as keep them apart, in order of their start."""
+    """Distribute spans over as few rows as possible without overlaps, in order of their start."""
     rows: list[list[Span]] = []
     for span in sorted(spans, key=lambda one: (one.start, one.end)):
         free = next((row for row in rows if row[-1].end <= span.start), None)
@@ -107,11 +107,11 @@ def _stage(name: str, took: float, noted: StageStart | None) -> Span:
 def _failures(shards: Mapping[int, ShardHistory]) -> Iterator[Span]:
     for index, shard in shards.items():
         for at in shard.failed_at:
-            yield Span(at, at, f"shard {index}: a failure after {duration(at)}", "failure")
+            yield Span(at, at, f"shard {index}: failed after {duration(at)}", "failure")
 
 
 def _device_lanes(shards: Mapping[int, ShardHistory], total: float) -> Iterator[Lane]:
-    """Return the lanes of the workers; two on one device have a lane each."""
+    """Yield the lanes of the workers; several workers on one device have one lane each."""
     made: dict[str, list[Span]] = {}
     for index, shard in shards.items():
         if shard.state == "made" and shard.at is not None and shard.seconds is not None:

@@ -1,4 +1,4 @@
-"""The file of a report, beside the other results of its run."""
+"""Writing a report into the folder of its run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tasks.store.storage import FileEntry
 
 
 def write_report(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> FileEntry:
-    """Write the report of a run from its results, record and metrics; return the file's entry.
+    """Write the report of a run from its results, record and metrics; return its manifest entry.
 
     Raises:
         StoreCorruptionError: a result cannot be read.
@@ -32,9 +32,9 @@ def write_report(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]
 
 
 def ensure_report(folder: PurePath) -> PurePath:
-    """Return the path of a run's report; it is made again if it is missing or damaged.
+    """Return the path of a run's report; make the report if it is missing or damaged.
 
-    A newer Wenti may make another page than the run did, so `_SUCCESS` is written anew too.
+    This version of Wenti may make a different page than the run did, so `_SUCCESS` is updated.
 
     Raises:
         StoreCorruptionError: another result of the run is damaged.
@@ -59,7 +59,7 @@ def _read_mark(folder: PurePath) -> dict[str, Any]:
     try:
         return dict(json.loads(storage_of(path).read(path)))
     except (OSError, ValueError, TypeError) as error:
-        remedy = f"`wenti rerun {folder}` gives the results once more"
+        remedy = f"`wenti rerun {folder}` makes new results"
         raise StoreCorruptionError(f"{path} is damaged ({error}); {remedy}") from error
 
 
@@ -67,5 +67,5 @@ def _check(folder: PurePath, results: Iterable[FileEntry]) -> None:
     try:
         verify_files(folder, list(results))
     except StoreCorruptionError as error:
-        remedy = f"`wenti verify {folder} --repair` makes again what can be"
+        remedy = f"`wenti verify {folder} --repair` remakes what it can"
         raise StoreCorruptionError(f"{error}; {remedy}") from error

@@ -1,5 +1,5 @@
-"""A run's own folder: its record, its journal, its results.
+"""The folder of a run: its record, its journal, its results.
 
-Open `run.py` first; `record.py` is the schema of run.json, `find.py` finds runs, `results.py` names
-their files.
+Open `run.py` first; `record.py` has the schema of run.json, `find.py` finds runs, `results.py` has
+the file names.
 """

@@ -1,4 +1,4 @@
-"""Finding runs in a store, by id, by folder, or the newest."""
+"""Finding runs in a store by id or folder, or the latest one."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from tasks.store.manifest import on_one_line
 
 
 def find_previous(store: Store, config_file: str) -> RunRecord | None:
-    """Return the newest run of a config file whose run.json says what decided it, if there is one.
+    """Return the record of the newest run of a config file that has `decided_by`; None without one.
 
-    Call it before a run starts, because the run's own record would be the newest.
+    Call it before a run starts: afterwards, the run's own record is the newest.
     """
     records = [record for record in read_records(store) if _is_of(record, config_file)]
     return records[-1] if records else None
 
 
 def _is_of(record: RunRecord, config_file: str) -> bool:
-    # An older Wenti did not note what decided a run.
+    # Older versions of Wenti did not record what decided a run.
     return record.config_file == config_file and record.decided_by is not None
 
 
@@ -55,7 +55,7 @@ def read_record(folder: PurePath) -> RunRecord:
     """Return a run's run.json.
 
     Raises:
-        StoreCorruptionError: it cannot be read, or lacks what every run.json says.
+        StoreCorruptionError: it cannot be read, or lacks a required key.
     """
     path = folder / RUN_FILE
     try:
@@ -72,10 +72,10 @@ def store_of(folder: PurePath) -> Store:
 
 
 def settings_of_run(folder: PurePath, overrides: Sequence[str] = ()) -> Settings:
-    """Return the settings of a run; `store.path` is where the store is now, if it was moved.
+    """Return the settings of a run; `store.path` is the current place of the store.
 
     Raises:
-        ConfigError: the config that the run has kept cannot be used any more.
+        ConfigError: the run's config is no longer valid.
     """
     settings = load_settings(storage_of(folder).fetch(folder / CONFIG_FILE), overrides)
     root = str(store_of(folder).root)
@@ -83,10 +83,11 @@ def settings_of_run(folder: PurePath, overrides: Sequence[str] = ()) -> Settings
 
 
 def find_results(name: str, store: Store) -> PurePath:
-    """Return the folder of a run that has its results; `name` as in `find_run`.
+    """Return the folder of a run that has results; `name` is as in `find_run`.
 
     Raises:
-        InputError: there is no such run, or it did not succeed.
+        InputError: there is no such run, or it has no results.
+        StoreCorruptionError: the run has no results, and its run.json cannot be read.
     """
     folder = find_run(name, store)
     if not storage_of(folder).is_file(folder / SUCCESS_FILE):
@@ -97,9 +98,9 @@ def find_results(name: str, store: Store) -> PurePath:
 
 
 def find_run(name: str, store: Store) -> PurePath:
-    """Return the folder of a run, given the folder, the run's id, its id in Prefect, or `latest`.
+    """Return the folder of a run, given that folder, the run's id, Prefect's id, or `latest`.
 
-    Prefect keeps the id of a run that it retries, and each try is a run here: the newest counts.
+    A retry keeps Prefect's id, but is a run of its own here: the newest one is returned.
 
     Raises:
         InputError: there is no such run.
@@ -114,7 +115,7 @@ def find_run(name: str, store: Store) -> PurePath:
 
 
 def _tries_of(flow_run_id: str, store: Store) -> Iterator[PurePath]:
-    """Yield the folders of the runs that have this id in Prefect, the newest first."""
+    """Yield the folders of the runs with this Prefect id, newest first."""
     with suppress(ValueError):
         wanted = str(UUID(flow_run_id))
         for record in reversed(list(read_records(store))):

@@ -1,6 +1,6 @@
-"""The journal of a run: what happened to each shard, a line of JSON for each event.
+"""The journal of a run: what happened to each shard, one JSON line per event.
 
-It is for people: `wenti status` and the reports read it. The store decides what is reused.
+It is informational: `wenti status` and the reports read it. The store decides what is reused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_ERROR = 500  # characters
 
 
 class RowCounts(NamedTuple):
-    """How many rows of a shard have a question, and how many were rejected."""
+    """The number of rows of a shard with a question, and the number of rejected rows."""
 
     rows: int
     rejects: int
@@ -38,12 +38,13 @@ class ShardEvent(BaseModel):
 
     Attributes:
         shard: number of the shard.
-        device: of the worker that made it or failed.
-        seconds: that it took, for `made`.
-        error: for `failed`.
-        rows: of the shard, for `reused` and `made`; older versions left them out of `reused`.
-        rejects: the same of its rejects.
-        at: seconds from the run's start; older versions left it out.
+        event: what happened.
+        device: the device of the worker, for `made` and `failed`.
+        seconds: the duration, for `made`.
+        error: the reason, for `failed`.
+        rows: rows with a question, for `made` and `reused`; older versions lack it for `reused`.
+        rejects: rejected rows, likewise.
+        at: seconds from the run's start; older versions lack it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,9 +60,9 @@ class ShardEvent(BaseModel):
 
 
 class Journal:
-    """Writes the events of a run's shards, and when they were; several threads may.
+    """Writes the events of a run's shards with their times. Thread-safe.
 
-    A run begins when its journal is made, so the journal is the run's clock, too.
+    A run starts when its journal is created, so the journal is also the run's clock.
     """
 
     def __init__(self, path: PurePath) -> None:
@@ -70,11 +71,11 @@ class Journal:
         self._began = time.monotonic()
 
     def since_start(self, moment: float) -> float:
-        """Return the seconds from the run's start to a moment of `time.monotonic`."""
+        """Return the seconds from the run's start to `moment`, a time of `time.monotonic`."""
         return round(moment - self._began, 3)
 
     def reused(self, shards: Mapping[int, RowCounts]) -> None:
-        """Note shards that the store already had."""
+        """Record shards that the store already had."""
         at = self._now()
         self._append(
             ShardEvent(shard=shard, event="reused", **counts._asdict(), at=at)
@@ -82,14 +83,14 @@ class Journal:
         )
 
     def failed(self, shard: int, device: str, error: BaseException) -> None:
-        """Note a failed attempt; there may be another."""
+        """Record a failed attempt; more may follow."""
         text = describe_error(error)[:LONGEST_ERROR]
         self._append(
             [ShardEvent(shard=shard, event="failed", device=device, error=text, at=self._now())]
         )
 
     def made(self, shard: int, device: str, seconds: float, counts: RowCounts) -> None:
-        """Note that a shard was made."""
+        """Record that a shard was made in `seconds`."""
         self._append(
             [
                 ShardEvent(
@@ -112,7 +113,7 @@ class Journal:
         try:
             with self._lock:
                 storage_of(self._path).append(self._path, lines.encode(errors="backslashreplace"))
-        except OSError as error:  # no reason to fail a shard; a full disk will soon say so itself
+        except OSError as error:  # not worth failing a shard; a full disk fails the next commit
             logger.warning("%s cannot be written: %s", self._path, os.strerror(error.errno or 0))
 
 
@@ -122,16 +123,16 @@ class ShardHistory:
 
     Attributes:
         state: `reused`, `made` or `failed`.
-        attempts: how often it was tried.
-        last_error: of the last attempt that failed, even if a later one succeeded.
-        device: of the last attempt.
-        seconds: from the start of the last try to its end, with failures that it recovered from.
+        attempts: the number of attempts.
+        last_error: the error of the last failed attempt, even if a later one succeeded.
+        device: the device of the last attempt.
+        seconds: the duration of the last attempt, including failures it recovered from.
         at: seconds from the run's start to the last event.
         failed_at: seconds from the run's start to each failure.
-        rows: with a question.
+        rows: rows with a question.
         rejects: rows without one.
 
-    None means not known: older journals have no times and no rows of reused shards.
+    None means unknown: older journals lack times, and the rows of reused shards.
     """
 
     state: str
@@ -146,7 +147,10 @@ class ShardHistory:
 
 
 def read_journal(path: PurePath) -> dict[int, ShardHistory]:
-    """Return what a run did about each shard, by number; empty if there is no journal."""
+    """Return what a run did about each shard, by number; empty if there is no journal.
+
+    Lines that cannot be read are skipped.
+    """
     histories: dict[int, ShardHistory] = {}
     for event in _read_events(path):
         histories[event.shard] = _after(histories.get(event.shard), event)
@@ -159,9 +163,9 @@ def _read_events(path: PurePath) -> Iterator[ShardEvent]:
         return
     for line in storage.read(path).splitlines():
         try:
-            # `model_validate_json` refuses lone surrogates, which names of files bring into errors.
+            # `model_validate_json` rejects lone surrogates, which file names put into errors.
             yield ShardEvent.model_validate(json.loads(line))
-        except ValueError:  # the cut last line of a run that was killed, or another version's
+        except ValueError:  # the truncated last line of a killed run, or a line of another version
             continue
 
 

@@ -1,4 +1,4 @@
-"""What run.json holds: what a run was asked, what it was made from, and how it ended."""
+"""The content of run.json: what a run was asked to do, what it was made from, how it ended."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 
 class StageStart(BaseModel):
-    """When a stage began, in seconds from the run's start, and whether its result was reused.
+    """When a stage started, in seconds from the run's start, and whether its result was reused.
 
-    Predict, which reuses single shards, and aggregate, which reuses nothing, do not say the latter.
+    `reused` is None for predict, which reuses single shards, and aggregate, which reuses nothing.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -22,26 +22,28 @@ class StageStart(BaseModel):
 class RunRecord(BaseModel):
     """The content of a run.json; its keys are written in this order, and only those that are set.
 
-    Keys of other versions of Wenti are kept. Every version has written those without a default.
+    Keys of other versions of Wenti are kept. Every version has written the keys without a default.
 
     Attributes:
+        run_id: id of the run, the name of its folder.
         state: `running`, `completed`, `failed` or `interrupted`.
         started: in UTC, ISO 8601.
-        process: id of the process that carries the run out.
+        process: id of the process that executes the run.
         config: every key of the config, by section.
         export: fingerprint of the exported model.
         dataset: fingerprint of the dataset.
         predictions: fingerprint of the shards.
+        rows_per_shard: number of rows of a shard.
         model_folder: absolute path.
-        decided_by: what each of the three fingerprints is made of.
+        decided_by: what each of the three fingerprints is computed from.
         versions: of Python and of packages.
         flow_run_id: Prefect's id of the run, which a retry keeps.
         rerun_of: id of the run that this one repeats.
         config_file: absolute path.
-        stages: by the name of the stage.
+        stages: when each stage started, by its name.
         ended: in UTC, ISO 8601.
         partial: whether the results lack the rows of failed shards.
-        rows_missing: how many rows they lack.
+        rows_missing: the number of these rows.
         error: why the run failed or was interrupted.
     """
 

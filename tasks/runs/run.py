@@ -1,4 +1,4 @@
-"""A run's own folder: made when the run starts, and written to until it ends."""
+"""A run and its folder, from its start to its end."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _End = Literal["completed", "failed", "interrupted"]
 
 
 def new_run_id(now: datetime) -> str:
-    """Return a unique id for a run; ids sort by the start of the run in UTC."""
+    """Return a unique id for a run that starts at `now` in UTC; ids sort by the start."""
     return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
@@ -53,12 +53,12 @@ class Run:
         config_file: str | None = None,
         rerun_of: str | None = None,
     ) -> Run:
-        """Make the folder with run.json and config.yaml, and point `latest` at it.
+        """Create the folder with run.json and config.yaml, and point `latest` to it.
 
         Args:
             plan: what the run is to make.
             flow_run_id: Prefect's id of the run.
-            config_file: absolute path of the config that the run was started with.
+            config_file: absolute path of the run's config.
             rerun_of: id of the run that this one repeats.
 
         Raises:
@@ -79,14 +79,14 @@ class Run:
         return run
 
     def note_stage(self, name: str, began: float, is_reused: bool | None = None) -> None:
-        """Note when a stage began, by the clock of `time.monotonic`; written when the run ends."""
+        """Record when a stage started, in `time.monotonic`; written when the run ends."""
         stage = StageStart(started=self.journal.since_start(began))
         if is_reused is not None:
             stage = stage.model_copy(update={"reused": is_reused})
         self._change({"stages": {**self.record.stages, name: stage}})
 
     def fail(self, error: str) -> None:
-        """Write that the run failed, and why.
+        """Record in run.json that the run failed, and why.
 
         Raises:
             StorageError: the store cannot be written.
@@ -94,7 +94,7 @@ class Run:
         self._end("failed", {"error": error})
 
     def interrupt(self, error: str) -> None:
-        """Write that the run was stopped from outside, and how.
+        """Record in run.json that the run was stopped from outside, and how.
 
         Raises:
             StorageError: the store cannot be written.
@@ -102,7 +102,7 @@ class Run:
         self._end("interrupted", {"error": error})
 
     def succeed(self, metrics: Mapping[str, Any]) -> None:
-        """Write metrics.json and run.json, and last `_SUCCESS`, which names the files of the run.
+        """Write metrics.json and run.json, and last `_SUCCESS`, which lists the run's files.
 
         Raises:
             StorageError: the store cannot be written.
@@ -150,14 +150,18 @@ def _first_record(plan: Plan, run_id: str, now: datetime) -> RunRecord:
 
 
 def commit_json(path: PurePath, value: Mapping[str, Any]) -> None:
-    """Commit a JSON file for people and scripts to read."""
+    """Commit an indented JSON file.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    # A file name that is not UTF-8 brings lone surrogates into an error; escaped, they are JSON.
+    # File names that are not UTF-8 put lone surrogates into errors; escaped, they are valid JSON.
     commit_bytes(path, text.encode(errors="backslashreplace") + b"\n")
 
 
 def point_latest(store: Store, run_id: str) -> None:
-    """Make `runs/latest` a link to a run, without a moment in which there is no link.
+    """Atomically point the link `runs/latest` to a run.
 
     Raises:
         StorageError: the store cannot be written.

@@ -285,4 +285,4 @@ def test_a_shard_that_failed_without_a_word_still_has_a_reason(
 ) -> None:
     job = plan_jobs(plan, dataset)[0]
     missing = Missing((ShardOutcome(job, None, error=""),))
-    assert {row["detail"] for row in missing.rejects()} == {"no reason is known"}
+    assert {row["detail"] for row in missing.rejects()} == {"unknown reason"}

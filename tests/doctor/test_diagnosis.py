@@ -72,7 +72,7 @@ def test_the_demo_can_run_here_and_nothing_is_left_behind(tmp_path: Path) -> Non
 def test_the_table_says_that_all_is_well(tmp_path: Path) -> None:
     done = wenti("doctor", "demo", "--set", f"store.path={tmp_path}", PREFECT_API_URL="")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "all is well: wenti run demo" in done.stdout
+    assert "no problems found; start with: wenti run demo" in done.stdout
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:

@@ -30,4 +30,4 @@ def test_rows_longer_than_a_model_has_positions_for_are_refused(
     assert faults(65) == []
     (fault,) = faults(512)
     assert "dataset.max_seq_len" in fault
-    assert "512 is more than the model has positions for; allowed here: at most 65" in fault
+    assert "512 exceeds the model's number of positions; allowed here: at most 65" in fault

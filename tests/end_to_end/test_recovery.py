@@ -140,7 +140,7 @@ def test_a_forced_rerun_makes_its_shards_anew_with_the_same_bytes(
     ("options", "message"),
     [
         (["--shards", "7"], "there is no shard 7; the run has 0 to 4"),
-        (["--shards", "one"], "names no shards"),
+        (["--shards", "one"], "is not a list of shards"),
         (["--shards", "1", "--failed"], "not both"),
     ],
 )

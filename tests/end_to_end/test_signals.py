@@ -71,7 +71,7 @@ def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
         os.killpg(process.pid, signal.Signals[name])
     _, messages = process.communicate(timeout=600)
     assert process.returncode == 130
-    assert f"goes on from there: wenti run configs/demo.yaml --set store.path={store}" in messages
+    assert f"to continue: wenti run configs/demo.yaml --set store.path={store}" in messages
     assert "Traceback" not in messages
     _, alive = psutil.wait_procs(children, timeout=600)
     assert alive == []

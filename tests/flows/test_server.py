@@ -100,11 +100,13 @@ def test_an_address_where_nobody_listens_is_named_with_what_to_do(
 def test_an_address_without_api_says_so(rehearsal: Rehearsal, tmp_path: Path) -> None:
     url = rehearsal.environment["PREFECT_API_URL"].removesuffix("/api")
     messages = refused(rehearsal, url, tmp_path / "store")
-    assert "is no Prefect API" in messages
-    assert "PREFECT_API_URL mostly ends in /api" in messages
+    assert "is not a Prefect API" in messages
+    assert "PREFECT_API_URL usually ends in /api" in messages
 
 
-def test_the_password_of_an_address_is_not_told(rehearsal: Rehearsal, tmp_path: Path) -> None:
+def test_messages_do_not_show_the_password_of_an_address(
+    rehearsal: Rehearsal, tmp_path: Path
+) -> None:
     url = f"http://somebody:cucumber@127.0.0.1:{free_port()}/api"
     assert "cucumber" not in refused(rehearsal, url, tmp_path / "store")
 
@@ -112,9 +114,9 @@ def test_the_password_of_an_address_is_not_told(rehearsal: Rehearsal, tmp_path: 
 @pytest.mark.parametrize(
     ("scheme", "has_tls", "words"),
     [
-        ("http", False, "is no Prefect API (404"),
+        ("http", False, "is not a Prefect API (404"),
         ("http", True, "if it speaks HTTPS, write https://"),
-        ("https", False, "or else write http://"),
+        ("https", False, "or write http://"),
         ("https", True, "PREFECT_API_SSL_CERT_FILE"),
         ("ftp", False, "write http:// or https://"),
     ],
@@ -129,20 +131,20 @@ def test_what_another_server_answers_is_explained(
     assert words in message
 
 
-def test_a_page_that_is_no_json_is_no_prefect_api(tmp_path: Path) -> None:
+def test_a_page_that_is_not_json_is_not_a_prefect_api(tmp_path: Path) -> None:
     page = tmp_path / "api/admin/version"
     page.parent.mkdir(parents=True)
     page.write_text("<html>")
     with web_server(tmp_path) as port:
         message = str(explain("there", fault_of(f"http://127.0.0.1:{port}/api")))
-    assert "is no Prefect API" in message
+    assert "is not a Prefect API" in message
 
 
-# Python would unwind it while it is in the client's Rust, which aborts the process.
-LOOKING_TO_THE_END = """
+# Else Python unwinds the thread inside the client's Rust code, which aborts the process.
+CHECKING_TO_THE_END = """
 import threading
 from flows.server import connection
-connection.LOOK_SECONDS = 0.0
+connection.CHECK_SECONDS = 0.0
 with connection.connected():
     pass
 print([thread.name for thread in threading.enumerate() if thread.name.startswith("wenti")])
@@ -150,7 +152,7 @@ print([thread.name for thread in threading.enumerate() if thread.name.startswith
 
 
 def test_no_thread_asks_the_server_while_the_program_ends(rehearsal: Rehearsal) -> None:
-    program = [sys.executable, "-c", LOOKING_TO_THE_END]
+    program = [sys.executable, "-c", CHECKING_TO_THE_END]
     ended = subprocess.run(
         program, env=rehearsal.environment, cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -106,7 +106,7 @@ def test_without_references_there_is_a_sentence_instead_of_metrics(
     text = " ".join(done.stdout.split())
     for words in (
         "A → B export: decode.num_beams was 6 and is 2",
-        "2 with another question",
+        "2 with a different question",
         "1 rejected in B only: timeout 1",
         "There are no metrics: no row has the same reference in both runs.",
         "1 of 2 changed questions, in input order:",
@@ -136,7 +136,7 @@ def test_runs_that_have_no_row_in_common_are_told_so(
     print_comparison(compare_runs(a, b, most=10))
     text = capsys.readouterr().out
     assert "There is nothing to compare" in text
-    assert "not known: an older Wenti" in text
+    assert "unknown: one of the runs was made by an older version of Wenti" in text
     assert "1 in A only" in text
 
 

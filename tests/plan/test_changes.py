@@ -44,7 +44,7 @@ WORDS = {
         "decode/repetition_penalty": "decode.repetition_penalty",
         "use_fp16_decoding": "export.use_fp16_decoding",
         "half_version": "the version of half precision",
-        "tensorrt/version": "the version of what suits TensorRT",
+        "tensorrt/version": "the version of the preparation for TensorRT",
         "tensorrt/rows": "predict.batch_size for TensorRT",
         "tensorrt/tokens": "dataset.max_seq_len for TensorRT",
         "tensorrt/most_tokens": "predict.max_tokens_per_batch for TensorRT",
@@ -173,9 +173,9 @@ def test_there_are_words_for_every_value_that_decides_a_checkpoint(
 def test_a_changed_option_is_told_with_both_values_and_what_follows(folder: Path) -> None:
     before, now = decide(folder), decide(folder, "decode.num_beams=2", "predict.batch_size=8")
     assert describe(before, now, {**NOTHING_THERE, "dataset": True}) == [
-        "export: decode.num_beams was 6 and is 2: made anew",
+        "export: decode.num_beams was 6 and is 2: remade",
         "load: unchanged: reused",
-        "predict: export changed, predict.batch_size was 16 and is 8: every shard is made anew",
+        "predict: export changed, predict.batch_size was 16 and is 8: every shard is remade",
     ]
 
 
@@ -184,7 +184,7 @@ def test_what_an_earlier_run_left_is_found_not_made(folder: Path) -> None:
     assert describe(before, now, ALL_THERE) == [
         "export: decode.num_beams was 2 and is 6: found in the store",
         "load: unchanged: reused",
-        "predict: export changed: shards that the store has are reused, the others are made",
+        "predict: export changed: shards in the store are reused, the others are made",
     ]
 
 
@@ -193,7 +193,7 @@ def test_what_never_got_made_is_not_called_reused(folder: Path) -> None:
     export, load, predict = describe(before, now, NOTHING_THERE)
     assert export == "export: unchanged: not in the store, made now"
     assert load == "load: unchanged: not in the store, made now"
-    assert predict.endswith("every shard is made anew")
+    assert predict.endswith("every shard is remade")
 
 
 def test_a_changed_file_is_told_without_its_sha256(folder: Path) -> None:
@@ -203,10 +203,10 @@ def test_a_changed_file_is_told_without_its_sha256(folder: Path) -> None:
     now = decide(folder)
     (folder / "model" / "special_tokens_map.json").unlink()
     assert describe(before, now, NOTHING_THERE) == [
-        "export: model file special_tokens_map.json is new: made anew",
+        "export: model file special_tokens_map.json is new: remade",
         "load: tokenizer file special_tokens_map.json is new, "
-        "the content of dataset.predict_file changed: made anew",
-        "predict: export changed, load changed: every shard is made anew",
+        "the content of dataset.predict_file changed: remade",
+        "predict: export changed, load changed: every shard is remade",
     ]
 
 

@@ -20,7 +20,7 @@ from tests.support.rehearsal import Rehearsal
 from tests.support.servers import free_port
 
 CPU, GPU = slot_name("cpu"), slot_name("gpu:1")
-WAITING = f"waiting for another run to leave {CPU}"
+WAITING = f"waiting for another run to release {CPU}"
 
 Limit = Callable[[str], None]
 
@@ -94,7 +94,7 @@ def test_a_run_that_waits_for_a_device_can_be_interrupted(
         process.send_signal(signal.SIGINT)
         messages = process.communicate(timeout=600)[1]  # the slot is still taken
         assert process.returncode == 130
-        assert "goes on from there: wenti run" in messages
+        assert "to continue: wenti run" in messages
         assert "Traceback" not in messages
         assert psutil.wait_procs(children, timeout=600)[1] == []
         assert in_use(CPU) == 1

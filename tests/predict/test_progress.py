@@ -10,7 +10,7 @@ from tasks.predict.progress import Pace, Progress, current_display, shown_on
 
 def test_a_pace_says_how_many_seconds_are_left_at_its_speed() -> None:
     assert str(Pace(2000, 500, 4, 100.0)) == (
-        "500 of 2,000 rows, about 300 s left, 5.0 rows a second"
+        "500 of 2,000 rows, about 300 s left, 5.0 rows per second"
     )
     assert Pace(2000, 500, 4, 100.0).percent == 25
 
@@ -18,9 +18,9 @@ def test_a_pace_says_how_many_seconds_are_left_at_its_speed() -> None:
 @pytest.mark.parametrize(
     ("pace", "text"),
     [
-        (Pace(), "0 of 0 rows, 0.0 rows a second"),
-        (Pace(8, 0, 0, 0.0), "0 of 8 rows, 0.0 rows a second"),
-        (Pace(8, 8, 2, 4.0), "8 of 8 rows, 2.0 rows a second"),
+        (Pace(), "0 of 0 rows, 0.0 rows per second"),
+        (Pace(8, 0, 0, 0.0), "0 of 8 rows, 0.0 rows per second"),
+        (Pace(8, 8, 2, 4.0), "8 of 8 rows, 2.0 rows per second"),
     ],
     ids=["nothing to do", "nothing done", "all done"],
 )

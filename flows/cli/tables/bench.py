@@ -43,7 +43,7 @@ ENGINE_ROWS: Sequence[tuple[str, str, Form]] = (
 
 
 def print_engine(result: Mapping[str, Any]) -> None:
-    """Print the figures of `wenti bench engine` that were measured, and on what."""
+    """Print the measurements of `wenti bench engine` and the workload."""
     table = Table("", Column(justify="right"), box=None, pad_edge=False, show_header=False)
     for name, key, form in ENGINE_ROWS:
         if result[key] is not None:
@@ -54,7 +54,7 @@ def print_engine(result: Mapping[str, Any]) -> None:
 
 
 def print_scan(result: Mapping[str, Any]) -> None:
-    """Print what a row costs and what the process takes, a line for each point."""
+    """Print the time of a row and the memory of the process, one line per point."""
     names = ("beams", "steps", "length", "rows", "batch_size")
     heads = ("s a row", "GFLOP a row", "GFLOP/s", "MB loaded", "MB peak")
     columns = [Column(name.replace("_size", ""), justify="right") for name in (*names, *heads)]
@@ -72,7 +72,7 @@ def print_scan(result: Mapping[str, Any]) -> None:
 
 
 def print_peers(result: Mapping[str, Any]) -> None:
-    """Print seconds a row of the native engine and its peers, and the ratios."""
+    """Print the seconds per row of the native engine and its peers, and the ratios."""
     numbers = [Column(name, justify="right") for name in ("seconds a row", "times ours", "batch")]
     table = Table("", *numbers, box=None, pad_edge=False)
     size = str(result["settings"]["batch_size"])
@@ -86,7 +86,7 @@ def print_peers(result: Mapping[str, Any]) -> None:
 
 
 def _print_settings(console: Console, settings: Mapping[str, Any]) -> None:
-    lengths = f"{settings['length']} tokens" + (" in the mean" if settings["uneven"] else "")
+    lengths = f"{settings['length']} tokens" + (" on average" if settings["uneven"] else "")
     text = (
         f"{settings['rows']} rows of {lengths}, {settings['beams']} beams, {settings['steps']}"
         f" steps, {settings['threads']} threads, {settings['processor']}"

@@ -1,4 +1,4 @@
-"""What `wenti compare` prints: what differs, the metrics, changed questions side by side."""
+"""What `wenti compare` prints: the differences, the metrics, changed questions side by side."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tasks.operations.compare import Comparison, Metric
 from tasks.operations.pairing import Kind
 
 FEW_ROWS = 30
-LABEL_WIDTH = 11  # with the space behind it
+LABEL_WIDTH = 11  # with the space after it
 KINDS = {
     Kind.SAME: "with the same question",
-    Kind.CHANGED: "with another question",
-    Kind.OTHER_INPUT: "with another passage or answer under the same id, not compared",
+    Kind.CHANGED: "with a different question",
+    Kind.OTHER_INPUT: "with a different passage or answer under the same id, not compared",
     Kind.REJECTED_IN_A: "rejected in A only",
     Kind.REJECTED_IN_B: "rejected in B only",
     Kind.REJECTED_IN_BOTH: "rejected in both",
@@ -34,13 +34,13 @@ KINDS = {
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Say on a terminal's standard error that this takes a while; elsewhere nothing."""
+    """Show a spinner on standard error while the block runs, if that is a terminal."""
     with Console(stderr=True).status("scoring both runs …"):
         yield
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print which runs they are and what differs, then the metrics, then questions that changed."""
+    """Print the two runs and what differs, then the metrics, then questions that changed."""
     console = Console()
     console.print(_overview(comparison))
     console.print()
@@ -72,7 +72,7 @@ def _overview(comparison: Comparison) -> Table:
 
 def _causes(comparison: Comparison) -> list[str]:
     if comparison.causes is None:
-        return ["not known: an older Wenti made one of the runs"]
+        return ["unknown: one of the runs was made by an older version of Wenti"]
     return comparison.causes or ["nothing: the same settings, passages, model and versions"]
 
 
@@ -87,33 +87,34 @@ def _tabulate(metrics: list[Metric]) -> Table:
 
 
 def _explain(comparison: Comparison) -> Iterator[str]:
-    """Say in sentences what the figures are made of, and what is not shown."""
+    """Yield sentences on how the metrics were computed and what is not shown."""
     rows, changed = comparison.rows, comparison.rows[Kind.CHANGED]
     if comparison.metrics:
         yield (
             f"Over {comparison.scored} rows that have the same reference in both runs; intervals "
-            f"of {RESAMPLES} paired bootstrap resamples: where one holds 0, it may be chance."
+            f"from {RESAMPLES} paired bootstrap resamples: if one contains 0, the difference may "
+            "be chance."
         )
         if comparison.scored < FEW_ROWS:
-            yield "So few rows make the interval narrower than it should be."
+            yield "With so few rows, the intervals are narrower than they should be."
     elif rows[Kind.SAME] + changed:
         yield "There are no metrics: no row has the same reference in both runs."
     else:
         yield "There is nothing to compare: no row has questions in both runs."
     if changed and comparison.questions:
-        order = "those that gained or lost most first" if comparison.metrics else "in input order"
+        order = "largest gains and losses first" if comparison.metrics else "in input order"
         yield f"\n{len(comparison.questions)} of {changed} changed questions, {order}:"
     elif rows[Kind.SAME] and not changed:
         yield "No question changed."
 
 
 def _show(question: Mapping[str, Any], width: int) -> Table:
-    """Give a changed question as a small block; in colour what only one of the two has."""
+    """Return a changed question as a small block, with the differences in colour."""
     grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
-    width -= LABEL_WIDTH  # of cells; on two lines there is room for as many Chinese characters
+    width -= LABEL_WIDTH  # in cells; two lines have room for that many Chinese characters
     passage = shorten_around(question["context"], question["answer"], width)
     _add(grid, "id", question["id"] + _gain(question))
-    # Rich would end a line at each space, however little Chinese stands before it.
+    # Rich would break the line at every space, even after a few Chinese characters.
     _add(grid, "passage", "\n".join(chop_cells(visible(passage), width)))
     _add(grid, "answer", question["answer"])
     if question["reference"] is not None:
@@ -125,7 +126,7 @@ def _show(question: Mapping[str, Any], width: int) -> Table:
 
 
 def shorten_around(text: str, middle: str, longest: int) -> str:
-    """Give a text on one line, of `longest` characters at most, those around `middle`."""
+    """Return a text on one line, cut to at most `longest` characters around `middle`."""
     line, middle = " ".join(text.split()), " ".join(middle.split())
     if len(line) <= longest:
         return line
@@ -141,7 +142,7 @@ def _gain(question: Mapping[str, Any]) -> str:
 
 
 def _mark(text: str, other: str, style: str) -> Text:
-    """Give a text in which what `other` does not have is in a style."""
+    """Return a text in which the parts that `other` does not have are styled."""
     marked = Text(text)
     for what, start, end, *_ in SequenceMatcher(None, text, other, False).get_opcodes():
         if what != "equal":

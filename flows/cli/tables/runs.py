@@ -1,4 +1,4 @@
-"""What the commands print: summaries, shards, verification, garbage and rows, as tables."""
+"""The tables that the commands print: summaries, shards, verification, garbage and rows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tasks.runs.results import REPORT_FILE
 
 
 def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
-    """Add cells to a table as they are: a `str` would be read as markup, and `:smile:` drawn."""
+    """Add cells to a table as plain text: Rich reads a `str` as markup and replaces `:smile:`."""
     table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
 
 
 def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
-    """Print how a run ended: rows, rejects, shards, scores, and where the results are."""
+    """Print a run's rows, rejects, shards and scores, and where its results are."""
     left_out = " (partial: their rows are rejects)" if metrics["partial"] else ""
     shards = f"{metrics['shards_reused']} reused, {metrics['shards_made']} made, "
     lines = {
@@ -49,7 +49,7 @@ def _scores(metrics: Mapping[str, Any]) -> str:
 
 
 def print_status(status: Status) -> None:
-    """Print a table of the stages, one of the shards, and what is damaged."""
+    """Print a table of the stages, a table of the shards, and what is damaged."""
     stages = Table("stage", "state", "rows", "fingerprint", box=None, pad_edge=False)
     for stage in status.stages:
         rows = "" if stage.rows is None else str(stage.rows)
@@ -78,7 +78,7 @@ def print_checked(checked: Sequence[Checked]) -> None:
 
 
 def print_garbage(garbage: Sequence[Garbage], is_removed: bool) -> None:
-    """Print what no run refers to, how much room it takes, and whether it was removed."""
+    """Print what no run refers to, its size, and whether it was removed."""
     console = Console(soft_wrap=True)
     if not garbage:
         console.print("nothing to remove")
@@ -87,7 +87,7 @@ def print_garbage(garbage: Sequence[Garbage], is_removed: bool) -> None:
     for one in garbage:
         _add_row(table, decimal(one.size), one.why, str(one.path))
     console.print(table)
-    what = "removed" if is_removed else "to be removed; --delete removes it"
+    what = "removed" if is_removed else "can be removed with --delete"
     console.print(f"{decimal(sum(one.size for one in garbage))} {what}")
 
 
@@ -97,7 +97,7 @@ def _print_damages(console: Console, damages: Sequence[str]) -> None:
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows of a run, each as a small block."""
+    """Print rows of a run, one block per row."""
     console = Console()
     labels = {
         "context": "passage",

@@ -1,7 +1,7 @@
-"""Whether a faster export writes what the plain one writes; only then is it kept.
+"""Whether an optimised export writes the same questions as the plain one; else it is rejected.
 
-Half precision and TensorRT round otherwise. Whether that matters depends on model and card, so it
-is tried, on the card: both exports answer the same rows, and are compared.
+Half precision and TensorRT round differently. Whether that matters depends on the model and the
+GPU, so both exports are run on the same rows on that GPU, and their outputs are compared.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tasks.engine.inference.session import Session
 from tasks.errors import ExportError
 
 LEAST_SHARE = 0.99
-"""Of the rows that must get the same best question, token for token."""
+"""The share of rows that must get the same best question, token for token."""
 
 LARGEST_DIFFERENCE = 0.1
-"""Between the scores of the same question; of scores beyond -1 and 1, the share of the score."""
+"""The allowed difference between scores of the same question; relative beyond -1 and 1."""
 
 REMEDY = (
     "set `export.use_fp16_decoding: false`, `predict.precision: fp32` and "
@@ -36,10 +36,10 @@ class Reproduction:
     """How well an export reproduces another one.
 
     Attributes:
-        rows: that both answered.
-        identical: those of them that got the same best question, token for token.
-        difference: the largest between the scores of a question that is the same, as
-            `LARGEST_DIFFERENCE` measures it; 0 if there is no such question.
+        rows: the number of rows compared.
+        identical: the number of rows with the same best question, token for token.
+        difference: the largest difference between scores of the same question, measured as
+            `LARGEST_DIFFERENCE`; 0 if no question is the same.
     """
 
     rows: int
@@ -48,24 +48,24 @@ class Reproduction:
 
     @property
     def share(self) -> float:
-        """The share of the rows that are identical, 0 to 1."""
+        """The share of identical rows, 0 to 1."""
         return self.identical / self.rows
 
     def __str__(self) -> str:
         """Return the figures in words."""
         return (
-            f"of {self.rows} questions {self.identical} are those of float32, their scores differ "
-            f"by {self.difference:.2g} at most"
+            f"{self.identical} of {self.rows} questions are the same as in float32, their scores "
+            f"differ by at most {self.difference:.2g}"
         )
 
     def figures(self) -> dict[str, float]:
-        """Return the figures, and what they had to be, for the manifest."""
+        """Return the figures and their limits, for the manifest."""
         bounds = {"least_share": LEAST_SHARE, "largest_difference": LARGEST_DIFFERENCE}
         return {**asdict(self), **bounds}
 
 
 def compare(expected: Generated, found: Generated) -> Reproduction:
-    """Compare the best question of each row; both have the same rows, at least one."""
+    """Compare the best question of each row; both outputs are for the same rows, at least one."""
     same = (expected.tokens[:, 0] == found.tokens[:, 0]).all(axis=1)
     right = expected.scores[same, 0].astype(np.float64)
     differences = np.abs(found.scores[same, 0] - right) / np.maximum(1.0, np.abs(right))
@@ -78,12 +78,12 @@ def find_problems(found: Reproduction) -> list[str]:
     problems = []
     if found.share < LEAST_SHARE:
         problems.append(
-            f"{found.identical} of {found.rows} questions are those of float32, "
+            f"{found.identical} of {found.rows} questions are the same as in float32, "
             f"{100 * found.share:.1f} %; at least {100 * LEAST_SHARE:.0f} % must be"
         )
     if not found.difference <= LARGEST_DIFFERENCE:  # also if it is not a number
         problems.append(
-            f"the score of a question differs by {found.difference:.3g} from that of float32; at "
+            f"the score of a question differs by {found.difference:.3g} from that in float32; at "
             f"most {LARGEST_DIFFERENCE} is allowed"
         )
     return problems
@@ -92,18 +92,24 @@ def find_problems(found: Reproduction) -> list[str]:
 def check_equivalence(
     reference: Path, candidate: Path, predict: PredictSettings, rows: Sequence[Row]
 ) -> Reproduction:
-    """Run both exports on the first device of `predict` and compare what they make of some rows.
+    """Run two exports on the first device of `predict` and compare their outputs for `rows`.
+
+    Args:
+        reference: folder of the plain export.
+        candidate: folder of the optimised export.
+        predict: devices, precision and batch sizes.
+        rows: at least one row.
 
     Raises:
-        ExportError: the candidate does not reproduce the reference.
-        DeviceError: the device, or TensorRT, is not there.
+        ExportError: the candidate does not reproduce the reference; lists every reason.
+        DeviceError: the device, or TensorRT, is not available.
         WorkerError: one of them fails.
     """
     plain = predict.model_copy(update={"use_tensorrt": False, "precision": "fp32"})
     expected = _answer(reference, plain, rows)
     found = compare(expected, _answer(candidate, predict, rows))
     if problems := find_problems(found):
-        lines = ["the faster export does not reproduce the float32 one, and was not kept:"]
+        lines = ["the optimised export does not reproduce the float32 one and was not kept:"]
         raise ExportError("\n".join([*lines, *(f"  - {one}" for one in problems), REMEDY]))
     return found
 

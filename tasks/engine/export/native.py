@@ -1,4 +1,4 @@
-"""From a checkpoint to the files of a static graph."""
+"""The native export: from a model checkpoint to the files of a static graph."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from tasks.engine.paddle.runtime import Untyped
 def export_native(
     checkpoint: Path, decode: DecodeSettings, folder: Path, trust_checkpoint: bool = False
 ) -> Contract:
-    """Write the checkpoint with its search as one static graph, and try the result.
+    """Write a model with its search as one static graph, and try the result.
 
     Args:
-        checkpoint: folder of a checkpoint.
+        checkpoint: folder of the model.
         decode: the search, which becomes part of the graph.
         folder: an existing, empty folder: it gets the model, its weights and `contract.json`.
         trust_checkpoint: load weights that could run code.
 
     Raises:
-        ModelError: the checkpoint cannot be used at all.
-        ExportError: the native engine cannot do this; lists every reason.
+        ModelError: the model cannot be loaded.
+        ExportError: the native engine cannot export this; lists every reason.
     """
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
     refuse("the native engine", decode_reasons(decode) + model_reasons(loaded, decode))

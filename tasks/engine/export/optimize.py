@@ -1,4 +1,4 @@
-"""From a plain native export to a faster one: half precision, TensorRT, or both."""
+"""From a plain native export to an optimised one: half precision, TensorRT, or both."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tasks.engine.program.half_precision import halve
 
 
 def optimize_export(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:
-    """Write into `folder`, which is empty, the export in `plain` with what makes it faster.
+    """Write an optimised version of the export in `plain` into `folder`.
 
     Args:
         plain: folder of a native export in float32.
-        folder: gets the files of the other one.
-        is_half: put its layers into half precision.
-        shapes: suit it to TensorRT for these; None: without TensorRT.
+        folder: an existing, empty folder.
+        is_half: convert the layers to half precision.
+        shapes: prepare the graph for TensorRT with these shapes; None: without TensorRT.
 
     Raises:
-        ExportError: the graph cannot be put into half precision.
+        ExportError: the graph cannot be converted to half precision.
     """
     for path in plain.iterdir():
         shutil.copyfile(path, folder / path.name)

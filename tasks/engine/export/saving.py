@@ -21,9 +21,9 @@ from tasks.errors import ExportError
 def save_graph(
     make_graph: Callable[[], Untyped], inputs: Iterable[TensorSpec], model_file: Path
 ) -> None:
-    """Trace the layer that `make_graph()` returns, and write it as `model_file`, weights beside it.
+    """Trace the layer that `make_graph()` returns; write `model_file`, with the weights beside it.
 
-    `make_graph` is called where names are counted afresh, so that the bytes are reproducible.
+    `make_graph` is called inside `unique_name.guard()`, so that the bytes are reproducible.
     """
     paddle = import_paddle()
     specs = [
@@ -43,7 +43,7 @@ def make_contract(
     decode: DecodeSettings,
     **of_engine: Any,  # noqa: ANN401 pydantic checks them
 ) -> Contract:
-    """Return the contract of a checkpoint's export, with what its engine decides."""
+    """Return the contract of an exported model; `of_engine` are the fields its engine decides."""
     limits = loaded.limits
     return Contract(
         paddle_version=import_paddle().__version__,
@@ -58,14 +58,14 @@ def make_contract(
 
 
 def try_export(folder: Path, contract: Contract, device: str = "cpu") -> None:
-    """Run an exported model once, on rows of different length.
+    """Run an exported model once, on rows of different lengths.
 
     Raises:
-        ExportError: it does not do what its contract says.
+        ExportError: the output is not what the contract says.
     """
     settings = PredictSettings(devices=(device,), cpu_threads=1)
     rows = probe_rows(contract)
     session = Session(folder, contract, settings, device)
     generated = session.run(pad_rows(rows, contract.special_tokens.pad))
     if contract.has_scores and not np.isfinite(generated.scores).all():
-        raise ExportError(f"{folder}: the exported model gives scores that are not finite")
+        raise ExportError(f"{folder}: the exported model returns scores that are not finite")

@@ -1,9 +1,9 @@
-"""TensorRT: an export of which it can run the encode part, and the shapes that it is built for.
+"""TensorRT: preparing an export so that TensorRT can run its encoder, and collecting shapes.
 
-TensorRT takes what it can of the graph outside of the loop; the loop stays Paddle's. An engine of
-TensorRT is built for a range of shapes of every tensor. Paddle collects these while it runs the
-graph as it is, which any machine can do: so they are collected when the model is exported, on the
-CPU, and are a file of the export like the others (decision 15).
+TensorRT runs what it can of the graph outside the loop; Paddle runs the loop. A TensorRT engine is
+built for a range of shapes of every tensor. Paddle can collect these on any machine by running the
+graph without TensorRT: so they are collected on the CPU during export, and stored as a file of the
+export (decision 15).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tasks.engine.program.protobuf import Variables, arguments, make_operator, r
 from tasks.findings import Finding
 
 TENSORRT_VERSION = 1
-"""Raise it whenever another graph or other shapes come out: old exports are then not reused."""
+"""Increment it when the graph or the shapes change, so that old exports are not reused."""
 
 SHAPES_FILE = "tensorrt_shapes.pbtxt"
 KEY = "predict.use_tensorrt"
@@ -33,12 +33,12 @@ REMEDY = "install TensorRT 8.5 for CUDA 11 from NVIDIA, or set `predict.use_tens
 
 @dataclass(frozen=True)
 class ShapeRange:
-    """The batches that TensorRT is built for.
+    """The batches that TensorRT engines are built for.
 
     Attributes:
-        rows: of the largest.
-        tokens: of the longest row.
-        most_tokens: of a batch, padding included, if it has more rows than one.
+        rows: maximum rows of a batch.
+        tokens: maximum tokens of a row.
+        most_tokens: maximum tokens of a batch with several rows, padding included.
     """
 
     rows: int
@@ -46,12 +46,12 @@ class ShapeRange:
     most_tokens: int
 
     def corners(self) -> list[tuple[int, int]]:
-        """Return the batches whose shapes span all others, each as rows and tokens of a row."""
+        """Return the batches whose shapes span all others, each as (rows, tokens per row)."""
         return [(1, 2), *largest_batches(self.rows, self.tokens, self.most_tokens)]
 
 
 def find_tensorrt_faults() -> list[Finding]:
-    """Return why TensorRT cannot be used; without Paddle, as fast as a library is loaded."""
+    """Return why TensorRT cannot be used; fast, because Paddle is not imported."""
     try:
         ctypes.CDLL(LIBRARY)
     except OSError:
@@ -60,10 +60,7 @@ def find_tensorrt_faults() -> list[Finding]:
 
 
 def prepare_for_tensorrt(folder: Path, contract: Contract, shapes: ShapeRange) -> None:
-    """Rewrite an export so that TensorRT can take its layers, and add the file of its shapes.
-
-    `contract.shapes_file` is to name that file.
-    """
+    """Rewrite an export so that TensorRT can run its layers, and write `contract.shapes_file`."""
     model_file = folder / contract.model_file
     program = read_program(model_file)
     split_dense(program)
@@ -72,9 +69,9 @@ def prepare_for_tensorrt(folder: Path, contract: Contract, shapes: ShapeRange) -
 
 
 def split_dense(program: Untyped) -> None:
-    """Make every `fc` outside of the loop the operators that it consists of.
+    """Replace every `fc` outside the loop by the operators that it consists of.
 
-    Paddle 2.6.2 has nothing that gives `fc` to TensorRT, which would get no layer whole.
+    Paddle 2.6.2 cannot convert `fc` for TensorRT, which then could not run any layer as a whole.
     """
     block, variables = program.blocks[0], Variables(program)
     operators: list[Untyped] = []
@@ -89,7 +86,7 @@ def split_dense(program: Untyped) -> None:
 def _parts_of_dense(
     operator: Untyped, variables: Variables, block: Untyped, number: int
 ) -> list[Untyped]:
-    """Return input weight + bias as operators of their own."""
+    """Return separate operators that compute input weight + bias."""
     taken, given = dict(arguments(operator.inputs)), dict(arguments(operator.outputs))["Out"]
     last = {one.name: one for one in operator.attrs}["in_num_col_dims"].i
     product = f"{given}.product{number}"
@@ -102,7 +99,7 @@ def _parts_of_dense(
 
 
 def collect_shapes(folder: Path, contract: Contract, corners: Iterable[tuple[int, int]]) -> None:
-    """Run an export on batches of rows and tokens, and write the shapes of its tensors."""
+    """Run an export on batches of (rows, tokens) and write the shapes of its tensors to a file."""
     config = inference_config(folder / contract.model_file, folder / contract.params_file)
     config.disable_gpu()
     config.disable_mkldnn()
@@ -113,4 +110,4 @@ def collect_shapes(folder: Path, contract: Contract, corners: Iterable[tuple[int
     for rows, tokens in corners:
         row = Row([special.bos] * tokens, [0] * tokens)
         predictor.run(to_arrays(pad_rows([row] * rows, special.pad), contract))
-    del predictor  # it writes the file when it is destroyed
+    del predictor  # its destructor writes the file

@@ -1,9 +1,9 @@
-"""Whether FasterTransformer can be used, and every reason why not; found without Paddle.
+"""Whether FasterTransformer can be used, and every reason why not, found without Paddle.
 
-What its operator applies of a search was read in the sources that PaddleNLP 2.8.1 ships in
-paddlenlp/ops: fast_transformer/transformer/{fast_transformer,decoding}.py for what is passed on,
-fast_transformer/src/fusion_unified_decoding_op.cu and patches/FasterTransformer for what is done
-with it. An option that it would ignore, or take for something else, is a reason against it.
+Which options of a search the operator applies was read in the sources that PaddleNLP 2.8.1 ships in
+paddlenlp/ops: fast_transformer/transformer/{fast_transformer,decoding}.py pass them on, and
+fast_transformer/src/fusion_unified_decoding_op.cu and patches/FasterTransformer use them. An option
+that would be ignored, or have a different meaning, is a reason against it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FASTER_TRANSFORMER = "faster_transformer"
 HEAD_SIZES = (32, 64, 128)
 MOST_TOPK = 64
 MOST_FUSED_BEAMS = 4
-"""With more beams another kernel searches."""
+"""With more beams, a different kernel is used."""
 
 ENGINE_KEY, LIBRARY_KEY = "export.engine", "export.decoding_lib"
 MODEL_KEY = "model.model_name_or_path"
@@ -39,7 +39,7 @@ PARALLEL_VARIABLES = (
     "MV2_COMM_WORLD_SIZE",
     "WORLD_SIZE",
 )
-"""Where PaddleNLP's `FTParaConf` looks for the number of processes that share a model."""
+"""The variables where PaddleNLP's `FTParaConf` looks for the number of processes per model."""
 
 
 def find_faster_transformer_faults(
@@ -55,21 +55,21 @@ def find_faster_transformer_faults(
 
 
 def option_faults(settings: Settings) -> list[Finding]:
-    """Return a fault for each option that the operator ignores, or takes for something else."""
+    """Return a fault for each option that the operator ignores or interprets differently."""
     decode = settings.decode
     faults = [*_ignored_options(decode), *_sampling_faults(decode), *_beam_faults(decode)]
     if settings.predict.use_tensorrt:
-        problem = "TensorRT has nothing to do: the whole generation is one operator of its own"
+        problem = "TensorRT has nothing to optimise: the whole generation is one custom operator"
         faults.append(Finding("predict.use_tensorrt", problem, f"set it to false, {OR_NATIVE}"))
     return faults
 
 
 def _ignored_options(decode: DecodeSettings) -> list[Finding]:
-    """Return a fault for each option set that this search, or the operator, does not use."""
+    """Return a fault for each option that is set but not used by this search or the operator."""
     usual = DecodeSettings()
     ignored = decode.unused_options | {"num_return_sequences", "repetition_penalty", "seed"}
     if decode.decoding_strategy == "beam_search":
-        ignored -= {"num_beams"}  # a single one makes it greedy search
+        ignored -= {"num_beams"}  # one beam means greedy search
     return [
         Finding(
             f"decode.{name}",
@@ -88,11 +88,11 @@ def _sampling_faults(decode: DecodeSettings) -> Iterator[Finding]:
         problem = "FasterTransformer samples by topk or by topp, not by both"
         yield Finding("decode.topp", problem, f"set decode.topk=0 or decode.topp=1.0, {OR_NATIVE}")
     if decode.topk > MOST_TOPK:
-        problem = f"FasterTransformer ends its process with more than {MOST_TOPK}"
+        problem = f"FasterTransformer aborts the process with more than {MOST_TOPK}"
         yield Finding("decode.topk", problem, f"allowed here: 0 to {MOST_TOPK}, {OR_NATIVE}")
     if decode.topk == 0 and decode.min_dec_len == 0:
-        # By topp it does not count the eos token, and Paddle crashes on tensors without elements.
-        problem = "a batch whose questions all end at once would end the process"
+        # With topp it does not count the eos token, and Paddle crashes on empty tensors.
+        problem = "a batch whose questions are all empty would crash the process"
         yield Finding("decode.min_dec_len", problem, f"allowed here: at least 1, {OR_NATIVE}")
 
 
@@ -103,22 +103,22 @@ def _beam_faults(decode: DecodeSettings) -> Iterator[Finding]:
         yield Finding(
             "decode.diversity_rate",
             f"with more than {MOST_FUSED_BEAMS} beams FasterTransformer leaves the penalty in the "
-            "score, which is another search",
+            "score, which is a different search",
             f"leave it at 0.0, or set decode.num_beams to at most {MOST_FUSED_BEAMS}, {OR_NATIVE}",
         )
     if decode_reasons(decode):
-        problem = "it leaves the range of floating-point numbers"
+        problem = "it exceeds the range of floating-point numbers"
         yield Finding("decode.length_penalty", problem, "choose one near 1")
 
 
 def model_faults(folder: Path | None) -> list[Finding]:
-    """Return what of the model in a folder the operator cannot do, as far as its config shows."""
-    # What is wrong with the config itself, the preflight of the model says.
+    """Return why the operator cannot run the model in a folder, as far as its config shows."""
+    # Faults of the config itself are found by the preflight of the model.
     return [] if folder is None else shape_faults(read_config(folder))
 
 
 def shape_faults(config: ModelConfig) -> list[Finding]:
-    """Return what of a UNIMO model with this config the operator cannot do."""
+    """Return why the operator cannot run a UNIMO model with this config."""
     remedy = "use another model, or set `export.engine: native`"
     return [Finding(MODEL_KEY, problem, remedy) for problem in _shape_problems(config)]
 
@@ -128,25 +128,25 @@ def _shape_problems(config: ModelConfig) -> Iterator[str]:
     inner = config.intermediate_size
     if hidden and heads and hidden // heads not in HEAD_SIZES:
         known = ", ".join(str(size) for size in HEAD_SIZES)
-        yield f"its heads are of size {hidden // heads}; FasterTransformer has {known}"
+        yield f"its heads have size {hidden // heads}; FasterTransformer supports {known}"
     if hidden and inner and inner % hidden:
         yield (
-            f"its intermediate_size {inner} is no multiple of its hidden_size {hidden}, as "
-            "FasterTransformer needs it"
+            f"its intermediate_size {inner} is not a multiple of its hidden_size {hidden}, as "
+            "FasterTransformer requires"
         )
     if config.normalize_before:
         yield (
             "it normalises before each layer (normalize_before), for which "
-            "FasterTransformer gets no weights from a UNIMO model"
+            "FasterTransformer does not get the weights of a UNIMO model"
         )
 
 
 def parallel_faults(environment: Mapping[str, str]) -> list[Finding]:
-    """Return the variables under which PaddleNLP would cut the model in parts, as under MPI."""
+    """Return a fault for each variable that makes PaddleNLP split the model, as under MPI."""
     return [
         Finding(
             ENGINE_KEY,
-            f"{name}={environment[name]} is set, and PaddleNLP would export a part of the model",
+            f"{name}={environment[name]} makes PaddleNLP export only a part of the model",
             f"unset {name} for Wenti",
         )
         for name in PARALLEL_VARIABLES
@@ -155,7 +155,7 @@ def parallel_faults(environment: Mapping[str, str]) -> list[Finding]:
 
 
 def machine_faults(settings: Settings) -> list[Finding]:
-    """Return what keeps the operators from being loaded, or built where none are given."""
+    """Return why the operators cannot be loaded or, if no library is given, built."""
     library = settings.export.library
     if library is None:
         return build_faults()
@@ -163,7 +163,7 @@ def machine_faults(settings: Settings) -> list[Finding]:
 
 
 def build_faults() -> list[Finding]:
-    """Return what this machine lacks to build the operators."""
+    """Return why the operators cannot be built on this machine."""
     problem = "FasterTransformer's operators cannot be built"
     otherwise = f"give a library in {LIBRARY_KEY}, {OR_NATIVE}"
     return [
@@ -173,16 +173,16 @@ def build_faults() -> list[Finding]:
 
 
 def library_faults(library: Path, devices: Sequence[str]) -> list[Finding]:
-    """Return what is wrong with a library of operators, as far as it shows without loading it."""
+    """Return what is wrong with a library of operators, without loading it."""
     try:
         kernels = read_kernels(library)
         is_there = _mentions(library, OPERATOR)
     except (OSError, ValueError) as error:
-        problem = error.strerror if isinstance(error, OSError) else "it is no shared library"
+        problem = error.strerror if isinstance(error, OSError) else "it is not a shared library"
         remedy = "give the libdecoding_op.so that PaddleNLP 2.8.1 built"
         return [Finding(LIBRARY_KEY, f"{library}: {problem}", f"{remedy}, {OR_NATIVE}")]
     if not is_there:
-        remedy = "build it of PaddleNLP 2.8.1 with WITH_UNIFIED=ON, as it is unless told otherwise"
+        remedy = "build it from PaddleNLP 2.8.1 with WITH_UNIFIED=ON, which is the default"
         return [Finding(LIBRARY_KEY, f"{library} has no operator {OPERATOR}", remedy)]
     return kernel_faults(library, kernels, devices[0], _capabilities(devices))
 
@@ -194,9 +194,9 @@ def kernel_faults(
 
     Args:
         library: its path, for the messages.
-        kernels: of the library; None if it has none for GPUs.
-        device: one of the devices, which are of one kind.
-        gpus: what the GPUs among them can do, as far as that is known.
+        kernels: the library's kernels; None if it has none for GPUs.
+        device: one of the devices, which are all of one kind.
+        gpus: the compute capabilities of the GPUs, as far as they are known.
     """
     if device.startswith("cpu"):
         remedy = "set predict.device=gpu, or `export.engine: native`"
@@ -209,7 +209,7 @@ def kernel_faults(
         Finding(
             LIBRARY_KEY,
             f"{library} has no kernels for {name_architecture(gpu)} (it has {kernels})",
-            f"leave it out, so that one is built for this machine, {OR_NATIVE}",
+            f"leave it out to build one for this machine, {OR_NATIVE}",
         )
         for gpu in sorted(set(gpus))
         if kernels.find_for(gpu) is None
@@ -220,7 +220,7 @@ def _capabilities(devices: Sequence[str]) -> list[Capability]:
     try:
         gpus = visible_here(probe_gpus())
     except DeviceError:
-        return []  # that there is no GPU, the preflight of the devices says
+        return []  # the preflight of the devices reports missing GPUs
     return [gpus[n].capability for n in map(device_index, devices) if n < len(gpus)]
 
 

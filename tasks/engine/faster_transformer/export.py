@@ -39,9 +39,9 @@ class Operators:
     """The operators of an export.
 
     Attributes:
-        library: a shared library that has them; None: PaddleNLP builds it.
-        is_half: the weights are in half precision.
-        device: on which the export is tried.
+        library: a shared library with the operators; None: PaddleNLP builds it.
+        is_half: store the weights in half precision.
+        device: the device to try the export on.
     """
 
     library: Path | None
@@ -57,19 +57,19 @@ def export_faster_transformer(
     *,
     operators: Operators,
 ) -> Contract:
-    """Write the checkpoint as `FasterUNIMOText` has it, with its operators, and try the result.
+    """Write a model as a graph of `FasterUNIMOText` with its operators, and try the result.
 
     Args:
-        checkpoint: folder of a UNIMO checkpoint.
+        checkpoint: folder of a UNIMO model.
         decode: the search, which becomes part of the graph.
         folder: an existing, empty folder: it gets the model, its weights, the library of
             operators and `contract.json`.
         trust_checkpoint: load weights that could run code.
-        operators: which, and how they work.
+        operators: the operators, their precision and device.
 
     Raises:
-        ModelError: the checkpoint cannot be used at all.
-        ExportError: FasterTransformer cannot do this here; lists every reason.
+        ModelError: the model cannot be loaded.
+        ExportError: FasterTransformer cannot be used here; lists every reason.
     """
     loaded = load_checkpoint(checkpoint, trust_checkpoint)
     shape = shape_faults(parse_config(loaded.model.config.to_dict()))
@@ -105,7 +105,7 @@ def _make_graph(
     from tasks.engine.faster_transformer.graph import FasterGraph
 
     ops = import_paddlenlp("ops.ext_utils").ops
-    # Or else it would load the library once more.
+    # Otherwise PaddleNLP would load the library a second time.
     ops.ext_utils.LOADED_EXT.setdefault(EXTENSION, [OPERATOR])
     faster = ops.FasterUNIMOText(
         loaded.model,
@@ -118,26 +118,26 @@ def _make_graph(
 
 
 def build_library() -> Path:
-    """Have PaddleNLP build its operators, unless it has done so before; return the library.
+    """Build PaddleNLP's operators unless they have been built before; return the library.
 
-    It takes minutes and says on standard output what it does.
+    This takes minutes and logs to standard output.
 
     Raises:
-        ExportError: something that it takes is missing, or it failed.
+        ExportError: a program or library for building is missing, or the build failed.
     """
     refuse("FasterTransformer", build_faults())
     paddlenlp = import_paddlenlp("ops.ext_utils", "utils.env")
     ext_utils, home = paddlenlp.ops.ext_utils, paddlenlp.utils.env.PPNLP_HOME
-    # The folder that it takes by itself; only so is it known what it is.
+    # The default folder; passing it explicitly is the only way to know its path.
     sources = str(Path(ext_utils.__file__).parent.resolve())
     digest = hashlib.md5(sources.encode(), usedforsecurity=False).hexdigest()
     folder = Path(home, "extensions", digest)
     try:
         ext_utils.load(EXTENSION, build_dir=str(folder), verbose=True)
-    except Exception as error:  # whatever its compilers make it raise
+    except Exception as error:  # depends on the compilers
         raise ExportError(
-            f"PaddleNLP cannot build its operators ({describe_error(error)}); see above for what "
-            "its compilers said, give a library in `export.decoding_lib`, or set `export.engine: "
+            f"PaddleNLP cannot build its operators ({describe_error(error)}); read the compilers' "
+            "messages above, give a library in `export.decoding_lib`, or set `export.engine: "
             "native`"
         ) from error
     return folder / EXTENSION / LIBRARY_FILE

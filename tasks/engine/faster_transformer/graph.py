@@ -1,4 +1,4 @@
-"""PaddleNLP's `FasterUNIMOText` between the inputs and the outputs that Wenti's contracts have.
+"""PaddleNLP's `FasterUNIMOText`, adapted to the inputs and outputs of Wenti's contracts.
 
 Importing this module imports Paddle.
 """
@@ -13,19 +13,19 @@ paddle = import_paddle()
 Layer: Untyped = paddle.nn.Layer
 
 HIDDEN = -1e9
-"""In an attention mask, as in the example's `batchify_fn`; whatever is not 0 is not seen."""
+"""Masks a position, as in the example's `batchify_fn`; the operator ignores all that is not 0."""
 
 
 class FasterGraph(Layer):  # type: ignore[misc]
-    """Rows padded on the right with their lengths in, one sequence for each row out.
+    """Takes rows padded on the right and their lengths; returns one sequence per row.
 
     Letters in shapes: B rows, L length of the batch, T = `max_dec_len`.
 
     Args:
-        faster: `FasterUNIMOText`, made with `trans_out`.
+        faster: `FasterUNIMOText`, created with `trans_out`.
         decode: the search.
-        special: the ids it treats specially.
-        start: id of the token that decoding starts with, the last one of each row.
+        special: the ids that the search treats specially.
+        start: id of the start token, the last token of each row.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class FasterGraph(Layer):  # type: ignore[misc]
         }
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, seq_len: Tensor) -> Tensor:
-        """Return tokens, int32 [B, 1, T], for int32 [B, L], [B, L] and [B]."""
+        """Return tokens, int32 [B, 1, T], for int32 inputs [B, L], [B, L] and [B]."""
         columns = paddle.arange(input_ids.shape[1], dtype="int32").unsqueeze(0)
         padding = (input_ids.shape[1] - seq_len).unsqueeze(1)
-        # The operator starts behind the last column, so the padding goes to the left.
+        # The operator continues after the last column, so the padding is moved to the left.
         places = (columns - padding) % input_ids.shape[1]
         is_token = columns >= padding
         sees = is_token.unsqueeze([1, 3]) & is_token.unsqueeze([1, 2])
@@ -67,14 +67,14 @@ class FasterGraph(Layer):  # type: ignore[misc]
             seq_len,
             **self.options,
         )
-        # Of beams, the first is the best that has ended, or of those that have not.
+        # The first beam is the best one that has ended or, if none has, the best.
         return self._completed(found[:, 0] if found.ndim == 3 else found).unsqueeze(1)
 
     def _completed(self, found: Tensor) -> Tensor:
-        """Return [B, T] with one eos token, where it fits, and padding behind it.
+        """Return tokens [B, T] with one eos token, where it fits, followed by padding.
 
-        The operator gives as many columns as its longest sequence has tokens, in some searches
-        without the eos token that ended it: another batch, another end.
+        The operator returns as many columns as its longest sequence has tokens, in some searches
+        without the final eos token, so the width depends on the batch.
         """
         ends = paddle.full_like(found[:, :1], self.special.eos).tile([1, self.max_dec_len])
         tokens = paddle.concat([found, ends], 1)[:, : self.max_dec_len]

@@ -1,4 +1,4 @@
-"""Corrections of PaddleNLP 2.8.1, each as narrow as it can be and only for that version."""
+"""Corrections of PaddleNLP 2.8.1, each as narrow as possible and only for that version."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ PADDLENLP = "2.8.1"
 
 @contextmanager
 def transferring_plain_tensors() -> Iterator[None]:
-    """Let `FasterUNIMOText` be made on any device and in half precision.
+    """Patch PaddleNLP so that `FasterUNIMOText` can be created on any device and in half precision.
 
-    Its constructor puts every weight through `transfer_param`
+    Its constructor passes every weight through `transfer_param`
     (paddlenlp/ops/fast_transformer/transformer/decoding.py), which makes a copy by calling
-    `type(p)` with a shape. That works for parameters. The matrices that PaddleNLP has put together
-    itself (queries, keys and values in one) are plain tensors, and for these it raises, unless
-    they are on a GPU already and in the precision that is wanted. Here they are cast instead, by
-    NumPy as parameters are: it rounds to the nearest, Paddle's cast on the CPU towards 0. They are
-    named, too, because their own names count all tensors that the process has ever made.
+    `type(p)` with a shape. That works for parameters. The matrices that PaddleNLP concatenates
+    itself (queries, keys and values in one) are plain tensors, for which this raises unless they
+    are already on a GPU and in the wanted precision. Here they are cast instead, by NumPy as
+    parameters are: it rounds to nearest, Paddle's cast on the CPU towards 0. They also get names,
+    because their own names count all tensors that the process has created.
 
     Raises:
-        ExportError: another version of PaddleNLP is installed, which this was not tried with.
+        ExportError: a version of PaddleNLP is installed that this was not tested with.
     """
     found = version("paddlenlp")
     if found != PADDLENLP:
         raise ExportError(
-            f"FasterTransformer is used through PaddleNLP {PADDLENLP}, and {found} is installed; "
+            f"FasterTransformer needs PaddleNLP {PADDLENLP}, but {found} is installed; "
             f"install paddlenlp=={PADDLENLP}, or set `export.engine: native`"
         )
     paddle = import_paddle()

@@ -1,4 +1,4 @@
-"""What PaddleNLP needs to build its operators, and what of it this machine has."""
+"""The programs that PaddleNLP needs to build its operators, and which of them are installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.engine.paddle.installation import CUDA, find_builds
 from tasks.findings import Finding
 
 NEWEST_GCC = 11
-"""CUDA 11.8's nvcc refuses a newer one (its installation guide for Linux, table 2)."""
+"""CUDA 11.8's nvcc rejects newer versions (its installation guide for Linux, table 2)."""
 
 OLDEST_CMAKE = (3, 10)
 SECONDS = 10.0
@@ -24,9 +24,9 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Toolchain:
-    """The versions of the programs that are found; None for one that is not.
+    """The versions of the installed programs; None for a missing one.
 
-    `git` gets the sources of FasterTransformer 3.1 while PaddleNLP builds.
+    The build uses `git` to download the sources of FasterTransformer 3.1.
     """
 
     paddle_has_cuda: bool
@@ -37,7 +37,7 @@ class Toolchain:
 
 
 def find_toolchain() -> Toolchain:
-    """Return the version of each program; nvcc is searched for where Paddle searches for it."""
+    """Return the version of each program; nvcc is looked up where Paddle looks for it."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     nvcc = Path(home, "bin/nvcc") if home else shutil.which("nvcc") or "/usr/local/cuda/bin/nvcc"
     return Toolchain(
@@ -50,17 +50,17 @@ def find_toolchain() -> Toolchain:
 
 
 def toolchain_faults(found: Toolchain) -> list[Finding]:
-    """Return every reason why the operators cannot be built, with the program as its key."""
+    """Return every reason why the operators cannot be built; the keys are the programs."""
     faults = []
     if not found.paddle_has_cuda:
         problem = "this Paddle is built for the CPU only"
         faults.append(Finding("paddle", problem, "install wenti[gpu]"))
     faults += _compiler_faults(found)
     if found.cmake is None or found.cmake < OLDEST_CMAKE:
-        problem = f"there is no CMake {_join(OLDEST_CMAKE)} or newer"
+        problem = f"CMake {_join(OLDEST_CMAKE)} or newer is not installed"
         faults.append(Finding("cmake", problem, "install cmake"))
     if found.git is None:
-        problem = "there is no git to get FasterTransformer's sources"
+        problem = "git, which downloads FasterTransformer's sources, is not installed"
         faults.append(Finding("git", problem, "install git"))
     return faults
 
@@ -68,15 +68,16 @@ def toolchain_faults(found: Toolchain) -> list[Finding]:
 def _compiler_faults(found: Toolchain) -> Iterator[Finding]:
     cuda = _join(CUDA)
     if found.nvcc is None:
-        yield Finding("nvcc", f"there is no CUDA {cuda} toolkit (nvcc)", f"install CUDA {cuda}")
+        problem = f"the CUDA {cuda} toolkit (nvcc) is not installed"
+        yield Finding("nvcc", problem, f"install CUDA {cuda}")
     elif found.nvcc[:2] != CUDA:
-        problem = f"nvcc is of CUDA {_join(found.nvcc)}, Paddle is built for {cuda}"
-        remedy = f"install CUDA {cuda} and let CUDA_HOME name its folder"
+        problem = f"nvcc is for CUDA {_join(found.nvcc)}, but Paddle is built for {cuda}"
+        remedy = f"install CUDA {cuda} and set CUDA_HOME to its folder"
         yield Finding("nvcc", problem, remedy)
     if found.gcc is None:
-        yield Finding("gcc", "there is no gcc", f"install gcc and g++ {NEWEST_GCC}")
+        yield Finding("gcc", "gcc is not installed", f"install gcc and g++ {NEWEST_GCC}")
     elif found.gcc[0] > NEWEST_GCC:
-        problem = f"gcc is {_join(found.gcc)}, CUDA {cuda} takes one up to {NEWEST_GCC}"
+        problem = f"gcc is {_join(found.gcc)}, but CUDA {cuda} supports at most {NEWEST_GCC}"
         yield Finding("gcc", problem, f"put gcc and g++ {NEWEST_GCC} first in PATH")
 
 

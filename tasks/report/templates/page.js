@@ -1,5 +1,5 @@
 "use strict";
-// Searches the samples: a row is shown if it holds every word of the query.
+// Searches the samples: a row is shown if it contains every word of the query.
 (() => {
   const AT_ONCE = 25;
   const list = document.getElementById("sample-rows");
@@ -34,7 +34,7 @@
     more.hidden = shown.size === matching.length;
   };
   query.addEventListener("input", (event) => {
-    if (event.isComposing) return; // letters that are still to become characters
+    if (event.isComposing) return; // an input method has not produced the characters yet
     limit = AT_ONCE;
     show();
   });

@@ -88,7 +88,7 @@ def test_a_score_that_is_not_a_number_is_refused() -> None:
 
 def test_a_refusal_names_both_figures_and_what_they_had_to_be() -> None:
     share, difference = find_problems(Reproduction(200, 197, 0.25))
-    assert "197 of 200 questions are those of float32, 98.5 %; at least 99 %" in share
+    assert "197 of 200 questions are the same as in float32, 98.5 %; at least 99 %" in share
     assert "0.25" in difference
     assert "0.1" in difference
 
@@ -164,7 +164,7 @@ def test_an_export_that_writes_something_else_is_refused_and_nothing_is_left_of_
     with pytest.raises(ExportError) as caught:
         export_model(plan, Claims(plan.store.claims_folder))
     message = str(caught.value)
-    for part in ("of 40 questions are those of float32", "99 %", "use_fp16_decoding: false"):
+    for part in ("of 40 questions are the same as in float32", "99 %", "use_fp16_decoding: false"):
         assert part in message, part
     assert not plan.export.folder.exists()
     assert not plan.export.is_there

@@ -124,7 +124,7 @@ def test_what_of_a_model_the_operator_has_not_is_named(tmp_path: Path) -> None:
     assert model_faults(config_with(tmp_path)) == []
     values = {"num_attention_heads": 16, "intermediate_size": 1000, "normalize_before": True}
     problems = " ".join(str(fault) for fault in model_faults(config_with(tmp_path, **values)))
-    for part in ("heads are of size 48", "intermediate_size 1000", "normalize_before"):
+    for part in ("heads have size 48", "intermediate_size 1000", "normalize_before"):
         assert part in problems, part
 
 
@@ -167,7 +167,7 @@ def test_every_reason_why_a_machine_cannot_build_is_given_at_once() -> None:
     reasons = [fault.problem for fault in toolchain_faults(others)]
     assert len(reasons) == 3
     assert "CUDA 12.1, Paddle is built for 11.8" in reasons[0]
-    assert "gcc is 12.2, CUDA 11.8 takes one up to 11" in reasons[1]
+    assert "gcc is 12.2, but CUDA 11.8 supports at most 11" in reasons[1]
     assert "CMake 3.10" in reasons[2]
 
 
@@ -225,8 +225,8 @@ def test_a_library_is_judged_without_loading_it(tmp_path: Path) -> None:
         (other, "cpu"): "has no operator fusion_unified_decoding",
         (tmp_path / "nowhere.so", "cpu"): "No such file or directory",
         (tmp_path, "cpu"): "Is a directory",
-        (tmp_path / "text.so", "cpu"): "it is no shared library",
-        (tmp_path / "empty.so", "cpu"): "it is no shared library",
+        (tmp_path / "text.so", "cpu"): "it is not a shared library",
+        (tmp_path / "empty.so", "cpu"): "it is not a shared library",
     }
     for (library, device), problem in expected.items():
         (fault,) = library_faults(library, [device])

@@ -221,7 +221,7 @@ def test_another_paddlenlp_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     (information / "METADATA").write_text("Metadata-Version: 2.1\nName: paddlenlp\nVersion: 3.0\n")
     monkeypatch.syspath_prepend(tmp_path)
     with (
-        pytest.raises(ExportError, match=r"PaddleNLP 2\.8\.1, and 3\.0 is installed"),
+        pytest.raises(ExportError, match=r"PaddleNLP 2\.8\.1, but 3\.0 is installed"),
         transferring_plain_tensors(),
     ):
         pass

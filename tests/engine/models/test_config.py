@@ -56,7 +56,7 @@ def test_all_who_read_a_configuration_read_the_same(saved: Path, layout: str) ->
     assert size is not None
     assert (size.layers, size.positions) == (3, 64)
     problems = " ".join(str(fault) for fault in model_faults(saved))
-    for part in ("heads are of size 12", "intermediate_size 40", "normalize_before"):
+    for part in ("heads have size 12", "intermediate_size 40", "normalize_before"):
         assert part in problems, part
 
 

@@ -82,7 +82,7 @@ def test_a_worker_on_the_cpu_sees_no_card_and_its_parent_what_it_always_saw() ->
 
 @pytest.fixture(scope="module")
 def two_cards(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The environment of a machine whose driver tells of two cards."""
+    """The environment of a machine whose driver reports two cards."""
     if shutil.which("gcc") is None:
         pytest.skip("a driver of our own needs gcc")
     folder = tmp_path_factory.mktemp("driver")
