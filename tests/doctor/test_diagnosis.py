@@ -51,7 +51,7 @@ def wenti(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def doctor(name: str, *overrides: str, **environment: str) -> tuple[int, dict[str, Any]]:
-    """Give the exit code, and the findings by what they are about."""
+    """Return the exit code, and the findings by key."""
     options = [part for text in overrides for part in ("--set", text)]
     done = wenti("doctor", name, *options, "--json", **environment)
     answer = json.loads(done.stdout)

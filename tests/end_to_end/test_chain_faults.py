@@ -58,7 +58,7 @@ class Point(NamedTuple):
 
 
 def points_of(path: str, nth: int, sync: int) -> tuple[Point, ...]:
-    """Give the points of the commit of a file: written, synced, renamed, its folder synced.
+    """Return the points of the commit of a file: written, synced, renamed, its folder synced.
 
     Of the files that fit `path` it is the `nth` that a run commits; of the times that a run syncs
     their folder, `sync` is the one that belongs to this file.
@@ -80,7 +80,7 @@ def points_of(path: str, nth: int, sync: int) -> tuple[Point, ...]:
 
 
 def renamed(path: str) -> Point:
-    """Give the point at which a file has just got its name: the first that fits."""
+    """Return the first point at which a file has just got its name."""
     return Point(Op.RENAME, path, 1, (Call(Op.RENAME, path),))
 
 

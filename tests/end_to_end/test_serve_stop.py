@@ -29,7 +29,7 @@ def wait_until(is_so: Callable[[], object], process: psutil.Popen, log: Path) ->
 
 @contextmanager
 def serving(server: PrefectServer, log: Path, faults: Path) -> Iterator[psutil.Popen]:
-    """Have `wenti serve` in this block, started as in a terminal, with a server of its own."""
+    """Run `wenti serve` in this block, as in a terminal, with a server of its own."""
     variables = {
         **server.environment,
         "PREFECT_SERVER_API_PORT": str(server.port),

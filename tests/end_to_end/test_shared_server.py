@@ -60,7 +60,7 @@ def slowly(tmp_path: Path) -> dict[str, str]:
 
 
 def shards_made(store: Path) -> list[int]:
-    """Give the shards that the newest run has made, one for each time, as its journal tells."""
+    """Return the shards that the newest run made, once per time, from its journal."""
     path = store / "runs/latest/shards.jsonl"
     events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [event["shard"] for event in events if event["event"] == "made"]

@@ -66,7 +66,7 @@ class Workplace:
         return set(self.store.glob("predictions/*/shard-*.json"))
 
     def make_faulty(self, **faults: int) -> None:
-        """Have every worker of the fake engine that starts from now on fail so."""
+        """Make every fake worker that starts from now on fail in this way."""
         (self.folder / "faults.json").write_text(json.dumps(faults))
 
     def seen_by_prefect(self, run: str) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def write_passages(folder: Path) -> None:
 
 @contextmanager
 def served(folder: Path, server: PrefectServer) -> Iterator[psutil.Process]:
-    """Have `wenti serve` in this block."""
+    """Run `wenti serve` in this block."""
     variables = {
         FAULTS_VARIABLE: str(folder / "faults.json"),
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # seconds until it sees that a run is to start

@@ -55,7 +55,7 @@ def prefect(server: PrefectServer, *arguments: str) -> None:
 
 @contextmanager
 def working(server: PrefectServer, folder: Path, faults: Path) -> Iterator[psutil.Process]:
-    """Have a worker of the pool, started anywhere, that looks for runs each second."""
+    """Run a worker of the pool that polls for runs each second."""
     variables = {"PREFECT_WORKER_QUERY_SECONDS": "1", FAULTS_VARIABLE: str(faults)}
     with (folder / "worker.log").open("wb") as log:
         process = psutil.Popen(

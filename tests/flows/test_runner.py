@@ -39,7 +39,7 @@ def handler_of_sigterm() -> Iterator[None]:
 
 
 def run_once(folder: Path, *, is_stopped: bool) -> tuple[UUID, RunLoop, State]:
-    """Have a runner start one run, as it does of a deployment, and wait for its end."""
+    """Start one run in a runner, as for a deployment, and wait for its end."""
     (folder / "work.py").write_text(FLOW)
     runner, loop = ServingRunner(pause_on_shutdown=False, limit=1), RunLoop()
 

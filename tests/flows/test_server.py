@@ -43,7 +43,7 @@ def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[int]
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """Give the TLS of a server whose certificate nobody has signed but itself."""
+    """Return the TLS of a server with a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wenti test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -68,7 +68,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 
 
 def fault_of(url: str) -> Exception:
-    """Give what asking for the server's version ends in."""
+    """Return how the request for the server's version ends."""
     try:
         answer = httpx.get(f"{url}/admin/version")
         answer.raise_for_status()

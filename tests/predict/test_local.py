@@ -41,7 +41,7 @@ def worker(tmp_path: Path) -> Iterator[LocalWorker]:
 
 
 def fail_with(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the fake engine fail on the guilty row."""
+    """Make the fake engine fail on the guilty row."""
     faults = {"rows": [{"row": row_digest([1] * LENGTHS[GUILTY]), "kind": kind}]}
     (tmp_path / "faults.json").write_text(json.dumps(faults))
     monkeypatch.setenv(FAULTS_VARIABLE, str(tmp_path / "faults.json"))

@@ -61,7 +61,7 @@ class Contender:
         self._send(order)
 
     def ask(self) -> dict[str, Any]:
-        """Let it do its work once; return `seconds` and the rest of its answer.
+        """Run its work once; return `seconds` and the rest of its answer.
 
         Raises:
             WorkerError: it died.

@@ -64,7 +64,7 @@ class BeamSearch:
         self.num_beams = decode.num_beams
 
     def start(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """See `Search.start`; all beams are equal at first, so only beam 0 counts."""
+        """Return the state before the first step, where beams are equal and only beam 0 counts."""
         beams, length = self.num_beams, self.decode.max_dec_len
         first = paddle.to_tensor([[0.0] + [-1e6] * (beams - 1)], dtype="float32")
         return BeamState(
@@ -77,7 +77,7 @@ class BeamSearch:
     def step(
         self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], inputs: GraphInputs
     ) -> Choice:
-        """See `Search.step`; this is `BeamSearchScorer.process`."""
+        """Choose the next token of each beam, as `BeamSearchScorer.process` does."""
         beam_scores, beam_tokens, is_done, *kept = state
         found = self._candidates(logits, length, beam_scores, beam_tokens, inputs)
         divisor = self._length_divisor(length)
@@ -94,11 +94,11 @@ class BeamSearch:
         return Choice(tokens, paddle.take_along_axis(found.parents, going_on, axis=1), state)
 
     def is_done(self, state: tuple[Tensor, ...]) -> Tensor:
-        """See `Search.is_done`."""
+        """Return which rows need no further step: bool [B]."""
         return BeamState(*state).is_done
 
     def result(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """See `Search.result`; this is `BeamSearchScorer.finalize`.
+        """Return the best sequences and their scores, as `BeamSearchScorer.finalize` does.
 
         A row that is not done has gone on to the last step: its open beams are offered too.
         """

@@ -134,7 +134,7 @@ class DecodeGraph(Layer):  # type: ignore[misc]
         return paddle.stack(paddle.meshgrid(*axes), axis=-1)
 
     def _show_own_slots(self, mask: Tensor, length: Tensor, numbers: Tensor) -> Tensor:
-        """Let each beam see the slot of its newest token.
+        """Unmask the slot of each beam's newest token.
 
         Args:
             mask: float32 [B, K, W].

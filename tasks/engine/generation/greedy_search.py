@@ -13,6 +13,6 @@ class GreedySearch(IndependentSearch):
     """`GenerationMixin.greedy_search`: the most probable token each time."""
 
     def choose(self, logits: Tensor, length: Tensor, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
-        """See `IndependentSearch.choose`; a token is worth its logit."""
+        """Return the most probable token; it is worth its logit."""
         chosen = paddle.argmax(logits, axis=-1, keepdim=True)
         return chosen, paddle.take_along_axis(logits, chosen, axis=-1)

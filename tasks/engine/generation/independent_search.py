@@ -42,14 +42,14 @@ class IndependentSearch(ABC):
         Args:
             logits: float32 [B, K, V].
             length: int64 [1], the number of tokens so far.
-            inputs: see `Search.step`.
+            inputs: the rows themselves.
 
         Returns:
             tokens int64 [B, K, 1] and what each is worth, float32 [B, K, 1].
         """
 
     def start(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """See `Search.start`."""
+        """Return empty sequences with scores of 0."""
         shape = [rows, self.num_beams]
         return SequencesState(
             paddle.full([*shape, self.decode.max_dec_len], self.special.pad, dtype="int32"),
@@ -60,7 +60,7 @@ class IndependentSearch(ABC):
     def step(
         self, logits: Tensor, length: Tensor, state: tuple[Tensor, ...], inputs: GraphInputs
     ) -> Choice:
-        """See `Search.step`; the score is a running mean (`update_scores_for_generation`)."""
+        """Append a token; the score is a running mean (`update_scores_for_generation`)."""
         tokens, scores, is_done = state
         logits = self._without_early_eos(logits, length)
         penalty = self.decode.repetition_penalty
@@ -76,11 +76,11 @@ class IndependentSearch(ABC):
         return Choice(chosen, paddle.expand_as(own, chosen), state)
 
     def is_done(self, state: tuple[Tensor, ...]) -> Tensor:
-        """See `Search.is_done`."""
+        """Return which rows have only finished sequences: bool [B]."""
         return paddle.all(SequencesState(*state).is_done, axis=1)
 
     def result(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """See `Search.result`."""
+        """Return tokens int32 [B, K, T] and their scores, float32 [B, K]."""
         return state[0], state[1]
 
     def _without_early_eos(self, logits: Tensor, length: Tensor) -> Tensor:

@@ -22,10 +22,7 @@ class Sampling(IndependentSearch):
     """`GenerationMixin.sample`: a token at random, of those that topk and topp leave."""
 
     def choose(self, logits: Tensor, length: Tensor, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
-        """See `IndependentSearch.choose`; a token is worth its log probability.
-
-        That is the one before temperature, topk and topp.
-        """
+        """Draw a token; it is worth its log probability before temperature, topk and topp."""
         decode, likely = self.decode, functional.softmax(logits)
         kept = likely
         if decode.temperature != 1.0:

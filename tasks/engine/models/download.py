@@ -10,7 +10,7 @@ from tasks.errors import ModelError
 
 
 def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> None:
-    """Have PaddleNLP fetch the model and tokenizer called `name` and save both into `folder`.
+    """Download the named model and tokenizer with PaddleNLP, and save both into `folder`.
 
     Raises:
         ModelError: PaddleNLP cannot get or load a model of this name, or it is not one of

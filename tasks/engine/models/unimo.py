@@ -33,12 +33,12 @@ class Unimo(ModelFamily):
 
     @property
     def model_class(self) -> Untyped:
-        """See `ModelFamily.model_class`."""
+        """PaddleNLP's `UNIMOLMHeadModel`."""
         return import_paddlenlp().transformers.UNIMOLMHeadModel
 
     @property
     def tokenizer_class(self) -> Untyped:
-        """See `ModelFamily.tokenizer_class`."""
+        """PaddleNLP's `UNIMOTokenizer`."""
         return import_paddlenlp().transformers.UNIMOTokenizer
 
     def find_faults(self, model: Untyped, tokenizer: Untyped) -> list[str]:
@@ -67,12 +67,12 @@ class Unimo(ModelFamily):
         )
 
     def limits(self, model: Untyped) -> Limits:
-        """See `ModelFamily.limits`."""
+        """Return the sizes in the model's config."""
         config = model.config
         return Limits(config.vocab_size, config.type_vocab_size, config.max_position_embeddings)
 
     def make_network(self, model: Untyped, special: SpecialTokens) -> UnimoNetwork:
-        """See `ModelFamily.make_network`."""
+        """Arrange a loaded model's weights for decoding."""
         return UnimoNetwork(model, special)
 
 
@@ -122,7 +122,7 @@ class UnimoNetwork(Layer):  # type: ignore[misc]
         return Encoded(input_ids, start, caches, mask, (token_types,))
 
     def embed(self, tokens: Tensor, length: Tensor, context: tuple[Tensor, ...]) -> Tensor:
-        """See `Network.embed`; the start token is at position 0, of the same type as the rest."""
+        """Return the first layer's input; positions count from the start token, which is at 0."""
         positions = paddle.cast(paddle.unsqueeze(length, 0), "int32")
         (token_types,) = context
         return self._embed(tokens, positions, token_types)
@@ -135,14 +135,14 @@ class UnimoNetwork(Layer):  # type: ignore[misc]
         mask: Tensor,
         _context: tuple[Tensor, ...],
     ) -> Tensor:
-        """See `Network.step`."""
+        """Return the hidden states of the newest tokens, float32 [B, K, E]."""
         mask = for_heads(mask, self.num_heads)
         for layer, cache in zip(self.layers, caches, strict=True):
             hidden = layer.step(hidden, cache, slots, mask)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """See `Network.logits`; those of unk, pad and bos are `FORBIDDEN`."""
+        """Return the next token's logits; those of unk, pad and bos are `FORBIDDEN`."""
         hidden = self.head_norm(self.head_activation(self.head_transform(hidden)))
         words = self.embeddings.word_embeddings.weight
         return paddle.matmul(hidden, words, transpose_y=True) + self.head_bias
@@ -193,7 +193,7 @@ class UnimoLayer(Layer):  # type: ignore[misc]
         self.qkv_proj = fused_projection(attention)
 
     def encode(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, KeyValue]:
-        """Let the source tokens attend to each other.
+        """Compute attention of the source tokens to each other.
 
         Args:
             hidden: float32 [B, N, E].
@@ -226,7 +226,7 @@ class UnimoLayer(Layer):  # type: ignore[misc]
         return self._after_attention(start, attend(queries, cache, mask)), cache
 
     def step(self, hidden: Tensor, cache: KeyValue, slots: Tensor, mask: Tensor) -> Tensor:
-        """Let the newest token of each beam attend to the source and to its ancestors.
+        """Compute attention of each beam's newest token to the source and to its ancestors.
 
         Args:
             hidden: float32 [B, K, E].

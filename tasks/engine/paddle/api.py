@@ -38,7 +38,7 @@ def save_layer(layer: Untyped, specs: Sequence[Untyped], model_file: Path) -> No
 
 
 def _make_reproducible(model_file: Path) -> None:
-    """Take out of a saved graph what depends on the process and the folder that made it.
+    """Remove from a saved graph what depends on the process and the folder that made it.
 
     Paddle notes with each operator the Python stack that created it, with paths and line numbers,
     and orders attributes, and what the loop reads and writes, as a hash table has them.
@@ -107,12 +107,12 @@ def inference_config(model_file: Path, params_file: Path) -> Untyped:
 
 
 def save_memory(config: Untyped) -> None:
-    """Let the tensors of a graph share memory."""
+    """Enable the pass that makes the tensors of a graph share memory."""
     config.enable_memory_optim()
 
 
 def write_in_place(config: Untyped) -> None:
-    """Let operators such as reshape write over what they read.
+    """Enable the pass that makes operators such as reshape work in place.
 
     Not in TensorRT's graphs: it refuses a variable that is written twice.
     """

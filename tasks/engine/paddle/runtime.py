@@ -104,7 +104,7 @@ def import_as_it_is() -> tuple[Untyped, Untyped]:
 
 
 def _allow_avx_on_amd() -> None:
-    """Let the MKL that comes with Paddle use AVX-512 or AVX2 on AMD processors too.
+    """Enable AVX-512 or AVX2 on AMD processors in the MKL that comes with Paddle.
 
     That MKL (2019.5) takes its slowest path on other makers' processors unless this variable,
     read when it is loaded, names one; matrix products are 2.4 times as fast with AVX2, and up to
@@ -120,7 +120,7 @@ def _allow_avx_on_amd() -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep what Paddle frees, instead of asking the kernel for it again.
+    """Make the C library keep memory that Paddle frees, instead of returning it to the kernel.
 
     Activations are allocated and freed for each operator; returned to the kernel and taken back
     they cost a page fault for each 4 KiB, 6 % of the time of a batch. It is one arena for all

@@ -45,7 +45,7 @@ class LocalWorker:
         return self._order.device
 
     def open(self, job: ShardJob) -> list[int]:
-        """Have the shard's rows read, by a new process if there is none; return their lengths."""
+        """Return the lengths of the shard's rows, read by a new process if there is none."""
         if self._child is None and not self._is_closed:
             self._child = Child(f"worker on {self._order.device}", work, self._order)
         return self._ask(OpenShard(job), FIRST_SECONDS)

@@ -52,7 +52,7 @@ def open_session(folder: Path) -> Session:
 
 
 def refusal(checkpoint: Path, tmp_path: Path, decode: DecodeSettings = DECODE) -> str:
-    """Give the message of an export that must fail and leave nothing behind."""
+    """Return the message of an export that must fail and leave nothing behind."""
     folder = tmp_path / "refused"
     folder.mkdir()
     with pytest.raises((ModelError, ExportError)) as caught:

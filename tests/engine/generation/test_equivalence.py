@@ -210,7 +210,7 @@ def run_in_batches(session: Session, rows: list[Row], batch_size: int) -> Genera
 
 
 def score_difference(found: Generated, expected: Generated) -> float:
-    """Give the largest difference; ranks have the same score even where sequences tie."""
+    """Return the largest difference; ranks have the same score even where sequences tie."""
     return float(np.abs(found.scores - expected.scores).max())
 
 

@@ -74,7 +74,7 @@ def widened(batch: Batch, padding: int) -> Batch:
 
 
 def generate(session: Session, plan: Plan) -> list[tuple[Row, list[list[int]], list[float]]]:
-    """Give each row with its tokens and scores, in the plan's order."""
+    """Yield each row with its tokens and scores, in the plan's order."""
     rows, answers = [ROWS[place] for place in plan.order], []
     for shard in plan_shards(len(rows), plan.rows_per_shard):
         own = rows[shard.start : shard.stop]

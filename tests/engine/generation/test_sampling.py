@@ -149,7 +149,7 @@ def open_exported(checkpoint: Path, decode: DecodeSettings, folder: Path) -> Ses
 
 
 def distribution(model: Untyped, row: Row, body: list[int], decode: DecodeSettings) -> list[float]:
-    """Give PaddleNLP's distribution of the token after `body`, by its own processors."""
+    """Return PaddleNLP's distribution of the token after `body`, by its own processors."""
     from paddlenlp.generation.utils import TopKProcess, TopPProcess
 
     paddle = import_paddle()
@@ -170,7 +170,7 @@ def distribution(model: Untyped, row: Row, body: list[int], decode: DecodeSettin
 def joint_distribution(
     model: Untyped, row: Row, decode: DecodeSettings
 ) -> dict[tuple[int, int], float]:
-    """Give the probability of each pair of first and second token that can be."""
+    """Return the probability of each pair of first and second token that can be."""
     pairs = {}
     for first, likely in enumerate(distribution(model, row, [], decode)):
         if likely == 0:
@@ -181,7 +181,7 @@ def joint_distribution(
 
 
 def p_value(found: Counter[tuple[int, int]], expected: dict[tuple[int, int], float]) -> float:
-    """Give that of Pearson's chi-square test; cells of less than 5 expected are one."""
+    """Return the p-value of Pearson's chi-square test; rare cells (below 5) are merged."""
     draws = found.total()
     rare = {pair for pair, likely in expected.items() if likely * draws < 5}
     cells = [(found[pair], p * draws) for pair, p in expected.items() if pair not in rare]

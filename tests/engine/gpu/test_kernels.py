@@ -58,7 +58,7 @@ def kernels_of_gpus(paddle: Untyped) -> dict[str, str]:
 
 
 def missing_kernels(model_file: Path) -> Iterator[tuple[str, str]]:
-    """Give the operators that no GPU can run, each with the type that there is no kernel for."""
+    """Return the operators that no GPU can run, each with the type that there is no kernel for."""
     paddle, program = import_paddle(), read_program(model_file)
     kernels, variables = kernels_of_gpus(paddle), Variables(program)
     types = protobuf().VarType.Type

@@ -85,7 +85,7 @@ print(json.dumps(found))
 
 
 def run_python(code: str) -> str:
-    """Give what a fresh process prints that has no LD_LIBRARY_PATH."""
+    """Return the output of a fresh process without LD_LIBRARY_PATH."""
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -84,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without(site: Path, package: str, folder: Path) -> Path:
-    """Give a place with the same packages but one."""
+    """Make a site folder that lacks one of the packages."""
     for entry in site.iterdir():
         if package not in entry.name:
             (folder / entry.name).symlink_to(entry)

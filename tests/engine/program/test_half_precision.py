@@ -41,7 +41,7 @@ MODELS = {
 
 
 def export_both(recipe: Recipe, decode: DecodeSettings, folder: Path) -> tuple[Path, Path]:
-    """Give the folders of a plain export and of the same in half precision."""
+    """Return the folders of a plain export and of the same in half precision."""
     checkpoint = make_checkpoint(folder / "checkpoint", recipe)
     plain, half = folder / "plain", folder / "half"
     plain.mkdir()
