@@ -100,7 +100,7 @@ class BeamSearch:
     def result(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """Return the best sequences and their scores, as `BeamSearchScorer.finalize` does.
 
-        A row that is not done has gone on to the last step: its open beams are offered too.
+        The unfinished beams of rows that are not done after the last step are added too.
         """
         beam_scores, beam_tokens, is_done, *kept = state
         length = paddle.full([1], self.decode.max_dec_len, dtype="int64")
@@ -115,10 +115,10 @@ class BeamSearch:
     def _best_of_beams(
         self, logits: Tensor, length: Tensor, beam_tokens: Tensor, inputs: GraphInputs
     ) -> tuple[Tensor, Tensor]:
-        """Return the log probabilities of each beam's best 2 K tokens, [B, K, 2 K], and these.
+        """Return the log probabilities of each beam's best 2 K tokens, and the tokens, [B, K, 2 K].
 
-        The best of a row are among them. Log keeps order: so it is enough to take the logarithm
-        of those, unless repetition is penalised, which PaddleNLP does after it.
+        They include the best of the row. The logarithm is monotonic, so it is computed for these
+        only, unless repetition is penalised, which PaddleNLP does after the logarithm.
         """
         probabilities = self._without_early_eos(functional.softmax(logits), length)
         count = min(2 * self.num_beams, logits.shape[-1])
@@ -156,8 +156,8 @@ class BeamSearch:
     def _best_of_row(self, scores: Tensor) -> Tensor:
         """Rank [B, K, n] scores, n best first in each beam: int64 [B, 2 K] into K * n.
 
-        With `diversity_rate` the children of one beam compete handicapped by their rank among
-        siblings, but keep their scores (`GenerationMixin.beam_search`).
+        With `diversity_rate`, the continuations of a beam are ranked with a penalty by their rank
+        in the beam, but keep their scores (`GenerationMixin.beam_search`).
         """
         if self.decode.diversity_rate > 0:
             ranks = paddle.arange(1, scores.shape[-1] + 1, dtype="int64")
@@ -167,7 +167,7 @@ class BeamSearch:
     def _without_early_eos(self, probabilities: Tensor, length: Tensor) -> Tensor:
         """Forbid eos while a sequence is too short (`MinLengthLogitsProcessor`).
 
-        This comes after softmax: the probability of eos is lost, not shared out.
+        This comes after softmax: the probability of eos is lost, not redistributed.
         """
         if self.decode.min_dec_len == 0:
             return probabilities
@@ -184,7 +184,7 @@ class BeamSearch:
         divisor: Tensor,
         is_done: Tensor,
     ) -> Hypotheses:
-        """Offer the candidates that end, best first; those below rank K do not count."""
+        """Add the candidates that end, best first; candidates below rank K are ignored."""
         beams = self.num_beams
         return hypotheses.add(
             scores=paddle.cast(found.scores[:, :beams], "float64") / divisor,
@@ -194,7 +194,7 @@ class BeamSearch:
         )
 
     def _has_ended(self, hypotheses: Hypotheses, found: Candidates, divisor: Tensor) -> Tensor:
-        """Return which rows need no further step (`BeamHypotheses.is_done`): bool [B]."""
+        """Return which rows need no further step (`BeamHypotheses.is_done`), bool [B]."""
         if self.decode.early_stopping:
             return hypotheses.is_full()
         best = paddle.cast(paddle.max(found.scores, axis=1), "float64") / divisor
@@ -203,7 +203,7 @@ class BeamSearch:
     def _first_unfinished(self, found: Candidates) -> Tensor:
         """Return the ranks of the first K candidates that do not end: int64 [B, K].
 
-        There are always K: a beam has one eos, so at most K of the 2 K candidates end.
+        There are always K: each beam has one eos, so at most K of the 2 K candidates end.
         """
         count = 2 * self.num_beams
         last = paddle.cast(found.is_eos, "int64") * count
@@ -219,6 +219,6 @@ class BeamSearch:
 def length_divisors(max_dec_len: int, length_penalty: float) -> list[float]:
     """Return ((n + 5) / 6) ** length_penalty for n = 0 ... max_dec_len (`BeamHypotheses.add`).
 
-    In Python floats, as PaddleNLP has them: the graph only looks them up.
+    They are Python floats, as in PaddleNLP; the graph only looks them up.
     """
     return [((length + 5) / 6) ** length_penalty for length in range(max_dec_len + 1)]

@@ -3,10 +3,10 @@
 What makes it fast:
 
 - Each row is encoded once, whatever the number of beams, and only keys and values are kept. The
-  start token, which all beams share, is encoded with it: the search begins with one token chosen.
-- The generated tokens of a row are a tree of steps x beams slots behind its encoded tokens in the
-  same cache. Each beam sees its own ancestors through its mask: when beams change parents, rows
-  of the mask move, and no cache is reordered or copied.
+  start token, which all beams share, is encoded with it, so the loop starts with one token chosen.
+- The generated tokens of a row are a tree of steps x beams slots after its encoded tokens in the
+  same cache. The mask of a beam selects its own ancestors: when beams change parents, rows of the
+  mask are gathered, and no cache is reordered or copied.
 
 Letters in shapes: B rows, L length of the batch, P places of a row in the caches, K beams,
 T = `max_dec_len`, S = (T - 1) * K slots for generated tokens (the last ones need none), W = P + S,
@@ -31,7 +31,7 @@ paddle = import_paddle()
 Layer: Untyped = paddle.nn.Layer
 
 HIDDEN = -1e4
-"""Added to the score of attention to a slot that a beam must not see."""
+"""Added to the attention scores of slots that a beam must not attend to."""
 
 
 class DecodeGraph(Layer):  # type: ignore[misc]
@@ -43,10 +43,10 @@ class DecodeGraph(Layer):  # type: ignore[misc]
         self.search = make_search(decode, special)
         self.num_beams = self.search.num_beams
         self.max_dec_len = decode.max_dec_len
-        # The last tokens need no slot; but Paddle refuses tensors without elements.
+        # The last tokens need no slot, but Paddle does not support empty tensors.
         self.num_slots = self.num_beams * max(1, self.max_dec_len - 1)
-        # Paddle's own names count the layers that this process has made so far: they would differ
-        # from export to export, and those of the loaded model could clash with the new ones.
+        # Paddle's own names count the layers that this process has created: they would differ
+        # between exports, and those of the loaded model could clash with the new ones.
         for name, parameter in self.network.named_parameters():
             parameter.name = name
 
@@ -57,7 +57,7 @@ class DecodeGraph(Layer):  # type: ignore[misc]
         seq_len: Tensor,
         uniforms: Tensor | None = None,
     ) -> Untyped:
-        """Generate.
+        """Generate the sequences of each row.
 
         Args:
             input_ids: int32 [B, L], padded on the right, each row's last token the start token.
@@ -79,7 +79,7 @@ class DecodeGraph(Layer):  # type: ignore[misc]
         seq_len: Tensor,
         uniforms: Tensor | None,
     ) -> Untyped:
-        """Do `forward`'s work: its Python runs as it is, `to_static` rewrites only `forward`."""
+        """Implement `forward`; `to_static` rewrites only that, so this runs as plain Python."""
         source = self.network.encode(input_ids, token_type_ids, seq_len, self._add_slots)
         first_slots = self._first_slots(source.cached_ids)
         inputs = GraphInputs(source.cached_ids, uniforms)
@@ -106,19 +106,19 @@ class DecodeGraph(Layer):  # type: ignore[misc]
         return self.search.result(tuple(final[3:]))
 
     def _first_step(self, source: Encoded, inputs: GraphInputs) -> Choice:
-        """Choose what follows the start token, which is the same for all beams."""
+        """Choose the tokens after the start token, which all beams share."""
         logits = paddle.expand(self.network.logits(source.start), [-1, self.num_beams, -1])
         state = self.search.start(paddle.shape(source.start)[0])
         return self.search.step(logits, paddle.zeros([1], dtype="int64"), state, inputs)
 
     def _add_slots(self, cache: KeyValue) -> KeyValue:
-        """Put S empty slots behind keys and values [B, H, P, D]; return [B, H, W, D]."""
+        """Append S empty slots to keys and values [B, H, P, D]; return [B, H, W, D]."""
         rows, head_dim = paddle.shape(cache.keys)[0], cache.keys.shape[3]
         empty = paddle.zeros([rows, self.network.num_heads, self.num_slots, head_dim])
         return KeyValue(*(paddle.concat([part, empty], axis=2) for part in cache))
 
     def _first_mask(self, source_mask: Tensor) -> Tensor:
-        """Return each beam's mask before the loop, float32 [B, K, W]: the row is seen."""
+        """Return each beam's mask before the loop, float32 [B, K, W]; only the row is visible."""
         hidden = paddle.full([paddle.shape(source_mask)[0], 1, self.num_slots], HIDDEN)
         mask = paddle.concat([source_mask, hidden], axis=2)
         return paddle.expand(mask, [-1, self.num_beams, -1])
@@ -160,7 +160,7 @@ class DecodeGraph(Layer):  # type: ignore[misc]
 
 
 def make_search(decode: DecodeSettings, special: SpecialTokens) -> Search:
-    """Choose the search that `decode` asks for."""
+    """Return the search that `decode` selects."""
     if decode.is_greedy:
         return GreedySearch(decode, special)
     if decode.is_sampling:

@@ -10,9 +10,9 @@ paddle = import_paddle()
 
 
 class GreedySearch(IndependentSearch):
-    """`GenerationMixin.greedy_search`: the most probable token each time."""
+    """`GenerationMixin.greedy_search`: always the most probable token."""
 
     def choose(self, logits: Tensor, length: Tensor, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
-        """Return the most probable token; it is worth its logit."""
+        """Return the most probable token; its score is its logit."""
         chosen = paddle.argmax(logits, axis=-1, keepdim=True)
         return chosen, paddle.take_along_axis(logits, chosen, axis=-1)

@@ -1,4 +1,4 @@
-"""What greedy search and sampling have in common: sequences that do not compete.
+"""The common part of greedy search and sampling: sequences that do not compete.
 
 Letters in shapes: B rows, K sequences of a row, V tokens of the vocabulary, T = `max_dec_len`.
 """
@@ -17,7 +17,7 @@ from tasks.engine.paddle.runtime import Tensor, import_paddle
 paddle = import_paddle()
 
 FORBIDDEN = -1e9
-"""Added to the logit of eos while it must not come."""
+"""Added to the logit of eos while a sequence is too short."""
 
 
 class SequencesState(NamedTuple):
@@ -29,7 +29,7 @@ class SequencesState(NamedTuple):
 
 
 class IndependentSearch(ABC):
-    """`num_return_sequences` sequences for each row, each of which goes on by itself."""
+    """Generates `num_return_sequences` independent sequences for each row."""
 
     def __init__(self, decode: DecodeSettings, special: SpecialTokens) -> None:
         self.decode, self.special = decode, special
@@ -42,10 +42,10 @@ class IndependentSearch(ABC):
         Args:
             logits: float32 [B, K, V].
             length: int64 [1], the number of tokens so far.
-            inputs: the rows themselves.
+            inputs: the rows.
 
         Returns:
-            tokens int64 [B, K, 1] and what each is worth, float32 [B, K, 1].
+            The tokens, int64 [B, K, 1], and the score of each, float32 [B, K, 1].
         """
 
     def start(self, rows: Tensor) -> tuple[Tensor, ...]:

@@ -1,6 +1,6 @@
-"""What PaddleNLP's logits processors do before a token is chosen.
+"""PaddleNLP's logits processors, which are applied before a token is chosen.
 
-The repetition penalty goes back to Keskar et al. 2019, "CTRL", section 4.1. Letters in shapes as in
+The repetition penalty is from Keskar et al. 2019, "CTRL", section 4.1. Letters in shapes as in
 `tasks.engine.generation.search`.
 """
 
@@ -13,13 +13,13 @@ paddle = import_paddle()
 
 
 def is_early_eos(vocabulary: int, eos: int, length: Tensor, min_dec_len: int) -> Tensor:
-    """Return whether a token is eos while sequences are too short (`MinLengthLogitsProcessor`).
+    """Return which tokens are eos while sequences are too short (`MinLengthLogitsProcessor`).
 
     Args:
-        vocabulary: V.
-        eos: its id.
+        vocabulary: V, the number of tokens.
+        eos: id of the eos token.
         length: int64 [1], the number of tokens that each sequence has so far.
-        min_dec_len: what it has to be before eos may follow.
+        min_dec_len: the number of tokens that a sequence needs before eos.
 
     Returns:
         bool [V].
@@ -31,15 +31,15 @@ def is_early_eos(vocabulary: int, eos: int, length: Tensor, min_dec_len: int) ->
 def penalise_repetition(
     scores: Tensor, penalty: float, tokens: Tensor, inputs: GraphInputs
 ) -> Tensor:
-    """Make what has been there less likely: tokens of the row, and those generated so far.
+    """Penalise the tokens of the row and those generated so far; return the new scores.
 
-    A score below 0 is multiplied by the penalty, another divided by it; once, however often the
-    token has been there. Padding is among the tokens, as in PaddleNLP: it is forbidden anyway.
+    Scores below 0 are multiplied by the penalty, others divided by it, once per token however often
+    it occurs. As in PaddleNLP, padding counts as a token; it is forbidden anyway.
 
     Args:
-        scores: float32 [B, K, V], logits or logarithms of probabilities.
-        penalty: above 1 to avoid repetition, below 1 to invite it; 1 changes nothing.
-        tokens: int32 [B, K, T], each beam's own so far, then padding.
+        scores: float32 [B, K, V], logits or log probabilities.
+        penalty: above 1 to avoid repetition, below 1 to encourage it; 1 changes nothing.
+        tokens: int32 [B, K, T], the tokens of each beam so far, then padding.
         inputs: the rows.
     """
     if penalty == 1.0:

@@ -1,9 +1,9 @@
 """Sampling as PaddleNLP's `GenerationMixin.sample` does it, for a static graph.
 
-PaddleNLP draws from the state of a process; here the numbers that decide come in with the rows, so
-that a row gets the same tokens whenever and in whatever company it is generated. (Batches of other
-shapes differ in the last digits of the logits. That decides only where a number is all but equal to
-a sum of probabilities, or such a sum to topp.)
+PaddleNLP draws from a random state of the process; here the random numbers are an input of each
+row, so that the tokens of a row do not depend on when and in which batch it is generated. (Batches
+of other shapes differ in the last digits of the logits. That matters only if a random number is
+almost equal to a sum of probabilities, or such a sum to topp.)
 
 Letters in shapes: B rows, K sequences of a row, V tokens of the vocabulary, T = `max_dec_len`.
 """
@@ -19,10 +19,10 @@ functional = paddle.nn.functional
 
 
 class Sampling(IndependentSearch):
-    """`GenerationMixin.sample`: a token at random, of those that topk and topp leave."""
+    """`GenerationMixin.sample`: a random token among those that topk and topp keep."""
 
     def choose(self, logits: Tensor, length: Tensor, inputs: GraphInputs) -> tuple[Tensor, Tensor]:
-        """Draw a token; it is worth its log probability before temperature, topk and topp."""
+        """Draw a token; its score is its log probability before temperature, topk and topp."""
         decode, likely = self.decode, functional.softmax(logits)
         kept = likely
         if decode.temperature != 1.0:
@@ -36,9 +36,9 @@ class Sampling(IndependentSearch):
 
 
 def keep_topk(probabilities: Tensor, topk: int) -> Tensor:
-    """Set all but the `topk` highest of [B, K, V] to 0 (`TopKProcess`).
+    """Set all but the `topk` highest probabilities [B, K, V] to 0 (`TopKProcess`).
 
-    What equals the last of them is kept too.
+    Probabilities equal to the lowest of these are kept too.
     """
     top, _tokens = paddle.topk(probabilities, min(topk, probabilities.shape[-1]), axis=-1)
     is_kept = probabilities >= top[:, :, -1:]
@@ -46,9 +46,9 @@ def keep_topk(probabilities: Tensor, topk: int) -> Tensor:
 
 
 def keep_topp(probabilities: Tensor, topp: float) -> Tensor:
-    """Keep of [B, K, V] the highest, up to the one with which they exceed `topp`; the others: 0.
+    """Keep the highest probabilities [B, K, V] until their sum exceeds `topp`; set the others to 0.
 
-    This is `TopPProcess`, which sums up what topk has left as it is: not divided by its sum.
+    As in `TopPProcess`, the probabilities that topk has kept are not normalised before.
     """
     order = paddle.argsort(probabilities, axis=-1, descending=True)
     ranked = paddle.take_along_axis(probabilities, order, axis=-1)
@@ -59,24 +59,24 @@ def keep_topp(probabilities: Tensor, topp: float) -> Tensor:
 
 
 def draw(probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """Choose the tokens at which the cumulated probabilities first exceed a share of their sum.
+    """Choose the first tokens at which the cumulative probability exceeds a share of the total.
 
-    The order is that of the vocabulary, not of the probabilities: two tokens that are all but
-    equally likely would change places with the last digit of either.
+    Probabilities are accumulated in the order of the vocabulary, because in sorted order, two
+    almost equally likely tokens would change places with the last digit of either.
 
     Args:
-        probabilities: float32 [B, K, V], not negative; they need not add up to 1.
-        uniforms: float32 [B, K, 1], that share, in [0, 1).
+        probabilities: float32 [B, K, V], not negative; they need not sum to 1.
+        uniforms: float32 [B, K, 1], the share, in [0, 1).
 
     Returns:
-        int64 [B, K, 1]. Never a token of probability 0: such a one counts as exceeding nothing;
-        and always a token: the highest sum exceeds every share of itself.
+        int64 [B, K, 1]. Tokens of probability 0 are never drawn; a token is always returned,
+        because the total exceeds any share of itself.
     """
     exact = paddle.cast(probabilities, "float64")  # of 18,000 float32 the last digits would be lost
     sums = paddle.where(exact > 0, paddle.cumsum(exact, axis=-1), paddle.zeros_like(exact))
     share = paddle.max(sums, axis=-1, keepdim=True) * paddle.cast(uniforms, "float64")
     tokens = paddle.arange(sums.shape[-1], dtype="int64")
     tokens = paddle.expand_as(tokens, sums)
-    # The last token is what remains where probabilities are not numbers.
+    # Where probabilities are NaN, the last token is chosen.
     tokens = paddle.where(sums > share, tokens, paddle.full_like(tokens, sums.shape[-1] - 1))
     return paddle.min(tokens, axis=-1, keepdim=True)

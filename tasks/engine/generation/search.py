@@ -1,4 +1,4 @@
-"""What the decode graph needs of a search: beam search, greedy search or sampling.
+"""The interface of a search: beam search, greedy search or sampling.
 
 A search keeps its state in a named tuple of tensors, which become variables of the graph's loop.
 Letters in shapes: B rows, L length of the batch, K beams, V tokens of the vocabulary, T =
@@ -15,7 +15,7 @@ paddle = import_paddle()
 
 
 class GraphInputs(NamedTuple):
-    """What the graph was given, as far as a search may look at it: the same in every step.
+    """The inputs of the graph that a search may use; the same in every step.
 
     Attributes:
         input_ids: int32 [B, L], padded on the right.
@@ -27,12 +27,12 @@ class GraphInputs(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What a search chose in one step.
+    """The result of one step of a search.
 
     Attributes:
         tokens: int32 [B, K], the next token of each beam.
-        parents: int64 [B, K], the beam that each continues.
-        state: the search's own state after the step.
+        parents: int64 [B, K], the beam that each token continues.
+        state: the state of the search after the step.
     """
 
     tokens: Tensor
@@ -41,7 +41,7 @@ class Choice(NamedTuple):
 
 
 class Search(Protocol):
-    """What the decode graph needs of a search."""
+    """The interface of a search for the decode graph."""
 
     num_beams: int
 
@@ -56,19 +56,19 @@ class Search(Protocol):
         Args:
             logits: float32 [B, K, V], very low for tokens that the model never generates.
             length: int64 [1], the number of tokens that each beam has so far.
-            state: as `start` or the last step gave it.
-            inputs: the rows themselves.
+            state: as returned by `start` or the last step.
+            inputs: the rows.
         """
 
     def is_done(self, state: tuple[Tensor, ...]) -> Tensor:
-        """Return which rows need no further step: bool [B]."""
+        """Return which rows need no further step, bool [B]."""
 
     def result(self, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Return tokens int32 [B, num_return_sequences, T] and their scores float32."""
+        """Return tokens int32 [B, num_return_sequences, T] and scores float32, without T."""
 
 
 def put_token(sequences: Tensor, tokens: Tensor, position: Tensor) -> Tensor:
-    """Set place `position` int64 [1] of `sequences` int32 [B, K, T] to `tokens` int32 [B, K]."""
+    """Return `sequences` int32 [B, K, T] with `tokens` int32 [B, K] at `position` int64 [1]."""
     is_here = paddle.arange(sequences.shape[-1], dtype="int64") == position
     tokens = paddle.expand_as(paddle.unsqueeze(tokens, 2), sequences)
     return paddle.where(paddle.expand_as(is_here, sequences), tokens, sequences)

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs without Paddle: the driver, what is visible, how busy it is.
+"""NVIDIA GPUs without Paddle: the driver, visible devices, usage.
 
 Open `driver.py` first.
 """

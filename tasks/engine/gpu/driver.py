@@ -1,6 +1,7 @@
 """The GPUs of this machine: what NVIDIA's driver reports, and whether Paddle can use them.
 
-The driver is asked through its management library (NVML), in milliseconds; Paddle is not imported.
+The driver is queried through its management library (NVML), in milliseconds; Paddle is not
+imported.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ KEY = "predict.device"
 OR_CPU = "or set `predict.device: cpu`"
 DRIVERS = "https://www.nvidia.com/drivers"
 
-# CUDA 11.8's release notes, table 3; below CUDA 11.0 no driver runs what was built for 11.8.
+# CUDA 11.8's release notes, table 3; drivers for CUDA below 11.0 cannot run programs for 11.8.
 OWN_DRIVER = "520.61.05"
 OLDEST_DRIVER = "450.80.02"
 
@@ -31,8 +32,8 @@ class Gpu:
         index: its number in `nvidia-smi`.
         name: such as NVIDIA A10.
         uuid: such as GPU-5a1b….
-        memory: bytes.
-        free: bytes that nobody uses now.
+        memory: total memory in bytes.
+        free: free memory in bytes.
         capability: compute capability, (8, 6) for sm_86.
     """
 
@@ -49,9 +50,9 @@ class Machine:
     """A driver and its GPUs.
 
     Attributes:
-        driver: its version.
-        cuda: the newest CUDA whose programs it runs, (12, 2) for 12.2.
-        gpus: all of them, in the order of the bus.
+        driver: version of the driver.
+        cuda: the newest version of CUDA that the driver supports, (12, 2) for 12.2.
+        gpus: all GPUs, in the order of the bus.
     """
 
     driver: str
@@ -101,20 +102,20 @@ def _explain(error: Exception) -> str:
     import pynvml
 
     if isinstance(error, pynvml.NVMLError_LibraryNotFound):
-        return "no NVIDIA driver is installed (libnvidia-ml.so.1 is not there)"
+        return "no NVIDIA driver is installed (libnvidia-ml.so.1 is missing)"
     if isinstance(error, pynvml.NVMLError_DriverNotLoaded):
         return "the NVIDIA driver is installed but not loaded"
     return f"the NVIDIA driver does not answer ({error})"
 
 
 def visible_gpus(gpus: Sequence[Gpu], visible: str | None) -> list[Gpu]:
-    """Return the GPUs that a process sees, in its order: its `gpu:0` is the first.
+    """Return the GPUs that a process sees, in its order: the first is its `gpu:0`.
 
     Args:
-        gpus: all of the machine, in the order of the bus.
-        visible: what CUDA_VISIBLE_DEVICES is: numbers, or beginnings of UUIDs that fit one only.
-            What follows one that is not there is not seen; one that is named twice leaves none
-            (CUDA C++ Programming Guide 11.8, appendix M).
+        gpus: all GPUs of the machine, in the order of the bus.
+        visible: the value of CUDA_VISIBLE_DEVICES: numbers, or unique prefixes of UUIDs. Entries
+            after one that does not exist are ignored; with a duplicate, no GPU is visible (CUDA C++
+            Programming Guide 11.8, appendix M).
     """
     if visible is None:
         return list(gpus)
@@ -137,10 +138,10 @@ def _named(gpus: Sequence[Gpu], name: str) -> Gpu | None:
 
 
 def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
-    """Check that a driver runs what was built for a CUDA version.
+    """Check that a driver can run programs that were built for a CUDA version.
 
-    Any driver of the same major version does, an older one without compiling PTX (CUDA
-    Compatibility, "Minor Version Compatibility").
+    Any driver for the same major version can; an older one cannot compile PTX (CUDA Compatibility,
+    "Minor Version Compatibility").
     """
     newest = "{}.{}".format(*machine.cuda)
     seen = f"{machine.driver}, for CUDA up to {newest}"
@@ -148,7 +149,7 @@ def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
     if machine.cuda >= built_for:
         return Finding("driver", seen, severity="ok")
     if machine.cuda[0] == built_for[0]:
-        remedy = f"it should do; if not, install {OWN_DRIVER} or newer ({DRIVERS})"
+        remedy = f"it should work; if not, install {OWN_DRIVER} or newer ({DRIVERS})"
         return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy, "warning")
     remedy = f"install {OLDEST_DRIVER} or newer ({DRIVERS}), {OR_CPU}"
     return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy)
@@ -157,12 +158,12 @@ def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
 def check_gpus(
     devices: Iterable[str], gpus: Sequence[Gpu], kernels: Kernels | None
 ) -> list[Finding]:
-    """Check for each device of a config that it is there and Paddle has kernels for it.
+    """Check for each device of a config that it exists and Paddle has kernels for it.
 
     Args:
         devices: such as gpu:0.
-        gpus: those that this process sees, `gpu:0` first.
-        kernels: of the installed Paddle; None if that is not known.
+        gpus: the GPUs that this process sees, `gpu:0` first.
+        kernels: the kernels of the installed Paddle; None if they are unknown.
     """
     return [_check_gpu(device, gpus, kernels) for device in devices]
 
@@ -170,32 +171,32 @@ def check_gpus(
 def _check_gpu(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Finding:
     index = device_index(device)
     if index >= len(gpus):
-        remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
+        remedy = f"name existing GPUs in `predict.devices`, {OR_CPU}"
         return Finding(KEY, f"no {device}: {_count(len(gpus))}", remedy)
     gpu = gpus[index]
     architecture = name_architecture(gpu.capability)
     seen = f"{device}: {gpu.name}, {gigabytes(gpu.memory)}, {architecture}"
     if kernels is None:
-        remedy = (
-            "if a run fails with `no kernel image is available`, the card is too new or too old"
+        remedy = "if a run fails with `no kernel image is available`, the GPU is too new or too old"
+        return Finding(
+            KEY, f"{seen}; it is unknown if Paddle has kernels for it", remedy, "warning"
         )
-        return Finding(KEY, f"{seen}; what Paddle has kernels for is not known", remedy, "warning")
     runs = kernels.find_for(gpu.capability)
     if runs is None:
         problem = f"{seen}: this Paddle build has no kernels for it (it has {kernels})"
-        remedy = f"use a card that one of them runs on, a Paddle built for {architecture}, {OR_CPU}"
+        remedy = f"use a GPU that one of them runs on, a Paddle built for {architecture}, {OR_CPU}"
         return Finding(KEY, problem, remedy)
     return Finding(KEY, f"{seen}, runs the kernels for {runs}", severity="ok")
 
 
 def _count(count: int) -> str:
     if count == 0:
-        return "no GPU is seen (is CUDA_VISIBLE_DEVICES empty?)"
-    return f"{count} GPU{'s' if count > 1 else ''} seen, gpu:0 to gpu:{count - 1}"
+        return "no GPU is visible (is CUDA_VISIBLE_DEVICES empty?)"
+    return f"{count} GPU{'s' if count > 1 else ''} visible, gpu:0 to gpu:{count - 1}"
 
 
 def device_index(device: str) -> int:
-    """Return the number in a name such as `gpu:1`; 0 without one."""
+    """Return the number in a name such as `gpu:1`; 0 if there is none."""
     return int(device.partition(":")[2] or 0)
 
 
@@ -205,7 +206,7 @@ def gigabytes(count: int) -> str:
 
 
 def visible_here(machine: Machine) -> list[Gpu]:
-    """Return the GPUs of a machine that this process, and its children, see."""
+    """Return the GPUs of a machine that this process and its children see."""
     return visible_gpus(machine.gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
 
 
@@ -217,7 +218,7 @@ def device_names(predict: PredictSettings) -> tuple[str, ...]:
 def name_gpus() -> tuple[str, ...]:
     """Return `gpu:0` to `gpu:N-1` for the N GPUs that this process sees.
 
-    If it sees none, return `gpu:0` all the same: the check of that device reports the cause.
+    If it sees none, return `gpu:0`, so that the check of that device reports the cause.
     """
     try:
         count = len(visible_here(probe_gpus()))

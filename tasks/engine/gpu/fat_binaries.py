@@ -1,11 +1,11 @@
 """Which GPUs a library has kernels for: read from its fat binaries, without CUDA.
 
-nvcc puts the kernels of a source file into the ELF section `.nv_fatbin`, compiled for several
-architectures: binaries (kind 2), and PTX (kind 1) that a driver can compile for newer GPUs. It is a
-sequence of containers, each a header (magic number, version, size of the header, size of what
-follows) and its entries, each with a header of its own that has the kind, the two sizes and the
-architecture. NVIDIA documents the tool that lists them, `cuobjdump --list-elf --list-ptx`, not the
-layout; it has been the same since CUDA 5. Only headers are read, not the kernels.
+nvcc writes the kernels of a source file into the ELF section `.nv_fatbin`, compiled for several
+architectures: binaries (kind 2), and PTX (kind 1) that a driver can compile for newer GPUs. The
+section is a sequence of containers, each with a header (magic number, version, size of the header,
+size of the rest) and entries, each with a header of its own: kind, the two sizes, architecture.
+NVIDIA documents the tool that lists them, `cuobjdump --list-elf --list-ptx`, but not the layout,
+which has been the same since CUDA 5. Only headers are read, not the kernels.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONTAINER = struct.Struct("<IHHQ")
 ENTRY = struct.Struct("<HHIQ12xI")
 """Kind, version, size of this header, size of the payload, and the architecture at byte 28."""
 
-UNKNOWN = "its fat binaries have a layout that is not known"
+UNKNOWN = "its fat binaries have an unknown layout"
 
 _ALIGNMENT = 8
 _SECTION_HEADER = struct.Struct("<IIQQQQIIQQ")
@@ -43,18 +43,18 @@ class Kernels:
     """What a library's kernels are compiled for.
 
     Attributes:
-        binaries: compute capabilities with code that runs as it is.
-        ptx: compute capabilities whose PTX a driver compiles for the same and newer GPUs.
+        binaries: compute capabilities with machine code.
+        ptx: compute capabilities with PTX, which a driver compiles for the same and newer GPUs.
     """
 
     binaries: frozenset[Capability]
     ptx: frozenset[Capability]
 
     def find_for(self, gpu: Capability) -> str | None:
-        """Return the code that a GPU runs, such as `sm_86` or `PTX of sm_90`; None without any.
+        """Return the code that a GPU runs, such as `sm_86` or `PTX of sm_90`, or None.
 
         A binary for X.y runs on X.z with z ≥ y, and on no other major version (CUDA C++
-        Programming Guide 11.8, 3.1.2 Binary Compatibility); PTX for X.y on X.y and all that is
+        Programming Guide 11.8, 3.1.2 Binary Compatibility); PTX for X.y runs on X.y and everything
         newer (3.1.3 PTX Compatibility).
         """
         binaries = [one for one in self.binaries if one[0] == gpu[0] and one[1] <= gpu[1]]
@@ -78,12 +78,12 @@ def name_architecture(capability: Capability) -> str:
 def read_kernels(library: Path) -> Kernels | None:
     """Return what the kernels of a shared library are compiled for; None if it has none.
 
-    What counts is what more than half of the fat binaries have: some library linked into it may
-    have been compiled for other architectures.
+    An architecture counts if more than half of the fat binaries have it: libraries linked into this
+    one may have been compiled for other architectures.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no ELF-64 file, or its fat binaries are not of the known layout.
+        ValueError: it is not an ELF-64 file, or its fat binaries have an unknown layout.
     """
     with (
         library.open("rb") as file,
@@ -128,7 +128,7 @@ def _entries(data: Data, at: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _find_section(data: Data) -> tuple[int, int]:
-    """Return the offsets where the section with the kernels begins and ends; 0, 0 without one."""
+    """Return the start and end offsets of the section with the kernels; 0, 0 without one."""
     if data[:5] != b"\x7fELF\x02":
         raise ValueError("it is not an ELF-64 file")
     (table,) = struct.unpack_from("<Q", data, 40)

@@ -1,4 +1,4 @@
-"""What a GPU is doing, as NVIDIA's driver reports it."""
+"""The current use of a GPU, as NVIDIA's driver reports it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tasks.errors import DeviceError
 
 @dataclass(frozen=True)
 class GpuUse:
-    """A moment of a GPU.
+    """The use of a GPU at one moment.
 
     Attributes:
-        memory: bytes in use, by any process.
-        busy: share of the last moments in which it was computing, 0 to 1.
+        memory: bytes in use by all processes.
+        busy: share of the last sample period in which it was computing, 0 to 1.
     """
 
     memory: int
@@ -23,7 +23,7 @@ class GpuUse:
 
 
 class GpuWatch:
-    """Reads the memory and the load of one GPU.
+    """Reads the memory use and the load of one GPU.
 
     Raises:
         DeviceError: the driver does not report it.
@@ -34,17 +34,17 @@ class GpuWatch:
 
         gpus = visible_here(probe_gpus())
         if device_index(device) >= len(gpus):
-            raise DeviceError(f"the NVIDIA driver does not tell of {device}")
+            raise DeviceError(f"the NVIDIA driver does not report {device}")
         gpu = gpus[device_index(device)]
         self.name, self.memory = gpu.name, gpu.memory
         try:
-            pynvml.nvmlInit()  # ended with the process; NVML counts how often it is begun
+            pynvml.nvmlInit()  # reference-counted by NVML; released when the process ends
             self._handle: Any = pynvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
         except pynvml.NVMLError as error:
-            raise DeviceError(f"the NVIDIA driver does not tell of {device} ({error})") from error
+            raise DeviceError(f"the NVIDIA driver does not report {device} ({error})") from error
 
     def read(self) -> GpuUse | None:
-        """Return what it is doing now; None if the driver does not say."""
+        """Return the current use; None if the driver does not report it."""
         import pynvml
 
         try:

@@ -1,6 +1,6 @@
-"""One GPU for each process: a worker sees its own card and no other.
+"""Restricting a process to one GPU: a worker sees only its own.
 
-CUDA reads CUDA_VISIBLE_DEVICES when it starts, which is after this: Paddle is imported later.
+CUDA reads CUDA_VISIBLE_DEVICES when it starts, which is later, when Paddle is imported.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def restrict_to_device(device: str) -> str:
-    """Make one GPU visible to this process and Paddle in it; for a worker on the CPU, none.
+    """Make only one GPU visible to this process; for a worker on the CPU, none.
 
     Returns:
-        What the device is called in this process from now on.
+        The name of the device in this process from now on.
 
     Raises:
-        DeviceError: CUDA_VISIBLE_DEVICES does not name so many GPUs.
+        DeviceError: CUDA_VISIBLE_DEVICES does not name that many GPUs.
     """
     if not device.startswith("gpu"):
         os.environ[VISIBLE] = ""
@@ -35,15 +35,16 @@ def restrict_to_device(device: str) -> str:
 
 
 def identify(device: str, gpus: Sequence[Gpu], visible: str | None) -> str:
-    """Return what names one GPU to CUDA: its UUID or, if that is not known, its name in `visible`.
+    """Return CUDA's name of a GPU: its UUID or, if that is unknown, its entry in `visible`.
 
     Args:
-        device: such as gpu:1, the second of those that are visible.
-        gpus: all of the machine, in the order of the bus, as far as they are known.
-        visible: what CUDA_VISIBLE_DEVICES is; also a part of a card (MIG), which is none of `gpus`.
+        device: such as gpu:1, the second visible GPU.
+        gpus: all GPUs of the machine in the order of the bus, as far as they are known.
+        visible: the value of CUDA_VISIBLE_DEVICES; may name parts of a GPU (MIG), which are not in
+            `gpus`.
 
     Raises:
-        DeviceError: `visible` does not name so many GPUs.
+        DeviceError: `visible` does not name that many GPUs.
     """
     index = device_index(device)
     seen = visible_gpus(gpus, visible)

@@ -1,4 +1,4 @@
-"""Paddle Inference: the one module that makes predictors and runs them."""
+"""Paddle Inference: the only module that creates and runs predictors."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
 from tasks.errors import DeviceError, OutOfMemoryError, StoreCorruptionError, WorkerError
 
 GPU_MEMORY_MB = 100
-"""Taken at first; Paddle takes more when it needs it."""
+"""Allocated at the start; Paddle allocates more when it needs it."""
 
 WRONG_PASSES = (
     "embedding_eltwise_layernorm_fuse_pass",
     "trt_embedding_eltwise_layernorm_fuse_pass",
 )
-"""What Paddle does to a graph for a GPU, and what this graph does not bear: the operator that they
-make of its embeddings takes int64 ids only, and these are int32."""
+"""Passes for GPUs that break this graph: their fused embedding operator accepts only int64 ids, and
+these are int32."""
 
 TENSORRT_MIN_SUBGRAPH = 30
 MKLDNN_CACHED_SHAPES = 10
 
 
 class Predictor:
-    """A loaded graph; only one thread may use it at a time, others take a `clone`."""
+    """A loaded graph. Only one thread may use it at a time; other threads use a `clone`."""
 
     def __init__(self, predictor: Untyped, contract: Contract, device: str) -> None:
         self._predictor, self._contract, self._device = predictor, contract, device
 
     def clone(self) -> Predictor:
-        """Return a predictor for another thread, which shares the weights of this one."""
+        """Return a predictor for another thread that shares the weights of this one."""
         return Predictor(self._predictor.clone(), self._contract, self._device)
 
     def run(self, arrays: Mapping[str, NDArray[Any]]) -> Generated:
-        """Run the graph on the arrays that its contract names.
+        """Run the graph on the inputs in its contract, given by name.
 
         Raises:
-            OutOfMemoryError: the device has not enough memory for them.
+            OutOfMemoryError: the device does not have enough memory.
             WorkerError: the predictor failed.
         """
         for spec in self._contract.inputs:
@@ -70,19 +70,19 @@ class Predictor:
 def load_predictor(
     folder: Path, contract: Contract, predict: PredictSettings, device: str, threads: int
 ) -> Predictor:
-    """Load the graph that a contract in `folder` describes.
+    """Load an exported graph.
 
     Args:
-        folder: holds the files that `contract` names.
-        contract: of the model.
+        folder: the folder of the files that `contract` names.
+        contract: the contract of the model.
         predict: precision and accelerators.
         device: `cpu`, `gpu` or `gpu:<index>`.
-        threads: of one run's matrix products on the CPU.
+        threads: number of threads for matrix products on the CPU.
 
     Raises:
-        DeviceError: an accelerator asked for is not there.
+        DeviceError: a configured accelerator is not available.
         ExportError: the operators that the model needs cannot be loaded.
-        StoreCorruptionError: the model cannot be loaded or is not what the contract says.
+        StoreCorruptionError: the model cannot be loaded, or does not agree with the contract.
     """
     if contract.operator_library is not None:
         load_operator(folder / contract.operator_library)
@@ -105,13 +105,13 @@ def _check_names(predictor: Untyped, contract: Contract, folder: Path) -> None:
     found = set(predictor.get_input_names()), set(predictor.get_output_names())
     if found != (inputs, outputs):
         raise StoreCorruptionError(
-            f"{folder}: the model takes and gives {found}, its contract says "
+            f"{folder}: the model's inputs and outputs are {found}, its contract says "
             f"{(inputs, outputs)}; export it again"
         )
 
 
 def make_config(folder: Path, contract: Contract, predict: PredictSettings, device: str) -> Untyped:
-    """Return Paddle Inference's options, those of the example's `inference.py`."""
+    """Return Paddle Inference's options, as in the example's `inference.py`."""
     config = inference_config(folder / contract.model_file, folder / contract.params_file)
     if device.startswith("gpu"):
         config.enable_use_gpu(GPU_MEMORY_MB, device_index(device))
@@ -127,8 +127,8 @@ def make_config(folder: Path, contract: Contract, predict: PredictSettings, devi
             config.enable_mkldnn()
             config.set_mkldnn_cache_capacity(MKLDNN_CACHED_SHAPES)
         else:
-            # Paddle 2.6 uses oneDNN unless told not to. Its own memory layout would make the
-            # loop copy every cache in every step.
+            # Paddle 2.6 uses oneDNN by default. Its memory layout would make the loop copy every
+            # cache in every step.
             config.disable_mkldnn()
         write_in_place(config)
     config.switch_ir_optim(True)
@@ -146,7 +146,7 @@ def _enable_tensorrt(config: Untyped, predict: PredictSettings) -> None:
     try:
         inference.get_trt_runtime_version()
     except RuntimeError as error:
-        problem = "TensorRT is not installed, or not where the loader looks for libraries"
+        problem = "TensorRT is not installed, or not where the dynamic loader looks for libraries"
         raise DeviceError(f"{problem}; set `predict.use_tensorrt: false`") from error
     precisions = {"fp32": inference.PrecisionType.Float32, "fp16": inference.PrecisionType.Half}
     config.enable_tensorrt_engine(

@@ -1,4 +1,4 @@
-"""The random numbers of sampling: they depend on the row and on nothing else."""
+"""The random numbers of sampling, which depend only on the seed and the row."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from tasks.config.settings import DecodeSettings
 from tasks.engine.batch import Float32, Int64
 
 SIGNIFICANT_BITS = 24
-"""Of a float32: so many random bits make a number of [0, 1) that is exact and never rounds to 1."""
+"""Of a float32: with that many random bits, a number in [0, 1) is exact and never rounds to 1."""
 
 
 def draw_uniforms(numbers: Int64, decode: DecodeSettings) -> Float32:
-    """Return the numbers of [0, 1) by which the tokens of some rows are drawn.
+    """Return the random numbers in [0, 1) for sampling the tokens of rows.
 
-    Each row has a stream of its own, keyed by `decode.seed` and its number: whatever shard, batch
-    or place it is in, it gets the same. The raw bits of Philox-4x64-10 (Salmon et al. 2011,
+    Each row has its own stream, keyed by `decode.seed` and the row number, so its numbers do not
+    depend on its shard, batch or position. The raw bits of Philox-4x64-10 (Salmon et al. 2011,
     "Parallel random numbers: as easy as 1, 2, 3") are the same in every version of NumPy.
+
+    Args:
+        numbers: int64 [batch], row numbers in the input.
+        decode: the seed, and how many numbers a row needs.
 
     Returns:
         float32 [batch, num_return_sequences, max_dec_len].

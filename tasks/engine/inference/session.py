@@ -1,4 +1,4 @@
-"""One loaded model, ready to answer batches: the only way in which Wenti runs one."""
+"""A loaded model that can run batches: the only way in which Wenti runs a model."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from tasks.engine.paddle.devices import require_devices
 from tasks.errors import InputError
 
 LEAST_ROWS = 4
-"""Of a part of a batch: with fewer, reading the weights takes longer than multiplying by them."""
+"""In a part of a batch: with fewer, reading the weights takes longer than multiplying by them."""
 
 
 class Session:
-    """An exported model, loaded on one device, ready to answer batches.
+    """An exported model, loaded on one device, that can run batches.
 
-    On the CPU a batch is cut into parts that run side by side, each with a predictor of its own
-    on the same weights: one matrix product shared by all threads leaves them waiting for each
-    other between the products.
+    On the CPU, a batch is split into parts that run in parallel, each with its own predictor on
+    shared weights: if all threads shared each matrix product, they would wait for each other
+    between the products.
 
     Args:
-        folder: holds the files that `contract` names.
-        contract: of the model.
+        folder: the folder of the files that `contract` names.
+        contract: the contract of the model.
         predict: precision, threads and accelerators.
-        device: `cpu`, `gpu` or `gpu:<index>`, as this process counts them.
-        called: what messages call the device, where other processes count otherwise.
+        device: `cpu`, `gpu` or `gpu:<index>`, as numbered in this process.
+        called: the name of the device in messages, if other processes number it differently.
 
     Raises:
-        DeviceError: the device, or an accelerator asked for, is not there.
-        StoreCorruptionError: the model cannot be loaded or is not what the contract says.
+        DeviceError: the device, or a configured accelerator, is not available.
+        ExportError: the operators that the model needs cannot be loaded.
+        StoreCorruptionError: the model cannot be loaded, or does not agree with the contract.
     """
 
     def __init__(
@@ -65,12 +66,12 @@ class Session:
         self._threads = ThreadPoolExecutor(share.at_once, thread_name_prefix=f"predict-{device}")
 
     def run(self, batch: Batch) -> Generated:
-        """Generate for every row of a batch.
+        """Generate sequences for every row of a batch.
 
         Raises:
-            InputError: the batch is not one that the model can take.
-            OutOfMemoryError: the device has not enough memory for a batch of this size.
-            BadOutputError: the predictor answered with nonsense.
+            InputError: the batch is not a valid input of the model.
+            OutOfMemoryError: the device does not have enough memory for the batch.
+            BadOutputError: the output does not agree with the contract.
             WorkerError: the predictor failed.
         """
         self._check_batch(batch)
@@ -90,7 +91,7 @@ class Session:
     def _check_batch(self, batch: Batch) -> None:
         contract, width = self.contract, batch.input_ids.shape[-1]
         problems = {
-            "arrays of another type than int32": any(
+            "arrays that are not int32": any(
                 array.dtype != np.int32
                 for array in (batch.input_ids, batch.token_type_ids, batch.seq_len)
             ),
@@ -99,7 +100,7 @@ class Session:
             or batch.input_ids.shape != (*batch.seq_len.shape, width)
             or batch.numbers.shape != batch.seq_len.shape,
             "no rows": len(batch) == 0,
-            f"{width} tokens in a row where the model takes 2 to {contract.longest_row}": not 2
+            f"{width} tokens in a row, but the model takes 2 to {contract.longest_row}": not 2
             <= width
             <= contract.longest_row,
         }
@@ -110,7 +111,7 @@ class Session:
             "token_type_ids": (batch.token_type_ids, 0, contract.type_vocab_size - 1),
         }
         self._refuse(
-            f"{name} outside of {low} to {high}"
+            f"{name} outside {low} to {high}"
             for name, (array, low, high) in limits.items()
             if array.min() < low or array.max() > high
         )
@@ -122,7 +123,7 @@ class Session:
 
 
 def to_arrays(batch: Batch, contract: Contract) -> dict[str, NDArray[Any]]:
-    """Return what a model is given of a batch, under the names of its contract."""
+    """Return the inputs of a model for a batch, by their names in the contract."""
     arrays: dict[str, NDArray[Any]] = {
         "input_ids": batch.input_ids,
         "token_type_ids": batch.token_type_ids,
@@ -137,9 +138,9 @@ class Share(NamedTuple):
     """How a worker on the CPU uses its cores.
 
     Attributes:
-        parts: that a batch is cut into.
-        at_once: how many of them run side by side.
-        threads: of each of these.
+        parts: the number of parts that a batch is split into.
+        at_once: the number of parts that run in parallel.
+        threads: the number of threads of each of these.
     """
 
     parts: int
@@ -151,10 +152,10 @@ ON_GPU = Share(1, 1, 1)
 
 
 def share_threads(predict: PredictSettings) -> Share:
-    """Return a worker its share of the cores, which it has in common with the other workers.
+    """Return a worker's share of the cores, which the workers on this machine divide.
 
-    The parts, and with them the last digits of scores, are those of a worker that is alone; with
-    fewer cores, fewer of them run side by side.
+    The number of parts, which affects the last digits of scores, is that of a single worker; with
+    fewer cores, fewer parts run in parallel.
     """
     # More threads than cores would only wait for each other.
     cores = len(os.sched_getaffinity(0))

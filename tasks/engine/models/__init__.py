@@ -1,5 +1,5 @@
 """Model families: their checkpoints, weights, sizes and layers.
 
-Open `family.py` first: what a family has to offer. `unimo.py` is the one there is, `registry.py`
-names it, `config.py` and `checkpoint.py` read its checkpoints.
+Open `family.py` first: the interface of a family. `unimo.py` implements the only one so far,
+`registry.py` lists it, `config.py` and `checkpoint.py` read its checkpoints.
 """

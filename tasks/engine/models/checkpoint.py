@@ -1,4 +1,4 @@
-"""Loading a checkpoint from a folder, or saying what is wrong with the folder."""
+"""Loading a model checkpoint from a folder, and finding out what is wrong with the folder."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ WEIGHT_FILES = (
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint in memory.
+    """A model checkpoint in memory.
 
     Attributes:
-        family: of the model.
-        model: PaddleNLP's.
+        family: the family of the model.
+        model: PaddleNLP's model.
         special_tokens: the ids that the search treats specially.
-        limits: what the model can take.
+        limits: the limits of the model's inputs.
     """
 
     family: ModelFamily
@@ -47,7 +47,7 @@ def load_checkpoint(folder: Path, trust_checkpoint: bool = False) -> LoadedCheck
     Weights that could run code are loaded only with `trust_checkpoint`.
 
     Raises:
-        ModelError: the folder holds no usable checkpoint.
+        ModelError: the folder does not contain a usable checkpoint; lists every reason.
     """
     entry = find_family(read_config(folder))
     faults = checkpoint_faults(folder)
@@ -61,7 +61,7 @@ def load_checkpoint(folder: Path, trust_checkpoint: bool = False) -> LoadedCheck
         model = family.load_model(folder)
         stored = _stored_names(folder)
     with _loading(
-        folder, f"the tokenizer ({entry.tokenizer_file} with a token, a tab and its id a line)"
+        folder, f"the tokenizer ({entry.tokenizer_file}: a token, a tab and its id per line)"
     ):
         tokenizer = family.load_tokenizer(folder)
     faults = _missing_weights(family, model, stored) + family.find_faults(model, tokenizer)
@@ -74,7 +74,7 @@ def load_checkpoint(folder: Path, trust_checkpoint: bool = False) -> LoadedCheck
 
 @contextmanager
 def _loading(folder: Path, part: str) -> Iterator[None]:
-    """Turn whatever PaddleNLP and its parts raise while loading into a `ModelError`."""
+    """Turn anything that PaddleNLP raises while loading into a `ModelError`."""
     try:
         with quiet():
             yield
@@ -84,7 +84,7 @@ def _loading(folder: Path, part: str) -> Iterator[None]:
 
 
 def checkpoint_faults(folder: Path) -> list[str]:
-    """Return what is wrong with the folder as far as that shows without loading the model."""
+    """Return what is wrong with a checkpoint folder, as far as that shows without loading it."""
     if not folder.exists():
         return ["there is no such folder"]
     if not folder.is_dir():
@@ -125,7 +125,7 @@ def _stored_names(folder: Path) -> set[str]:
 
 
 def _missing_weights(family: ModelFamily, model: Untyped, stored: set[str]) -> list[str]:
-    """Name the weights that PaddleNLP has left random."""
+    """Return a fault that names the weights that PaddleNLP has initialised randomly, if any."""
     prefix = f"{model.base_model_prefix}."
     missing = [
         name
@@ -141,5 +141,5 @@ def _missing_weights(family: ModelFamily, model: Untyped, stored: set[str]) -> l
 def _unusable(folder: Path, faults: list[str]) -> ModelError:
     head = f"{folder} is not a usable {family_names()} checkpoint:"
     lines = [head, *(f"  - {fault}" for fault in faults)]
-    lines.append("set `model.model_name_or_path` to a folder that `save_pretrained` has written")
+    lines.append("set `model.model_name_or_path` to a folder written by `save_pretrained`")
     return ModelError("\n".join(lines))

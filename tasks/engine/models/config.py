@@ -1,4 +1,4 @@
-"""A checkpoint's configuration, read once for all who ask about a model; without PaddleNLP."""
+"""The configuration of a model checkpoint, read without PaddleNLP."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 CONFIG_FILES = ("config.json", "model_config.json")
-"""Today's name and the one of PaddleNLP before 2.5; the first that is there counts."""
+"""The current name, and the name before PaddleNLP 2.5; the first file that exists is used."""
 
 
 def _size(value: object) -> int | None:
@@ -19,22 +19,22 @@ def _size(value: object) -> int | None:
 
 
 Size = Annotated[int | None, BeforeValidator(_size)]
-"""A positive number; None where a config says nothing or something else."""
+"""A positive integer; None if a config has no valid value."""
 
 
 class ModelConfig(BaseModel):
-    """What Wenti asks of a configuration, under PaddleNLP's names.
+    """The part of a configuration that Wenti uses, with PaddleNLP's names.
 
     Attributes:
-        architecture: the class of the model that was saved; None if it is not named.
+        architecture: the class of the saved model; None if it is missing.
         hidden_size: E.
         num_hidden_layers: N.
         num_attention_heads: H.
-        intermediate_size: between the two layers of a feed-forward.
+        intermediate_size: size between the two feed-forward layers.
         vocab_size: V.
-        max_position_embeddings: most tokens of a sequence.
+        max_position_embeddings: maximum tokens of a sequence.
         type_vocab_size: number of token types.
-        normalize_before: whether layers normalise what they take, not what they give.
+        normalize_before: whether layers normalise their inputs instead of their outputs.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -51,7 +51,7 @@ class ModelConfig(BaseModel):
 
 
 def parse_config(content: object) -> ModelConfig:
-    """Return the configuration in a file's content; all unknown if it is not a JSON object."""
+    """Return the configuration in a file's content; empty if it is not a JSON object."""
     config = content if isinstance(content, dict) else {}
     known = {name: value for name, value in _flatten(config).items() if name != "architecture"}
     return ModelConfig(architecture=_architecture(config), **known)
@@ -76,9 +76,9 @@ def load_config(path: Path) -> ModelConfig:
 
 
 def read_config(folder: Path) -> ModelConfig:
-    """Return the configuration of a checkpoint; all unknown if it cannot be read.
+    """Return the configuration of a checkpoint; empty if it cannot be read.
 
-    What is wrong with it, `tasks.engine.models.checkpoint.checkpoint_faults` says.
+    `tasks.engine.models.checkpoint.checkpoint_faults` reports what is wrong with it.
     """
     path = find_config(folder)
     try:
@@ -88,15 +88,15 @@ def read_config(folder: Path) -> ModelConfig:
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
-    """Return the class that `architectures` names, or in older files `init_class`."""
+    """Return the class named by `architectures` or, in older files, by `init_class`."""
     names = config.get("architectures") or [config.get("init_class")]
     return str(names[0]) if isinstance(names, list) and names and names[0] else None
 
 
 def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all keys: before PaddleNLP 2.5 those of the model were inside `init_args`.
+    """Return all keys, including those of the model inside `init_args` before PaddleNLP 2.5.
 
-    An outer key wins, as in PaddleNLP's `flatten_model_config`.
+    Outer keys override inner ones, as in PaddleNLP's `flatten_model_config`.
     """
     arguments = config.get("init_args")
     parts = arguments if isinstance(arguments, list) else []
@@ -108,7 +108,7 @@ def _flatten(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ModelSize:
-    """The numbers of a UNIMO model's config that decide its size."""
+    """The values of a UNIMO model's config that determine its size."""
 
     layers: int
     hidden: int
@@ -120,7 +120,7 @@ class ModelSize:
 
     @property
     def parameters(self) -> int:
-        """How many numbers its weights are."""
+        """The number of parameters."""
         size, wide = self.hidden, self.intermediate
         layer = self.layer_weights + 9 * size + wide
         embeddings = (self.vocabulary + self.positions + self.types) * size + 2 * size
@@ -129,12 +129,12 @@ class ModelSize:
 
     @property
     def layer_weights(self) -> int:
-        """Weights of a layer that each token is multiplied by: Q, K, V, output and feed-forward."""
+        """The number of weights in a layer's matrices: Q, K, V, output and feed-forward."""
         return 4 * self.hidden**2 + 2 * self.hidden * self.intermediate
 
     @property
     def head_weights(self) -> int:
-        """Weights that make logits of a token: the head's transform and the vocabulary."""
+        """The number of weights that compute logits: the head's transform and the vocabulary."""
         return self.hidden**2 + self.hidden * self.vocabulary
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Getting a model by name, through PaddleNLP's own download and cache."""
+"""Downloading a model by name, with PaddleNLP's own download and cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> N
     """Download the named model and tokenizer with PaddleNLP, and save both into `folder`.
 
     Raises:
-        ModelError: PaddleNLP cannot get or load a model of this name, or it is not one of
+        ModelError: PaddleNLP cannot download or load a model of this name, or it is not one of
             PaddleNLP's own (loading it could run code) and `trust_checkpoint` is false.
     """
     families = [entry.load() for entry in FAMILIES]
@@ -22,9 +22,9 @@ def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> N
         _require_trust(name, trust_checkpoint)
     try:
         _save((known or families)[0], name, folder)
-    except Exception as error:  # PaddleNLP raises what its many sources raise
+    except Exception as error:  # PaddleNLP's many sources can raise anything
         raise ModelError(
-            f"model.model_name_or_path: PaddleNLP cannot get a {family_names()} model called "
+            f"model.model_name_or_path: PaddleNLP cannot download a {family_names()} model called "
             f"{name!r} ({type(error).__name__}: {error}); check the name and the network, "
             "or give the folder of a checkpoint"
         ) from error

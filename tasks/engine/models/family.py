@@ -1,4 +1,4 @@
-"""What a family of models has to offer to be exported; a new one implements these two classes.
+"""The interface of a model family; a new family implements these two classes.
 
 `ModelFamily` loads and checks a checkpoint, `Network` computes inside the decode graph. Letters in
 shapes: B rows, L length of the batch, P places of a row in the caches, K beams, S slots for
@@ -27,7 +27,7 @@ class KeyValue(NamedTuple):
 
 
 AddSlots = Callable[[KeyValue], KeyValue]
-"""Puts S empty slots behind a layer's keys and values."""
+"""Appends S empty slots to a layer's keys and values."""
 
 
 class Encoded(NamedTuple):
@@ -37,8 +37,8 @@ class Encoded(NamedTuple):
         cached_ids: int32 [B, P], the tokens whose keys and values are in the caches.
         start: float32 [B, 1, E], the start token's hidden state.
         caches: keys and values of each layer with slots, [B, H, W, D].
-        mask: float32 [B, 1, P], added to the scores of attention by all that follows.
-        context: what else `embed` and `step` need; only the network looks at it.
+        mask: float32 [B, 1, P], added to the attention scores of all generated tokens.
+        context: what else `embed` and `step` need; used by the network only.
     """
 
     cached_ids: Tensor
@@ -54,30 +54,30 @@ class Network(Protocol):
     num_heads: int
 
     def named_parameters(self) -> Iterable[tuple[str, Untyped]]:
-        """Return its weights with their names, as `paddle.nn.Layer` has them."""
+        """Return the weights with their names, as `paddle.nn.Layer` does."""
 
     def encode(
         self, input_ids: Tensor, token_type_ids: Tensor, seq_len: Tensor, add_slots: AddSlots
     ) -> Encoded:
         """Encode rows with their start tokens.
 
-        The result has to depend on all three: Paddle saves no graph with an input that it does
-        not need.
+        The result must depend on all three inputs: Paddle does not save a graph with an unused
+        input.
 
         Args:
             input_ids: int32 [B, L], padded on the right, each row's last token the start token.
             token_type_ids: int32 [B, L].
             seq_len: int32 [B], tokens of each row, start token included.
-            add_slots: to be called with each layer's keys and values as soon as they are there.
+            add_slots: to be called with each layer's keys and values as soon as they exist.
         """
 
     def embed(self, tokens: Tensor, length: Tensor, context: tuple[Tensor, ...]) -> Tensor:
         """Return the first layer's input, float32 [B, K, E].
 
         Args:
-            tokens: int32 [B, K], the newest of each beam.
-            length: int64 [1], how many each beam has, the newest included.
-            context: of the encoded rows.
+            tokens: int32 [B, K], the newest token of each beam.
+            length: int64 [1], number of tokens of each beam, the newest included.
+            context: `Encoded.context`.
         """
 
     def step(
@@ -92,10 +92,10 @@ class Network(Protocol):
 
         Args:
             hidden: float32 [B, K, E], as `embed` returned it.
-            caches: of each layer; the newest tokens' keys and values are written into them.
-            slots: int64 [B, H, K, 3], where they go: row, head, slot.
-            mask: float32 [B, K, W], 0 for what a beam may see, else very negative.
-            context: of the encoded rows.
+            caches: one per layer; the keys and values of the newest tokens are written into them.
+            slots: int64 [B, H, K, 3], where they are written: row, head, slot.
+            mask: float32 [B, K, W], 0 for what a beam may attend to, else very negative.
+            context: `Encoded.context`.
         """
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ class Network(Protocol):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model can take: ids below the first two, and tokens of a source (start token not)."""
+    """Limits of the inputs: ids are below the first two; the third is without the start token."""
 
     vocab_size: int
     type_vocab_size: int
@@ -112,10 +112,10 @@ class Limits:
 
 
 class ModelFamily(ABC):
-    """PaddleNLP's models of one architecture: how they are loaded, checked and computed.
+    """PaddleNLP's models of one architecture: how to load, check and compute them.
 
     Attributes:
-        tied_weights: that a file of weights need not have, because others are used for them.
+        tied_weights: weights that may be missing from a file because they are shared with others.
     """
 
     tied_weights: frozenset[str] = frozenset()
@@ -123,16 +123,16 @@ class ModelFamily(ABC):
     @property
     @abstractmethod
     def model_class(self) -> Untyped:
-        """PaddleNLP's class of the model that generates."""
+        """PaddleNLP's class of the generating model."""
 
     @property
     @abstractmethod
     def tokenizer_class(self) -> Untyped:
-        """PaddleNLP's class of its tokenizer."""
+        """PaddleNLP's class of the tokenizer."""
 
     @abstractmethod
     def find_faults(self, model: Untyped, tokenizer: Untyped) -> list[str]:
-        """Return what keeps a loaded model and its tokenizer from working together."""
+        """Return why a loaded model and its tokenizer do not work together."""
 
     @abstractmethod
     def special_tokens(self, model: Untyped, tokenizer: Untyped) -> SpecialTokens:
@@ -140,16 +140,16 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def limits(self, model: Untyped) -> Limits:
-        """Return what a model can take."""
+        """Return the limits of a model's inputs."""
 
     @abstractmethod
     def make_network(self, model: Untyped, special: SpecialTokens) -> Network:
-        """Arrange a loaded model's weights for decoding; `special` as `special_tokens` gave it."""
+        """Arrange the weights of a loaded model for decoding; `special` is `special_tokens()`."""
 
     def load_model(self, folder: Path) -> Untyped:
-        """Load the model of a checkpoint in float32."""
+        """Load the model of a checkpoint in float32; raises whatever PaddleNLP raises."""
         return self.model_class.from_pretrained(str(folder), dtype="float32")
 
     def load_tokenizer(self, folder: Path) -> Untyped:
-        """Load the tokenizer of a checkpoint."""
+        """Load the tokenizer of a checkpoint; raises whatever PaddleNLP raises."""
         return self.tokenizer_class.from_pretrained(str(folder))

@@ -1,4 +1,4 @@
-"""Parts of Transformer layers, arranged for decoding; for any family of models.
+"""Parts of Transformer layers, arranged for decoding, for any model family.
 
 Letters in shapes: B rows, N tokens, K beams, W key slots, H heads, D size of a head, E = H * D.
 
@@ -16,10 +16,10 @@ nn, functional = paddle.nn, paddle.nn.functional
 
 
 def fused_projection(attention: Untyped) -> Untyped:
-    """Make one linear layer [E, 3 E] of a `MultiHeadAttention`'s three.
+    """Combine the query, key and value layers of a `MultiHeadAttention` into one, [E, 3 E].
 
-    `MultiHeadAttention` multiplies its queries by 1/sqrt(D) at run time; here that factor is part
-    of their weights.
+    `MultiHeadAttention` multiplies queries by 1/sqrt(D) at run time; here the weights include that
+    factor.
     """
     scale = attention.head_dim**-0.5
     parts = [attention.q_proj, attention.k_proj, attention.v_proj]
@@ -36,7 +36,7 @@ def attend(queries: Tensor, cache: KeyValue, mask: Tensor) -> Tensor:
 
     Args:
         queries: float32 [B, H, N, D], already scaled by 1/sqrt(D).
-        cache: what to attend to, shared by all N queries of a row.
+        cache: keys and values, shared by all N queries of a row.
         mask: float32 [B, H, N, W].
 
     Returns:
@@ -47,14 +47,14 @@ def attend(queries: Tensor, cache: KeyValue, mask: Tensor) -> Tensor:
 
 
 def for_heads(mask: Tensor, num_heads: int) -> Tensor:
-    """Turn a mask [B, N, W] into [B, H, N, W]."""
+    """Expand a mask [B, N, W] to [B, H, N, W]."""
     return paddle.expand(paddle.unsqueeze(mask, 1), [-1, num_heads, -1, -1])
 
 
 def write_slots(cache: Tensor, slots: Tensor, update: Tensor) -> None:
     """Write `update` [B, H, K, D] into the empty `slots` [B, H, K, 3] of `cache` [B, H, W, D].
 
-    The cache is changed in place: a functional update as a loop variable would copy every cache
-    twice a step. Slots are zero until they are written, and written once, so adding is writing.
+    The cache is changed in place: a functional update of a loop variable would copy every cache
+    twice per step. Slots are zero and written once, so adding to them is writing.
     """
     add_in_place(cache, slots, update)

@@ -1,16 +1,16 @@
-"""How much memory a model and a batch take, estimated from their sizes; nothing is loaded.
+"""Estimates of the memory that a model and a batch take, from their sizes; nothing is loaded.
 
-Letters: B rows, L tokens of the longest, K beams, T = `max_dec_len`, S = K (T - 1) slots for
-generated tokens, N layers, E hidden size, I size between the feed-forward's two layers, H heads,
+Letters: B rows, L tokens of the longest row, K beams, T = `max_dec_len`, S = K (T - 1) slots for
+generated tokens, N layers, E hidden size, I size between the two feed-forward layers, H heads,
 V tokens of the vocabulary. All numbers are float32, four bytes each.
 
 - Weights: N (4 E² + 2 E I + 9 E + I) + (V + positions + types) E + 2 E + E² + 3 E + V numbers.
-- Keys and values, kept while a batch lasts: 2 N B (L + S) E numbers.
-- Beside them the more of the encoder's layer, B L (16 E + 2 I) + 4 B H L² numbers, and of a step
+- Keys and values, kept for the whole batch: 2 N B (L + S) E numbers.
+- In addition the larger of a layer of the encoder, B L (16 E + 2 I) + 4 B H L² numbers, and a step
   of the search, 4 B K V + 3 B H K (L + S) numbers.
 
-The shapes are those of `tasks.engine.generation.decode_graph`; the numbers of tensors that are
-alive at once (16, 2, 4, 3) were fitted to the processes measured in docs/benchmarks.md.
+The shapes are those of `tasks.engine.generation.decode_graph`; the numbers of simultaneous tensors
+(16, 2, 4, 3) were fitted to the processes measured in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ libraries), CUDA's context, workspaces of cuBLAS and cuDNN; not measured yet."""
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that a worker takes on its device, as far as they can be estimated.
+    """Estimated bytes that a worker takes on its device.
 
     Attributes:
-        beside: without a model.
-        weights: the model.
-        batch: the largest batch of the config.
-        row: the longest row alone.
+        beside: bytes without a model.
+        weights: bytes of the model.
+        batch: bytes of the largest batch of the config.
+        row: bytes of a batch with only the longest row.
     """
 
     beside: int
@@ -51,17 +51,17 @@ class Need:
 
     @property
     def most(self) -> int:
-        """With the largest batch."""
+        """The need with the largest batch."""
         return self.beside + self.weights + self.batch
 
     @property
     def least(self) -> int:
-        """With batches of one row, which is what a worker tries last when memory is short."""
+        """The need with batches of one row, which a worker tries last if memory is short."""
         return self.beside + self.weights + self.row
 
 
 def read_size(folder: Path) -> ModelSize | None:
-    """Return the size of the model in a folder; None if its config does not tell."""
+    """Return the size of the model in a folder; None if its config is incomplete."""
     config = read_config(folder)
     found = (
         config.num_hidden_layers,
@@ -77,7 +77,7 @@ def read_size(folder: Path) -> ModelSize | None:
 
 
 def estimate_need(size: ModelSize, settings: Settings) -> Need:
-    """Estimate what one worker of a config takes."""
+    """Return an estimate of the memory that one worker of a config takes."""
     predict, longest = settings.predict, settings.dataset.max_seq_len
     shapes = largest_batches(predict.batch_size, longest, predict.max_tokens_per_batch)
     return Need(
@@ -89,7 +89,7 @@ def estimate_need(size: ModelSize, settings: Settings) -> Need:
 
 
 def batch_bytes(size: ModelSize, decode: DecodeSettings, rows: int, length: int) -> int:
-    """Estimate what a batch takes beside the weights, in bytes."""
+    """Return an estimate of the bytes that a batch takes in addition to the weights."""
     beams = count_beams(decode)
     width = length + beams * max(1, decode.max_dec_len - 1)
     kept = 2 * size.layers * rows * width * size.hidden
@@ -100,7 +100,7 @@ def batch_bytes(size: ModelSize, decode: DecodeSettings, rows: int, length: int)
 
 
 def count_beams(decode: DecodeSettings) -> int:
-    """Return how many sequences of a row are searched at once."""
+    """Return the number of sequences of a row that are searched at the same time."""
     if decode.has_beams:
         return decode.num_beams
     return decode.num_return_sequences if decode.is_sampling else 1

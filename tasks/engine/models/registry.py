@@ -1,4 +1,4 @@
-"""The families of models that can be exported: each is one line here and one module beside it."""
+"""The model families that can be exported: each has an entry here and a module beside it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tasks.engine.tokenization.vocabulary import VOCAB_FILE
 
 @dataclass(frozen=True)
 class FamilyEntry:
-    """What is known of a family without importing Paddle.
+    """What is known about a family without importing Paddle.
 
     Attributes:
-        name: for messages.
-        architectures: the classes of PaddleNLP's that a config may name, the usual one first.
-        tokenizer_file: what a checkpoint needs beside config and weights.
+        name: the name in messages.
+        architectures: PaddleNLP's classes that a config may name, the usual one first.
+        tokenizer_file: the file that a checkpoint needs in addition to config and weights.
         load: imports Paddle and returns the family.
     """
 
@@ -38,7 +38,7 @@ FAMILIES = (FamilyEntry("UNIMO", UNIMO_CLASSES, VOCAB_FILE, _load_unimo),)
 
 
 def find_family(config: ModelConfig) -> FamilyEntry | None:
-    """Return the family that a checkpoint's config names; None if there is none such."""
+    """Return the family of a checkpoint, by its config; None if it is not supported."""
     return next((one for one in FAMILIES if config.architecture in one.architectures), None)
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints from elsewhere: PaddleNLP loads `.pdparams` with pickle, which can run any code.
+"""Untrusted checkpoints: PaddleNLP loads `.pdparams` with pickle, which can run any code.
 
-So they are first read by an unpickler that knows nothing but arrays. What it cannot read is not
-given to PaddleNLP unless the config says that the checkpoint is trusted.
+So they are first read by an unpickler that allows only arrays. A file that it cannot read is not
+passed to PaddleNLP unless the config trusts the checkpoint.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ ARRAYS_ONLY = {
     ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"),
 }
-"""All that a file of weights written by `paddle.save` consists of."""
+"""Everything that a file of weights written by `paddle.save` consists of."""
 
 
 class _ForbiddenError(Exception):
-    """The pickle asks for something that is not an array."""
+    """The pickle contains something that is not an array."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -37,10 +37,10 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def check_weights(folder: Path) -> None:
-    """Read every `.pdparams` file of a checkpoint without running anything that it brings.
+    """Read every `.pdparams` file of a checkpoint without running any code in it.
 
     Raises:
-        ModelError: one asks for more than arrays, or is not a pickle at all.
+        ModelError: a file contains more than arrays, or is not a pickle.
     """
     for path in sorted(folder.glob("*.pdparams")):
         try:
@@ -48,11 +48,11 @@ def check_weights(folder: Path) -> None:
                 _ArrayUnpickler(file, encoding="latin1").load()
         except _ForbiddenError as error:
             raise ModelError(
-                f"{path} holds more than weights: loading it would call {error}, which can run any "
-                "code; if you trust whoever made it, set `model.trust_checkpoint: true`"
+                f"{path} contains more than weights: loading it would call {error}, which can run "
+                "any code; if you trust whoever made it, set `model.trust_checkpoint: true`"
             ) from error
-        except Exception as error:  # pickle raises nearly anything on a damaged file
+        except Exception as error:  # pickle can raise almost anything on a damaged file
             raise ModelError(
                 f"{path} cannot be read ({type(error).__name__}: {error}); "
-                "copy it again from where the checkpoint is"
+                "copy it again from the original checkpoint"
             ) from error

@@ -1,6 +1,6 @@
 """UNIMO: its checkpoints, and its network for the decode graph.
 
-The source's tokens attend only to each other; the start token and all that follow attend to the
+The source tokens attend only to each other; the start token and all later tokens attend to the
 source and to what has been generated. So the source and the generated tokens share one cache.
 
 Importing this module imports Paddle. Letters in shapes as in `tasks.engine.models.family`.
@@ -20,10 +20,10 @@ nn, functional = paddle.nn, paddle.nn.functional
 Layer: Untyped = nn.Layer
 
 MASKED = -1e4
-"""Added to the score of what must not be seen; the same as in `UNIMOTokenizer.gen_encode`."""
+"""Added to masked attention scores; the same as in `UNIMOTokenizer.gen_encode`."""
 
 FORBIDDEN = -1e9
-"""What `adjust_logits_during_generation` makes of the logits of unk, pad and bos."""
+"""The logits that `adjust_logits_during_generation` gives unk, pad and bos."""
 
 
 class Unimo(ModelFamily):
@@ -42,7 +42,7 @@ class Unimo(ModelFamily):
         return import_paddlenlp().transformers.UNIMOTokenizer
 
     def find_faults(self, model: Untyped, tokenizer: Untyped) -> list[str]:
-        """Return what PaddleNLP let pass: a vocabulary of another model, special tokens missing."""
+        """Return faults that PaddleNLP ignores: another model's vocabulary, missing special tokens."""
         faults = []
         size, words = model.config.vocab_size, len(tokenizer.vocab)
         if size < words:  # more is fine: matrices are sometimes padded
@@ -77,7 +77,7 @@ class Unimo(ModelFamily):
 
 
 class UnimoNetwork(Layer):  # type: ignore[misc]
-    """`tasks.engine.models.family.Network`, of the weights of a `UNIMOLMHeadModel`."""
+    """`tasks.engine.models.family.Network` with the weights of a `UNIMOLMHeadModel`."""
 
     def __init__(self, model: Untyped, special: SpecialTokens) -> None:
         super().__init__()
@@ -97,9 +97,9 @@ class UnimoNetwork(Layer):  # type: ignore[misc]
     def encode(
         self, input_ids: Tensor, token_type_ids: Tensor, seq_len: Tensor, add_slots: AddSlots
     ) -> Encoded:
-        """Encode the source tokens, and the start token, which they do not see.
+        """Implement `Network.encode`; source tokens do not attend to the start token.
 
-        Of the last layer, only the start token's output is computed.
+        The last layer computes only the output of the start token.
         """
         places = paddle.arange(paddle.shape(input_ids)[1], dtype="int32")
         places = paddle.expand_as(places, input_ids)
@@ -148,36 +148,36 @@ class UnimoNetwork(Layer):  # type: ignore[misc]
         return paddle.matmul(hidden, words, transpose_y=True) + self.head_bias
 
     def _embed(self, ids: Tensor, positions: Tensor, types: Tensor) -> Tensor:
-        """Return the layers' input, float32 [B, N, E], for int32 ids (`UNIMOEmbeddings`)."""
+        """Return the input of the layers, float32 [B, N, E], for int32 ids (`UNIMOEmbeddings`)."""
         embeddings = self.embeddings
         hidden = embeddings.word_embeddings(ids) + embeddings.position_embeddings(positions)
         return self.encoder_norm(hidden + embeddings.token_type_embeddings(types))
 
 
 def _take_token(hidden: Tensor, places: Tensor) -> Tensor:
-    """Return one token of each row of [B, N, E], at `places` int64 [B, 1]: [B, 1, E]."""
+    """Return the token at `places` int64 [B, 1] of each row of [B, N, E], as [B, 1, E]."""
     rows = paddle.unsqueeze(paddle.arange(paddle.shape(places)[0], dtype="int64"), 1)
     return paddle.gather_nd(hidden, paddle.unsqueeze(paddle.concat([rows, places], axis=1), 1))
 
 
 def mask_between(is_start: Tensor, is_padding: Tensor) -> Tensor:
-    """Return what tokens may see of each other, float32 [B, L, L], from two bool [B, L].
+    """Return the attention mask between tokens, float32 [B, L, L], from two bool [B, L].
 
-    Nobody sees padding, and only the start token sees itself.
+    No token attends to padding, and only the start token attends to itself.
     """
     hides_start = paddle.unsqueeze(is_start, 1) & ~paddle.unsqueeze(is_start, 2)
     return paddle.cast(hides_start | paddle.unsqueeze(is_padding, 1), "float32") * MASKED
 
 
 def forbid(bias: Tensor, special: SpecialTokens) -> Tensor:
-    """Make unk, pad and bos impossible (`adjust_logits_during_generation`) in a bias [V]."""
+    """Return a bias [V] that forbids unk, pad and bos (`adjust_logits_during_generation`)."""
     bias = bias.numpy()
     bias[[special.unk, special.pad, special.bos]] = FORBIDDEN
     return paddle.to_tensor(bias)
 
 
 class UnimoLayer(Layer):  # type: ignore[misc]
-    """One layer, of the weights of a `paddle.nn.TransformerEncoderLayer` and equal to it."""
+    """A layer that is equivalent to a `paddle.nn.TransformerEncoderLayer`, with its weights."""
 
     def __init__(self, source: Untyped, activation: str) -> None:
         super().__init__()
@@ -193,11 +193,11 @@ class UnimoLayer(Layer):  # type: ignore[misc]
         self.qkv_proj = fused_projection(attention)
 
     def encode(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor, KeyValue]:
-        """Compute attention of the source tokens to each other.
+        """Compute the layer for all tokens of the rows.
 
         Args:
             hidden: float32 [B, N, E].
-            mask: float32 [B, H, N, N], 0 for a token and very negative for padding.
+            mask: float32 [B, H, N, N], 0 where a token may attend to another, else very negative.
 
         Returns:
             The layer's output [B, N, E], and its keys and values.
@@ -207,15 +207,15 @@ class UnimoLayer(Layer):  # type: ignore[misc]
         return self._after_attention(hidden, context), KeyValue(keys, values)
 
     def encode_last(self, hidden: Tensor, start: Tensor, mask: Tensor) -> tuple[Tensor, KeyValue]:
-        """Do what `encode` does as the last layer: only the start token's output is of use.
+        """Compute the last layer, of which only the start token's output is needed.
 
         Args:
             hidden: float32 [B, N, E].
-            start: float32 [B, 1, E], the one of `hidden` whose output is wanted.
-            mask: float32 [B, H, 1, N], what it may see.
+            start: float32 [B, 1, E], the start tokens in `hidden`.
+            mask: float32 [B, H, 1, N], what the start token may attend to.
 
         Returns:
-            The layer's output for it [B, 1, E], and the keys and values of all.
+            The layer's output for the start token [B, 1, E], and the keys and values of all tokens.
         """
         normal, size = self._before_attention(hidden), self.hidden_size
         weight, bias = self.qkv_proj.weight, self.qkv_proj.bias
@@ -226,13 +226,13 @@ class UnimoLayer(Layer):  # type: ignore[misc]
         return self._after_attention(start, attend(queries, cache, mask)), cache
 
     def step(self, hidden: Tensor, cache: KeyValue, slots: Tensor, mask: Tensor) -> Tensor:
-        """Compute attention of each beam's newest token to the source and to its ancestors.
+        """Compute the layer for the newest token of each beam.
 
         Args:
             hidden: float32 [B, K, E].
-            cache: keys and values of all slots; the new ones are written into it.
-            slots: int64 [B, H, K, 3], where in the cache they go: row, head, slot.
-            mask: float32 [B, H, K, W], 0 for what a beam may see.
+            cache: keys and values of all slots; those of the new tokens are written into it.
+            slots: int64 [B, H, K, 3], where they are written: row, head, slot.
+            mask: float32 [B, H, K, W], 0 for what a beam may attend to, else very negative.
 
         Returns:
             The layer's output [B, K, E].
@@ -248,7 +248,7 @@ class UnimoLayer(Layer):  # type: ignore[misc]
         return [self._split_heads(part) for part in paddle.split(projected, 3, axis=-1)]
 
     def _split_heads(self, hidden: Tensor) -> Tensor:
-        """Turn [B, N, E] into [B, H, N, D]."""
+        """Reshape [B, N, E] to [B, H, N, D]."""
         heads = paddle.reshape(hidden, [0, 0, self.num_heads, self.head_dim])
         return paddle.transpose(heads, [0, 2, 1, 3])
 
@@ -256,7 +256,7 @@ class UnimoLayer(Layer):  # type: ignore[misc]
         return self.norm1(hidden) if self.normalize_before else hidden
 
     def _after_attention(self, hidden: Tensor, context: Tensor) -> Tensor:
-        """Add attention and feed-forward to `hidden`; `context` is [B, H, N, D]."""
+        """Add the outputs of attention and feed-forward to `hidden`; `context` is [B, H, N, D]."""
         context = paddle.transpose(context, [0, 2, 1, 3])
         context = paddle.reshape(context, [0, 0, self.hidden_size])
         hidden = hidden + fully_connected(context, self.out_proj)

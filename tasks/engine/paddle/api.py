@@ -1,8 +1,8 @@
-"""What differs between versions of Paddle, as 2.6 has it: another version is to change this only.
+"""What differs between versions of Paddle, for 2.6; support of another version changes only this.
 
 In Paddle 3, where a plain export was tried, model files are JSON, operators take PIR values, and
-some passes and output names are others. What rewrites saved graphs (`tasks.engine.program`, for
-half precision and TensorRT) knows 2.6's protobuf, and is the one thing beyond these functions.
+some passes and output names are different. Rewriting saved graphs (`tasks.engine.program`, for half
+precision and TensorRT) depends on the protobuf of 2.6, and is the only exception.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ PARAMS_SUFFIX = ".pdiparams"
 
 
 def output_variable(number: int) -> str:
-    """Return what a saved graph calls its output of this number, from 0."""
+    """Return the variable name of an output of a saved graph; numbers start at 0."""
     return f"save_infer_model/scale_{number}.tmp_0"
 
 
 def save_layer(layer: Untyped, specs: Sequence[Untyped], model_file: Path) -> None:
-    """Trace a layer and save it: the same bytes for the same layer, if its names are the same.
+    """Trace a layer and save it; equal layers with equal names give equal bytes.
 
     Args:
-        layer: in evaluation mode, with a `forward`.
-        specs: `paddle.static.InputSpec` of its arguments.
-        model_file: ends in `MODEL_SUFFIX`; the weights go beside it, with `PARAMS_SUFFIX`.
+        layer: a layer in evaluation mode, with a `forward`.
+        specs: `paddle.static.InputSpec` of each argument.
+        model_file: ends in `MODEL_SUFFIX`; the weights are saved beside it, with `PARAMS_SUFFIX`.
     """
     jit = import_paddle().jit
     with quiet():
@@ -40,8 +40,8 @@ def save_layer(layer: Untyped, specs: Sequence[Untyped], model_file: Path) -> No
 def _make_reproducible(model_file: Path) -> None:
     """Remove from a saved graph what depends on the process and the folder that made it.
 
-    Paddle notes with each operator the Python stack that created it, with paths and line numbers,
-    and orders attributes, and what the loop reads and writes, as a hash table has them.
+    Paddle stores with each operator the Python stack that created it, with paths and line numbers,
+    and writes attributes, and the loop's inputs and outputs, in the order of a hash table.
     """
     program = read_program(model_file)
     for block in program.blocks:
@@ -66,15 +66,15 @@ def read_program(path: Path) -> Untyped:
 
 
 def write_program(program: Untyped, path: Path) -> None:
-    """Write a `ProgramDesc`: the same bytes for the same graph, always."""
+    """Write a `ProgramDesc`; equal graphs give equal bytes."""
     path.write_bytes(program.SerializeToString(deterministic=True))
 
 
 def fully_connected(hidden: Tensor, linear: Untyped) -> Tensor:
     """Return hidden weight + bias, for float32 [B, N, E] and a `paddle.nn.Linear`, as one operator.
 
-    Paddle Inference's passes would make it of two, but they do not look into a loop. The operator
-    could also do relu; on the CPU that takes several times as long as relu by itself.
+    Paddle Inference's passes would fuse the two operators, but not inside a loop. The operator
+    could also compute relu; on the CPU that takes several times as long as a separate relu.
     """
     helper = import_paddle().base.layer_helper.LayerHelper("dense")
     output = helper.create_variable_for_type_inference(hidden.dtype)
@@ -88,9 +88,9 @@ def fully_connected(hidden: Tensor, linear: Untyped) -> Tensor:
 
 
 def add_in_place(tensor: Tensor, places: Tensor, update: Tensor) -> None:
-    """Add `update` to `tensor` at `places`, as `paddle.scatter_nd_add`, but without a copy of it.
+    """Add `update` to `tensor` at `places`, as `paddle.scatter_nd_add` does, but without a copy.
 
-    The operator's output is its input. Only for a graph that is being traced.
+    The operator's output is its input. This works only in a graph that is being traced.
     """
     import_paddle().base.layer_helper.LayerHelper("write_slots").append_op(
         type="scatter_nd_add",
@@ -100,7 +100,7 @@ def add_in_place(tensor: Tensor, places: Tensor, update: Tensor) -> None:
 
 
 def inference_config(model_file: Path, params_file: Path) -> Untyped:
-    """Return Paddle Inference's options for a saved graph, silent while it is loaded."""
+    """Return Paddle Inference's options for a saved graph, without its log output."""
     config = import_paddle().inference.Config(str(model_file), str(params_file))
     config.disable_glog_info()
     return config
@@ -114,6 +114,6 @@ def save_memory(config: Untyped) -> None:
 def write_in_place(config: Untyped) -> None:
     """Enable the pass that makes operators such as reshape work in place.
 
-    Not in TensorRT's graphs: it refuses a variable that is written twice.
+    Not for TensorRT's graphs: it rejects variables that are written twice.
     """
     config.pass_builder().append_pass("inplace_op_var_pass")

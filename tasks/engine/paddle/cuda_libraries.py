@@ -1,10 +1,10 @@
-"""The CUDA libraries that Paddle opens: found among the installed packages, loaded before it.
+"""The CUDA libraries that Paddle opens: found in the installed packages and loaded before Paddle.
 
-Paddle for GPUs links none of them: it opens each by its name when it first needs it, and the
-dynamic loader looks for that name in `LD_LIBRARY_PATH` and in the folders of the system. What is
-loaded already is found first, wherever it came from. So each is loaded here from its package, in an
-order in which all that it needs is there, and under a second name where Paddle asks for one without
-a version (`libcublas.so`; from `phi::dynload::GetCublasDsoHandle` and its like in Paddle 2.6.2's
+Paddle for GPUs does not link them: it opens each by name when it first needs it, and the dynamic
+loader looks for that name in `LD_LIBRARY_PATH` and in the system's folders. Libraries that are
+already loaded are found first, wherever they are. So each is loaded here from its package, after
+the libraries that it needs, and under a second name if Paddle asks for one without a version
+(`libcublas.so`; see `phi::dynload::GetCublasDsoHandle` and similar functions in Paddle 2.6.2's
 `dynamic_loader.cc`). cuDNN opens its own parts by name in the same way.
 """
 
@@ -22,7 +22,7 @@ from tasks.engine.paddle.library_alias import load_alias
 
 @dataclass(frozen=True)
 class CudaLibrary:
-    """One library: its own name (soname), the package that has it, and Paddle's name for it."""
+    """A library: its soname, the package that contains it, and Paddle's name for it."""
 
     name: str
     package: str
@@ -34,7 +34,7 @@ def _of_cudnn(part: str) -> CudaLibrary:
 
 
 LIBRARIES = (
-    # For FasterTransformer's operators; Paddle has its own in it.
+    # For FasterTransformer's operators; Paddle has its own copy built in.
     CudaLibrary("libcudart.so.11.0", "nvidia-cuda-runtime-cu11"),
     CudaLibrary("libnvrtc-builtins.so.11.8", "nvidia-cuda-nvrtc-cu11"),
     CudaLibrary("libnvrtc.so.11.2", "nvidia-cuda-nvrtc-cu11", "libnvrtc.so"),
@@ -53,11 +53,11 @@ LIBRARIES = (
     CudaLibrary("libcudnn.so.8", "nvidia-cudnn-cu11", "libcudnn.so"),
     CudaLibrary("libnccl.so.2", "nvidia-nccl-cu11", "libnccl.so"),
 )
-"""All that Paddle 2.6.2 and cuDNN 8.6 open for CUDA 11.8, each behind what it needs."""
+"""All libraries that Paddle 2.6.2 and cuDNN 8.6 open for CUDA 11.8, each after those it needs."""
 
 
 def find_library(library: CudaLibrary) -> Path | None:
-    """Return the file of a library in its package; None if that is not installed."""
+    """Return the path of a library in its package; None if the package is not installed."""
     try:
         files = distribution(library.package).files or []
     except PackageNotFoundError:
@@ -66,10 +66,10 @@ def find_library(library: CudaLibrary) -> Path | None:
 
 
 def load_library(library: CudaLibrary) -> None:
-    """Load a library from its package, or else from where the system has it.
+    """Load a library from its package or, if that is not installed, from the system.
 
     Raises:
-        OSError: it is nowhere, or cannot be loaded.
+        OSError: it is not installed, or cannot be loaded.
     """
     ctypes.CDLL(str(find_library(library) or library.name))
     if library.paddles_name is not None:
@@ -78,11 +78,11 @@ def load_library(library: CudaLibrary) -> None:
 
 @cache
 def load_cuda_libraries() -> tuple[str, ...]:
-    """Load what the installed Paddle opens; nothing for one that is built for the CPU only.
+    """Load the libraries that the installed Paddle opens; none if it is built for the CPU only.
 
     Returns:
-        Why a library could not be loaded, for each that could not: without them Paddle still works
-        on the CPU, and says itself what it lacks on a GPU.
+        The reason for each library that cannot be loaded. Paddle still works on the CPU without
+        them, and reports itself what is missing on a GPU.
     """
     if not any(build.has_cuda for build in find_builds()):
         return ()
@@ -96,7 +96,7 @@ def load_cuda_libraries() -> tuple[str, ...]:
 
 
 def find_missing() -> list[CudaLibrary]:
-    """Return the libraries that are neither in their package nor in the system."""
+    """Return the libraries that are installed neither as a package nor in the system."""
     return [
         library
         for library in LIBRARIES

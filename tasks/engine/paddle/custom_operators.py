@@ -1,4 +1,4 @@
-"""Loading PaddleNLP's operators: before a graph with them is made, and before one is run."""
+"""Loading PaddleNLP's operators, which is required to make or run a graph with them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ OPERATOR = "fusion_unified_decoding"
 
 
 def load_operator(library: Path) -> None:
-    """Make the operators of a shared library known to this process's Paddle, unless it knows them.
+    """Register the operators of a shared library with Paddle, unless they are registered.
 
-    A process keeps the first library: a second one with the same operators would end it.
+    A process keeps the first library: a second one with the same operators would abort it.
 
     Raises:
-        ExportError: it cannot be loaded, or has not the operator that decodes UNIMO.
+        ExportError: it cannot be loaded, or lacks the operator that decodes UNIMO.
     """
     paddle = import_paddle()
     if is_registered(paddle):
         return
     remedy = f"it has to be built for this Paddle ({paddle.__version__}) from PaddleNLP 2.8.1"
     try:
-        # Paddle says of a file that cannot be loaded only that CUDA may be missing.
+        # If a file cannot be loaded, Paddle says only that CUDA may be missing.
         ctypes.CDLL(str(library.absolute()))
     except OSError as error:
         raise ExportError(f"the operators cannot be loaded: {error}; {remedy}") from error
@@ -38,5 +38,5 @@ def load_operator(library: Path) -> None:
 
 
 def is_registered(paddle: Untyped) -> bool:
-    """Return whether this process's Paddle knows the operator."""
+    """Return whether the operator is registered in this process."""
     return OPERATOR in paddle.base.framework.OpProtoHolder.instance().op_proto_map

@@ -1,4 +1,4 @@
-"""Which devices can be used: asked of the driver before a run starts, of Paddle by each worker."""
+"""Which devices can be used: the driver is asked before a run, Paddle by each worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DRIVER_REMEDY = "install NVIDIA's driver; in a container, give it the GPUs (dock
 
 
 def check_devices(devices: Sequence[str]) -> list[Finding]:
-    """Check, in milliseconds and without Paddle, that what these GPUs need is there."""
+    """Check, in milliseconds and without Paddle, that everything that these GPUs need exists."""
     builds = find_builds()
     if builds and not any(build.has_cuda for build in builds):
         problem = "this Paddle is built for the CPU only"
@@ -44,22 +44,22 @@ def _check_machine(devices: Sequence[str]) -> list[Finding]:
         return [_check_without_nvml(str(error))]
     driver, visible = check_driver(machine, CUDA), os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if "MIG-" in visible:
-        problem = "CUDA_VISIBLE_DEVICES names parts of a card (MIG), which are not looked at"
+        problem = "CUDA_VISIBLE_DEVICES names parts of a GPU (MIG), which cannot be checked"
         return [
             driver,
-            Finding(KEY, problem, "see with nvidia-smi -L that they are there", "warning"),
+            Finding(KEY, problem, "check with nvidia-smi -L that they exist", "warning"),
         ]
     return [driver, *check_gpus(devices, visible_here(machine), find_kernels())]
 
 
 def _check_without_nvml(problem: str) -> Finding:
-    """Some containers have the driver without its management library."""
+    """Return a fault, or a warning in containers that have the driver without NVML."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
         return Finding("driver", problem, f"{DRIVER_REMEDY}, {OR_CPU}")
     remedy = "in a container, add `utility` to NVIDIA_DRIVER_CAPABILITIES"
-    return Finding("driver", f"{problem}, so that no GPU can be looked at", remedy, "warning")
+    return Finding("driver", f"{problem}, so no GPU can be checked", remedy, "warning")
 
 
 def _check_libraries() -> Finding:
@@ -75,7 +75,7 @@ def _check_libraries() -> Finding:
 
 
 def find_device_faults(devices: Iterable[str]) -> list[Finding]:
-    """Return a fault for each of these devices that Paddle cannot use; imports Paddle for GPUs."""
+    """Return a fault for each of these devices that Paddle cannot use; for GPUs, imports Paddle."""
     gpus = [device for device in devices if device.startswith("gpu")]
     if not gpus:
         return []
@@ -85,7 +85,7 @@ def find_device_faults(devices: Iterable[str]) -> list[Finding]:
         remedy = f"{FOR_GPUS}, {OR_CPU}"
         return [Finding(KEY, f"no {device}: {problem}", remedy) for device in gpus]
     count = paddle.device.cuda.device_count()
-    remedy = f"name GPUs that are there in `predict.devices`, {OR_CPU}"
+    remedy = f"name existing GPUs in `predict.devices`, {OR_CPU}"
     return [
         Finding(KEY, f"no {device}: {_visible(count)}", remedy)
         for device in gpus
@@ -94,7 +94,11 @@ def find_device_faults(devices: Iterable[str]) -> list[Finding]:
 
 
 def require_devices(devices: Iterable[str]) -> None:
-    """Raise a `DeviceError` with every reason if Paddle cannot use any of these devices."""
+    """Check that Paddle can use all of these devices.
+
+    Raises:
+        DeviceError: it cannot; lists every reason.
+    """
     faults = find_device_faults(devices)
     if faults:
         lines = ["a device cannot be used:", *(f"  - {fault}" for fault in faults)]

@@ -1,4 +1,4 @@
-"""Which Paddle is installed and what it was built for, found without importing it."""
+"""Which Paddle is installed and what it was built for, without importing it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tasks.findings import Finding
 
 GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"
 KERNELS_FILE = "libphi.so"
-"""Paddle's library of operators; with 1.9 GB the most of its kernels are in it."""
+"""Paddle's library of operators (1.9 GB), which contains most of its kernels."""
 
 CUDA = (11, 8)
-"""Of paddlepaddle-gpu 2.6.2 on the registry."""
+"""The version of CUDA that paddlepaddle-gpu 2.6.2 is built for."""
 
 INSTALL = "pip install 'wenti[cpu]', or 'wenti[gpu]' on a machine with NVIDIA GPUs"
 
@@ -34,7 +34,7 @@ class PaddleBuild:
 
     @property
     def has_cuda(self) -> bool:
-        """Whether it can use GPUs."""
+        """Whether it is built for GPUs."""
         return self.package == GPU_PACKAGE
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class PaddleBuild:
 
 
 def find_builds() -> list[PaddleBuild]:
-    """Return the Paddles that are installed, that for GPUs first; there should be exactly one."""
+    """Return the installed builds of Paddle, GPUs first; there should be exactly one."""
     found = []
     for package in (GPU_PACKAGE, CPU_PACKAGE):
         try:
@@ -54,12 +54,12 @@ def find_builds() -> list[PaddleBuild]:
 
 
 def describe_paddle() -> str:
-    """Return package and version of the installed Paddle, such as `paddlepaddle 2.6.2`."""
+    """Return the package and version of the installed Paddle, such as `paddlepaddle 2.6.2`."""
     return str(next(iter(find_builds()), "not installed"))
 
 
 def find_package_faults(builds: list[PaddleBuild]) -> list[Finding]:
-    """Return what is wrong with the Paddles that are installed."""
+    """Return what is wrong with the installed builds: none, or more than one."""
     if not builds:
         return [Finding("paddle", "Paddle is not installed", INSTALL)]
     if len(builds) > 1:
@@ -72,7 +72,7 @@ def find_package_faults(builds: list[PaddleBuild]) -> list[Finding]:
 
 @cache
 def find_kernels() -> Kernels | None:
-    """Return what the installed Paddle has kernels for; None if that cannot be read."""
+    """Return the kernels of the installed Paddle; None if they cannot be read."""
     library = _locate(KERNELS_FILE)
     try:
         return None if library is None else read_kernels(library)

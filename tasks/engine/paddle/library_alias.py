@@ -1,9 +1,9 @@
-"""Second names for shared libraries: what is loaded as `libcublas.so.11` answers as `libcublas.so`.
+"""Aliases of shared libraries: the loaded `libcublas.so.11` is also found as `libcublas.so`.
 
-The dynamic loader takes a library that is loaded already for one that is asked for if the names are
-the same, and looks symbols up in a library and then in those that it needs. So an alias is a
-library without content: the wanted name is its own (`DT_SONAME`), and it needs the real one
-(`DT_NEEDED`). It is made in memory; nothing is written to the disk.
+If a library with the requested name is already loaded, the dynamic loader uses it, and it looks up
+symbols in a library and then in those that it needs. So an alias is a library without content that
+has the requested name (`DT_SONAME`) and needs the real library (`DT_NEEDED`). It is made in memory;
+nothing is written to disk.
 
 The layout is that of the System V ABI, chapters 4 and 5 (ELF-64, little-endian).
 """
@@ -28,17 +28,17 @@ _PAGE = 0x1000
 
 
 def load_alias(name: str, loaded: str) -> None:
-    """Make the library that is loaded as `loaded` found as `name` too, in this process.
+    """Make a loaded library available under a second name in this process.
 
     Args:
-        name: what somebody will ask for, without a folder.
-        loaded: the own name (soname) of a library that is loaded.
+        name: the name that will be requested, without a folder.
+        loaded: the soname of a loaded library.
 
     Raises:
-        OSError: no library is loaded as `loaded`, or can be found in the loader's usual places.
+        OSError: no library is loaded as `loaded`, or can be found in the loader's usual folders.
     """
-    # The loader knows what it has loaded by its path: the file stays open, so that the next alias
-    # has another.
+    # The loader identifies what it has loaded by path: the file stays open, so that the next alias
+    # gets a different one.
     descriptor = os.memfd_create(name)
     try:
         os.write(descriptor, make_alias(name, loaded))
@@ -49,13 +49,13 @@ def load_alias(name: str, loaded: str) -> None:
 
 
 def make_alias(name: str, needed: str) -> bytes:
-    """Return the bytes of a shared library that is called `name` and consists of `needed`."""
+    """Return the bytes of an empty shared library with soname `name` that needs `needed`."""
     names = b"\0" + needed.encode() + b"\0" + name.encode() + b"\0"
     segments_at = _HEADER.size
     dynamic_at = segments_at + 3 * _SEGMENT.size
     entries = 7
     symbols_at = dynamic_at + entries * _ENTRY.size
-    names_at = symbols_at + _SYMBOL_SIZE  # the one symbol that every table begins with
+    names_at = symbols_at + _SYMBOL_SIZE  # every table starts with one empty symbol
     size = names_at + len(names)
     dynamic = {
         _NEEDED: 1,
@@ -71,7 +71,7 @@ def make_alias(name: str, needed: str) -> bytes:
     segments = (
         (_LOAD, _READ_WRITE, 0, 0, 0, size, size, _PAGE),
         (_DYNAMIC, _READ_WRITE, *[dynamic_at] * 3, *[entries * _ENTRY.size] * 2, 8),
-        (_STACK, _READ_WRITE, 0, 0, 0, 0, 0, 16),  # without it the stack would become executable
+        (_STACK, _READ_WRITE, 0, 0, 0, 0, 0, 16),  # without it, the stack becomes executable
     )
     return b"".join(
         (

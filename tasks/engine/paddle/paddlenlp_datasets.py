@@ -1,4 +1,4 @@
-"""Data sets that PaddleNLP downloads by name."""
+"""PaddleNLP's data sets, which it downloads by name."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
     """Read the dev split of one of PaddleNLP's data sets lazily, as records for `parse_record`.
 
     Raises:
-        InputError: PaddleNLP has no such data set, cannot get it, or cannot read it.
+        InputError: PaddleNLP has no such data set, or cannot download or read it.
     """
     load_dataset = import_paddlenlp("datasets").datasets.load_dataset
     remedy = "give a file in `dataset.predict_file`"
-    # names that it has not, it looks up on the Hugging Face hub and then cannot read lazily
+    # PaddleNLP looks up unknown names on the Hugging Face hub, and cannot read those lazily
     is_name = dataset_name.replace("-", "_").isidentifier()
     if not is_name or find_spec(f"paddlenlp.datasets.{dataset_name}") is None:
         raise InputError(f"PaddleNLP has no data set `{dataset_name}`; {remedy}")
-    # It warns that what is read lazily can be read once only, which is what happens here.
+    # It warns that lazily read data can be read only once, as it is here.
     warnings.filterwarnings("ignore", "Reciving generator", UserWarning)
     rows = 0
     try:

@@ -1,4 +1,4 @@
-"""What Paddle reports about itself when it is imported; for a child process."""
+"""What an imported Paddle reports about itself; call this in a child process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class PaddleProbe:
 
     Attributes:
         version: of Paddle.
-        cuda: version of CUDA that it is built for; none if it is for the CPU only.
-        cudnn: likewise.
-        gpus: how many GPUs it sees.
+        cuda: version of CUDA that it is built for; None if it is for the CPU only.
+        cudnn: version of cuDNN, likewise.
+        gpus: the number of GPUs that it sees.
         problems: CUDA libraries that cannot be loaded, and why.
-        tensorrt: version of TensorRT that it is built for; all 0 without.
-        tensorrt_here: version of the TensorRT that it finds; all 0 without.
+        tensorrt: version of TensorRT that it is built for; all 0 without TensorRT.
+        tensorrt_here: version of the installed TensorRT; all 0 without TensorRT.
     """
 
     version: str
@@ -55,5 +55,5 @@ def probe_paddle() -> PaddleProbe:
 def _find_tensorrt(inference: Untyped) -> Version:
     try:
         return tuple(inference.get_trt_runtime_version())
-    except RuntimeError:  # Paddle is built for it, and cannot open its library
+    except RuntimeError:  # Paddle is built for TensorRT, but cannot open its library
         return (0, 0, 0)

@@ -1,8 +1,8 @@
-"""Importing Paddle safely: the one place that knows its traps.
+"""Importing Paddle safely: the only module that imports it, with all necessary workarounds.
 
-Every other module calls `import_paddle` or `import_paddlenlp`, inside a function, so that a process
-which never decodes never pays for them (PaddleNLP takes 4-20 s to import). Only the modules that
-build a graph of Paddle's layers call it at their top; they in turn are imported inside functions.
+Every other module calls `import_paddle` or `import_paddlenlp` inside a function, so that only
+processes that need them pay for the import (PaddleNLP takes 4-20 s). Only modules that build graphs
+from Paddle's layers call it at their top; they in turn are imported inside functions.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = [
 ]
 
 Untyped = Any
-"""Anything of Paddle's or PaddleNLP's: they publish no types."""
+"""An object of Paddle or PaddleNLP, which have no type annotations."""
 
 Tensor = Any
-"""A `paddle.Tensor`, or the variable that stands for one while a static graph is built."""
+"""A `paddle.Tensor`, or the variable that represents one while a static graph is built."""
 
 AVX512 = {"avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512cd"}
-"""What MKL's code for AVX-512 uses, as Linux names it."""
+"""The processor features that MKL's code for AVX-512 needs, by Linux's names."""
 
 # M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_TOP_PAD of glibc's malloc.h, in bytes.
 MALLOC_OPTIONS = {-8: 1, -3: 1 << 30, -1: (1 << 31) - 1, -2: 1 << 26}
@@ -47,14 +47,14 @@ _ZLIB_IS_LOADED = bool(_zlib.ZLIB_VERSION)
 
 
 def import_paddle() -> Untyped:
-    """Import Paddle after zlib, quietly, and give the process its signal handlers back.
+    """Import Paddle without warnings and after zlib, and restore the process's signal handlers.
 
     Raises:
         InstallationError: Paddle is not installed.
     """
-    # Paddle's C++ side reads this once, when it is loaded; 2 leaves errors only.
+    # Paddle's C++ code reads this once, when it is loaded; 2 means errors only.
     os.environ.setdefault("GLOG_minloglevel", "2")
-    # CUDA's own order is by speed, which NVML does not know; so gpu:1 is the 1 of nvidia-smi.
+    # By default CUDA orders GPUs by speed, which NVML does not know; now gpu:1 is nvidia-smi's 1.
     os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     _allow_avx_on_amd()
     _keep_freed_memory()
@@ -67,19 +67,22 @@ def import_paddle() -> Untyped:
         if error.name != "paddle":
             raise
         raise InstallationError(f"Paddle is not installed; {INSTALL}") from error
-    # Paddle's own handlers print a C++ trace on SIGTERM, which is how a worker is told to stop.
+    # Paddle's own handlers print a C++ trace on SIGTERM, by which workers are stopped.
     paddle.disable_signal_handler()
     return paddle
 
 
 def import_paddlenlp(*parts: str) -> Untyped:
-    """Import PaddleNLP's transformers (after Paddle) with its log kept to errors.
+    """Import PaddleNLP's transformers (after Paddle), and restrict its log to errors.
 
     Args:
         parts: other packages of PaddleNLP to import, such as `metrics`.
 
     Returns:
-        The module `paddlenlp`, of which these are attributes.
+        The module `paddlenlp`, with these as attributes.
+
+    Raises:
+        InstallationError: Paddle is not installed.
     """
     import_paddle()
     with quiet():
@@ -93,9 +96,9 @@ def import_paddlenlp(*parts: str) -> Untyped:
 
 
 def import_as_it_is() -> tuple[Untyped, Untyped]:
-    """Return Paddle and PaddleNLP as any program imports them, without this module's settings.
+    """Import Paddle and PaddleNLP as other programs do, without this module's settings.
 
-    For comparisons only; what `import_paddle` has set in this process before stays set.
+    For comparisons only; settings that `import_paddle` has made in this process before remain.
     """
     import paddle
     import paddlenlp.transformers
@@ -106,9 +109,9 @@ def import_as_it_is() -> tuple[Untyped, Untyped]:
 def _allow_avx_on_amd() -> None:
     """Enable AVX-512 or AVX2 on AMD processors in the MKL that comes with Paddle.
 
-    That MKL (2019.5) takes its slowest path on other makers' processors unless this variable,
-    read when it is loaded, names one; matrix products are 2.4 times as fast with AVX2, and up to
-    a quarter faster again with AVX-512.
+    This MKL (2019.5) uses its slowest code on processors that are not Intel's, unless this
+    variable, read when it is loaded, selects another; matrix products are 2.4 times as fast with
+    AVX2, and up to a quarter faster again with AVX-512.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -122,11 +125,11 @@ def _allow_avx_on_amd() -> None:
 def _keep_freed_memory() -> None:
     """Make the C library keep memory that Paddle frees, instead of returning it to the kernel.
 
-    Activations are allocated and freed for each operator; returned to the kernel and taken back
-    they cost a page fault for each 4 KiB, 6 % of the time of a batch. It is one arena for all
-    threads, so that what one frees serves the others.
+    Activations are allocated and freed for each operator; if the memory is returned to the kernel
+    and requested again, each 4 KiB costs a page fault, 6 % of the time of a batch. All threads use
+    one arena, so that they reuse each other's memory.
     """
-    with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
+    with contextlib.suppress(OSError, AttributeError):  # other C libraries have no mallopt
         mallopt = ctypes.CDLL(None).mallopt
         for option, value in MALLOC_OPTIONS.items():
             mallopt(option, value)
@@ -134,10 +137,10 @@ def _keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Drop the warnings that these packages cause while they are imported.
+    """Suppress the warnings that these packages cause while they are imported.
 
     They are about the packages' own code (distutils replaced by setuptools, `pkg_resources`,
-    deprecated NumPy names); nobody who runs Wenti can do anything about them.
+    deprecated NumPy names); users of Wenti cannot do anything about them.
     """
     root_level = logging.root.level
     with warnings.catch_warnings():

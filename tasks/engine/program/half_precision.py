@@ -1,9 +1,9 @@
-"""Half precision: a saved graph with the model's layers in float16 and all else as it was.
+"""Half precision: converting the model's layers in a saved graph to float16.
 
-In float16 are the weights of the layers, what their matrix products take and give, the caches, and
-what lies between them. In float32 stay: the sums that go from layer to layer and their
-normalisation, the output layer with its logits, and the search with its sums and logarithms (some
-of which is float64).
+In float16 are the layers' weights, the inputs and outputs of their matrix products, the caches, and
+the operators between these. In float32 remain the sums passed from layer to layer and their
+normalisation, the output layer with its logits, and the search with its sums and logarithms (partly
+float64).
 
 Paddle's own `convert_to_mixed_precision` is not used; decision 15 says what it does to this graph.
 """
@@ -29,7 +29,7 @@ from tasks.engine.program.weights import Weight, change_weights
 from tasks.errors import ExportError
 
 HALF_VERSION = 1
-"""Raise it whenever another graph comes out: old exports in half precision are then not reused."""
+"""Increment it when the resulting graph changes, so that old exports are not reused."""
 
 FOLLOWERS = {
     "concat",
@@ -41,20 +41,21 @@ FOLLOWERS = {
     "split",
     "transpose2",
 }
-"""Operators that are in float16 if anything is that they take or give."""
+"""Operators that are in float16 if any of their inputs or outputs is."""
 
 ANY_TYPE = {"shape"}
-"""Operators that take tensors of any type and do not look at their elements."""
+"""Operators that accept tensors of any type, because they do not read the elements."""
 
 UNUSED = {"XShape"}
-"""Outputs that are written in training only."""
+"""Outputs that are only written in training."""
 
 
 def halve(model_file: Path, params_file: Path) -> None:
-    """Rewrite a saved float32 graph and its weights, which are then the ones in half precision.
+    """Convert a saved float32 graph and its weights to float16 in place.
 
     Raises:
-        ExportError: a variable would have to be both.
+        ExportError: a variable would need both precisions.
+        StoreCorruptionError: the file of weights does not belong to the graph.
     """
     program = read_program(model_file)
     weights = halve_program(program)
@@ -67,10 +68,10 @@ def halve(model_file: Path, params_file: Path) -> None:
 
 
 def halve_program(program: Untyped) -> set[str]:
-    """Rewrite a graph and give the names of the weights that are float16 in it.
+    """Convert a graph in place and return the names of its float16 weights.
 
     Raises:
-        ExportError: a variable would have to be both.
+        ExportError: a variable would need both precisions.
     """
     halving = _Halving(program)
     for block in program.blocks:
@@ -79,7 +80,7 @@ def halve_program(program: Untyped) -> set[str]:
 
 
 class _Halving:
-    """What is float16 in a graph: `halves`, the names of its variables."""
+    """Determines what is float16 in a graph: `halves` has the names of these variables."""
 
     def __init__(self, program: Untyped) -> None:
         self.variables = Variables(program)
@@ -91,7 +92,7 @@ class _Halving:
             self.variables.set_type(name, self.half)
 
     def _spread(self, operators: list[Untyped]) -> None:
-        """Go from one operator to the next until nothing more becomes float16."""
+        """Propagate float16 from operator to operator until nothing changes."""
         count = -1
         while count != len(self.halves):
             count = len(self.halves)
@@ -102,8 +103,9 @@ class _Halving:
         for operator in operators:
             if not self.is_half(operator) and (both := self.halves & self.floats(operator.outputs)):
                 raise ExportError(
-                    f"the graph cannot be put into half precision: {min(both)} would have to be in "
-                    "both; set `export.use_fp16_decoding: false` and `predict.precision: fp32`"
+                    f"the graph cannot be converted to half precision: {min(both)} would need both "
+                    "precisions; set `export.use_fp16_decoding: false` and "
+                    "`predict.precision: fp32`"
                 )
 
     def is_half(self, operator: Untyped) -> bool:
@@ -111,7 +113,7 @@ class _Halving:
         if operator.type == "fc":
             return True
         taken = self.floats(operator.inputs)
-        if operator.type == "matmul_v2":  # of attention; the one with a weight gives the logits
+        if operator.type == "matmul_v2":  # of attention; the one with a weight computes the logits
             return not any(map(self.variables.is_weight, taken))
         touched = taken | self.floats(operator.outputs)
         return operator.type in FOLLOWERS and not self.halves.isdisjoint(touched)
@@ -125,7 +127,7 @@ class _Halving:
         }
 
     def insert_casts(self, block: Untyped) -> None:
-        """Cast what an operator takes in the other precision, once for all who need it."""
+        """Insert casts of inputs that are in the other precision, once for all operators."""
         operators: list[Untyped] = []
         cast: dict[str, str] = {}
         for operator in block.ops:
@@ -139,7 +141,7 @@ class _Halving:
         replace_operators(block, operators)
 
     def _unfit(self, operator: Untyped) -> set[str]:
-        """Return what an operator takes in the other precision than the one it works in."""
+        """Return the inputs of an operator that are not in the precision it works in."""
         if has_block(operator) or operator.type in ANY_TYPE:
             return set()
         wanted = self.half if self.is_half(operator) else self.single
@@ -147,10 +149,10 @@ class _Halving:
         return {name for name in taken if self.variables.type_of(name) != wanted}
 
     def _cast(self, name: str, block: Untyped, operators: list[Untyped]) -> str:
-        """Append the operator that casts a variable; return the other's name."""
+        """Append an operator that casts a variable; return the name of the result."""
         found = self.variables.type_of(name)
         wanted = self.single if found == self.half else self.half
-        # A name of its own for each: Paddle's passes order operators by the variables' names.
+        # Each result has its own name: Paddle's passes order operators by the variables' names.
         self._casts += 1
         other = f"{name}.cast{self._casts}"
         self.variables.make_like(name, other, wanted, block)

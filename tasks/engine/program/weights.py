@@ -40,7 +40,7 @@ def weight_names(program: Untyped) -> list[str]:
 
 
 def change_weights(path: Path, program: Untyped, change: Callable[[str, Weight], Weight]) -> None:
-    """Rewrite a file of weights, each as `change(name, weight)` gives it.
+    """Replace each weight in a file by `change(name, weight)`.
 
     Raises:
         StoreCorruptionError: the file is not the weights of this graph.
@@ -55,7 +55,11 @@ def change_weights(path: Path, program: Untyped, change: Callable[[str, Weight],
 
 
 def read_weights(path: Path, program: Untyped) -> Iterator[tuple[str, Weight]]:
-    """Return each weight with its name; raises as `change_weights`."""
+    """Yield each weight with its name.
+
+    Raises:
+        StoreCorruptionError: the file is not the weights of this graph.
+    """
     with path.open("rb") as source:
         for name in weight_names(program):
             yield name, _read(source, path)
@@ -67,7 +71,7 @@ def _read(source: BinaryIO, path: Path) -> Weight:
     described = types.TensorDesc.FromString(_take(source, size, path))
     found = _TYPES.get(types.Type.Name(described.data_type))
     if (version, levels, again) != (0, 0, 0) or found is None:
-        raise StoreCorruptionError(f"{path} is not a file of weights in a layout that Wenti knows")
+        raise StoreCorruptionError(f"{path} is not a file of weights with a known layout")
     count = int(np.prod(described.dims, dtype=np.int64)) * np.dtype(found).itemsize
     return np.frombuffer(_take(source, count, path), found).reshape(described.dims)
 

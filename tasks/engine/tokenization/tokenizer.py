@@ -1,7 +1,7 @@
-"""Text to ids and back, as PaddleNLP's `UNIMOTokenizer` does it, mostly without PaddleNLP.
+"""Text to token ids and back, as PaddleNLP's `UNIMOTokenizer` does, mostly without PaddleNLP.
 
-A checkpoint whose tokenizer files are as UNIMO's were published needs no PaddleNLP, which takes
-seconds to import. With any other, PaddleNLP's own tokenizer is loaded and does the work.
+Tokenizer files like those that UNIMO was published with do not need PaddleNLP, which takes seconds
+to import. For all others, PaddleNLP's own tokenizer is used.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tasks.errors import ModelError
 
 @dataclass(frozen=True)
 class TextTokenizer:
-    """What a checkpoint's tokenizer knows; special tokens by the names of PaddleNLP's attributes.
+    """The tokenizer of a model checkpoint; special tokens have the names of PaddleNLP's attributes.
 
-    `first_ids(text, most)` gives the ids of the first `most` word pieces of a text.
+    `first_ids(text, most)` returns the ids of the first `most` word pieces of a text.
     """
 
     special: Mapping[str, str]
@@ -38,10 +38,10 @@ class TextTokenizer:
 def load_text_tokenizer(model_folder: str | Path, keep_markers: bool = False) -> TextTokenizer:
     """Load the tokenizer of a checkpoint folder.
 
-    With `keep_markers`, the tokens [CLS] and [SEP] in a text stay whole where they stand alone.
+    With `keep_markers`, [CLS] and [SEP] in a text are not split if they are words of their own.
 
     Raises:
-        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
     """
     plain = read_plain_tokenizer(Path(model_folder).absolute())
     if plain is None:
@@ -53,14 +53,14 @@ def load_paddlenlp_tokenizer(model_folder: str | Path) -> Untyped:
     """Return PaddleNLP's `UNIMOTokenizer` of a checkpoint folder.
 
     Raises:
-        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
     """
-    folder = Path(model_folder).absolute()  # a relative name can be one that PaddleNLP downloads
-    read_vocabulary(folder / VOCAB_FILE)  # what is wrong with it, PaddleNLP does not say
+    folder = Path(model_folder).absolute()  # PaddleNLP may download a relative name
+    read_vocabulary(folder / VOCAB_FILE)  # PaddleNLP does not report what is wrong with it
     transformers = import_paddlenlp().transformers
     try:
         tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))
-    except Exception as error:  # whatever the files beside vocab.txt make it raise
+    except Exception as error:  # the files beside vocab.txt can make it raise anything
         raise ModelError(
             f"{folder}: the tokenizer cannot be loaded: {type(error).__name__}: {error}; save it"
             " again with UNIMOTokenizer.save_pretrained"
@@ -70,7 +70,7 @@ def load_paddlenlp_tokenizer(model_folder: str | Path) -> Untyped:
 
 
 def join_pieces(tokens: Iterable[str]) -> list[str]:
-    """Put word pieces together to words, as `UNIMOTokenizer.merge_subword` does."""
+    """Join word pieces into words, as `UNIMOTokenizer.merge_subword` does."""
     words: list[str] = []
     for token in tokens:
         if token.startswith("##") and words:
@@ -109,7 +109,7 @@ def _through_paddlenlp(tokenizer: Untyped, keep_markers: bool) -> TextTokenizer:
 
 
 def _check_special_tokens(folder: Path, tokenizer: Untyped) -> None:
-    """PaddleNLP gives a special token that is missing the id of [UNK] and goes on."""
+    """Check that no special token is missing; PaddleNLP silently gives those the id of [UNK]."""
     tokens = [getattr(tokenizer, name) for name in SPECIAL_TOKENS]
     missing = [token for token in tokens if token not in tokenizer.vocab]
     if missing:

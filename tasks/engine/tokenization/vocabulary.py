@@ -16,36 +16,36 @@ SPECIAL_TOKENS = {
     "mask_token": "[MASK]",
     "unk_token": "[UNK]",
 }
-"""The special tokens by the names of PaddleNLP's attributes, as UNIMO has them."""
+"""UNIMO's special tokens by the names of PaddleNLP's attributes."""
 
 VOCAB_FILE = "vocab.txt"
 _CONFIG_FILE = "tokenizer_config.json"
 _SPECIAL_FILE = "special_tokens_map.json"
 _OTHER_FILES = ("added_tokens.json", "chat_template.json")
-# PaddleNLP writes these, and they change nothing about how text is cut.
+# PaddleNLP writes these, but they do not change how text is tokenised.
 _IDLE_OPTIONS = {"tokenizer_class", "init_class", "model_max_length", "special_tokens_map_file"}
 
 
 @dataclass(frozen=True)
 class PlainTokenizer:
-    """A vocabulary, each token with its id, that is used as UNIMO was published to be used."""
+    """The vocabulary of a tokenizer that works as UNIMO's was published: ids by token."""
 
     ids: dict[str, int]
     lower_case: bool
 
 
 def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
-    """Read a checkpoint's tokenizer; None if it has options that are for PaddleNLP to judge.
+    """Return a checkpoint's tokenizer; None if it has options that require PaddleNLP.
 
     Raises:
-        ModelError: `vocab.txt` is not there or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
     """
     ids = read_vocabulary(folder / VOCAB_FILE)
     special = {ids.get(token, -1) for token in SPECIAL_TOKENS.values()}
     is_plain = (
         -1 not in special
         and len(special) == len(SPECIAL_TOKENS)
-        and max(ids.values()) < 1 << 32  # what the library can hold
+        and max(ids.values()) < 1 << 32  # the limit of the `tokenizers` library
         and not any((folder / name).exists() for name in _OTHER_FILES)
         and _is_usual(_read_object(folder / _SPECIAL_FILE))
     )
@@ -60,7 +60,7 @@ def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
 
 
 def read_vocabulary(path: Path) -> dict[str, int]:
-    """Return the tokens of a vocabulary with their ids; of a token on two lines, the later one.
+    """Return the id of each token of a vocabulary; if a token is on two lines, the later id.
 
     Raises:
         ModelError: it cannot be read, or a line is not a token, a tab and its id.
@@ -89,7 +89,7 @@ def _parse(path: Path, line: int, text: str) -> tuple[str, int]:
 
 
 def _read_object(path: Path) -> dict[str, Any] | None:
-    """Return the object in a JSON file, an empty one if there is no file, None if it has none."""
+    """Return the object in a JSON file: empty without a file, None if it is no object."""
     if not path.is_file():
         return {}
     try:
@@ -100,5 +100,5 @@ def _read_object(path: Path) -> dict[str, Any] | None:
 
 
 def _is_usual(tokens: dict[str, Any] | None) -> bool:
-    """Whether these are some of the special tokens, each the one that UNIMO has."""
+    """Return whether these are special tokens, each with UNIMO's value."""
     return tokens is not None and tokens.items() <= SPECIAL_TOKENS.items()

@@ -1,15 +1,14 @@
-"""Text to the ids of word pieces: what PaddleNLP's `UNIMOTokenizer` gives, but fast.
+"""Text to the ids of word pieces: the same as PaddleNLP's `UNIMOTokenizer`, but fast.
 
-PaddleNLP goes over a text character by character in Python, several times: it cleans it and
-surrounds CJK characters with spaces, then lowers each word, decomposes it (NFD), drops what it
-calls accents (category Mn) and surrounds punctuation and symbols with spaces, and cuts the words
-that are left into pieces. Here a table says for each character what all of that makes of it, the
-`tokenizers` library cuts words into pieces, and words met before are looked up. Categories and
-cases come from Python's own `unicodedata`, as in PaddleNLP, so that nothing can differ by a
-version of Unicode.
+PaddleNLP processes a text character by character in Python, several times: it cleans it and
+surrounds CJK characters with spaces, then lowercases each word, decomposes it (NFD), drops what it
+calls accents (category Mn), surrounds punctuation and symbols with spaces, and splits the remaining
+words into pieces. Here, a table maps each character to the result of all these steps, the
+`tokenizers` library splits words into pieces, and known words are looked up. Categories and cases
+come from Python's own `unicodedata`, as in PaddleNLP, so that both use the same version of Unicode.
 
 Source: `BasicTokenizer` and `WordpieceTokenizer` in `paddlenlp/transformers/bert/tokenizer.py` and
-the tests of characters in `paddlenlp/transformers/tokenizer_utils.py`, PaddleNLP 2.8.1.
+the character tests in `paddlenlp/transformers/tokenizer_utils.py`, PaddleNLP 2.8.1.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from itertools import chain, islice
 
 from tokenizers.models import WordPiece
 
-LONGEST_WORD = 100  # characters; a longer one is unknown
-WORDS_KEPT = 1 << 16  # looked up instead of cut; text has few, serial numbers many
+LONGEST_WORD = 100  # characters; longer words are unknown
+WORDS_KEPT = 1 << 16  # in the cache; texts have few different words, serial numbers many
 
 CONTEXTUAL = re.compile("[\u03a3\u1700-\u1bff\u302e\u302f\ua953-\ua9c0\U00011000-\U0001dfff]")
-"""Characters that can become something else beside others, and some that cannot, for few ranges
-are found faster: capital sigma is lowered to another letter at the end of a word, and NFD moves
-marks past each other, most of which are dropped as accents, but not these."""
+"""Characters whose mapping depends on their neighbours, and some others, because fewer ranges are
+faster: capital sigma is lowercased to a different letter at the end of a word, and NFD reorders
+marks, most of which are dropped as accents, but not these."""
 
 _CJK = re.compile(
     "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf"
@@ -47,9 +46,9 @@ class WordPieces:
         lower_case: bool = True,
         markers: Collection[str] = (),
     ) -> None:
-        """Make tables for `vocabulary`, each token with its id.
+        """Make tables for `vocabulary`, ids by token.
 
-        `markers` are tokens that stay whole where they stand by themselves.
+        `markers` are tokens that are not split if they are words of their own.
         """
         model = WordPiece(
             dict(vocabulary), unk_token=unknown_token, max_input_chars_per_word=LONGEST_WORD
@@ -73,17 +72,17 @@ class WordPieces:
     def _split(self, text: str, most: int) -> list[str]:
         """Return the first `most` words, then the rest as one: a word has at least one piece."""
         if self._lower_case and CONTEXTUAL.search(text):
-            # the table changes nothing more about what has been lowered and decomposed as a whole
+            # the table leaves text unchanged that has been lowercased and decomposed as a whole
             text = unicodedata.normalize("NFD", text.translate(self._clean).lower())
         return text.translate(self._spaced).split(None, most)
 
     def _split_at(self, markers: re.Pattern[str], text: str, most: int) -> Iterator[str]:
-        """Split as PaddleNLP does with `never_split`, for which it looks at cleaned text."""
+        """Split as PaddleNLP does with `never_split`, which it applies to cleaned text."""
         for at, part in enumerate(markers.split(text.translate(self._clean))):
             yield from [part] if at % 2 else self._split(part, most)
 
     def _space_out(self, char: str) -> str:
-        """Return what becomes of a character that is by itself."""
+        """Return what a character is mapped to, independent of its neighbours."""
         text = _clean(char)
         if self._lower_case:
             text = unicodedata.normalize("NFD", text.lower())
@@ -92,7 +91,7 @@ class WordPieces:
 
 
 class _Table(dict[int, str]):
-    """A table for `str.translate` that is made as its characters are met."""
+    """A table for `str.translate` that is filled as characters occur."""
 
     def __init__(self, replace: Callable[[str], str]) -> None:
         super().__init__()
@@ -104,7 +103,7 @@ class _Table(dict[int, str]):
 
 
 class _Ids(dict[str, tuple[int, ...]]):
-    """The ids of the pieces of each word that was met."""
+    """The ids of the pieces of words that have occurred."""
 
     def __init__(self, model: WordPiece) -> None:
         super().__init__()
@@ -118,7 +117,7 @@ class _Ids(dict[str, tuple[int, ...]]):
 
 
 def _clean(char: str) -> str:
-    """Drop what cannot be seen, make any space a space, put spaces around CJK characters."""
+    """Drop control characters, normalise white space, and put spaces around CJK characters."""
     kind = unicodedata.category(char)[0]
     if char in "\t\n\r" or kind == "Z":
         return " "
@@ -128,7 +127,7 @@ def _clean(char: str) -> str:
 
 
 def _is_symbol(char: str) -> bool:
-    """Whether a character is always a word by itself."""
+    """Return whether a character is always a word of its own."""
     return (
         char in string.punctuation or unicodedata.category(char)[0] in "PS" or char in _ALSO_SYMBOLS
     )

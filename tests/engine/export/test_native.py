@@ -243,7 +243,7 @@ def test_a_batch_that_the_model_cannot_take_is_refused(exported: Path) -> None:
         "no rows": Batch(*(getattr(good, field.name)[:0] for field in fields(good))),
         "322 tokens": pad_rows([made_up_row(322)], 0),
         "seq_len": replace(good, seq_len=good.seq_len + 1),
-        "input_ids outside of 0 to 49": replace(good, input_ids=good.input_ids + 49),
+        "input_ids outside 0 to 49": replace(good, input_ids=good.input_ids + 49),
         "token_type_ids": replace(good, token_type_ids=good.token_type_ids - 1),
     }
     for message, batch in bad.items():

@@ -45,7 +45,7 @@ UUIDS = [card.uuid for card in CARDS]
         ("gpu:0", "2,0", UUIDS[2]),
         ("gpu:1", "2, 0", UUIDS[0]),
         ("gpu:1", "GPU-c,GPU-b", UUIDS[1]),
-        ("gpu:1", "MIG-1111,MIG-2222", "MIG-2222"),  # parts of a card are not cards
+        ("gpu:1", "MIG-1111,MIG-2222", "MIG-2222"),  # parts of a GPU are not GPUs
     ],
 )
 def test_a_worker_is_given_the_card_of_its_number_among_those_that_are_visible(

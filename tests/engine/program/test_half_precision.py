@@ -184,7 +184,7 @@ def test_a_graph_whose_cache_would_be_in_both_is_refused(exports: tuple[Path, Pa
     for operator in operators_of(program):
         if operator.type == "concat":
             operator.type = "unknown"
-    with pytest.raises(ExportError, match="would have to be in both"):
+    with pytest.raises(ExportError, match="would need both precisions"):
         halve_program(program)
 
 
