@@ -1,4 +1,4 @@
-"""Fixtures of several files: Prefect's test server, runs that tests disturb, places to work in."""
+"""Shared fixtures: Prefect's test server, finished runs to disturb, folders to work in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.load_requests import make_request, write_vocabulary
 from tests.support.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
 from tests.support.shelf import Shelf
 
-# Before anything imports Prefect or Paddle.
+# These must be set before anything imports Prefect or Paddle.
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 # No test fails because a machine is busy.
@@ -42,7 +42,7 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def run_demo(prefect_server: None) -> RunFlow:
-    """Runs the demo's config with a store and overrides of the test's own."""
+    """A function that runs the demo's config with the test's own store and overrides."""
     from flows.question_generation import question_generation
 
     def run(store: Path, *overrides: str) -> dict[str, Any]:
@@ -59,13 +59,13 @@ def run_demo(prefect_server: None) -> RunFlow:
 
 @pytest.fixture(scope="session")
 def demo_store(run_demo: RunFlow, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store in which one run of the demo has ended; copy it before disturbing it."""
+    """A store with one finished run of the demo; tests must not change it, but copy it."""
     return made_once(tmp_path_factory, "demo", lambda folder: run_demo(folder / "store")) / "store"
 
 
 @pytest.fixture
 def store(demo_store: Path, tmp_path: Path) -> Path:
-    """A store of the test's own in which the demo is done."""
+    """The test's own copy of a store with a finished run of the demo."""
     copy = tmp_path / "store"
     shutil.copytree(demo_store, copy, symlinks=True)
     return copy
@@ -82,7 +82,7 @@ def server_url(prefect_server: None) -> str:
 
 @pytest.fixture(scope="session")
 def rehearsal(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
-    """A small job over the fake engine that has run once undisturbed."""
+    """A small job on the fake engine that has run once undisturbed."""
     environment = outside_environment(server_url, tmp_path_factory.mktemp("prefect"))
 
     def at(folder: Path) -> Rehearsal:
@@ -98,7 +98,7 @@ def rehearsal(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Rehe
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the tokenizer needs of a model, and no more."""
+    """A model folder with only the files that the tokenizer needs."""
     folder = tmp_path_factory.mktemp("model")
     write_vocabulary(folder)
     return folder
@@ -106,13 +106,13 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def load_request(tmp_path: Path, model_folder: Path) -> LoadRequest:
-    """A request to load passages that are still to be written."""
+    """A request to load passages; the test writes their file."""
     return make_request(tmp_path, model_folder)
 
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
-    """A store that is still to be filled."""
+    """An empty store for the test to fill."""
     return Shelf(Store(tmp_path / "store"))
 
 

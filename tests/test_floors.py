@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-# From the ground up; a room imports only rooms of lower floors.
+# From bottom to top; a room imports only rooms of lower floors.
 FLOORS = (
     {"tasks.findings", "tasks.escaping"},
     {"tasks.errors"},
@@ -29,7 +29,7 @@ CODE = {name: path for name, path in MODULES.items() if not name.startswith("tes
 
 
 def find_imports(path: Path) -> Iterator[str]:
-    """Every name that a file imports, wherever the import stands in it."""
+    """Yield every name that a file imports, at any level."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{name.name}" for name in node.names)
@@ -38,7 +38,7 @@ def find_imports(path: Path) -> Iterator[str]:
 
 
 def modules_of(names: Iterator[str]) -> set[str]:
-    """The modules of this project among imported names."""
+    """Return the modules of this project among imported names."""
     parents = ((name, name.rpartition(".")[0]) for name in names)
     return {one for pair in parents for one in pair if one in MODULES}
 
@@ -80,7 +80,7 @@ def test_nothing_imports_itself_by_way_of_others(depth: int) -> None:
     for name in CODE:
         others = {shorten(other) for other in IMPORTS[name] if other in CODE}
         graph.setdefault(shorten(name), set()).update(others - {shorten(name)})
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
+    TopologicalSorter(graph).prepare()  # raises a CycleError that contains the cycle
 
 
 def importers_of(*packages: str) -> set[str]:

@@ -18,7 +18,7 @@ whose: ContextVar[str] = ContextVar("whose", default="nobody's")
 
 
 class Heard(logging.Handler):
-    """What came out of the log, and in whose context."""
+    """Collects log messages, and the context of each."""
 
     def __init__(self) -> None:
         super().__init__()

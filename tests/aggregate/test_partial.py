@@ -25,8 +25,8 @@ from tasks.store.tables import DATASET, REJECTS, SHARD, commit_table
 from tests.support.planned_jobs import plan_job, write_job
 
 ROWS_IN = 20
-UNUSABLE = (3, 10)  # rows that were rejected when they were loaded
-GUILTY = 7  # the row that broke the engine
+UNUSABLE = (3, 10)  # rows that the load stage rejected
+GUILTY = 7  # the row that makes the engine fail
 ACCEPTED = [row for row in range(ROWS_IN) if row not in UNUSABLE]
 ROWS_PER_SHARD = 5
 SHARDS = [ACCEPTED[at : at + ROWS_PER_SHARD] for at in range(0, len(ACCEPTED), ROWS_PER_SHARD)]
@@ -41,7 +41,7 @@ def plan(tmp_path: Path) -> Plan:
 
 @pytest.fixture
 def dataset(plan: Plan) -> Manifest:
-    """A dataset in two parts, neither of which ends where a shard does."""
+    """A dataset in two parts, whose boundaries are not those of shards."""
     folder, parts = plan.dataset.folder, (ACCEPTED[:12], ACCEPTED[12:])
     files = [
         commit_table(folder / f"part-{number:05d}-of-00002.parquet", DATASET, [dataset_batch(rows)])
@@ -173,7 +173,7 @@ def test_every_output_says_that_it_is_partial_and_what_is_missing(
     run, output = tmp_path / "run", tmp_path / "out/questions.txt"
     missing = write_run(plan, dataset, run, failed=(1, 3))
     write_output(run / "predictions.parquet", output, missing)
-    # Shard 1 has the rows 6, 7, 8, 9 and 11; row 10 was rejected when it was loaded.
+    # Shard 1 has the rows 6, 7, 8, 9 and 11; the load stage rejected row 10.
     shards = [
         {"shard": 1, "rows": 5, "first_row": 6, "last_row": 11, "error": "the worker of 1 died"},
         {"shard": 3, "rows": 3, "first_row": 17, "last_row": 19, "error": "the worker of 3 died"},

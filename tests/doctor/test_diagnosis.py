@@ -51,7 +51,7 @@ def wenti(*args: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 def doctor(name: str, *overrides: str, **environment: str) -> tuple[int, dict[str, Any]]:
-    """Return the exit code, and the findings by key."""
+    """Run `wenti doctor --json`; return the exit code, and the findings by key."""
     options = [part for text in overrides for part in ("--set", text)]
     done = wenti("doctor", name, *options, "--json", **environment)
     answer = json.loads(done.stdout)
@@ -132,7 +132,7 @@ def test_a_run_on_gpus_is_refused_before_paddle_is_imported() -> None:
 
 @pytest.fixture(scope="module")
 def without_paddle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process that has all packages of ours but Paddle."""
+    """The environment of a process with all packages except Paddle."""
     import pydantic
 
     site = tmp_path_factory.mktemp("site")
@@ -197,7 +197,7 @@ def test_a_run_takes_no_more_space_than_estimated(demo_store: Path) -> None:
 
 
 def test_the_size_of_a_model_is_that_of_its_weights(demo_store: Path) -> None:
-    """A tensor of the exported file has a header of some tens of bytes."""
+    """Each tensor in the exported file has a header of some tens of bytes."""
     size = read_size(CHECKPOINT)
     assert size is not None
     (weights,) = (demo_store / "exports").glob("*/unimo_text.pdiparams")
@@ -252,7 +252,7 @@ def test_a_larger_batch_takes_more(size: ModelSize, rows: int, length: int, beam
 
 @pytest.mark.parametrize(("rows", "measured"), [(8, 1_432), (16, 1_935)])
 def test_the_estimate_agrees_with_what_was_measured(rows: int, measured: int) -> None:
-    """Megabytes of a process on the CPU, from docs/benchmarks.md."""
+    """The expected values are MB of a process on the CPU, from docs/benchmarks.md."""
     size = ModelSize(12, 768, 12, 3072, 18_000, 513, 4)
     batch = batch_bytes(size, DecodeSettings(num_beams=6, max_dec_len=20), rows, 270)
     estimate = BESIDE_CPU + 4 * size.parameters + batch

@@ -1,4 +1,4 @@
-"""What the preflight says of a model, whichever PaddleNLP wrote it."""
+"""What the preflight says about models saved by any version of PaddleNLP."""
 
 from __future__ import annotations
 

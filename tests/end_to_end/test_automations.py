@@ -1,4 +1,4 @@
-"""The automations of docs/automations, in a real server, as the files are shipped."""
+"""The automations in docs/automations, on a real server, with the files as shipped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
 from tests.support.servers import PREFECT, PrefectServer, prefect_server
 
 AUTOMATIONS = ROOT / "docs/automations"
-DIES_SOONER = ("within: 240", "within: 10")  # the least that Prefect takes
+DIES_SOONER = ("within: 240", "within: 10")  # Prefect's minimum
 
 Messages = queue.Queue[str]
 
@@ -43,7 +43,7 @@ def here(rehearsal: Rehearsal, server: PrefectServer) -> Rehearsal:
 
 @pytest.fixture
 def messages() -> Iterator[tuple[str, Messages]]:
-    """The address of a web server that people look at, and what it was sent."""
+    """The URL of a web server that receives notifications, and the messages it has received."""
     received = Messages()
 
     class Handler(BaseHTTPRequestHandler):
@@ -65,7 +65,7 @@ def messages() -> Iterator[tuple[str, Messages]]:
 
 
 def create(server: PrefectServer, name: str, folder: Path, old: str, new: str) -> None:
-    """Create the automations of a shipped file in which one text is replaced."""
+    """Create the automations in a shipped file, with one text replaced."""
     text = (AUTOMATIONS / name).read_text(encoding="utf-8")
     assert old in text
     file = folder / name
@@ -94,7 +94,9 @@ def test_a_partial_run_and_a_failed_one_are_notified_with_their_names_and_what_i
     store = here.store_without_shards(tmp_path / "store")
     predictions = next(here.undisturbed.glob("predictions/*")).name
     shard = f"shard-00003-of-{SHARDS:05d}.parquet"
-    (store / "predictions" / predictions / shard).mkdir(parents=True)  # where no file can go
+    (store / "predictions" / predictions / shard).mkdir(
+        parents=True
+    )  # so that no file can be renamed to it
     code, said = here.run(store, "aggregate.allow_partial=true")
     assert code == 0, said
     message = received.get(timeout=600)

@@ -1,4 +1,4 @@
-"""Kills, a bad disk and a bad clock under the whole program: the next run ends right, each time."""
+"""Kills, disk errors and clock changes during a whole run: the next run always ends correctly."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ FINGERPRINT = "?" * 64
 RUN = "store/runs/" + "?" * len("20260101-000000-abcdef")
 PREDICTIONS = f"store/predictions/{FINGERPRINT}"
 DAY = 86400
-CALLS = {Op.OPEN: 40, Op.WRITE: 400, Op.FSYNC: 50, Op.RENAME: 24}  # of a whole run, at the least
+CALLS = {Op.OPEN: 40, Op.WRITE: 400, Op.FSYNC: 50, Op.RENAME: 24}  # minimum calls of a whole run
 TAKES_SPACE = Op.OPEN | Op.WRITE | Op.LINK | Op.MKDIR
-LASTING = {  # what fails from some call on; removing never does, or parts would have to stay
+LASTING = {  # calls that fail from some point on; not removals, or parts would be left over
     errno.ENOSPC: TAKES_SPACE,
     errno.EACCES: Op.OPEN | Op.RENAME | Op.LINK | Op.MKDIR,
     errno.EIO: TAKES_SPACE | Op.FSYNC | Op.RENAME,
@@ -40,7 +40,7 @@ MakeDisk = Callable[[str], FaultyDisk]
 
 
 class Point(NamedTuple):
-    """A moment of a commit: the call to be killed at, and with which calls the trace ends then."""
+    """A point in a commit: the call to kill the run at, and the calls at the end of the trace."""
 
     op: Op
     pattern: str
@@ -49,7 +49,7 @@ class Point(NamedTuple):
     before: bool = False
 
     def assert_last_calls(self, trace: list[Call]) -> None:
-        """The trace is the witness of where the kill was; other stages may be at work as well."""
+        """Check by the trace where the run was killed; other stages may have made calls as well."""
         folder = self.calls[-1].path.rpartition("/.")[0] or self.pattern.rpartition("/")[0]
         here = [call for call in trace if fnmatchcase(call.path, f"{folder}*")]
         for call, expected in zip(here[-len(self.calls) :], self.calls, strict=True):
@@ -60,8 +60,8 @@ class Point(NamedTuple):
 def points_of(path: str, nth: int, sync: int) -> tuple[Point, ...]:
     """Return the points of the commit of a file: written, synced, renamed, its folder synced.
 
-    Of the files that fit `path` it is the `nth` that a run commits; of the times that a run syncs
-    their folder, `sync` is the one that belongs to this file.
+    It is the `nth` file that matches `path` and that a run commits; of the calls by which a run
+    syncs their folder, number `sync` belongs to this file.
     """
     folder, _, name = path.rpartition("/")
     temporary = f"{folder}/.{name}.*.tmp"
@@ -80,11 +80,11 @@ def points_of(path: str, nth: int, sync: int) -> tuple[Point, ...]:
 
 
 def renamed(path: str) -> Point:
-    """Return the first point at which a file has just got its name."""
+    """Return the point right after a file, the first that matches, is renamed to its final name."""
     return Point(Op.RENAME, path, 1, (Call(Op.RENAME, path),))
 
 
-# Two chains go on at once, so they are of about the same length.
+# Two chains run at a time, so they have about the same length.
 CHAINS = {
     "predict": (
         renamed(f"store/exports/{FINGERPRINT}/contract.json"),
@@ -106,7 +106,7 @@ CHAINS = {
 
 @pytest.fixture
 def make_disk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeDisk:
-    """Gives disks of the test's own, each with a root of its own."""
+    """A function that returns faulty disks for this test, each with its own root folder."""
     library = build_library(tmp_path_factory.getbasetemp())
 
     def make(name: str) -> FaultyDisk:
@@ -116,7 +116,7 @@ def make_disk(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeD
 
 
 def two_at_once(do: Callable[[Item], None], items: Iterable[Item]) -> None:
-    """Do something for each, on two processors; what one raises is raised."""
+    """Call a function for each item in two threads; an exception in one is raised."""
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(do, items))
 
@@ -130,7 +130,7 @@ def latest(store: Path) -> Path:
 
 
 def assert_nothing_half_made(rehearsal: Rehearsal, store: Path) -> None:
-    """What bears a final name is whole, and what says that it succeeded did."""
+    """Check that files with final names are complete, and only successful runs have `_SUCCESS`."""
     for path in store.glob("predictions/*/shard-*"):
         whole = rehearsal.undisturbed / path.relative_to(store)
         assert path.read_bytes() == whole.read_bytes(), path
@@ -162,7 +162,7 @@ def kill_at(rehearsal: Rehearsal, disk: FaultyDisk, store: Path, point: Point) -
 def test_a_kill_at_any_point_of_a_commit_and_in_the_recovery_loses_nothing(
     rehearsal: Rehearsal, make_disk: MakeDisk
 ) -> None:
-    """Each run recovers from the last kill, and is killed at the next point."""
+    """Each run recovers from the previous kill and is killed at the next point."""
 
     def kill_along(chain: str) -> None:
         disk = make_disk(chain)
@@ -177,7 +177,7 @@ def test_a_kill_at_any_point_of_a_commit_and_in_the_recovery_loses_nothing(
 
 
 class BadCall(NamedTuple):
-    """A call that fails: which, how, and whether all later ones do too."""
+    """A failing call: which one, with which error, and whether all later ones fail too."""
 
     error: int
     ops: Op
@@ -186,7 +186,7 @@ class BadCall(NamedTuple):
 
 
 def draw_bad_calls(seed: int) -> list[BadCall]:
-    """Draw calls of the whole run; for each errno one that fails alone and one that lasts."""
+    """Draw calls of a whole run: for each errno, one that fails once and one that keeps failing."""
     draw = random.Random(seed)  # noqa: S311 not for secrets
     calls = []
     for error, lasting in LASTING.items():

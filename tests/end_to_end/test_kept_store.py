@@ -1,4 +1,4 @@
-"""A store that an earlier version has made is reused whole.
+"""A store that was made by an earlier version is reused completely.
 
 `tests/kept_store` was made by the commit before the code moved into rooms (`wenti run config.yaml`
 in a folder with its two files and `data/`). It is made again, by the version that comes before a
@@ -22,7 +22,7 @@ KEPT = ROOT / "tests/kept_store"
 
 
 def made_with() -> set[tuple[str, str]]:
-    """The packages that decided the kept checkpoints, and their versions."""
+    """Return the packages, with versions, that decided the checkpoints of the kept store."""
     manifests = [json.loads(path.read_bytes()) for path in KEPT.glob("store/*/*/*.json")]
     decided_by = [manifest["decided_by"] for manifest in manifests if "decided_by" in manifest]
     packages = ("paddlepaddle", "paddlenlp", "pyarrow", "sacrebleu")
@@ -35,7 +35,7 @@ def installed(package: str) -> str:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Path:
-    """A folder with the job of the kept store, and the store."""
+    """A folder with the job of the kept store and a copy of the store."""
     for package, kept in made_with():
         if kept != installed(package):
             pytest.skip(f"the kept store was made with {package} {kept}; make it again")

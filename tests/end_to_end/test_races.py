@@ -1,4 +1,4 @@
-"""Several runs over one store at once, whatever the interleaving."""
+"""Several runs on one store at the same time, with any interleaving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.rehearsal import SHARDS, Rehearsal, made_by
 
 @pytest.fixture
 def slowly(tmp_path: Path) -> dict[str, str]:
-    """The environment of an engine that takes its time, so that runs meet."""
+    """The environment of a slow engine, so that runs overlap."""
     path = tmp_path / "faults.json"
     path.write_text(json.dumps({"seconds_per_batch": 0.3}))
     return {FAULTS_VARIABLE: str(path)}
@@ -72,7 +72,7 @@ def test_a_stopped_run_is_succeeded_and_harms_nothing_when_it_wakes_up(
     try:
         started = time.monotonic()
         end(rehearsal.start(store, **slowly))
-        assert time.monotonic() - started > STALE_SECONDS  # it did wait for the sleeper first
+        assert time.monotonic() - started > STALE_SECONDS  # it has waited for the stopped run first
         rehearsal.check(store)
     finally:
         os.killpg(sleeper.pid, signal.SIGCONT)

@@ -1,4 +1,4 @@
-"""Faults through the whole program, over the fake engine: what is lost, said and made again."""
+"""Faults in the whole program, with the fake engine: what is lost, reported and remade."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REASONS = {
 
 @pytest.fixture
 def digests(rehearsal: Rehearsal) -> dict[int, str]:
-    """By the number of each usable row of the input, what a fault names it by."""
+    """The digest that identifies each usable row in faults, by row number."""
     parts = sorted(rehearsal.undisturbed.glob("datasets/*/part-*.parquet"))
     rows = [row for part in parts for row in pq.read_table(part).to_pylist()]
     return {row["row"]: row_digest(row["input_ids"]) for row in rows}
@@ -40,7 +40,7 @@ def store(rehearsal: Rehearsal, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def done(rehearsal: Rehearsal, tmp_path: Path) -> Path:
-    """A store of the test's own in which the job is done."""
+    """The test's own copy of a store in which the job is done."""
     return Path(shutil.copytree(rehearsal.undisturbed, tmp_path / "store", symlinks=True))
 
 

@@ -112,7 +112,7 @@ def test_sampled_questions_depend_on_neither_shards_nor_batches(
 
 
 def kill_a_worker_soon(stop: threading.Event) -> None:
-    """Kill the first child of this process that holds an exported model, once."""
+    """Kill the first child of this process that has loaded an exported model, once."""
     while not stop.is_set():
         for child in psutil.Process().children(recursive=True):
             try:
@@ -152,7 +152,7 @@ def test_two_workers_share_the_shards(store: Path, run_demo: RunFlow) -> None:
     assert sum(figures["shards"] for figures in devices.values()) == metrics["shards_made"]
     for figures in devices.values():
         assert figures["rows"] > 0
-        assert figures["peak_memory_mb"] > 100  # Paddle alone is more
+        assert figures["peak_memory_mb"] > 100  # Paddle alone takes more
         assert figures["cpu_seconds"] > 0
 
 
@@ -221,7 +221,7 @@ def test_failed_shards_make_the_run_fail_and_the_next_run_finishes(
     first = results_of(store / "runs/latest")
     victim = shards_in(store)[2]
     victim.unlink()
-    victim.mkdir()  # a rename onto a folder fails, every time
+    victim.mkdir()  # renaming a file to a folder always fails
     with pytest.raises(ShardsFailedError, match="shard 2:"):
         run_demo(store)
     victim.rmdir()
@@ -231,7 +231,7 @@ def test_failed_shards_make_the_run_fail_and_the_next_run_finishes(
 
 
 def questions_by_paddlenlp(passages: list[dict[str, str]]) -> list[str]:
-    """What PaddleNLP's example does: tokenise, generate, cut at [MASK], join, take prefix off."""
+    """Do what PaddleNLP's example does: tokenise, generate, cut at [MASK], join, drop prefix."""
     tokenizer = import_paddlenlp().transformers.UNIMOTokenizer.from_pretrained(str(CHECKPOINT))
     rows = tokenised(CHECKPOINT, passages)
     generated = generate_in_batches(load_reference(CHECKPOINT), rows, DecodeSettings())

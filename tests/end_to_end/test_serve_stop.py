@@ -1,4 +1,4 @@
-"""What becomes of a run when `wenti serve`, with a server of its own, is stopped."""
+"""What happens to a run when `wenti serve`, with its own server, is stopped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.servers import PrefectServer
 
 
 def wait_until(is_so: Callable[[], object], process: psutil.Popen, log: Path) -> None:
-    """Wait until the time limit of every test, as long as `wenti serve` lives."""
+    """Wait for a condition until the tests' time limit, while `wenti serve` is running."""
     while not is_so():
         assert process.poll() is None, log.read_text(encoding="utf-8")
         time.sleep(0.1)
@@ -29,11 +29,11 @@ def wait_until(is_so: Callable[[], object], process: psutil.Popen, log: Path) ->
 
 @contextmanager
 def serving(server: PrefectServer, log: Path, faults: Path) -> Iterator[psutil.Popen]:
-    """Run `wenti serve` in this block, as in a terminal, with a server of its own."""
+    """Run `wenti serve` in this block, started as in a terminal, with its own server."""
     variables = {
         **server.environment,
         "PREFECT_SERVER_API_PORT": str(server.port),
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # seconds until it sees that a run is to start
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # seconds between checks for runs to start
         FAULTS_VARIABLE: str(faults),
     }
     del variables["PREFECT_API_URL"]
@@ -64,13 +64,13 @@ def start_run(server: PrefectServer, parameters: dict[str, object]) -> str:
 
 
 def retry(server: PrefectServer, run: str) -> None:
-    """What *Retry* in the UI does."""
+    """Do what *Retry* in the UI does."""
     state = {"type": "SCHEDULED", "name": "AwaitingRetry"}
     server.post(f"flow_runs/{run}/set_state", state=state)
 
 
 def messages_of(home: Path, run: str, kind: str) -> list[str]:
-    """The messages of a run's states of a kind, from the database of a server that has ended."""
+    """Return the messages of a run's states of a type, from the database of a stopped server."""
     query = """
         select message from flow_run_state where flow_run_id = ? and type = ? order by timestamp
     """
@@ -114,7 +114,7 @@ def shards(store: Path) -> int:
 
 
 def stop(process: psutil.Popen, how: Callable[[], None]) -> None:
-    """End `wenti serve` so that nothing of it is left: no run, no worker, no server."""
+    """End `wenti serve` and check that no process is left: no run, no worker, no server."""
     children = process.children(recursive=True)
     commands = [" ".join(child.cmdline()) for child in children]
     assert any("multiprocessing.spawn" in command for command in commands)
@@ -128,7 +128,7 @@ def check_stopped(server: PrefectServer, run: str, store: Path, log: Path, stops
     record = json.loads((store / "runs/latest/run.json").read_bytes())
     assert record["state"] == "interrupted"
     assert state_of(server.folder, run) == "CRASHED"
-    # One state a stop, as each is an event of which an automation tells somebody.
+    # One state per stop, because each is an event that can trigger a notification.
     assert messages_of(server.folder, run, "CRASHED") == [STOPPED] * stops
     said = log.read_text()
     assert all(" INFO " in line for line in said.splitlines()), said

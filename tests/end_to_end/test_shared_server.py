@@ -1,4 +1,4 @@
-"""A server for several runs, on PostgreSQL, with authentication, that goes away and comes back."""
+"""A server for several runs, on PostgreSQL with authentication, that is killed and restarted."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def one_server(
 
 @pytest.fixture
 def server(one_server: PrefectServer) -> PrefectServer:
-    """The server of these tests, started again if a test left it dead."""
+    """The server of these tests, restarted if the previous test has killed it."""
     if not one_server.is_running:
         one_server.start()
     return one_server
@@ -47,20 +47,20 @@ def server(one_server: PrefectServer) -> PrefectServer:
 
 @pytest.fixture
 def shared(rehearsal: Rehearsal, server: PrefectServer) -> Rehearsal:
-    """The job, run against this server; undisturbed it has run against another, on SQLite."""
+    """The job, run with this server; the undisturbed run used another one, on SQLite."""
     return replace(rehearsal, environment=server.environment)
 
 
 @pytest.fixture
 def slowly(tmp_path: Path) -> dict[str, str]:
-    """The environment of an engine that takes its time, so that there is a middle of the run."""
+    """The environment of a slow engine, so that the server can be killed during the run."""
     path = tmp_path / "faults.json"
     path.write_text(json.dumps({"seconds_per_batch": 0.3}))
     return {FAULTS_VARIABLE: str(path)}
 
 
 def shards_made(store: Path) -> list[int]:
-    """Return the shards that the newest run made, once per time, from its journal."""
+    """Return the shards that the newest run has made, one entry per time, from its journal."""
     path = store / "runs/latest/shards.jsonl"
     events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [event["shard"] for event in events if event["event"] == "made"]
@@ -138,7 +138,7 @@ def test_a_server_that_stays_away_costs_no_shard_and_is_named(
     slowly: dict[str, str],
 ) -> None:
     store = shared.store_without_shards(tmp_path / "store")
-    # By our own defaults it would be waited for some minutes.
+    # By our own defaults, the run would wait some minutes for the server.
     with shared.start(store, **slowly, PREFECT_CLIENT_MAX_RETRIES="0") as process:
         wait_until(lambda: len(shards_made(store)) > 0, process)
         server.kill()
@@ -146,7 +146,7 @@ def test_a_server_that_stays_away_costs_no_shard_and_is_named(
     assert process.returncode == 2
     assert "Prefect's server went away" in messages
     assert "Traceback" not in messages
-    shared.check(store)  # the results were written all the same
+    shared.check(store)  # the results were still written
 
     code, messages = rehearsal.run(store)
     assert code == 0, messages

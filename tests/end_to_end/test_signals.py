@@ -18,7 +18,7 @@ from tests.support.rehearsal import ROOT
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which `wenti run` starts Prefect's temporary server, as at a user's."""
+    """An environment in which `wenti run` starts Prefect's temporary server, as for a user."""
     mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return {**mine, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
 
@@ -27,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def running(
     demo_store: Path, tmp_path: Path, environment: dict[str, str]
 ) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A run of the demo in a process group of its own, which has made its first shard."""
+    """Yield a run of the demo in its own process group that has made its first shard."""
     store = tmp_path / "store"
     shutil.copytree(demo_store, store, symlinks=True)
     shutil.rmtree(store / "predictions")
@@ -56,7 +56,7 @@ def wait_for_a_shard(process: subprocess.Popen[str], store: Path) -> None:
     ("name", "told"),
     [
         ("SIGINT", "stopped by Ctrl-C"),
-        ("SIGTERM", "cancelled"),  # so Prefect ends a run that is cancelled
+        ("SIGTERM", "cancelled"),  # this is how Prefect cancels a run
         ("SIGHUP", "stopped by SIGHUP"),
     ],
 )
@@ -67,7 +67,7 @@ def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
     children = psutil.Process(process.pid).children(recursive=True)
     if name == "SIGTERM":
         process.terminate()
-    else:  # a terminal sends Ctrl-C, and that it closes, to all of the group
+    else:  # a terminal sends Ctrl-C, and SIGHUP when it closes, to the whole group
         os.killpg(process.pid, signal.Signals[name])
     _, messages = process.communicate(timeout=600)
     assert process.returncode == 130

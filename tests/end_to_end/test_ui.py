@@ -30,18 +30,18 @@ pytestmark = [
     pytest.mark.skipif(PROGRAM is None, reason="chromium is not installed"),
 ]
 
-PICTURES = "WENTI_PICTURES"  # names the folder that pictures go to, such as docs/pictures
+PICTURES = "WENTI_PICTURES"  # the variable with a folder for screenshots, such as docs/pictures
 PATIENCE = 900.0  # seconds
 DEPLOYMENTS = {"demo", "nightly", "question-generation", "rerun"}
 TYPED = {"predict_file": "passages.jsonl", "num_beams": 4, "rows_per_shard": 4}
 REHEARSED = {"predict_file": "mixed.jsonl", "engine": "fake", "rows_per_shard": 4}
-# A device without room for the long passages, nor for the rows that an engine is tried with.
+# A device without memory for the long passages, and for the rows that an engine is tried on.
 TOO_SMALL = {"padded_tokens_that_fit": 90}
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """A user's folder in which `wenti serve` runs, and what can be seen there without a browser."""
+    """A user's folder in which `wenti serve` runs, and what a user sees there without a browser."""
 
     folder: Path
     server: PrefectServer
@@ -53,12 +53,12 @@ class Workplace:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The run.json of the run that was started last."""
+        """Return the run.json of the newest run."""
         return dict(json.loads((self.store / "runs/latest/run.json").read_bytes()))
 
     @property
     def questions(self) -> dict[str, str]:
-        """The questions of the run that was started last, by the passages' ids."""
+        """Return the questions of the newest run by the ids of the passages."""
         lines = (self.store / "runs/latest/predictions.jsonl").read_text(encoding="utf-8")
         return {row["id"]: row["question"] for row in map(json.loads, lines.splitlines())}
 
@@ -66,7 +66,7 @@ class Workplace:
         return set(self.store.glob("predictions/*/shard-*.json"))
 
     def make_faulty(self, **faults: int) -> None:
-        """Make every fake worker that starts from now on fail in this way."""
+        """Inject faults into every worker of the fake engine that is started from now on."""
         (self.folder / "faults.json").write_text(json.dumps(faults))
 
     def seen_by_prefect(self, run: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ class Workplace:
         return int(self.server.post("flow_runs/count", deployments={"name": {"any_": ["demo"]}}))
 
     def complaint(self, *arguments: str) -> str:
-        """What the command line says of the same in the same folder."""
+        """Return the error message of a command in this folder."""
         done = subprocess.run(
             [str(WENTI), *arguments],
             cwd=self.folder,
@@ -91,7 +91,7 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Started:
-    """A run that was started by the form: its id in Prefect, and its record."""
+    """A run that was started with the form: its id in Prefect, and its record."""
 
     id: str
     record: dict[str, Any]
@@ -105,7 +105,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 
 def write_passages(folder: Path) -> None:
-    """Twelve passages with references; twelve without, the long ones in the middle; and many."""
+    """Write twelve passages with references, twelve without (long ones inside), and many."""
     lines = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8").splitlines()
     by_length = sorted(lines, key=len)
     mixed = [json.loads(line) for line in by_length[:4] + by_length[-4:] + by_length[4:8]]
@@ -121,7 +121,7 @@ def served(folder: Path, server: PrefectServer) -> Iterator[psutil.Process]:
     """Run `wenti serve` in this block."""
     variables = {
         FAULTS_VARIABLE: str(folder / "faults.json"),
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # seconds until it sees that a run is to start
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # seconds between checks for runs to start
     }
     with (folder / "serve.log").open("wb") as log:
         process = psutil.Popen(
@@ -158,7 +158,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
 
 @pytest.fixture(scope="module")
 def pages(place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectPages]:
-    """A window in which nothing has been opened yet."""
+    """An empty browser window."""
     chosen = os.environ.get(PICTURES)
     pictures = Path(chosen) if chosen else tmp_path_factory.mktemp("pictures")
     with sync_playwright() as playwright, chromium(playwright) as browser:
@@ -171,14 +171,14 @@ def pages(place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(autouse=True)
 def last_look(pages: PrefectPages, tmp_path: Path) -> Iterator[None]:
-    """What the window showed at the end of a test, for whoever looks for the cause of a failure."""
+    """Save a screenshot at the end of each test, to help find the cause of a failure."""
     yield
     pages.page.screenshot(path=tmp_path / "last.png")
 
 
 @pytest.fixture(scope="module")
 def demo(place: Workplace, pages: PrefectPages) -> Started:
-    """A run of the demo with three changed settings, from the first click to its end."""
+    """A run of the demo with three changed settings, started with the form and completed."""
     pages.open_form("demo")
     pages.fill(TYPED)
     pages.field("num_beams").evaluate("field => field.scrollIntoView({block: 'center'})")
@@ -254,7 +254,9 @@ def test_a_value_outside_its_limits_is_refused_in_the_form(
     pages.fill({"num_beams": 0})
     pages.press_submit()
     assert pages.field("num_beams").evaluate("field => field.validity.rangeUnderflow")
-    pages.fill({"num_beams": 4, "topp": 0})  # above 0, which a field cannot tell: the server does
+    pages.fill(
+        {"num_beams": 4, "topp": 0}
+    )  # must be above 0, which the server checks but a form field cannot
     pages.press_submit()
     pages.refusals.get_by_text("0 is less than or equal to the minimum of 0").wait_for()
     assert place.count_runs() == before > 0

@@ -1,4 +1,4 @@
-"""The deployments of prefect.yaml in a process work pool, as docs/operating.md tells."""
+"""The deployments of prefect.yaml in a process work pool, as described in docs/operating.md."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[PrefectServer]:
 
 
 def prefect(server: PrefectServer, *arguments: str) -> None:
-    """Run a command of a user's in a terminal, where it could ask; a question makes it fail."""
+    """Run a Prefect command as in a terminal, where it could prompt; a prompt makes it fail."""
     terminal, theirs = pty.openpty()
     with subprocess.Popen(
         [str(PREFECT), *arguments],
@@ -55,7 +55,7 @@ def prefect(server: PrefectServer, *arguments: str) -> None:
 
 @contextmanager
 def working(server: PrefectServer, folder: Path, faults: Path) -> Iterator[psutil.Process]:
-    """Run a worker of the pool that polls for runs each second."""
+    """Run a worker of the pool, in any folder, that looks for runs every second."""
     variables = {"PREFECT_WORKER_QUERY_SECONDS": "1", FAULTS_VARIABLE: str(faults)}
     with (folder / "worker.log").open("wb") as log:
         process = psutil.Popen(
@@ -81,12 +81,12 @@ def start_run(server: PrefectServer, parameters: dict[str, Any]) -> str:
 
 
 def press(server: PrefectServer, run: str, state: str, name: str) -> None:
-    """What a button of the run's page does."""
+    """Do what a button on the run's page does."""
     server.post(f"flow_runs/{run}/set_state", state={"type": state, "name": name})
 
 
 def wait_for(server: PrefectServer, run: str, state: str) -> str:
-    """Wait until a run is in a state, at most for the time limit of every test."""
+    """Wait until a run is in a state, at most until the tests' time limit."""
     while True:
         (seen,) = server.post("flow_runs/filter", flow_runs={"id": {"any_": [run]}})
         if seen["state_type"] == state:

@@ -1,4 +1,4 @@
-"""The contract's file and the padding of batches: no Paddle needed."""
+"""The contract's file and the padding of batches, without Paddle."""
 
 from __future__ import annotations
 

@@ -17,17 +17,17 @@ STATISTICS = st.integers(1, 12).flatmap(
 
 
 def numbers(found: Differences) -> list[float]:
-    """What was found by a score of one metric: of a, of b, and the interval."""
+    """Return the results for a single metric: of a, of b, and the interval."""
     return [float(part[0]) for part in (found.a, found.b, found.low, found.high)]
 
 
 def ratio(sums: Matrix) -> Matrix:
-    """A score that is no mean of the rows' scores, as BLEU is none."""
+    """A metric that, like BLEU, is not the mean over the rows."""
     return sums[:, :1] / sums[:, 1:]
 
 
 def of_rows(values: Matrix) -> Matrix:
-    """Statistics whose ratio is the mean of the values."""
+    """Return statistics whose ratio is the mean of the values."""
     return np.column_stack([values, np.ones_like(values)])
 
 
@@ -96,5 +96,5 @@ def test_95_of_100_intervals_hold_the_true_difference() -> None:
         b = a + generator.normal(truth, 1, rows)
         found = compare_paired(of_rows(a), of_rows(b), ratio, resamples=400, seed=number)
         held += bool(found.low <= truth <= found.high)
-    # By chance 380 ± 4 of 400; an interval of 90 % would hold it 360 ± 6 times.
+    # By chance 380 ± 4 of 400; an interval of 90 % would contain it 360 ± 6 times.
     assert 0.92 < held / experiments < 0.98

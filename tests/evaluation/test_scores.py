@@ -1,4 +1,4 @@
-"""Our scores, made from sums over rows, against PaddleNLP's and sacreBLEU's own over all rows."""
+"""Our metrics, computed from sums over rows, compared with PaddleNLP's and sacreBLEU's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAIRS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=6)
 
 
 def by_the_libraries(pairs: Pairs) -> dict[str, Any]:
-    """Score pairs by what PaddleNLP and sacreBLEU publish for that, all of them at once."""
+    """Score pairs with the public functions of PaddleNLP and sacreBLEU, all at once."""
     import_paddlenlp()
     from paddlenlp.metrics import BLEU, RougeL
     from paddlenlp.transformers import BasicTokenizer
@@ -54,7 +54,7 @@ def by_the_libraries(pairs: Pairs) -> dict[str, Any]:
 
 
 def disturbed_pairs(path: Path) -> Pairs:
-    """Real questions as references, and beside each the beginning of it with a piece of another."""
+    """Return real questions as references, paired with beginnings of them plus other pieces."""
     if not path.is_file():
         pytest.skip(f"{path.name} is not there")
     lines = path.read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""What Prefect's server has of a run for its page."""
+"""What Prefect's server stores for the page of a run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_fault_of_the_config_is_one_message_without_tracebacks(
 
 
 def execute(run: str, environment: dict[str, str]) -> None:
-    """Run it as `wenti serve` and a worker do."""
+    """Execute a flow run as `wenti serve` and a worker do."""
     subprocess.run(
         [sys.executable, "-m", "prefect.engine", run],
         cwd=ROOT,

@@ -69,7 +69,7 @@ WIDE = {**os.environ, "COLUMNS": "500"}
 
 
 def is_acted_on(char: str) -> bool:
-    """What Unicode calls a control, an end of a line or paragraph, or a mark of direction."""
+    """Return whether a character is a control, a line or paragraph end, or a direction mark."""
     category, direction = unicodedata.category(char), unicodedata.bidirectional(char)
     is_mark = unicodedata.name(char, "").endswith(("LEFT MARK", "RIGHT MARK", "LETTER MARK"))
     is_direction = is_mark or direction[:2] in ("LR", "RL", "PD", "FS")
@@ -97,7 +97,7 @@ def test_json_of_harmless_text_stays_readable() -> None:
 
 
 def print_on_a_terminal(text: str) -> str:
-    """Print text in every way there is, with a real terminal behind it: give what reached that."""
+    """Print text in every way that Wenti does, to a real terminal; return what it receives."""
     terminal, end = pty.openpty()
     process = subprocess.Popen(
         PROGRAM, stdin=subprocess.PIPE, stdout=end, stderr=end, cwd=ROOT, env=WIDE
@@ -107,7 +107,7 @@ def print_on_a_terminal(text: str) -> str:
     with process.stdin as file:
         file.write(text.encode())
     shown = b""
-    with suppress(OSError):  # how Linux says that nobody holds the other end any more
+    with suppress(OSError):  # Linux raises it when the other end is closed
         while piece := os.read(terminal, 1 << 16):
             shown += piece
     os.close(terminal)
@@ -138,7 +138,7 @@ def test_log_files_and_pipes_get_no_controls() -> None:
 
 @pytest.fixture
 def hostile_store(tmp_path: Path) -> Path:
-    """A store with a run in it whose texts came from somebody unfriendly."""
+    """A store with a run whose texts contain control sequences."""
     folder = tmp_path / "store" / "runs" / "hostile"
     row = {"row": 0, "score": 0.5, "output_ids": [1], "alternatives": []}
     row |= dict.fromkeys(("id", "context", "answer", "reference", "question"), HOSTILE)

@@ -36,7 +36,7 @@ def fits_the_form(overrides: dict[str, Any]) -> bool:
 
 
 def fits_the_settings(overrides: dict[str, Any]) -> bool:
-    """Whether each value may be, whatever else there is."""
+    """Return whether each value is allowed on its own."""
     try:
         Settings.model_validate(overrides)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What `flows/server/runner.py` relies on in Prefect, without a stop of `wenti serve`."""
+"""What `flows/server/runner.py` relies on in Prefect, without stopping `wenti serve`."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ MOVED = "another Prefect starts its runs in another way: change flows/server/run
 
 @pytest.fixture(autouse=True)
 def handler_of_sigterm() -> Iterator[None]:
-    """Puts back the handler that a runner replaces."""
+    """Restore the handler that a runner replaces."""
     before = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, before)
 
 
 def run_once(folder: Path, *, is_stopped: bool) -> tuple[UUID, RunLoop, State]:
-    """Start one run in a runner, as for a deployment, and wait for its end."""
+    """Start one run with a runner, as for a deployment, and wait for its end."""
     (folder / "work.py").write_text(FLOW)
     runner, loop = ServingRunner(pause_on_shutdown=False, limit=1), RunLoop()
 

@@ -32,7 +32,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Serve the files of a folder as any web server does; gives its port."""
+    """Serve the files of a folder over HTTP in this block; yield the port."""
     handler = partial(QuietHandler, directory=str(folder))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if tls is not None:
@@ -43,7 +43,7 @@ def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[int]
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
-    """Return the TLS of a server with a self-signed certificate."""
+    """Return the TLS context of a server with a self-signed certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "wenti test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -68,7 +68,7 @@ def self_signed(folder: Path) -> ssl.SSLContext:
 
 
 def fault_of(url: str) -> Exception:
-    """Return how the request for the server's version ends."""
+    """Return the exception that asking for the server's version raises."""
     try:
         answer = httpx.get(f"{url}/admin/version")
         answer.raise_for_status()
@@ -79,7 +79,7 @@ def fault_of(url: str) -> Exception:
 
 
 def refused(rehearsal: Rehearsal, url: str, store: Path) -> str:
-    """Run against the server at `url`; gives what was said instead."""
+    """Run with the server at `url`, which must fail; return the messages."""
     environment = {**rehearsal.environment, "PREFECT_API_URL": url}
     code, messages = replace(rehearsal, environment=environment).run(store)
     assert code == 2

@@ -77,7 +77,7 @@ def test_only_settings_that_are_not_the_default_are_told() -> None:
 
 
 def told_settings(settings: Settings) -> list[str]:
-    """The rows of the summary's table of settings, below its header."""
+    """Return the rows of the summary's table of settings, without the header."""
     record = RunRecord.model_validate(least_record(config=settings.as_dict()))
     page = as_markdown(METRICS, [], record, Path("/runs/x"))
     table = page.partition("## Settings that differ from the default\n\n")[2].partition("\n\n")[0]

@@ -117,7 +117,7 @@ def test_two_processes_make_the_same_checkpoint_at_the_same_time(load_request: L
 def test_first_bad_row_ends_a_run_that_asks_for_it(
     load_request: LoadRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    small_parts(monkeypatch, 2)  # so that parts are written before the bad row is met
+    small_parts(monkeypatch, 2)  # so that parts are written before the bad row is read
     assert load_request.predict_file is not None
     write_rows(load_request.predict_file, 9)
     with load_request.predict_file.open("a", encoding="utf-8") as file:
@@ -146,7 +146,7 @@ def test_input_that_breaks_midway_leaves_nothing_behind(
     path = tmp_path / "passages.json"
     row = '{"context": "长江", "answer": "长江"}'
     path.write_text(f"[{row}, {row}, {row}, {{", encoding="utf-8")
-    load_request.folder.parent.mkdir(parents=True)  # was there before, and stays
+    load_request.folder.parent.mkdir(parents=True)  # it existed before, and is kept
     with pytest.raises(InputError, match="has no end"):
         load_passages(replace(load_request, predict_file=path))
     assert list(load_request.folder.parent.iterdir()) == []

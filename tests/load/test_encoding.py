@@ -77,7 +77,7 @@ def tokenizers(checkpoint: Path) -> dict[int, QuestionTokenizer]:
 
 
 def test_tokenizer_of_paddlenlp_never_finds_the_starts_of_template_4(reference: Tokenizer) -> None:
-    # why never_split is set; when this fails, PaddleNLP has learnt it
+    # the reason for never_split; if this fails, PaddleNLP no longer needs it
     input_ids, _ = reference_tokens(reference, PROMPTED, 4)
     assert input_ids.count(reference.cls_token_id) == 2
 
@@ -86,7 +86,7 @@ def test_template_4_has_special_tokens_and_its_segments(
     tokenizers: dict[int, QuestionTokenizer], reference: Tokenizer
 ) -> None:
     source = fill_template(PROMPTED, 4, "[CLS]", "[SEP]").source
-    # PretrainedTokenizer.tokenize knows special tokens, by other means than never_split
+    # PretrainedTokenizer.tokenize handles special tokens in another way than never_split
     ids = reference.convert_tokens_to_ids(reference.tokenize(source))
     encoded = tokenizers[4].encode(PROMPTED)
     assert isinstance(encoded, Encoded)
@@ -248,7 +248,7 @@ class LocalQG(dureader_qg.DuReaderQG):
 
 @pytest.fixture
 def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """PaddleNLP's own DuReaderQG builder, under a name and with a file of this test."""
+    """PaddleNLP's own DuReaderQG builder, with the name and the file of this test."""
     from paddlenlp import datasets
     from paddlenlp.datasets import dataset, dureader_qg
 

@@ -46,7 +46,7 @@ def test_unknown_template_is_refused() -> None:
         (2, "在已知答案的前提下，问题：长江多长", "长江多长"),
         (3, "问题：长江多长", "长江多长"),
         (4, "问题：长江多长", "长江多长"),
-        # str.strip(characters) would eat the ends of these
+        # str.strip(characters) would remove more than the prefix of these
         (1, "问题：题目的答案在哪里提问", "题目的答案在哪里提问"),
         (2, "在已知答案的前提下，问题：下的是什么问题", "下的是什么问题"),
         (1, "已知的前提", "已知的前提"),

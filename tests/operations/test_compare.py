@@ -30,7 +30,7 @@ PASSAGE = "长江是中国最长的河流，全长约6300公里，发源于青�
 
 
 def predicted(row: int, name: str, question: str, **texts: str | None) -> Record:
-    """A row of predictions.parquet, without a reference unless it is given one."""
+    """Return a row of predictions.parquet, by default without a reference."""
     given = {"context": f"{PASSAGE}{name}", "answer": "唐古拉山脉", "reference": None, **texts}
     rest = {"score": -0.5, "output_ids": [1], "alternatives": []}
     return {"row": row, "id": name, "question": question, **given, **rest}
@@ -43,7 +43,7 @@ def rejected(row: int, name: str) -> Record:
 def write_run(
     store: Path, run_id: str, predictions: list[Record], rejects: list[Record], **record: object
 ) -> Path:
-    """Write the results of a run, as far as a comparison reads them."""
+    """Write the results of a run that a comparison reads."""
     folder = store / "runs" / run_id
     tables = ((PREDICTIONS, predictions, "predictions"), (REJECTS, rejects, "rejects"))
     for schema, rows, name in tables:
@@ -56,7 +56,7 @@ def write_run(
 
 @pytest.fixture
 def runs(tmp_path: Path) -> tuple[Path, Path]:
-    """Two runs without a common reference; the second's input has grown and another order."""
+    """Two runs without a common reference; the second's input has grown and was reordered."""
     a = [predicted(n, name, f"{name}是什么？") for n, name in enumerate("abcde")]
     a[1]["reference"] = "what b had before"
     b = [
@@ -237,7 +237,7 @@ def test_the_verdict_says_whether_the_interval_excludes_0(
 
 
 def comparison(question: Record, scored: int = 300) -> Comparison:
-    """A comparison of runs in which one question changed."""
+    """Return a comparison of runs with one changed question."""
     run = {"run_id": "20260101-000000-aaaaaa", "folder": "/a"}
     rows = {"same": scored - 1, "changed": 1}
     rows |= dict.fromkeys(("other_input", "rejected_in_a", "rejected_in_b"), 0)

@@ -86,7 +86,9 @@ def test_a_run_that_a_link_points_at_is_kept(shelf: Shelf) -> None:
     runs = [shelf.run(n, n, n, n) for n in range(4)]
     (shelf.store.root / "runs/best").symlink_to(runs[1].name)
     point_latest(shelf.store, runs[2].name)
-    (shelf.store.root / f"runs/.latest-{runs[3].name}").symlink_to(runs[3].name)  # was never latest
+    (shelf.store.root / f"runs/.latest-{runs[3].name}").symlink_to(
+        runs[3].name
+    )  # left behind before it became `latest`
     unwanted = {one.path for one in find_garbage(shelf.store, keep_runs=0)}
     assert unwanted & set(runs) == {runs[0], runs[3]}
     shelf.gc(keep_runs=0)

@@ -31,7 +31,7 @@ from tests.support.shelf import KINDS, Shelf, below, litter, read_tree
 
 
 def in_child(action: Callable[[], object]) -> int:
-    """Do it in a process of its own; gives its exit code, or minus the signal that ended it."""
+    """Call `action` in a child process; return its exit code, negative for a signal."""
     child = os.fork()
     if child == 0:
         try:
@@ -42,7 +42,7 @@ def in_child(action: Callable[[], object]) -> int:
 
 
 def killed_before(step: int, action: Callable[[], object]) -> bool:
-    """Do it in a process that is killed before its change number `step` of the file system."""
+    """Call `action` in a child that is killed before its file-system change number `step`."""
 
     def act() -> None:
         steps = count()
@@ -94,14 +94,16 @@ def test_what_a_kept_run_needs_stays_byte_for_byte_and_nothing_else_does(
         kept = [n for n in range(len(runs)) if keep_runs is None or n >= len(runs) - keep_runs]
         kept += [latest] if runs else []
         needed = {pair for n in kept for pair in zip(KINDS, runs[n], strict=False)}
-        if any(len(runs[n]) == 3 for n in kept):  # an older run does not say which model it needs
+        if any(len(runs[n]) == 3 for n in kept):  # older runs do not say which model they need
             needed |= {("model", n) for n in range(5) if shelf.folder("model", n).exists()}
         folders = [shelf.runs[n] for n in kept] + [shelf.folder(*pair) for pair in needed]
         expected = below(before, Path(root), *folders)
         # The store's own folders, and the link in runs/.
         expected |= {name: content for name, content in before.items() if name.count("/") == 1}
 
-        for folder in Path(root).glob("[!r]*/*"):  # runs keep what they wrote, whatever its name
+        for folder in Path(root).glob(
+            "[!r]*/*"
+        ):  # runs keep all of their files, whatever their names
             litter(folder)
         shelf.gc(keep_runs)
         assert read_tree(Path(root)) == expected
@@ -170,7 +172,7 @@ def test_what_was_moved_to_another_disk_and_linked_is_left_alone(
         moved.symlink_to(away / moved.name)
     litter(away / shelf.folder("export", 1).name)
     before = read_tree(tmp_path)
-    shelf.make("dataset", 2)  # the runs behind the link still say what is needed
+    shelf.make("dataset", 2)  # the runs behind the link still refer to checkpoints
     shelf.gc(keep_runs=0)
     assert read_tree(tmp_path) == before
 

@@ -1,4 +1,4 @@
-"""The rows of two runs, whose inputs were the same, grew, or were put into another order."""
+"""Matching the rows of two runs, whose inputs were the same, grew, or were reordered."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def number(rows: Iterable[Row]) -> list[Row]:
 
 
 def answered(row: Row, question: str | None) -> Row:
-    """The same row of the input in another run: answered otherwise, or rejected there."""
+    """Return the same row in another run, with another question, or rejected."""
     if question is None:
         return Row(row.row, row.id, reason="timeout")
     return replace(row, question=question)

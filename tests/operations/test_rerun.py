@@ -1,4 +1,4 @@
-"""Which run a name means."""
+"""Finding runs by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tasks.runs.find import find_run
 from tasks.runs.run import Run
 from tests.support.planned_jobs import plan_job, write_job
 
-# Of Prefect's flow runs; fixed, for the processes of pytest-xdist must agree on a test's name.
+# Ids of Prefect's flow runs; fixed, because pytest-xdist's processes must agree on test names.
 FLOW_RUN = "0197d1f0-5a3c-7c41-9b1e-3f2a8c6d4e01"
 OTHER_FLOW_RUN = "0197d1f0-6b4d-7d52-8c2f-4a3b9d7e5f02"
 

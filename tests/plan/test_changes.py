@@ -18,7 +18,7 @@ from tests.support.run_records import least_record
 
 Decided = dict[str, dict[str, Any]]
 
-# How a user is to read of each value that decides a checkpoint; a new one needs its words here.
+# The expected words for each value that decides a checkpoint; new values must be added here.
 WORDS = {
     "export": {
         "format": "Wenti's own format of exported models",
@@ -82,7 +82,7 @@ NOTHING_THERE = dict.fromkeys(STAGES, False)
 ALL_THERE = dict.fromkeys(STAGES, True)
 
 
-# The passages are a file or a named data set; each kind of device has options of its own.
+# The passages are a file or a named data set; each kind of device has its own options.
 VARIANTS: list[tuple[str, ...]] = [
     (),
     ("decode.num_beams=1",),
@@ -252,7 +252,9 @@ def test_the_newest_run_of_the_same_config_is_found_and_what_is_no_record_skippe
     write_run(store, ids[0], of_config(ids[0], "/a.yaml"))
     write_run(store, ids[1], of_config(ids[1], "/a.yaml"))
     write_run(store, ids[2], of_config(ids[2], "/b.yaml"))
-    write_run(store, ids[3], least_record(ids[3], config_file="/a.yaml"))  # by an older Wenti
+    write_run(
+        store, ids[3], least_record(ids[3], config_file="/a.yaml")
+    )  # by an older version of Wenti
     write_run(store, ids[4], '{"run_id": "2026')
     write_run(store, ids[5], "[]")
     write_run(store, ids[6], "[" * 100_000)

@@ -27,7 +27,7 @@ Limit = Callable[[str], None]
 
 @pytest.fixture
 def limit(prefect_server: None) -> Iterator[Limit]:
-    """Makes the limit of a name: one run at a time."""
+    """A function that creates a limit by name: one run at a time."""
     names: list[str] = []
 
     with get_client(sync_client=True) as client:
@@ -92,7 +92,7 @@ def test_a_run_that_waits_for_a_device_can_be_interrupted(
         read_until(process, WAITING)
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        messages = process.communicate(timeout=600)[1]  # the slot is still taken
+        messages = process.communicate(timeout=600)[1]  # the slot is still held
         assert process.returncode == 130
         assert "to continue: wenti run" in messages
         assert "Traceback" not in messages

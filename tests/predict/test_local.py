@@ -1,4 +1,4 @@
-"""A worker process over the fake engine: what it answers, and what its death looks like."""
+"""A worker process with the fake engine: its answers, and what happens when it dies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.batch_runners import LENGTHS, Dataset, write_dataset
 from tests.support.rehearsal import ROOT
 
 MODEL = ROOT / "data/checkpoint"
-GUILTY = 3  # the only row of its length
+GUILTY = 3  # the only row with this length
 
 
 @pytest.fixture
@@ -41,14 +41,14 @@ def worker(tmp_path: Path) -> Iterator[LocalWorker]:
 
 
 def fail_with(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the fake engine fail on the guilty row."""
+    """Make the fake engine fail on row `GUILTY`."""
     faults = {"rows": [{"row": row_digest([1] * LENGTHS[GUILTY]), "kind": kind}]}
     (tmp_path / "faults.json").write_text(json.dumps(faults))
     monkeypatch.setenv(FAULTS_VARIABLE, str(tmp_path / "faults.json"))
 
 
 def children() -> list[psutil.Process]:
-    """The worker processes of this process, which are spawned."""
+    """Return the worker processes of this process, which are its spawned children."""
     own = psutil.Process(os.getpid()).children(recursive=True)
     return [child for child in own if "spawn_main" in " ".join(child.cmdline())]
 

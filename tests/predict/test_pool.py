@@ -1,4 +1,4 @@
-"""The pool, over workers that are no processes: it knows them by their interface only."""
+"""The pool, with workers in this process: it uses only their interface."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATIENCE = 600
 
 
 class Rows:
-    """Hears how many rows are done."""
+    """Records how many rows are done."""
 
     def __init__(self) -> None:
         self.done = 0
@@ -38,7 +38,7 @@ class Rows:
 
 
 class OtherRun:
-    """Another run over the same store, which is making a shard until it is told to end."""
+    """Another run on the same store that keeps making a shard until it is stopped."""
 
     def __init__(self, claims_folder: Path, job: ShardJob) -> None:
         self._claims, self._job = Claims(claims_folder), job

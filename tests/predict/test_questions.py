@@ -13,7 +13,7 @@ PAD, EOS = 0, 3
 
 
 class Echo:
-    """An engine whose answer to a row is the row's second token, with its length as the score."""
+    """An engine that returns the second token of a row, with the row's length as the score."""
 
     def run(self, batch: Batch) -> Generated:
         tokens = np.full((len(batch), 1, 4), PAD, np.int32)
@@ -49,7 +49,7 @@ def test_questions_are_ranked_by_score_with_unfinished_ones_last(
 ) -> None:
     questions = [Question(str(n), score, [], ended) for n, (score, ended) in enumerate(found)]
     ranked = rank(questions)
-    # select_sum of PaddleNLP's example: 1e3 off what did not end, then a stable sort downwards
+    # select_sum of PaddleNLP's example: subtract 1e3 if unfinished, then a stable descending sort
     expected = sorted(questions, key=lambda q: -(q.score - (0 if q.is_finished else 1e3)))
     assert ranked == expected
     ended = [question.is_finished for question in ranked]

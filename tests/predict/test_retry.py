@@ -25,7 +25,7 @@ ALL = [
 def test_a_dead_worker_and_a_failing_disk_are_tried_again_and_nothing_that_must_change_first(
     kind: type[WentiError],
 ) -> None:
-    error = kind.__new__(kind)  # whatever its constructor takes
+    error = kind.__new__(kind)  # without calling the constructor
     assert is_retryable(error) == (kind.__name__ in TRANSIENT)
 
 

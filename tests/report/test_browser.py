@@ -1,4 +1,4 @@
-"""The report as it is opened: from disk, without a network, on a desk and on a phone."""
+"""The report in a browser: from disk, without a network, on desktop and phone."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ pytestmark = [
 ]
 
 Scheme = Literal["light", "dark"]
-READABLE = 4.5  # WCAG 2.2, 1.4.3: the least contrast of a text with its background
+READABLE = 4.5  # WCAG 2.2, 1.4.3: the minimum contrast of a text with its background
 OPEN_ALL = "for (const one of document.querySelectorAll('details')) one.open = true"
-# Each pair of colours that a visible text has with the nearest background behind it.
+# Yields each pair of colours of a visible text and the nearest background behind it.
 PAIRS_OF_COLOURS = """() => {
     const pairs = new Map();
     const isClear = (colour) => colour === "rgba(0, 0, 0, 0)";
@@ -43,7 +43,7 @@ PAIRS_OF_COLOURS = """() => {
 
 @dataclass
 class Visit:
-    """A page that was opened, and what it asked for and complained of."""
+    """An opened page, its requests and its errors."""
 
     page: Page
     requests: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A partial run of sixty rows, with rejects, failures and a passage that is hard to break."""
+    """A partial run of sixty rows, with rejects, failures and a passage without line breaks."""
     folder = tmp_path_factory.mktemp("run")
     rows = [prediction(row) for row in range(60)]
     rows[7] |= {"question": "珠穆朗玛峰有多高？", "context": "长江" + "x" * 900}
@@ -102,7 +102,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def visit(browser: Browser, report: Path) -> Iterator[Open]:
-    """Opens a report in a window of its own, offline."""
+    """A function that opens a report in its own window, offline."""
     contexts = []
 
     def visit(path: Path = report, **options: Any) -> Visit:  # noqa: ANN401 as Playwright has them
@@ -133,7 +133,7 @@ def test_search_narrows_the_samples_and_says_how_many_are_shown(visit: Open) -> 
     opened.search("珠穆朗玛")
     assert (opened.rows.count(), opened.found) == (1, "1 of 60 match, 1 shown")
     assert "珠穆朗玛峰有多高？" in opened.rows.inner_text()
-    opened.search("ID-4 泰山")  # both words, in any case
+    opened.search("ID-4 泰山")  # both words, case-insensitive
     assert opened.found == "11 of 60 match, 11 shown"
     opened.search("４２米")  # full-width digits are digits
     assert opened.found == "1 of 60 match, 1 shown"
@@ -229,13 +229,13 @@ def test_hostile_texts_do_nothing(visit: Open, tmp_path: Path) -> None:
 
 
 def luminance(colour: str) -> float:
-    """The relative luminance of an `rgb(…)` colour, as WCAG 2.2 defines it."""
+    """Return the relative luminance of an `rgb(…)` colour, as defined by WCAG 2.2."""
     channels = [int(one) / 255 for one in re.findall(r"\d+", colour)[:3]]
     linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
     return sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def contrast(one: str, other: str) -> float:
-    """The contrast ratio of two colours, as WCAG 2.2 defines it: 1 to 21."""
+    """Return the contrast ratio of two colours, as defined by WCAG 2.2: 1 to 21."""
     darker, lighter = sorted((luminance(one), luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)

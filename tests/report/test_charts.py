@@ -40,7 +40,7 @@ def as_values(numbers: list[float] | list[int]) -> Values:
 
 
 def is_in(value: float, place: int, bins: Bins) -> bool:
-    """The oracle: no arithmetic but the bin's own two edges, to a billionth of its width."""
+    """The reference: compare with the two edges of the bin, to a billionth of its width."""
     margin = bins.step * 1e-6
     low, high = bins.first + place * bins.step, bins.first + (place + 1) * bins.step
     is_first, is_last = place == 0, place == bins.count - 1
@@ -124,7 +124,7 @@ def test_bars_and_the_line_are_as_high_as_their_counts(
     top = max(*counts, *counts_behind)
     for bar, count, count_behind in zip(chart.bars, counts, counts_behind, strict=True):
         assert bar.title.endswith(f" score: {count:,} (references: {count_behind:,})")
-        smallest = 2.0 if count else 0.0  # a bar is seen
+        smallest = 2.0 if count else 0.0  # a bar must be visible
         assert math.isclose(bar.height, max(smallest, 100 * count / top), abs_tol=0.006)
     heights = [100 - float(one) for one in re.findall(r"V([\d.]+)", chart.line)]
     expected = [100 * count / top for count in counts_behind]

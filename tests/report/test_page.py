@@ -28,7 +28,7 @@ SECTIONS = ["overview", "samples", "rankings", "rejects", "distributions", "spee
 
 @pytest.fixture
 def run() -> FinishedRun:
-    """Thirty rows in three shards, one of them made at the second attempt, and two rejects."""
+    """Thirty rows in three shards, one of them made by the second attempt, and two rejects."""
     lost = {"line": 7, "id": None, "reason": "not_json", "detail": "no object"}
     failure = {"shard": 1, "event": "failed", "device": "gpu:1", "error": "died", "at": 4.0}
     return FinishedRun(
@@ -39,7 +39,7 @@ def run() -> FinishedRun:
 
 
 def draw_predictions(count: int, seed: int) -> list[dict[str, Any]]:
-    """Draw rows with questions near to and far from their references, some without one."""
+    """Draw rows with questions similar to and different from their references, some without one."""
     draw = np.random.default_rng(seed)
     words = list("泰山位于哪个省份的是谁发明了中国")
     rows = []

@@ -1,4 +1,4 @@
-"""Which rows the report shows, and how much of a passage."""
+"""Which rows the report shows, and how it shortens passages."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_spaced_places_are_even_and_as_many_as_may_be(count: int, most: int) -> 
 def test_a_cut_passage_holds_its_answer_and_says_what_is_left_out(
     start: int, answer: int, rest: int, longest: int
 ) -> None:
-    context = "".join(map(chr, range(0x4E00, 0x4E00 + start + answer + rest)))  # no two alike
+    context = "".join(
+        map(chr, range(0x4E00, 0x4E00 + start + answer + rest))
+    )  # all characters are different
     cut = cut_passage(context, context[start : start + answer], longest)
     kept = f"{cut.before}{cut.answer}{cut.after}".replace("…", "")
     assert kept in context

@@ -1,4 +1,4 @@
-"""The report among the results of a run, over the fake engine, as a user has it."""
+"""The report among the results of a run with the fake engine, as a user sees it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def read_mark(run: Path) -> dict[str, Any]:
 
 
 def take_out_of_mark(run: Path, mark: Mapping[str, Any]) -> None:
-    """Make a run as one that was made before there were reports."""
+    """Change a run into one of a version without reports."""
     (run / REPORT).unlink()
     files = [entry for entry in mark["files"] if entry["name"] != REPORT]
     (run / "_SUCCESS").write_text(json.dumps({**mark, "files": files}))

@@ -21,7 +21,7 @@ def test_what_happened_to_each_shard_is_told(tmp_path: Path) -> None:
     journal.failed(2, "gpu:1", BatchTimeoutError("hung"))
     journal.made(2, "gpu:0", 1.5, COUNTS)
     journal.made(4, "gpu:0", 0.5, COUNTS)
-    journal.reused({3: COUNTS})  # another run made it meanwhile
+    journal.reused({3: COUNTS})  # another run has made it in the meantime
     events = [json.loads(line) for line in path.read_text().splitlines()]
     times = [event["at"] for event in events]
     assert times == sorted(times)

@@ -33,7 +33,7 @@ def as_json(record: dict[str, Any]) -> str:
 
 
 def started(plan: Plan, run: Run, **asked: object) -> dict[str, Any]:
-    """The keys of a run.json that was just started, in the order of the file."""
+    """Return the expected content of a new run.json, in the order of the file."""
     return {
         "run_id": run.folder.name,
         "state": "running",

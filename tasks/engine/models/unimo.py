@@ -42,7 +42,7 @@ class Unimo(ModelFamily):
         return import_paddlenlp().transformers.UNIMOTokenizer
 
     def find_faults(self, model: Untyped, tokenizer: Untyped) -> list[str]:
-        """Return faults that PaddleNLP ignores: another model's vocabulary, missing special tokens."""
+        """Return faults that PaddleNLP ignores: a wrong vocabulary, missing special tokens."""
         faults = []
         size, words = model.config.vocab_size, len(tokenizer.vocab)
         if size < words:  # more is fine: matrices are sometimes padded

@@ -1,4 +1,4 @@
-"""The gate: what writes as the float32 export does is committed, what does not is not."""
+"""The equivalence check: an optimised export is committed only if it reproduces the float32 one."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_rows_with_another_best_question_are_counted_whatever_their_scores(
         place = data.draw(st.integers(0, STEPS - 1))
         tokens[row, 0, place] += 1
         scores[row] = data.draw(st.sampled_from([0.0, 1e9, -1e9]))
-    tokens[:, 1:] += 1  # the other questions of a row are not compared
+    tokens[:, 1:] += 1  # only the best question of a row is compared
     found = compare(expected, Generated(tokens, scores))
     assert (found.identical, found.difference) == (rows - len(changed), 0)
     is_refused = len(changed) > rows * (1 - LEAST_SHARE)
@@ -95,13 +95,13 @@ def test_a_refusal_names_both_figures_and_what_they_had_to_be() -> None:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose questions are not near ties, though it is random."""
+    """A random model whose best questions are clearly better than the others."""
     recipe = Recipe(0, vocab_size=60, num_hidden_layers=1, gain=1.0, sharpness=4.0)
     return make_checkpoint(tmp_path_factory.mktemp("checkpoint"), recipe)
 
 
 def plan_export(checkpoint: Path, folder: Path, *overrides: str) -> Plan:
-    """Plan an export for the CPU, which the preflight would refuse: there it is only slower."""
+    """Plan an optimised export for the CPU, where it is slower; the preflight rejects this."""
     words = (checkpoint / "vocab.txt").read_text(encoding="utf-8").splitlines()[6:]
     tokens = [word.partition("\t")[0] for word in words]
     passages = [
@@ -121,7 +121,7 @@ def plan_export(checkpoint: Path, folder: Path, *overrides: str) -> Plan:
 
 
 def ruin(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:
-    """Tune an export, and leave of each weight a sign and a power of two."""
+    """Optimise an export, but round each weight to a power of two."""
     optimize_export(plain, folder, is_half, shapes)
     program = read_program(folder / read_contract(folder).model_file)
 

@@ -1,4 +1,4 @@
-"""Exporting and running a model: what is written, and what is said when it cannot be done."""
+"""Exporting and running a model: the files, and the messages if it is not possible."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def broken(checkpoint: Path, tmp_path: Path) -> Path:
-    """A copy of the checkpoint to break."""
+    """A copy of the checkpoint that the test can damage."""
     return shutil.copytree(checkpoint, tmp_path / "broken")
 
 

@@ -1,4 +1,4 @@
-"""TensorRT without TensorRT: the graph that it is given, and the shapes that it is built for."""
+"""TensorRT, tested without it: the graph that it gets, and the shapes that it is built for."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_outside_of_the_loop_no_layer_is_an_operator_that_tensorrt_lacks(
 
 
 def collected(folder: Path) -> dict[str, dict[str, list[int]]]:
-    """Read the file of shapes: for each variable its smallest, largest and usual shape."""
+    """Read the file of shapes: the minimum, maximum and optimum shape of each variable."""
     found = {}
     for part in (folder / SHAPES_FILE).read_text().split("shape_range_info")[1:]:
         name = re.findall(r'name: "(.*)"', part)[0]

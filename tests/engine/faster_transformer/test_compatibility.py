@@ -1,4 +1,4 @@
-"""When FasterTransformer is used and what is said when it cannot be."""
+"""When FasterTransformer is used, and the messages if it cannot be."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_programs_are_asked_for_their_versions(
 
 
 def compile_library(path: Path, kernels: bool, operator: str = "fusion_unified_decoding") -> Path:
-    """Make a shared library that mentions the operator, with or without a section of kernels."""
+    """Compile a shared library that contains the operator's name, with or without kernels."""
     lines = [".data", f'.string "{operator}"']
     if kernels:
         lines += ['.section .nv_fatbin, "a"', ".align 8", _fat_binary(80)]
@@ -206,7 +206,7 @@ def compile_library(path: Path, kernels: bool, operator: str = "fusion_unified_d
 
 
 def _fat_binary(architecture: int) -> str:
-    """One container with one binary of no code, in assembler."""
+    """Return the assembler code of a container with one empty binary."""
     entry = f".short 2, 0\n.long 64\n.quad 0\n.zero 12\n.long {architecture}\n.zero 32"
     return f".long 0xBA55ED50\n.short 1, 16\n.quad 64\n{entry}"
 

@@ -1,4 +1,4 @@
-"""FasterTransformer from export to results, with an operator of the tests' own on the CPU."""
+"""FasterTransformer from export to results, with the tests' own operator on the CPU."""
 
 from __future__ import annotations
 
@@ -95,20 +95,20 @@ def test_the_best_sequence_of_each_row_comes_out_of_the_operators_buffers(
     expected = [[expected_tokens(row.input_ids, contract.decode, special)] for row in rows]
     assert found.tokens.tolist() == expected
     assert np.isnan(found.scores).all()
-    # Where a row stands beside shorter or longer ones, its sequence is the same.
+    # The sequence of a row does not depend on the lengths of its neighbours.
     alone = [session.run(pad_rows([row], PAD)).tokens[0].tolist() for row in rows]
     assert alone == expected
 
 
 def padded_left(rows: list[Row], name: str) -> Untyped:
-    """Pad as the `batchify_fn` of the example does."""
+    """Pad rows on the left, as the example's `batchify_fn` does."""
     from paddlenlp.data import Pad
 
     return Pad(PAD, pad_right=False, dtype="int32")([getattr(row, name) for row in rows])
 
 
 def paddlenlps_own_call(checkpoint: Path, library: Path, decode: DecodeSettings) -> None:
-    """Call `FasterUNIMOText` in the dynamic graph as the example's scripts lay its inputs out."""
+    """Call `FasterUNIMOText` in the dynamic graph with inputs as in the example's scripts."""
     paddle = import_paddle()
     load_operator(library)
     with quiet(), transferring_plain_tensors():
@@ -121,7 +121,7 @@ def paddlenlps_own_call(checkpoint: Path, library: Path, decode: DecodeSettings)
     for row, square in zip(rows, mask[:, 0], strict=True):
         length = len(row.input_ids)
         square[-length:, -length:] = 0.0
-        square[-length:-1, -1] = -1e4  # nothing sees the start token but itself
+        square[-length:-1, -1] = -1e4  # only the start token attends to itself
     model.generate(
         paddle.to_tensor(padded_left(rows, "input_ids")),
         paddle.to_tensor(padded_left(rows, "token_type_ids")),
@@ -292,7 +292,7 @@ def test_a_run_from_checkpoint_to_report(run_demo: RunFlow, library: Path, tmp_p
     assert "The engine gives no scores" in report
     assert not re.search(r"score nan|>nan<", report)
     assert (exported / "libdecoding_op.so").read_bytes() == library.read_bytes()
-    # Another process, this one, writes the same bytes.
+    # A different process, this one, writes the same bytes.
     again = tmp_path / "again"
     again.mkdir()
     operators = Operators(library, is_half=False, device="cpu")

@@ -1,8 +1,8 @@
 """The exported graph against PaddleNLP's `generate` on the same checkpoint: same tokens and scores.
 
-Nothing is stubbed: each case writes a checkpoint, exports it, runs it through a `Session` in
-batches of 1, 7 and 16, and asks `generate` for the same rows, padded as PaddleNLP's example does.
-Where tokens are drawn, `generate` draws by the same numbers.
+Nothing is mocked: each case writes a checkpoint, exports it, runs it with a `Session` in
+batches of 1, 7 and 16, and calls `generate` on the same rows, padded as in PaddleNLP's example.
+For sampling, `generate` uses the same random numbers.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ CHECKPOINT = ROOT / "data/checkpoint"
 SCORE_TOLERANCE = 1e-4
 TIE_TOLERANCE = 1e-5
 MANY_ROWS = 208  # for the defaults and greedy search
-BATCHES = {16: MANY_ROWS, 7: 21, 1: 6}  # batch size: rows that are run in such batches
-LONG_ROW = 160  # tokens; generate's time grows with their square
+BATCHES = {16: MANY_ROWS, 7: 21, 1: 6}  # number of rows to run, by batch size
+LONG_ROW = 160  # tokens; the time of `generate` grows with their square
 
 
 @dataclass(frozen=True)
 class Case:
-    """A comparison; its result must differ from that of `unlike`, so that it shows something."""
+    """A comparison; its result must differ from that of the case `unlike`, or it proves nothing."""
 
     recipe: Recipe
     decode: DecodeSettings
@@ -181,7 +181,7 @@ def compare(
     tmp_path: Path,
     record_property: Report,
 ) -> Generated:
-    """Check the exported model on these rows in batches of some sizes; give what is right."""
+    """Check the exported model on rows in batches of several sizes; return the expected output."""
     exported = tmp_path / "exported"
     exported.mkdir()
     contract = export_native(checkpoint, decode, exported)
@@ -210,7 +210,7 @@ def run_in_batches(session: Session, rows: list[Row], batch_size: int) -> Genera
 
 
 def score_difference(found: Generated, expected: Generated) -> float:
-    """Return the largest difference; ranks have the same score even where sequences tie."""
+    """Return the largest difference by rank; scores by rank are equal even if sequences tie."""
     return float(np.abs(found.scores - expected.scores).max())
 
 
@@ -221,7 +221,7 @@ def proven_ties(
     expected: Generated,
     decode: DecodeSettings,
 ) -> int:
-    """Count other sequences than expected, each shown to have the expected one's score."""
+    """Count unexpected sequences; each must have the score of the expected one."""
     differing = np.argwhere((found.tokens != expected.tokens).any(axis=2))
     for row, rank in differing.tolist():
         ours = score_of(model, rows[row], found.tokens[row, rank].tolist(), decode)
@@ -232,7 +232,7 @@ def proven_ties(
 
 
 def check_variety(expected: Generated) -> None:
-    """A comparison is worth something if rows end at different steps with different questions."""
+    """Check that rows end at different steps with different questions: else it proves little."""
     first = expected.tokens[:, 0]
     assert len(set((expected.tokens != PAD).sum(axis=2).ravel().tolist())) >= 4
     assert len({tuple(sequence) for sequence in first.tolist()}) >= len(first) // 4

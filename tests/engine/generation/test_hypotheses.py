@@ -1,4 +1,4 @@
-"""The kept hypotheses against PaddleNLP's `BeamHypotheses`, equal scores included."""
+"""The finished hypotheses, compared with PaddleNLP's `BeamHypotheses`, including equal scores."""
 
 from __future__ import annotations
 

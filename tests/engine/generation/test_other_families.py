@@ -1,8 +1,8 @@
-"""The decode graph with a network of another kind: what a further family of models relies on.
+"""The decode graph with a different kind of network, as further model families need it.
 
-Its rows take one place in the caches, however long they are, as those of an encoder with a decoder
-do. The next token depends on the mean of all tokens so far, start token included: so a beam that
-saw another's tokens, or not all of its own, would show.
+Its rows take one place in the caches, whatever their length, as in an encoder-decoder model.
+The next token depends on the mean of all tokens so far, start token included: so the test fails
+if a beam attends to tokens of another beam, or not to all of its own.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def log_probabilities(tokens: Sequence[int]) -> NDArray[np.float64]:
 
 
 def written(tokens: NDArray[np.int32]) -> list[int]:
-    """A sequence up to eos, which is part of it."""
+    """Return a sequence up to and including eos."""
     found = tokens.tolist()
     return found[: found.index(SPECIAL.eos) + 1] if SPECIAL.eos in found else found
 

@@ -1,4 +1,4 @@
-"""A row's result is its own: neighbours, place, padding, batches and shards change nothing."""
+"""The result of a row does not depend on neighbours, position, padding, batches or shards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STRATEGIES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """A way to generate for rows: in what order, shards and batches, and how much too wide."""
+    """How to generate for the rows: their order, shards, batches and additional padding."""
 
     order: list[int]
     rows_per_shard: int
@@ -60,7 +60,7 @@ def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def together(session: Session) -> Generated:
-    """What all rows get in one batch."""
+    """The results of all rows in one batch."""
     return session.run(pad_rows(ROWS, PAD))
 
 
@@ -74,7 +74,7 @@ def widened(batch: Batch, padding: int) -> Batch:
 
 
 def generate(session: Session, plan: Plan) -> list[tuple[Row, list[list[int]], list[float]]]:
-    """Yield each row with its tokens and scores, in the plan's order."""
+    """Return each row with its tokens and scores, in the plan's order."""
     rows, answers = [ROWS[place] for place in plan.order], []
     for shard in plan_shards(len(rows), plan.rows_per_shard):
         own = rows[shard.start : shard.stop]
@@ -91,7 +91,7 @@ def generate(session: Session, plan: Plan) -> list[tuple[Row, list[list[int]], l
 
 @settings(
     max_examples=6,
-    derandomize=True,  # a last digit that decides between two tokens is one in millions, not never
+    derandomize=True,  # once in millions, the last digit decides between two tokens
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(plan=PLANS)

@@ -1,4 +1,4 @@
-"""Sampling: whence the numbers, what they choose, and that this has PaddleNLP's distribution."""
+"""Sampling: the random numbers, the tokens that they select, and PaddleNLP's distribution."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tests.support.engine_reference import (
 )
 
 VOCABULARY = 24
-LAST = 1 - 2.0**-24  # the highest uniform that there is
+LAST = 1 - 2.0**-24  # the largest possible uniform
 SAMPLING = DecodeSettings(decoding_strategy="sampling")
 
 
 def philox(seed: int, number: int) -> Iterator[int]:
-    """Philox-4x64-10 by the paper (Salmon et al. 2011), as NumPy counts: from block 1."""
+    """Philox-4x64-10 from the paper (Salmon et al. 2011), starting at block 1 as in NumPy."""
     block = 0
     while block := block + 1:
         a, b, c, d = block, 0, 0, 0
@@ -149,7 +149,7 @@ def open_exported(checkpoint: Path, decode: DecodeSettings, folder: Path) -> Ses
 
 
 def distribution(model: Untyped, row: Row, body: list[int], decode: DecodeSettings) -> list[float]:
-    """Return PaddleNLP's distribution of the token after `body`, by its own processors."""
+    """Return PaddleNLP's distribution of the token after `body`, from its own processors."""
     from paddlenlp.generation.utils import TopKProcess, TopPProcess
 
     paddle = import_paddle()
@@ -170,7 +170,7 @@ def distribution(model: Untyped, row: Row, body: list[int], decode: DecodeSettin
 def joint_distribution(
     model: Untyped, row: Row, decode: DecodeSettings
 ) -> dict[tuple[int, int], float]:
-    """Return the probability of each pair of first and second token that can be."""
+    """Return the probability of each possible pair of first and second token."""
     pairs = {}
     for first, likely in enumerate(distribution(model, row, [], decode)):
         if likely == 0:
@@ -181,7 +181,7 @@ def joint_distribution(
 
 
 def p_value(found: Counter[tuple[int, int]], expected: dict[tuple[int, int], float]) -> float:
-    """Return the p-value of Pearson's chi-square test; rare cells (below 5) are merged."""
+    """Return the p-value of Pearson's chi-square test; cells below 5 expected are merged."""
     draws = found.total()
     rare = {pair for pair, likely in expected.items() if likely * draws < 5}
     cells = [(found[pair], p * draws) for pair, p in expected.items() if pair not in rare]

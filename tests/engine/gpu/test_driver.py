@@ -54,7 +54,7 @@ def test_a_machine_without_a_driver_is_told_so() -> None:
         ("0,7,1", [A10]),
         ("0,0", []),
         ("GPU-77,0", [T4, A10]),
-        ("GPU-5", []),  # two begin so
+        ("GPU-5", []),  # two UUIDs start like this
         ("GPU-5a,GPU-5c", [A10, H100]),
         ("MIG-GPU-5a1b/1/0", []),
         ("none", []),
@@ -84,7 +84,7 @@ def test_a_card_without_kernels_is_a_fault_and_the_others_are_not() -> None:
 
 def test_a_build_whose_kernels_cannot_be_told_is_a_warning() -> None:
     (found,) = check_gpus(["gpu"], ALL, None)
-    assert (found.severity, "not known" in found.problem) == ("warning", True)
+    assert (found.severity, "unknown" in found.problem) == ("warning", True)
 
 
 @given(st.integers(0, 3), st.lists(st.integers(0, 5), min_size=1, max_size=6))

@@ -26,9 +26,9 @@ PADDLES = Kernels(frozenset({(6, 1), (7, 0), (7, 5), (8, 0), (8, 6)}), frozenset
 
 
 def container(*entries: tuple[int, int]) -> bytes:
-    """One fat binary of (kind, architecture) entries, each with some code, as nvcc pads them."""
+    """Return a fat binary with (kind, architecture) entries and some code, padded as by nvcc."""
     code = b"\x01" * 40
-    header = ENTRY.size + 32  # they have more in them than is read
+    header = ENTRY.size + 32  # headers are longer than the part that is read
     packed = [ENTRY.pack(kind, 0x101, header, len(code), number) for kind, number in entries]
     body = b"".join(entry.ljust(header, b"\0") + code for entry in packed)
     return CONTAINER.pack(MAGIC, 1, CONTAINER.size, len(body)) + body
@@ -36,7 +36,7 @@ def container(*entries: tuple[int, int]) -> bytes:
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """Compiles a shared library with these bytes as its section of kernels."""
+    """A function that compiles a shared library with given bytes as its section of kernels."""
     folder = tmp_path_factory.mktemp("libraries")
 
     def build(section: bytes) -> Path:

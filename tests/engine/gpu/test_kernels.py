@@ -1,4 +1,4 @@
-"""The native engine's graphs and Paddle for GPUs, as far as it tells without one."""
+"""The native engine's graphs and Paddle for GPUs, as far as this can be tested without a GPU."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def kernels_of_gpus(paddle: Untyped) -> dict[str, str]:
 
 
 def missing_kernels(model_file: Path) -> Iterator[tuple[str, str]]:
-    """Return the operators that no GPU can run, each with the type that there is no kernel for."""
+    """Yield the operators without a GPU kernel, each with the type that lacks one."""
     paddle, program = import_paddle(), read_program(model_file)
     kernels, variables = kernels_of_gpus(paddle), Variables(program)
     types = protobuf().VarType.Type

@@ -1,7 +1,7 @@
-"""Paddle for GPUs on a machine that need not have one: `make test-gpu-wheel` runs this.
+"""Paddle for GPUs, on machines with or without a GPU; `make test-gpu-wheel` runs this.
 
-It asks Paddle itself, by the functions with which it opens CUDA's libraries, and compares what its
-CPU device predicts with what the Paddle for CPUs of another environment does.
+It calls Paddle's own functions that open CUDA's libraries, and compares the predictions of its CPU
+device with those of Paddle for CPUs in another environment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.support.rehearsal import ROOT, outside_environment
 
 pytestmark = pytest.mark.gpu_wheel
 
-# `phi::dynload::Get…DsoHandle()`, each of which opens one library; profilers' are left out.
+# `phi::dynload::Get…DsoHandle()`, each of which opens one library; without those of profilers.
 OPENERS = (
     "Cublas",
     "CublasLt",
@@ -85,7 +85,7 @@ print(json.dumps(found))
 
 
 def run_python(code: str) -> str:
-    """Return the output of a fresh process without LD_LIBRARY_PATH."""
+    """Run code in a new process without LD_LIBRARY_PATH; return its output."""
     environment = {key: value for key, value in os.environ.items() if key != "LD_LIBRARY_PATH"}
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -173,7 +173,7 @@ def test_on_the_cpu_it_predicts_what_paddle_for_cpus_does(tmp_path: Path, server
     for column in ("row", "id", "question", "output_ids"):
         assert tables["gpu"][column] == tables["cpu"][column]
     assert len(tables["gpu"]["row"]) == 300
-    # Sums of up to 20 logarithms, each of float32 logits up to some tens.
+    # Scores are sums of up to 20 logarithms of float32 logits, which are up to some tens.
     np.testing.assert_allclose(tables["gpu"]["score"], tables["cpu"]["score"], rtol=0, atol=2e-5)
 
 

@@ -1,4 +1,4 @@
-"""Cutting a batch into parts that run side by side, and putting the answers back in order."""
+"""Splitting a batch into parts that run in parallel, and joining the outputs in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One reader for every layout of a model's configuration, compared with PaddleNLP's own."""
+"""The reader of model configurations of every layout, compared with PaddleNLP's own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZES = {
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """A configuration as PaddleNLP's `save_pretrained` writes it."""
+    """A configuration written by PaddleNLP's `save_pretrained`."""
     folder = tmp_path / "saved"
     config = import_paddlenlp().transformers.UNIMOConfig(**SIZES, normalize_before=True)
     config.architectures = ["UNIMOLMHeadModel"]

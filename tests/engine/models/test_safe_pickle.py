@@ -16,7 +16,7 @@ from tests.support.rehearsal import ROOT
 
 
 class Harm:
-    """A pickle that makes a file when it is loaded."""
+    """An object whose pickle creates a file when it is loaded."""
 
     def __init__(self, victim: Path) -> None:
         self.victim = victim

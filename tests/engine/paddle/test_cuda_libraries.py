@@ -1,6 +1,6 @@
-"""The way to CUDA's libraries, with libraries of the same names that a test compiles.
+"""Finding CUDA's libraries, with libraries of the same names that the tests compile.
 
-Whether those of NVIDIA are found by Paddle itself is in test_gpu_wheel.py.
+`tests/engine/gpu/test_wheel.py` tests whether Paddle finds NVIDIA's own.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.skipif(has_cuda(), reason="this machine has CUDA librar
 
 
 def install(site: Path, package: str, version: str, libraries: list[str]) -> None:
-    """Put a package with shared libraries where Python finds it, as pip would."""
+    """Install a package with shared libraries in a folder, as pip does."""
     info, folder = f"{package.replace('-', '_')}-{version}.dist-info", "nvidia/of_a_test/lib"
     (site / info).mkdir(parents=True)
     (site / folder).mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def load_in_a_new_process(site: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A place for packages with Paddle for GPUs, by name only, and all libraries that it opens."""
+    """A folder of packages: one named as Paddle for GPUs, and those of all libraries it opens."""
     site = tmp_path_factory.mktemp("site")
     install(site, "paddlepaddle-gpu", "2.6.2", [])
     for package in dict.fromkeys(one.package for one in LIBRARIES):
@@ -84,7 +84,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without(site: Path, package: str, folder: Path) -> Path:
-    """Make a site folder that lacks one of the packages."""
+    """Return a folder with the same packages except one."""
     for entry in site.iterdir():
         if package not in entry.name:
             (folder / entry.name).symlink_to(entry)

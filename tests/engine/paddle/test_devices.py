@@ -1,4 +1,4 @@
-"""Several devices: each worker sees its own, whoever is idle gets a shard, and all is measured."""
+"""Several devices: each worker sees its own, idle workers get shards, and usage is measured."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_worker_on_the_cpu_sees_no_card_and_its_parent_what_it_always_saw() ->
 
 @pytest.fixture(scope="module")
 def two_cards(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The environment of a machine whose driver reports two cards."""
+    """The environment of a machine whose driver reports two GPUs."""
     if shutil.which("gcc") is None:
         pytest.skip("a driver of our own needs gcc")
     folder = tmp_path_factory.mktemp("driver")
@@ -164,7 +164,7 @@ def test_memory_and_computing_of_a_worker_are_those_of_its_processes_together() 
             times, memory = observed.cpu_times(), observed.memory_info().rss
             seconds.append(times.user + times.system)
             process.kill()
-        meter.measure(process.pid)  # it is gone: what was measured stays
+        meter.measure(process.pid)  # it has ended: earlier measurements are kept
     figures = meter.figures()
     assert figures["cpu_seconds"] == pytest.approx(sum(seconds), abs=0.1)
     assert figures["peak_memory_mb"] == pytest.approx(memory / 1e6, rel=0.2)

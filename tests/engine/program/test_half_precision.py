@@ -1,4 +1,4 @@
-"""Half precision without a GPU: what is float16 in the graph, and what that does to questions."""
+"""Half precision without a GPU: what is float16 in the graph, and the effect on questions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MODELS = {
 
 
 def export_both(recipe: Recipe, decode: DecodeSettings, folder: Path) -> tuple[Path, Path]:
-    """Return the folders of a plain export and of the same in half precision."""
+    """Return the folders of a plain export and of the same export in half precision."""
     checkpoint = make_checkpoint(folder / "checkpoint", recipe)
     plain, half = folder / "plain", folder / "half"
     plain.mkdir()
@@ -94,9 +94,9 @@ def test_models_and_searches_work_in_half_precision(
     assert found.scores.dtype == np.float32
     assert np.isfinite(found.scores).all()
     same = (found.tokens == expected.tokens).all(axis=(1, 2))
-    assert same.mean() > 0.7  # the models are random, so that much is a near tie
+    assert same.mean() > 0.7  # the models are random, so many questions are near ties
     assert np.allclose(found.scores[same], expected.scores[same], rtol=0.02, atol=0.1)
-    assert not np.array_equal(found.scores, expected.scores)  # it does round
+    assert not np.array_equal(found.scores, expected.scores)  # it does use half precision
 
 
 def test_every_operator_takes_floats_of_one_type(exports: tuple[Path, Path]) -> None:
@@ -231,7 +231,9 @@ def test_an_operator_takes_rounded_numbers_adds_up_in_float32_and_rounds_the_res
     product = (rounded[0] @ rounded[1] + rounded[2]).astype(np.float16)
     found = run_graph(paddle, tmp_path, taken)
     assert np.abs(found - product).max() <= np.spacing(np.float16(np.abs(product).max()))
-    assert (found == product).mean() > 0.99  # a sum in another order rounds otherwise, rarely
+    assert (
+        found == product
+    ).mean() > 0.99  # a different order of summation rarely rounds differently
     exact = taken @ weight + bias
     assert np.abs(found - exact).max() > 0
 

@@ -48,7 +48,7 @@ ODD = [
     "한국어 \u1112\u1161\u11ab",
     "\u0301 \u0301a \u302e\u302fa\u302f\u0316\u302e",
 ]
-# What the two could see differently: characters by what PaddleNLP does with them.
+# Characters by what PaddleNLP does with them, as the two tokenizers could treat them differently.
 KINDS = [
     "ΣσςΑαΆİIıiẞßǅǆÅÅÉéŸÇçØøµŋƱ²º\u00ad",
     "\u0301\u0300\u0327\u0316\u0345\u20dd\u0488\u05b0\u064b\u0e31\u3099",
@@ -81,7 +81,7 @@ def references(checkpoint: Path) -> dict[int, Tokenizer]:
 
 @pytest.fixture(scope="session")
 def cut_by_paddlenlp() -> Callable[..., list[str]]:
-    """Cuts a text by PaddleNLP's own classes with a vocabulary of any size."""
+    """A function that tokenises a text with PaddleNLP's own classes and any vocabulary."""
     from paddlenlp.transformers import BasicTokenizer, WordpieceTokenizer
 
     def cut(text: str, vocabulary: dict[str, int], **options: object) -> list[str]:
@@ -97,7 +97,7 @@ def test_every_character_becomes_what_paddlenlp_makes_of_it(lower_case: bool) ->
     from paddlenlp.transformers import BasicTokenizer
 
     reference = BasicTokenizer(do_lower_case=lower_case)
-    # beside a letter, for what it becomes; of those that are just taken away, one in 31
+    # next to a letter, to see what it becomes; of those that are just dropped, one in 31
     kinds = {one: unicodedata.category(one) for one in map(chr, range(0x110000))}
     gone = {"Cn", "Co", "Cs"}
     texts = [f"a{one} " for one, kind in kinds.items() if kind not in gone or ord(one) % 31 == 0]
@@ -134,7 +134,7 @@ def test_any_text_is_cut_as_paddlenlp_cuts_it(
     markers: list[str],
     without: set[str],
 ) -> None:
-    # every character is in the vocabulary, so that no difference hides behind [UNK]
+    # every character is in the vocabulary, so that [UNK] does not hide differences
     forms = text, text.lower(), unicodedata.normalize("NFD", text + text.lower())
     characters = sorted({*"".join(forms), "σ", "ς"} - without)
     tokens = [*SPECIAL, *characters, *(f"##{one}" for one in characters)]
