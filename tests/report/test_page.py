@@ -272,7 +272,7 @@ def test_a_run_that_reused_everything_says_so_instead_of_a_speed(
     page = read_page(run.report(tmp_path))
     assert "nothing was generated" in page.named("div", "card")[2].words
     speed = page.part("speed")
-    assert "all it has was reused from the store" in speed.words
+    assert "reused all shards from the store" in speed.words
     assert speed.named("div", "chart") == []
 
 
