@@ -130,7 +130,11 @@ def _impatient_client() -> Iterator[SyncPrefectClient]:
 
 
 def _check(url: str, client: SyncPrefectClient) -> None:
-    """Raise a `ServerError` that names the remedy if a run cannot use this server."""
+    """Check that a run can use this server.
+
+    Raises:
+        ServerError: it cannot; names the remedy.
+    """
     import prefect
 
     try:
@@ -143,7 +147,11 @@ def _check(url: str, client: SyncPrefectClient) -> None:
 
 
 def _ask(client: SyncPrefectClient) -> None:
-    """Raise an `httpx.HTTPError` if the server, or its database, does not answer."""
+    """Check that the server and its database answer.
+
+    Raises:
+        httpx.HTTPError: they do not.
+    """
     client.request("GET", "/health" if _is_cloud(client) else "/ready")
 
 
