@@ -13,7 +13,7 @@ GPU := build/gpu
 help:
 	@echo 'make demo            install, then generate questions for the sample passages'
 	@echo 'make test            install, then run the tests'
-	@echo 'make test-ui         install, then run the tests that drive a browser'
+	@echo 'make test-ui         install, then run only the tests that drive a browser'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'
 	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
 	@echo 'make soak            disturb runs at random for MINUTES=20 and count lost rows'
@@ -32,9 +32,10 @@ demo: $(INSTALLED)
 	@$(BIN)/wenti show latest -n 5
 
 # Keep each test file in one process, because its fixtures are runs and models. Use three processes
-# on two cores, because many tests wait for child processes.
+# on two cores, because many tests wait for child processes. Tests in a browser are skipped where
+# Chromium is not installed.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not ui and not gpu_wheel' --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest -m 'not gpu_wheel' --numprocesses 3 --dist loadfile
 
 # WENTI_PICTURES=docs/pictures retakes the screenshots of the documentation.
 test-ui: $(INSTALLED)
