@@ -166,7 +166,7 @@ def test_every_reason_why_a_machine_cannot_build_is_given_at_once() -> None:
     others = Toolchain(paddle_has_cuda=True, nvcc=(12, 1), gcc=(12, 2), cmake=(3, 9), git=(2,))
     reasons = [fault.problem for fault in toolchain_faults(others)]
     assert len(reasons) == 3
-    assert "CUDA 12.1, Paddle is built for 11.8" in reasons[0]
+    assert "CUDA 12.1, but Paddle is built for 11.8" in reasons[0]
     assert "gcc is 12.2, but CUDA 11.8 supports at most 11" in reasons[1]
     assert "CMake 3.10" in reasons[2]
 
