@@ -53,7 +53,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """What became of a planned shard: reused or made, with a manifest, or failed, with an error."""
+    """The outcome of a planned shard: reused or made, with a manifest, or failed, with an error."""
 
     job: ShardJob
     manifest: Manifest | None

@@ -60,7 +60,7 @@ def has_shards(folder: PurePath) -> bool:
 
 
 def find_shard(folder: PurePath, shard: Shard, fingerprint: str) -> Found:
-    """Look a shard up as `find_checkpoint` does; the manifest of another shard is damage."""
+    """Find a shard as `find_checkpoint` does; the manifest of another shard counts as damage."""
     found = find_checkpoint(folder / shard.manifest_name, fingerprint)
     # All shards have one fingerprint: what tells them apart are the names of their files.
     if found.manifest is not None and not found.manifest.files[0].name.startswith(shard.name):

@@ -59,7 +59,7 @@ def predict_missing(
     """Generate the shards that the store does not have; those that fail are outcomes, not errors.
 
     There is a Prefect thread for each worker, and each shard goes to an idle worker. `progress`
-    is told of the rows that are not reused.
+    counts the rows that are not reused.
 
     Raises:
         InputError: the selection names a shard that does not exist.

@@ -84,7 +84,7 @@ class BatchRunner(Protocol):
         Raises:
             OutOfMemoryError: the batch does not fit into the device's memory.
             BatchTimeoutError: it was not done in time; only `restart` helps.
-            BadOutputError: the model answered with nonsense.
+            BadOutputError: the model returned invalid output.
             WorkerError: the worker died; only `restart` helps.
             StoppedError: the runner was closed.
             WentiError, OSError: a fault that neither another attempt nor a smaller batch cures.
