@@ -41,7 +41,7 @@ class RunLoop(asyncio.SelectorEventLoop):
     """An event loop that starts the process of each run in a session of its own, and can end it.
 
     Attributes:
-        started: the process of each run that was started, by run id.
+        started: the processes of active runs and of the run started last, by run id.
         stopped: the runs that `stop_runs` has ended or prevented from starting.
     """
 
@@ -73,7 +73,7 @@ class RunLoop(asyncio.SelectorEventLoop):
         options["start_new_session"] = True
         options["env"] = {**options["env"], SERVED_VARIABLE: "1"}
         process, protocol = await super().subprocess_exec(protocol_factory, *command, **options)
-        self.started[UUID(run)] = process
+        self.started = {**self._running(), UUID(run): process}
         if self._is_stopping:  # `stop_runs` was called during the await
             self.stopped.add(UUID(run))
             process.terminate()

@@ -149,7 +149,7 @@ def commit_marked(
         commit_text(mark, lambda: iter([text]), setting)
     commit_text(path, lines, setting)
     if not missing.is_partial:
-        storage_of(mark).delete(mark, setting)
+        storage_of(mark).delete_file(mark, setting)
 
 
 def write_output(predictions: PurePath, output_path: PurePath, missing: Missing) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict
 
-from tasks.errors import StoreCorruptionError
+from tasks.errors import StorageError, StoreCorruptionError
 from tasks.runs.journal import RowCounts
 from tasks.store.files import storage_of
 from tasks.store.manifest import Details, Found, Manifest, find_checkpoint
@@ -54,8 +55,13 @@ class ShardDetails(Details):
 
 
 def has_shards(folder: PurePath) -> bool:
-    """Return whether there is any shard in a folder of predictions, damaged or not."""
-    names = [place.name for place in storage_of(folder).list_folder(folder)]
+    """Return whether there is any shard in a folder of predictions, damaged or not.
+
+    A folder that this user may not read counts as empty.
+    """
+    names: list[str] = []
+    with suppress(StorageError):
+        names = [place.name for place in storage_of(folder).list_folder(folder)]
     return any(name.startswith("shard-") and name.endswith(".json") for name in names)
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from tasks.config.loading import load_settings
 from tasks.config.settings import Settings
-from tasks.errors import InputError, StoreCorruptionError
+from tasks.errors import InputError, StorageError, StoreCorruptionError
 from tasks.runs.record import RunRecord
 from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
 from tasks.store.files import storage_of
@@ -35,13 +35,21 @@ def _is_of(record: RunRecord, config_file: str) -> bool:
 
 
 def list_runs(store: Store) -> list[PurePath]:
-    """Return the folders of the runs that have a run.json, oldest first."""
-    storage, runs = storage_of(store.root), store.root / "runs"
-    return [
-        folder
-        for folder in storage.list_folder(runs)
-        if folder.name.startswith("2") and storage.is_file(folder / RUN_FILE)
-    ]
+    """Return the folders of the runs that have a run.json, oldest first.
+
+    Runs of another user, which this one may not read, are skipped.
+    """
+    folders: list[PurePath] = []
+    with suppress(StorageError):
+        folders = storage_of(store.root).list_folder(store.root / "runs")
+    return [folder for folder in folders if folder.name.startswith("2") and _is_recorded(folder)]
+
+
+def _is_recorded(folder: PurePath) -> bool:
+    try:
+        return storage_of(folder).is_file(folder / RUN_FILE)
+    except PermissionError:
+        return False
 
 
 def read_records(store: Store) -> Iterator[RunRecord]:

@@ -166,8 +166,8 @@ class LocalStorage:
         with Path(place).open("ab") as file:
             file.write(data)
 
-    def delete(self, place: PurePath, setting: str = "store.path") -> None:
-        """Delete a file or link, if it exists, or a folder.
+    def delete(self, place: PurePath) -> None:
+        """Delete a file or link, if it exists, or a folder with all its content.
 
         A folder is renamed first: it disappears in one step, and what remains if the process is
         killed is recognised as garbage.
@@ -176,13 +176,23 @@ class LocalStorage:
             StorageError: the disk is read-only, or permission is denied.
         """
         path = Path(place)
-        with storage_faults(path, setting):
+        with storage_faults(path):
             if not self.is_folder(path):
                 path.unlink(missing_ok=True)
                 return
             if not path.name.startswith((REMOVED, STAGING)):
                 path = path.rename(path.with_name(f"{REMOVED}{path.name}-{secrets.token_hex(4)}"))
             shutil.rmtree(path)
+
+    def delete_file(self, place: PurePath, setting: str) -> None:
+        """Delete a file or link, if it exists.
+
+        Raises:
+            StorageError: the disk is read-only, or permission is denied.
+            IsADirectoryError: it is a folder, which is left as it is.
+        """
+        with storage_faults(place, setting):
+            Path(place).unlink(missing_ok=True)
 
     def point(self, link: PurePath, name: str) -> None:
         """Make `link` a symbolic link to `name` in its folder, replacing an old link atomically.

@@ -28,9 +28,11 @@ class LocalLocks:
         descriptor = _open_locked(Path(place), 0o666)
         kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         try:
-            if waits:
-                fcntl.flock(descriptor, kind)
-            yield waits or _try_lock(descriptor, kind)
+            with storage_faults(place):
+                if waits:
+                    fcntl.flock(descriptor, kind)
+                is_held = waits or _try_lock(descriptor, kind)
+            yield is_held
         finally:
             os.close(descriptor)
 

@@ -127,8 +127,11 @@ class Storage(Protocol):
     def append(self, place: PurePath, data: bytes) -> None:
         """Append to a file, not atomically: a reader may see a part of `data`."""
 
-    def delete(self, place: PurePath, setting: str = "store.path") -> None:
-        """Delete a file, a pointer or a folder; a folder disappears in one step."""
+    def delete(self, place: PurePath) -> None:
+        """Delete a file, a pointer or a folder with all its content, in one step."""
+
+    def delete_file(self, place: PurePath, setting: str) -> None:
+        """Delete a file or a pointer, if it exists, but never a folder."""
 
     def point(self, link: PurePath, name: str) -> None:
         """Make `link` a pointer to `name` in the same folder, replacing an old one atomically."""

@@ -65,3 +65,12 @@ def test_references_with_line_breaks_keep_to_their_line(tmp_path: Path) -> None:
     write_output(predictions, tmp_path / "out.txt", Missing())
     assert (tmp_path / "out.txt").read_text() == "q\nq\n"
     assert (tmp_path / "out.txt.reference.txt").read_text() == "first second\n" * 2
+
+
+def test_a_folder_with_the_name_of_the_mark_is_left_as_it_is(tmp_path: Path) -> None:
+    predictions, _rejects = write_rows(tmp_path, [0], [])
+    (tmp_path / "q.txt.partial").mkdir()
+    (tmp_path / "q.txt.partial/mine").write_text("mine", encoding="utf-8")
+    with pytest.raises(OSError, match="Is a directory"):
+        write_output(predictions, tmp_path / "q.txt", Missing())
+    assert (tmp_path / "q.txt.partial/mine").read_text(encoding="utf-8") == "mine"

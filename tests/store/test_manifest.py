@@ -89,6 +89,14 @@ def test_a_checkpoint_is_found_with_its_fingerprint_only(tmp_path: Path) -> None
     assert find_checkpoint(tmp_path / "none.json", manifest.fingerprint).damage is None
 
 
+def test_a_file_that_was_moved_away_and_linked_back_is_whole(tmp_path: Path) -> None:
+    manifest = make_checkpoint(tmp_path / "c")
+    path = tmp_path / "c" / manifest.files[0].name
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert find_checkpoint(tmp_path / "c" / "manifest.json", manifest.fingerprint).manifest
+
+
 def test_without_its_manifest_a_checkpoint_is_not_there(tmp_path: Path) -> None:
     manifest = make_checkpoint(tmp_path)
     (tmp_path / "manifest.json").unlink()
