@@ -1,5 +1,5 @@
-"""The four stages and the packages that they use; nothing here prints to a user.
+"""The four stages and the packages below them; nothing here shows anything to a person.
 
 Every folder with a `task.py` is a stage, in this order: `export`, `load`, `predict`, `aggregate`.
-A room imports rooms of lower floors only (`tests/test_floors.py`).
+A package imports only packages of lower layers (`tests/test_floors.py`).
 """

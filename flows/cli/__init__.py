@@ -1,5 +1,5 @@
-"""The command line `wenti`.
+"""The command line `wenti`. Open `main.py` first.
 
-Open `main.py` first. `make.py`, `look.py` and `bench.py` have one function per command,
-`options.py` has what they share, and the other modules print the output.
+`run_commands.py`, `store_commands.py` and `bench.py` have one function per command; `tables/`
+prints their results, `options.py` has the options that they share.
 """

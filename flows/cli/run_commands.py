@@ -85,7 +85,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
 def serve(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Deployments.", show_default="all"),
+        typer.Argument(metavar="NAME", help="Deployments to serve.", show_default="all"),
     ] = None,
     file: Annotated[Path, typer.Option(help="File with the deployments.")] = Path("prefect.yaml"),
     limit: Annotated[int, typer.Option(min=1, help="Maximum concurrent runs.")] = 1,

@@ -71,10 +71,10 @@ def measure_speed(
             {name: each.ask()["seconds"] / len(rows) for name, each in contenders.items()}
             for _ in range(options.rounds)
         ]
-    return {name: _summarise(name, rounds) for name in orders}
+    return {name: _summarize(name, rounds) for name in orders}
 
 
-def _summarise(name: str, rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def _summarize(name: str, rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
     figures = {"seconds_per_row": round(median(seconds[name] for seconds in rounds), 6)}
     if name != "generate":
         ratio = median(seconds[name] / seconds["generate"] for seconds in rounds)

@@ -40,7 +40,7 @@ class Missing:
         """Which rows of the input are missing and why, as JSON types."""
         return {
             "rows_missing": self.rows,
-            "shards": [_summarise(outcome) for outcome in self.failed],
+            "shards": [_summarize(outcome) for outcome in self.failed],
             "remedy": REMEDY,
         }
 
@@ -78,7 +78,7 @@ def raise_if_failed(prediction: Prediction, allow_partial: bool) -> None:
     raise ShardsFailedError("\n".join([f"{count} ({remedy}):", *lines]))
 
 
-def _summarise(outcome: ShardOutcome) -> dict[str, Any]:
+def _summarize(outcome: ShardOutcome) -> dict[str, Any]:
     # Row numbers in the input; a shard's own numbering leaves out rejects.
     rows = outcome.job.read_rows()["row"]
     return {

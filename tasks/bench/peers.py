@@ -66,7 +66,7 @@ def bench_peers(options: BenchOptions, python: Path) -> dict[str, Any]:
             native.receive()
             rounds = list(_measure(native, peers, options.rounds))
     return {
-        **_summarise(options, rounds),
+        **_summarize(options, rounds),
         "settings": {**options.as_dict(), "contenders": facts, **describe_machine()},
     }
 
@@ -128,7 +128,7 @@ def _measure(
         yield ours, theirs
 
 
-def _summarise(options: BenchOptions, rounds: list[tuple[float, Seconds]]) -> dict[str, Any]:
+def _summarize(options: BenchOptions, rounds: list[tuple[float, Seconds]]) -> dict[str, Any]:
     ours = [native / options.rows for native, _theirs in rounds]
     result: dict[str, Any] = {"seconds_per_row": round(median(ours), 6), "peers": {}}
     for name, size in _best(rounds[-1][1]):

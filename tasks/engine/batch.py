@@ -35,7 +35,7 @@ class TokenRow(Protocol):
 
 @dataclass(frozen=True)
 class Row:
-    """One tokenised row, final start token included; both lists have the same length.
+    """One tokenized row, final start token included; both lists have the same length.
 
     `number` is the row's number in the input, which seeds its sampling.
     """

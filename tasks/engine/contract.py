@@ -94,7 +94,7 @@ class Contract(_Frozen):
         paddle_version: the version of Paddle that made the model and must be able to read it.
         model_file: file name of the graph; `MODEL_FILE` in new exports.
         params_file: file name of the weights; `PARAMS_FILE` in new exports.
-        inputs: int32 rows as tokenised, final start token included, padded on the right; for
+        inputs: int32 rows as tokenized, final start token included, padded on the right; for
             sampling also the `uniforms` that choose the tokens.
         outputs: tokens and, if the engine returns them, scores. Tokens include the eos token if it
             fits into `max_dec_len`, followed by padding.

@@ -127,7 +127,7 @@ def lcs_length(one: Sequence[Hashable], other: Sequence[Hashable]) -> int:
 
 
 def _row_counter() -> Callable[[str, str], list[float]]:
-    """Return a function that counts a question and its reference, tokenised as the libraries do."""
+    """Return a function that counts a question and its reference, tokenized as the libraries do."""
     paddlenlp = import_paddlenlp("metrics")
     tokenize = paddlenlp.transformers.BasicTokenizer().tokenize
     count_characters = _character_counter()

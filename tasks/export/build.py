@@ -26,11 +26,11 @@ from tasks.store.manifest import MANIFEST, Details, Manifest, commit_manifest
 logger = logging.getLogger("wenti.export")
 
 SAMPLE_ROWS = 256
-"""Passages on which an optimised export is compared with the plain one."""
+"""Passages on which an optimized export is compared with the plain one."""
 
 
 class ExportDetails(Details):
-    """What an export's manifest says about an optimised export; empty for a plain one.
+    """What an export's manifest says about an optimized export; empty for a plain one.
 
     Attributes:
         reproduction: `tasks.engine.export.equivalence.Reproduction.figures`, and `sample`: what
@@ -50,13 +50,13 @@ def make_export(plan: Plan) -> Manifest:
 
 
 def is_optimized(plan: Plan) -> bool:
-    """Return whether the plan asks for an optimised export instead of the plain one."""
+    """Return whether the plan asks for an optimized export instead of the plain one."""
     settings = plan.settings
     return plan.engine == "native" and (settings.is_half or settings.predict.use_tensorrt)
 
 
 def _make_optimized(plan: Plan) -> Manifest:
-    """Make the plain and the optimised export; commit the latter if its questions are the same."""
+    """Make the plain and the optimized export; commit the latter if its questions are the same."""
     settings, folder = plan.settings, plan.export.folder
     rows = call_in_child(read_sample, make_request(plan), SAMPLE_ROWS)
     with staging_folder(folder) as plain, staging_folder(folder) as tuned:
@@ -66,7 +66,7 @@ def _make_optimized(plan: Plan) -> Manifest:
             reproduction = call_in_child(check_equivalence, plain, tuned, settings.predict, rows)
         except WorkerError as error:
             raise ExportError(
-                f"the optimised export does not run here: {error}; {REMEDY}"
+                f"the optimized export does not run here: {error}; {REMEDY}"
             ) from error
         logger.info("%s", reproduction)
         sample = plan.dataset.decided_by["passages"]

@@ -20,8 +20,8 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
     Raises:
         ModelError: PaddleNLP cannot load the model.
         ExportError: the engine cannot export it with these settings (lists every reason), or an
-            optimised export does not write the same questions as the plain one.
-        InputError: there are no usable passages to try an optimised export on.
+            optimized export does not write the same questions as the plain one.
+        InputError: there are no usable passages to try an optimized export on.
         StorageError: the store or `export.inference_model_dir` cannot be written.
         WorkerError: a child process died.
     """

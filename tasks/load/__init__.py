@@ -1,4 +1,4 @@
-"""The load stage: passages become tokenised rows in Parquet parts.
+"""The load stage: passages become tokenized rows in Parquet parts.
 
 Open `task.py` first; `dataset.py` does the work, `encoding.py` turns a passage into tokens,
 `templates.py` builds the text that the model was trained on.

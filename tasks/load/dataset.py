@@ -1,4 +1,4 @@
-"""Loading: from passages to tokenised rows in Parquet parts; every row is accounted for.
+"""Loading: from passages to tokenized rows in Parquet parts; every row is accounted for.
 
 `load_passages` runs in a child process, because PaddleNLP's data sets, and tokenizers with unusual
 options, need PaddleNLP.
@@ -28,7 +28,7 @@ from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 
 
 def make_request(plan: Plan) -> LoadRequest:
-    """Return the request that tells a child process what to load, tokenise and commit."""
+    """Return the request that tells a child process what to load, tokenize and commit."""
     settings = plan.settings.dataset
     return LoadRequest(
         folder=plan.dataset.folder,
@@ -105,7 +105,7 @@ def load_into(store: Store, request: LoadRequest) -> Manifest:
 def encode_rows(
     rows: Iterable[Passage | Reject], tokenizer: QuestionTokenizer, on_bad_row: str
 ) -> Iterator[tuple[Passage, Encoded] | Reject]:
-    """Tokenise lazily, one row at a time; rejects are passed on.
+    """Tokenize lazily, one row at a time; rejects are passed on.
 
     Raises:
         InputError: a row is bad and `on_bad_row` is `fail`.

@@ -1,4 +1,4 @@
-"""The load stage: from a file of passages, or a data set of PaddleNLP, to tokenised parts."""
+"""The load stage: from a file of passages, or a data set of PaddleNLP, to tokenized parts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.store.claims import Claims
 
 
 def load_dataset(plan: Plan, claims: Claims) -> StageResult:
-    """Return the checkpoint of the tokenised passages; make it unless the store has it.
+    """Return the checkpoint of the tokenized passages; make it unless the store has it.
 
     Raises:
         InputError: the passages cannot be read or changed in the meantime, none is usable, or one

@@ -69,10 +69,10 @@ def remove(garbage: Iterable[Garbage]) -> None:
     Raises:
         StorageError: something cannot be removed: read-only, or no permission.
     """
-    # Killed at any point, this must leave each item either whole or recognisable as garbage:
+    # Killed at any point, this must leave each item either whole or recognizable as garbage:
     # - Runs are removed before checkpoints, so that no run refers to removed checkpoints.
     # - A folder disappears in one step: a run with its results and references, or a checkpoint.
-    #   The next gc recognises what is left by its name.
+    #   The next gc recognizes what is left by its name.
     for one in sorted(garbage, key=lambda one: one.path.parent.name != "runs"):
         storage_of(one.path).delete(one.path)
 

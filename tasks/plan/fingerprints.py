@@ -70,7 +70,7 @@ def shape_range(settings: Settings) -> ShapeRange | None:
 
 
 def _decide_tuning(settings: Settings) -> dict[str, Any]:
-    """Return what distinguishes an optimised native export; empty for the plain one."""
+    """Return what distinguishes an optimized native export; empty for the plain one."""
     shapes = shape_range(settings)
     half = {"half_version": HALF_VERSION} if settings.is_half else {}
     if shapes is None:
@@ -79,7 +79,7 @@ def _decide_tuning(settings: Settings) -> dict[str, Any]:
 
 
 def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
-    """Return what decides the tokenised parts and the rejects.
+    """Return what decides the tokenized parts and the rejects.
 
     Raises:
         InputError: the passages cannot be read.

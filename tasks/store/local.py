@@ -170,7 +170,7 @@ class LocalStorage:
         """Delete a file or link, if it exists, or a folder with all its content.
 
         A folder is renamed first: it disappears in one step, and what remains if the process is
-        killed is recognised as garbage.
+        killed is recognized as garbage.
 
         Raises:
             StorageError: the disk is read-only, or permission is denied.

@@ -22,7 +22,7 @@ from tests.support.engine_reference import (
     generate_in_batches,
     load_reference,
     read_passages,
-    tokenised,
+    tokenized,
 )
 from tests.support.rehearsal import ROOT
 
@@ -231,9 +231,9 @@ def test_failed_shards_make_the_run_fail_and_the_next_run_finishes(
 
 
 def questions_by_paddlenlp(passages: list[dict[str, str]]) -> list[str]:
-    """Do what PaddleNLP's example does: tokenise, generate, cut at [MASK], join, drop prefix."""
+    """Do what PaddleNLP's example does: tokenize, generate, cut at [MASK], join, drop prefix."""
     tokenizer = import_paddlenlp().transformers.UNIMOTokenizer.from_pretrained(str(CHECKPOINT))
-    rows = tokenised(CHECKPOINT, passages)
+    rows = tokenized(CHECKPOINT, passages)
     generated = generate_in_batches(load_reference(CHECKPOINT), rows, DecodeSettings())
     questions = []
     for ids in generated.tokens[:, 0].tolist():

@@ -293,8 +293,8 @@ def test_what_only_one_question_has_is_coloured_on_a_terminal(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     print_comparison(comparison({}))
-    coloured = re.findall("\x1b\\[1;(3[12])m(.*?)\x1b\\[0m", capsys.readouterr().out)
-    assert coloured == [("31", "在哪里"), ("32", "有多长")]
+    colored = re.findall("\x1b\\[1;(3[12])m(.*?)\x1b\\[0m", capsys.readouterr().out)
+    assert colored == [("31", "在哪里"), ("32", "有多长")]
 
 
 def test_text_sends_a_terminal_nothing_but_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,10 +22,10 @@ pytestmark = [
 Scheme = Literal["light", "dark"]
 READABLE = 4.5  # WCAG 2.2, 1.4.3: the minimum contrast of a text with its background
 OPEN_ALL = "for (const one of document.querySelectorAll('details')) one.open = true"
-# Yields each pair of colours of a visible text and the nearest background behind it.
+# Yields each pair of colors of a visible text and the nearest background behind it.
 PAIRS_OF_COLOURS = """() => {
     const pairs = new Map();
-    const isClear = (colour) => colour === "rgba(0, 0, 0, 0)";
+    const isClear = (color) => color === "rgba(0, 0, 0, 0)";
     for (const node of document.querySelectorAll("body *")) {
         const texts = [...node.childNodes].filter((one) => one.nodeType === Node.TEXT_NODE);
         if (!node.checkVisibility() || !texts.some((one) => one.data.trim())) continue;
@@ -228,14 +228,14 @@ def test_hostile_texts_do_nothing(visit: Open, tmp_path: Path) -> None:
     assert opened.complaints == []
 
 
-def luminance(colour: str) -> float:
-    """Return the relative luminance of an `rgb(…)` colour, as defined by WCAG 2.2."""
-    channels = [int(one) / 255 for one in re.findall(r"\d+", colour)[:3]]
+def luminance(color: str) -> float:
+    """Return the relative luminance of an `rgb(…)` color, as defined by WCAG 2.2."""
+    channels = [int(one) / 255 for one in re.findall(r"\d+", color)[:3]]
     linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
     return sum(weight * one for weight, one in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast ratio of two colours, as defined by WCAG 2.2: 1 to 21."""
+    """Return the contrast ratio of two colors, as defined by WCAG 2.2: 1 to 21."""
     darker, lighter = sorted((luminance(one), luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)

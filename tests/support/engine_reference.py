@@ -118,7 +118,7 @@ def read_passages(path: Path, count: int) -> list[dict[str, str]]:
     return [json.loads(line) for line in lines]
 
 
-def tokenised(checkpoint: Path, passages: Sequence[dict[str, str]]) -> list[Row]:
+def tokenized(checkpoint: Path, passages: Sequence[dict[str, str]]) -> list[Row]:
     """Tokenize as PaddleNLP's example does with template 1."""
     tokenizer = import_paddlenlp().transformers.UNIMOTokenizer.from_pretrained(str(checkpoint))
     rows = []

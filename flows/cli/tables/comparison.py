@@ -109,7 +109,7 @@ def _explain(comparison: Comparison) -> Iterator[str]:
 
 
 def _show(question: Mapping[str, Any], width: int) -> Table:
-    """Return a changed question as a small block, with the differences in colour."""
+    """Return a changed question as a small block, with the differences in color."""
     grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
     width -= LABEL_WIDTH  # in cells; two lines have room for that many Chinese characters
     passage = shorten_around(question["context"], question["answer"], width)

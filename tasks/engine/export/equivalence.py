@@ -1,4 +1,4 @@
-"""Whether an optimised export writes the same questions as the plain one; else it is rejected.
+"""Whether an optimized export writes the same questions as the plain one; else it is rejected.
 
 Half precision and TensorRT round differently. Whether that matters depends on the model and the
 GPU, so both exports are run on the same rows on that GPU, and their outputs are compared.
@@ -96,7 +96,7 @@ def check_equivalence(
 
     Args:
         reference: folder of the plain export.
-        candidate: folder of the optimised export.
+        candidate: folder of the optimized export.
         predict: devices, precision and batch sizes.
         rows: at least one row.
 
@@ -109,7 +109,7 @@ def check_equivalence(
     expected = _answer(reference, plain, rows)
     found = compare(expected, _answer(candidate, predict, rows))
     if problems := find_problems(found):
-        lines = ["the optimised export does not reproduce the float32 one and was not kept:"]
+        lines = ["the optimized export does not reproduce the float32 one and was not kept:"]
         raise ExportError("\n".join([*lines, *(f"  - {one}" for one in problems), REMEDY]))
     return found
 

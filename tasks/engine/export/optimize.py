@@ -1,4 +1,4 @@
-"""From a plain native export to an optimised one: half precision, TensorRT, or both."""
+"""From a plain native export to an optimized one: half precision, TensorRT, or both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.engine.program.half_precision import halve
 
 
 def optimize_export(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:
-    """Write an optimised version of the export in `plain` into `folder`.
+    """Write an optimized version of the export in `plain` into `folder`.
 
     Args:
         plain: folder of a native export in float32.

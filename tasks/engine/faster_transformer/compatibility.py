@@ -59,7 +59,7 @@ def option_faults(settings: Settings) -> list[Finding]:
     decode = settings.decode
     faults = [*_ignored_options(decode), *_sampling_faults(decode), *_beam_faults(decode)]
     if settings.predict.use_tensorrt:
-        problem = "TensorRT has nothing to optimise: the whole generation is one custom operator"
+        problem = "TensorRT has nothing to optimize: the whole generation is one custom operator"
         faults.append(Finding("predict.use_tensorrt", problem, f"set it to false, {OR_NATIVE}"))
     return faults
 
@@ -136,7 +136,7 @@ def _shape_problems(config: ModelConfig) -> Iterator[str]:
         )
     if config.normalize_before:
         yield (
-            "it normalises before each layer (normalize_before), for which "
+            "it normalizes before each layer (normalize_before), for which "
             "FasterTransformer does not get the weights of a UNIMO model"
         )
 

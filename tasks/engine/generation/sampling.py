@@ -48,7 +48,7 @@ def keep_topk(probabilities: Tensor, topk: int) -> Tensor:
 def keep_topp(probabilities: Tensor, topp: float) -> Tensor:
     """Keep the highest probabilities [B, K, V] until their sum exceeds `topp`; set the others to 0.
 
-    As in `TopPProcess`, the probabilities that topk has kept are not normalised before.
+    As in `TopPProcess`, the probabilities that topk has kept are not normalized before.
     """
     order = paddle.argsort(probabilities, axis=-1, descending=True)
     ranked = paddle.take_along_axis(probabilities, order, axis=-1)

@@ -125,7 +125,7 @@ def _stored_names(folder: Path) -> set[str]:
 
 
 def _missing_weights(family: ModelFamily, model: Untyped, stored: set[str]) -> list[str]:
-    """Return a fault that names the weights that PaddleNLP has initialised randomly, if any."""
+    """Return a fault that names the weights that PaddleNLP has initialized randomly, if any."""
     prefix = f"{model.base_model_prefix}."
     missing = [
         name

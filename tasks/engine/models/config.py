@@ -34,7 +34,7 @@ class ModelConfig(BaseModel):
         vocab_size: V.
         max_position_embeddings: maximum tokens of a sequence.
         type_vocab_size: number of token types.
-        normalize_before: whether layers normalise their inputs instead of their outputs.
+        normalize_before: whether layers normalize their inputs instead of their outputs.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")

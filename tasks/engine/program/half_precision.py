@@ -2,7 +2,7 @@
 
 In float16 are the layers' weights, the inputs and outputs of their matrix products, the caches, and
 the operators between these. In float32 remain the sums passed from layer to layer and their
-normalisation, the output layer with its logits, and the search with its sums and logarithms (partly
+normalization, the output layer with its logits, and the search with its sums and logarithms (partly
 float64).
 
 Paddle's own `convert_to_mixed_precision` is not used; decision 15 says what it does to this graph.

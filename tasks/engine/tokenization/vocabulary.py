@@ -22,7 +22,7 @@ VOCAB_FILE = "vocab.txt"
 _CONFIG_FILE = "tokenizer_config.json"
 _SPECIAL_FILE = "special_tokens_map.json"
 _OTHER_FILES = ("added_tokens.json", "chat_template.json")
-# PaddleNLP writes these, but they do not change how text is tokenised.
+# PaddleNLP writes these, but they do not change how text is tokenized.
 _IDLE_OPTIONS = {"tokenizer_class", "init_class", "model_max_length", "special_tokens_map_file"}
 
 

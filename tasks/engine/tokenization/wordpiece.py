@@ -25,7 +25,7 @@ LONGEST_WORD = 100  # characters; longer words are unknown
 WORDS_KEPT = 1 << 16  # in the cache; texts have few different words, serial numbers many
 
 CONTEXTUAL = re.compile("[\u03a3\u1700-\u1bff\u302e\u302f\ua953-\ua9c0\U00011000-\U0001dfff]")
-"""Characters whose mapping depends on their neighbours, and some others, because fewer ranges are
+"""Characters whose mapping depends on their neighbors, and some others, because fewer ranges are
 faster: capital sigma is lowercased to a different letter at the end of a word, and NFD reorders
 marks, most of which are dropped as accents, but not these."""
 
@@ -82,7 +82,7 @@ class WordPieces:
             yield from [part] if at % 2 else self._split(part, most)
 
     def _space_out(self, char: str) -> str:
-        """Return what a character is mapped to, independent of its neighbours."""
+        """Return what a character is mapped to, independent of its neighbors."""
         text = _clean(char)
         if self._lower_case:
             text = unicodedata.normalize("NFD", text.lower())
@@ -117,7 +117,7 @@ class _Ids(dict[str, tuple[int, ...]]):
 
 
 def _clean(char: str) -> str:
-    """Drop control characters, normalise white space, and put spaces around CJK characters."""
+    """Drop control characters, normalize white space, and put spaces around CJK characters."""
     kind = unicodedata.category(char)[0]
     if char in "\t\n\r" or kind == "Z":
         return " "

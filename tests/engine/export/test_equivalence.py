@@ -1,4 +1,4 @@
-"""The equivalence check: an optimised export is committed only if it reproduces the float32 one."""
+"""The equivalence check: an optimized export is committed only if it reproduces the float32 one."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def plan_export(checkpoint: Path, folder: Path, *overrides: str) -> Plan:
-    """Plan an optimised export for the CPU, where it is slower; the preflight rejects this."""
+    """Plan an optimized export for the CPU, where it is slower; the preflight rejects this."""
     words = (checkpoint / "vocab.txt").read_text(encoding="utf-8").splitlines()[6:]
     tokens = [word.partition("\t")[0] for word in words]
     passages = [
@@ -121,7 +121,7 @@ def plan_export(checkpoint: Path, folder: Path, *overrides: str) -> Plan:
 
 
 def ruin(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) -> None:
-    """Optimise an export, but round each weight to a power of two."""
+    """Optimize an export, but round each weight to a power of two."""
     optimize_export(plain, folder, is_half, shapes)
     program = read_program(folder / read_contract(folder).model_file)
 

@@ -95,7 +95,7 @@ def test_the_best_sequence_of_each_row_comes_out_of_the_operators_buffers(
     expected = [[expected_tokens(row.input_ids, contract.decode, special)] for row in rows]
     assert found.tokens.tolist() == expected
     assert np.isnan(found.scores).all()
-    # The sequence of a row does not depend on the lengths of its neighbours.
+    # The sequence of a row does not depend on the lengths of its neighbors.
     alone = [session.run(pad_rows([row], PAD)).tokens[0].tolist() for row in rows]
     assert alone == expected
 

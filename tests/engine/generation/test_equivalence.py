@@ -29,7 +29,7 @@ from tests.support.engine_reference import (
     make_rows,
     read_passages,
     score_of,
-    tokenised,
+    tokenized,
 )
 from tests.support.rehearsal import ROOT
 
@@ -168,7 +168,7 @@ def test_same_on_the_trained_checkpoint(
     decode: DecodeSettings, tmp_path: Path, record_property: Report
 ) -> None:
     passages = read_passages(ROOT / "data/passages/heldout.jsonl", 24)
-    rows = tokenised(CHECKPOINT, passages)
+    rows = tokenized(CHECKPOINT, passages)
     short = [row for row in rows if len(row.input_ids) <= LONG_ROW]
     assert len(short) >= 12
     compare(CHECKPOINT, decode, short, tmp_path, record_property)

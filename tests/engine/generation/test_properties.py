@@ -1,4 +1,4 @@
-"""The result of a row does not depend on neighbours, position, padding, batches or shards."""
+"""The result of a row does not depend on neighbors, position, padding, batches or shards."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ SEARCHES = {
 }
 MODELS = {
     "relu": Recipe(3, sharpness=3.0),
-    "gelu, normalised before": Recipe(4, hidden_act="gelu", normalize_before=True),
+    "gelu, normalized before": Recipe(4, hidden_act="gelu", normalize_before=True),
     "one layer": Recipe(5, num_hidden_layers=1),
 }
 
@@ -80,7 +80,7 @@ def operators_of(program: Untyped) -> Iterator[Untyped]:
     ("model", "search"),
     [
         ("relu", "sampling"),
-        ("gelu, normalised before", "beams"),
+        ("gelu, normalized before", "beams"),
         ("one layer", "greedy, penalised"),
     ],
 )

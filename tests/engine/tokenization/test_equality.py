@@ -81,7 +81,7 @@ def references(checkpoint: Path) -> dict[int, Tokenizer]:
 
 @pytest.fixture(scope="session")
 def cut_by_paddlenlp() -> Callable[..., list[str]]:
-    """A function that tokenises a text with PaddleNLP's own classes and any vocabulary."""
+    """A function that tokenizes a text with PaddleNLP's own classes and any vocabulary."""
     from paddlenlp.transformers import BasicTokenizer, WordpieceTokenizer
 
     def cut(text: str, vocabulary: dict[str, int], **options: object) -> list[str]:
