@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 from tasks.config.settings import Settings
 from tasks.doctor.diagnosis import find_machine_faults
@@ -17,20 +19,20 @@ from tasks.store.lock import shared_lock
 logger = logging.getLogger("wenti.preparation")
 
 
-def check_settings(settings: Settings) -> None:
-    """Run the preflight, which writes nothing.
+def check_settings(settings: Settings, config: Path | None = None) -> None:
+    """Run the preflight, which writes nothing; `config` is the file of the settings.
 
     It takes milliseconds, because Paddle is not imported, so `wenti run` can afford it twice.
 
     Raises:
         PreflightError: something is wrong; lists everything.
     """
-    check(settings, find_machine_faults)
+    check(settings, partial(find_machine_faults, config=config))
 
 
 @contextmanager
-def prepared(settings: Settings) -> Iterator[Plan]:
-    """Yield the plan of a run, and hold the store's shared lock while the block runs.
+def prepared(settings: Settings, config: Path | None = None) -> Iterator[Plan]:
+    """Yield the plan of a run of `config`, holding the store's shared lock in the block.
 
     A model given by name is downloaded first.
 
@@ -40,7 +42,7 @@ def prepared(settings: Settings) -> Iterator[Plan]:
         ModelError: PaddleNLP cannot download the model.
         StorageError: the store cannot be written.
     """
-    check_settings(settings)
+    check_settings(settings, config)
     store = open_store(settings)
     with shared_lock(store):
         plan = make_plan(settings, get_model(settings, store))

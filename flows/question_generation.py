@@ -87,7 +87,7 @@ def question_generation(
     try:
         path = find_config(config)
         settings = with_date(load_settings(path, overrides), day or scheduled_day())
-        with prepared(settings) as plan:
+        with prepared(settings, path) as plan:
             config_file = str(path.absolute())
             log_changes(plan, config_file)
             return carry_out(plan, Selection(), config_file)

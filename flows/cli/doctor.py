@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -17,11 +18,11 @@ from tasks.findings import Finding
 STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(settings: Settings, config: Path) -> list[Finding]:
     """Check a config and this machine, and return every finding."""
     from tasks.doctor.diagnosis import diagnose
 
-    return [*diagnose(settings), check_server()]
+    return [*diagnose(settings, config), check_server()]
 
 
 def check_server() -> Finding:

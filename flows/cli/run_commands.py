@@ -33,9 +33,10 @@ def run(
     from flows.cli.console import follow
     from flows.prepare import check_settings
     from flows.server.connection import connected
+    from tasks.config.loading import find_config
     from tasks.config.overrides import parse_overrides
 
-    check_settings(settings_of(config, overrides, day))
+    check_settings(settings_of(config, overrides, day), find_config(config))
     with follow(), connected():
         from flows.question_generation import question_generation
 
@@ -104,13 +105,14 @@ def export(config: Config, overrides: Overrides = None, day: Day = None) -> None
     """Export the model only, as a static graph with the search inside."""
     from flows.cli.console import follow
     from flows.prepare import prepared
+    from tasks.config.loading import find_config
     from tasks.store.claims import Claims
 
     with follow():
         from tasks.export.task import export_model
 
         with (
-            prepared(settings_of(config, overrides, day)) as plan,
+            prepared(settings_of(config, overrides, day), find_config(config)) as plan,
             Claims(plan.store.claims_folder).beating() as claims,
         ):
             result = export_model(plan, claims)
@@ -122,8 +124,9 @@ def doctor(
 ) -> None:
     """Check that this machine has everything a config needs; exit code 2 if it cannot run here."""
     from flows.cli.doctor import can_run, examine, findings_as_json, print_findings
+    from tasks.config.loading import find_config
 
-    findings = examine(settings_of(config, overrides, day))
+    findings = examine(settings_of(config, overrides, day), find_config(config))
     if as_json:
         typer.echo(findings_as_json(findings))
     else:

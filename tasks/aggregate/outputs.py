@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.aggregate.partial import Missing
+from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
 from tasks.errors import StoreCorruptionError
 from tasks.load.parts import REJECTS_FILE, DatasetDetails
 from tasks.plan.plan import Plan
@@ -23,7 +24,6 @@ from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table, iterate_rows, read_batches
 
-PARTIAL_SUFFIX = ".partial"
 ROWS_AT_A_TIME = 8192
 
 
@@ -165,7 +165,7 @@ def write_output(predictions: PurePath, output_path: PurePath, missing: Missing)
     commit_marked(output_path, lambda: read_questions(predictions), missing, key)
     if any(row["reference"] for row in iterate_rows(predictions)):
         commit_marked(
-            output_path.with_name(output_path.name + ".reference.txt"),
+            output_path.with_name(output_path.name + REFERENCES_SUFFIX),
             lambda: (_on_one_line(row["reference"]) for row in iterate_rows(predictions)),
             missing,
             key,

@@ -25,6 +25,13 @@ def as_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+REFERENCES_SUFFIX = ".reference.txt"
+"""Of the file with the references, as in PaddleNLP's inference.py."""
+
+PARTIAL_SUFFIX = ".partial"
+"""Of the file that marks a text as partial."""
+
+
 class StoreSettings(Section):
     """Where the checkpoints of the stages are stored."""
 
@@ -205,6 +212,15 @@ class AggregateSettings(Section):
     def output(self) -> Path | None:
         """`output_path` with `~` expanded; None without a copy."""
         return None if self.output_path is None else as_path(self.output_path)
+
+    @property
+    def output_files(self) -> tuple[Path, ...]:
+        """The files that may be written for `output_path`: texts, and marks of partial ones."""
+        if self.output is None:
+            return ()
+        texts = (self.output, self.output.with_name(self.output.name + REFERENCES_SUFFIX))
+        marks = (text.with_name(text.name + PARTIAL_SUFFIX) for text in texts)
+        return (*texts, *marks)
 
 
 class Settings(Section):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
+from tasks.doctor.places import find_place_faults
 from tasks.doctor.preflight import find_config_faults
 from tasks.engine.export.tensorrt import find_tensorrt_faults
 from tasks.engine.faster_transformer.compatibility import (
@@ -37,8 +38,11 @@ TENSORRT = "predict.use_tensorrt"
 NO_TENSORRT = "set `predict.use_tensorrt: false`"
 
 
-def find_machine_faults(settings: Settings) -> list[Finding]:
-    """Return the faults of this machine that the cheap checks find."""
+def find_machine_faults(settings: Settings, config: Path | None = None) -> list[Finding]:
+    """Return the faults of this machine, and of the places to write, that cheap checks find.
+
+    `config` is the file that the settings come from; a run must not write over it.
+    """
     predict = settings.predict
     findings = [*_check_gpus(settings), *check_memory(settings)]
     wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
@@ -46,12 +50,13 @@ def find_machine_faults(settings: Settings) -> list[Finding]:
         *find_package_faults(find_builds()),
         *(one for one in findings if one.severity == "fault"),
         *(find_tensorrt_faults() if wants_tensorrt else []),
+        *find_place_faults(settings, config),
     ]
 
 
-def diagnose(settings: Settings) -> list[Finding]:
+def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
     """Return the findings of every check of a config and this machine, except Prefect's server."""
-    faults = find_config_faults(settings)
+    faults = [*find_config_faults(settings), *find_place_faults(settings, config)]
     named = {finding.key for finding in faults}
     probe, gpus = _probe_paddle(), _check_gpus(settings)
     if not any(one.severity == "fault" for one in gpus):

@@ -151,6 +151,9 @@ _REMEDIES = {
     errno.EPERM: "permission denied; choose another place or change its owner",
     errno.EIO: "the disk failed; try again, check it, or choose another place",
     errno.ENOLCK: "this file system has no locks; choose another place",
+    errno.EEXIST: "there is a file or a broken link in its place; choose another place",
+    errno.ELOOP: "its symbolic links form a loop; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose another place",
     errno.ENOTDIR: "a part of this path is a file, not a folder; choose another place",
 }
 

@@ -289,7 +289,7 @@ def test_a_run_from_checkpoint_to_report(run_demo: RunFlow, library: Path, tmp_p
     assert [json.loads(line)["score"] for line in lines] == [None] * 18
     assert all(json.loads(line)["question"] for line in lines)
     report = (folder / "report.html").read_text()
-    assert "The engine gives no scores" in report
+    assert "There are no scores, because the engine does not return any" in report
     assert not re.search(r"score nan|>nan<", report)
     assert (exported / "libdecoding_op.so").read_bytes() == library.read_bytes()
     # A different process, this one, writes the same bytes.

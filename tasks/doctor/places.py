@@ -1,0 +1,137 @@
+"""The places that a run writes to, checked before anything is written.
+
+A run must not write over a file that it reads, nor over files that it did not make. A place that
+cannot be written must be reported before hours of work, not after.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tasks.config.paths import model_folder
+from tasks.config.settings import Settings
+from tasks.engine.contract import CONTRACT_FILE
+from tasks.findings import Finding
+
+OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
+
+
+def find_place_faults(settings: Settings, config: Path | None = None) -> list[Finding]:
+    """Return what is wrong with the places that a run of `config` writes to.
+
+    Files are compared by inode, so that another spelling of a path, a symbolic link and a hard link
+    are found too. Nothing is written.
+    """
+    reads = _find_reads(settings, config)
+    return [
+        *_output_faults(settings, reads),
+        *_copy_faults(settings, reads),
+        *_folder_faults(STORE, settings.store.folder),
+    ]
+
+
+def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
+    """Return the files that a run reads, with what each of them is."""
+    model, dataset, library = (
+        model_folder(settings.model),
+        settings.dataset.file,
+        settings.export.library,
+    )
+    reads = {} if config is None else {config: "the config"}
+    if model is not None and model.is_dir():
+        reads |= dict.fromkeys(model.iterdir(), "a file of the model")
+    if dataset is not None:
+        reads[dataset] = "dataset.predict_file"
+    if library is not None:
+        reads[library] = "export.decoding_lib"
+    return reads
+
+
+def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
+    for path in settings.aggregate.output_files:
+        fault = _find_output_fault(path, settings.store.folder, reads)
+        if fault is not None:
+            yield fault
+            return
+    if settings.aggregate.output is not None:
+        yield from _parent_faults(OUTPUT, settings.aggregate.output.parent)
+
+
+def _find_output_fault(path: Path, store: Path, reads: Mapping[Path, str]) -> Finding | None:
+    another = "give another path"
+    for read, what in reads.items():
+        if _is_same(path, read):
+            return Finding(OUTPUT, f"{path} is {what}, which the run reads", another)
+    if path.is_symlink():
+        return Finding(OUTPUT, f"{path} is a symbolic link", "give the path that it leads to")
+    if path.is_dir():
+        return Finding(OUTPUT, f"{path} is a folder", "give the path of a file")
+    if path.exists() and not path.is_file():
+        return Finding(OUTPUT, f"{path} is not a regular file", another)
+    if _is_inside(path, store):
+        return Finding(OUTPUT, f"{path} is inside the store", "give a path outside of it")
+    return None
+
+
+def _copy_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
+    folder, model = settings.export.copy_folder, model_folder(settings.model)
+    if folder is None:
+        return
+    if model is not None and _is_same(folder, model):
+        yield Finding(COPY, f"{folder} is the folder of the model", "give another folder")
+    elif _is_inside(folder, settings.store.folder):
+        yield Finding(COPY, f"{folder} is inside the store", "give a folder outside of it")
+    elif any(_is_same(folder / read.name, read) for read in reads):
+        yield Finding(COPY, f"{folder} holds files that the run reads", "give another folder")
+    elif not _is_ours_or_empty(folder):
+        remedy = "give a new or empty folder, or one with an earlier export of Wenti"
+        yield Finding(COPY, f"{folder} holds files that Wenti did not write", remedy)
+    else:
+        yield from _folder_faults(COPY, folder)
+
+
+def _is_ours_or_empty(folder: Path) -> bool:
+    names: set[str] = set()
+    with suppress(OSError):  # it is missing, or closed, which is a fault of its own
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    return not names or CONTRACT_FILE in names
+
+
+def _folder_faults(key: str, folder: Path) -> Iterator[Finding]:
+    """Yield the fault of a folder that files cannot be written into, or that cannot be made."""
+    if folder.is_dir():
+        yield from _permission_faults(key, folder)
+    elif folder.is_symlink():
+        yield Finding(key, f"{folder} is a broken link", "mount what it leads to, or remove it")
+    elif not folder.exists():
+        yield from _parent_faults(key, folder.parent)
+
+
+def _parent_faults(key: str, folder: Path) -> Iterator[Finding]:
+    """Yield the fault of a folder that will be made, with its parents, if it is missing."""
+    folder = folder.absolute()
+    existing = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+    if existing.is_dir():
+        yield from _permission_faults(key, existing)
+    else:
+        yield Finding(key, f"{existing} is not a folder", "give another path")
+
+
+def _permission_faults(key: str, folder: Path) -> Iterator[Finding]:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        problem = f"{folder} cannot be written: permission denied, or a read-only file system"
+        yield Finding(key, problem, "give another place, or change its permissions")
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one of them does not exist
+        return False
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

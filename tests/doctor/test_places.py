@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.config.loading import load_settings
+from tasks.doctor.places import COPY, OUTPUT, STORE, find_place_faults
+from tests.support.commands import wenti
+from tests.support.rehearsal import ROOT
+from tests.support.shelf import read_tree
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    """A folder with a config, passages and a model, as small as the checks allow."""
+    (tmp_path / "model").mkdir()
+    for name in ("config.json", "vocab.txt"):
+        shutil.copyfile(ROOT / "data/checkpoint" / name, tmp_path / "model" / name)
+    (tmp_path / "passages.jsonl").write_text('{"context": "c", "answer": "a"}\n', encoding="utf-8")
+    (tmp_path / "config.yaml").write_text("export: {engine: fake}\n", encoding="utf-8")
+    return tmp_path
+
+
+def faults_of(job: Path, **places: Path) -> dict[str, str]:
+    """The faults of a job that writes to these places, by key."""
+    keys = {"output": OUTPUT, "copy": COPY, "store": STORE, "lib": "export.decoding_lib"}
+    given = {
+        "store.path": job / "store",
+        "model.model_name_or_path": job / "model",
+        "dataset.predict_file": job / "passages.jsonl",
+        **{keys[name]: path for name, path in places.items()},
+    }
+    overrides = [f"{key}={path}" for key, path in given.items()]
+    settings = load_settings(job / "config.yaml", overrides)
+    before = read_tree(job)
+    faults = find_place_faults(settings, job / "config.yaml")
+    assert read_tree(job) == before
+    return {fault.key: fault.problem for fault in faults}
+
+
+def test_places_that_are_free_are_no_fault(job: Path) -> None:
+    assert faults_of(job, output=job / "new/q.txt", copy=job / "new/export") == {}
+
+
+def test_results_of_the_run_before_are_no_fault(job: Path) -> None:
+    for name in ("q.txt", "q.txt.partial", "q.txt.reference.txt", "export/contract.json"):
+        (job / name).parent.mkdir(exist_ok=True)
+        (job / name).write_text("{}", encoding="utf-8")
+    assert faults_of(job, output=job / "q.txt", copy=job / "export") == {}
+
+
+READ = {
+    "passages.jsonl": "dataset.predict_file",
+    "config.yaml": "the config",
+    "model/vocab.txt": "a file of the model",
+}
+
+
+@pytest.mark.parametrize(("name", "what"), READ.items())
+def test_an_output_over_what_the_run_reads_is_refused(job: Path, name: str, what: str) -> None:
+    faults = faults_of(job, output=job / "model/.." / name)
+    assert f"is {what}, which the run reads" in faults[OUTPUT]
+
+
+@pytest.mark.parametrize(("name", "what"), READ.items())
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize("suffix", ["", ".reference.txt", ".partial", ".reference.txt.partial"])
+def test_a_link_to_what_the_run_reads_is_refused_as_an_output(
+    job: Path, name: str, what: str, link: Callable[[Path, Path], None], suffix: str
+) -> None:
+    link(job / f"questions{suffix}", job / name)
+    faults = faults_of(job, output=job / "questions")
+    assert f"is {what}, which the run reads" in faults[OUTPUT]
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (Path.mkdir, "is a folder"),
+        (lambda path: path.symlink_to("elsewhere"), "is a symbolic link"),
+    ],
+)
+def test_an_output_in_the_place_of_something_else_is_refused(
+    job: Path, make: Callable[[Path], None], words: str
+) -> None:
+    make(job / "questions")
+    assert words in faults_of(job, output=job / "questions")[OUTPUT]
+
+
+def test_a_device_is_not_replaced(job: Path) -> None:
+    assert "is not a regular file" in faults_of(job, output=Path("/dev/null"))[OUTPUT]
+
+
+def test_nothing_is_written_into_the_store_by_another_name(job: Path) -> None:
+    (job / "store").mkdir()
+    (job / "link").symlink_to("store")
+    faults = faults_of(job, output=job / "link/exports/q.txt", copy=job / "link/exports")
+    assert all("is inside the store" in faults[key] for key in (OUTPUT, COPY))
+
+
+def test_a_copy_over_the_model_or_over_files_of_others_is_refused(job: Path) -> None:
+    assert "the folder of the model" in faults_of(job, copy=job / "model/../model")[COPY]
+    (job / "others").mkdir()
+    (job / "others/unimo_text.pdmodel").write_bytes(b"of another program")
+    assert "Wenti did not write" in faults_of(job, copy=job / "others")[COPY]
+    (job / "others/contract.json").write_bytes(b"{}")
+    assert faults_of(job, copy=job / "others") == {}
+    (job / "others/operators.so").write_bytes(b"")
+    faults = faults_of(job, copy=job / "others", lib=job / "others/operators.so")
+    assert "files that the run reads" in faults[COPY]
+
+
+def test_a_place_below_a_file_or_a_broken_link_is_refused(job: Path) -> None:
+    (job / "broken").symlink_to("unmounted")
+    faults = faults_of(job, store=job / "broken", output=job / "passages.jsonl/q.txt")
+    assert "is a broken link" in faults[STORE]
+    assert "is not a folder" in faults[OUTPUT]
+    assert "is not a folder" in faults_of(job, copy=job / "broken/export")[COPY]
+
+
+def test_every_place_is_refused_at_once_in_the_first_second_and_nothing_is_touched(
+    job: Path,
+) -> None:
+    places = {
+        "store.path": job / "passages.jsonl" / "store",
+        "aggregate.output_path": "passages.jsonl",
+        "model.model_name_or_path": ROOT / "data/checkpoint",
+        "dataset.predict_file": "passages.jsonl",
+        "predict.device": "cpu",
+    }
+    options = [part for key, place in places.items() for part in ("--set", f"{key}={place}")]
+    before = read_tree(job)
+    for command in ("run", "doctor"):
+        done = wenti(command, "config.yaml", *options, cwd=job)
+        told = done.stdout + done.stderr
+        assert (done.returncode, "Traceback" in told) == (2, False), told
+        assert "aggregate.output_path" in told
+        assert "store.path" in told
+        assert "Prefect's temporary server" not in told
+    assert read_tree(job) == before
