@@ -218,9 +218,8 @@ class AggregateSettings(Section):
         """The files that may be written for `output_path`: texts, and marks of partial ones."""
         if self.output is None:
             return ()
-        texts = (self.output, self.output.with_name(self.output.name + REFERENCES_SUFFIX))
-        marks = (text.with_name(text.name + PARTIAL_SUFFIX) for text in texts)
-        return (*texts, *marks)
+        texts = (self.output, Path(f"{self.output}{REFERENCES_SUFFIX}"))
+        return (*texts, *(Path(f"{text}{PARTIAL_SUFFIX}") for text in texts))
 
 
 class Settings(Section):

@@ -90,6 +90,11 @@ def test_an_output_in_the_place_of_something_else_is_refused(
     assert words in faults_of(job, output=job / "questions")[OUTPUT]
 
 
+@pytest.mark.parametrize("name", [".", "..", "/"])
+def test_a_folder_without_a_name_of_its_own_is_refused_too(job: Path, name: str) -> None:
+    assert "is a folder" in faults_of(job, output=Path(name))[OUTPUT]
+
+
 def test_a_device_is_not_replaced(job: Path) -> None:
     assert "is not a regular file" in faults_of(job, output=Path("/dev/null"))[OUTPUT]
 
