@@ -1,5 +1,5 @@
 """Metrics of questions against their references. Open `evaluate.py` first.
 
-`scores.py` computes BLEU, ROUGE-L and sacreBLEU, `bootstrap.py` confidence intervals of
-differences.
+`counts.py` counts matches row by row, `scores.py` computes BLEU, ROUGE-L and sacreBLEU from their
+sums, `bootstrap.py` confidence intervals of differences.
 """

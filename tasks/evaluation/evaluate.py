@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 
 from tasks.evaluation.scores import score_file
 from tasks.plan.plan import Plan
-from tasks.processes import call_in_child
 from tasks.store.files import describe_file
 from tasks.store.manifest import Details, Manifest, commit_manifest, find_checkpoint, fingerprint
 from tasks.store.tables import read_batches
@@ -34,12 +33,12 @@ class EvaluationDetails(Details):
 def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
     """Return the metrics of `predictions`, a Parquet file; all null if there are no references.
 
-    They are kept as a checkpoint with the shards, because computing them imports PaddleNLP.
+    They are kept as a checkpoint with the shards, because they cost more than all else that a run
+    does which makes nothing.
 
     Raises:
         StoreCorruptionError: `predictions` cannot be read.
         StorageError: the store cannot be written.
-        WorkerError: the child process that computes them died.
     """
     if count_references(predictions) == 0:
         return EvaluationDetails(references=0)
@@ -54,7 +53,7 @@ def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
     path = plan.predictions.folder / EVALUATION
     manifest = find_checkpoint(path, digest).manifest
     if manifest is None:
-        scores = EvaluationDetails.model_validate(call_in_child(score_file, predictions))
+        scores = EvaluationDetails.model_validate(score_file(predictions))
         manifest = Manifest(
             kind="evaluation",
             fingerprint=digest,

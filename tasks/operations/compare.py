@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, compare_paired
-from tasks.evaluation.scores import METRICS, count_rows, score_counts, score_each
+from tasks.evaluation.counts import count_pairs
+from tasks.evaluation.scores import METRICS, score_counts, score_each
 from tasks.load.parts import REJECTS_FILE
 from tasks.operations.pairing import Kind, Pair, Row, pair_rows
 from tasks.plan.changes import find_changes
-from tasks.processes import call_in_child
 from tasks.runs.find import read_record
 from tasks.runs.record import RunRecord
 from tasks.runs.results import PREDICTIONS_FILE
@@ -113,12 +113,10 @@ class Comparison:
 def compare_runs(a: PurePath, b: PurePath, most: int) -> Comparison:
     """Compare the results of the runs in folders `a` and `b`; include at most `most` changes.
 
-    Metrics are computed over the rows that have questions and the same reference in both runs, in a
-    child process, because that imports PaddleNLP.
+    Metrics are computed over the rows that have questions and the same reference in both runs.
 
     Raises:
         StoreCorruptionError: a result or a run.json cannot be read.
-        WorkerError: the child process died.
     """
     pairs = pair_rows(read_rows(a), read_rows(b))
     common = [(p.a, p.b) for p in pairs if p.a and p.b and p.kind in (Kind.SAME, Kind.CHANGED)]
@@ -163,11 +161,10 @@ def read_rows(folder: PurePath) -> list[Row]:
 
 def score(both: Sequence[Both]) -> tuple[list[Metric], dict[int, tuple[float, float]]]:
     """Return the metrics, and by row number in A the sentence BLEUs of A's and B's question."""
-    # Interleaved, because equal pairs that follow each other are counted only once.
-    counts = call_in_child(
-        count_rows, [(row.question or "", row.reference or "") for rows in both for row in rows]
+    a, b = (
+        count_pairs([(rows[run].question or "", rows[run].reference or "") for rows in both])
+        for run in (0, 1)
     )
-    a, b = counts[0::2], counts[1::2]
     found = compare_paired(a, b, score_counts)
     numbers = [part.tolist() for part in (found.a, found.b, found.low, found.high)]
     metrics = [Metric(*values) for values in zip(METRICS, *numbers, strict=True)]

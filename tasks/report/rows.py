@@ -178,7 +178,7 @@ def _score(path: PurePath, has_reference: NDArray[np.bool_]) -> tuple[Values, st
     places = np.union1d(samples, others)
     records = read_places(path, places.tolist(), ["reference", "question"])
     bleus[places], signature = sentence_bleu(
-        (record["question"], record["reference"]) for record in records
+        [(record["question"], record["reference"]) for record in records]
     )
     return bleus, signature
 

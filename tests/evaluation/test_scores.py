@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU as SacreBLEU  # noqa: N811 there are two BLEU
 
 from tasks.engine.paddle.runtime import import_paddlenlp
+from tasks.evaluation.counts import count_pairs, lcs_length
 from tasks.evaluation.scores import (
     METRICS,
-    count_rows,
-    lcs_length,
     score_counts,
     score_each,
     score_pairs,
@@ -90,7 +89,7 @@ def test_scores_of_drawn_rows_come_from_the_sums_of_their_counts(
     pairs: Pairs, data: st.DataObject
 ) -> None:
     drawn = data.draw(st.lists(st.integers(0, len(pairs) - 1), min_size=1))
-    sums = count_rows(pairs)[drawn].sum(axis=0, keepdims=True)
+    sums = count_pairs(pairs)[drawn].sum(axis=0, keepdims=True)
     expected = score_pairs([pairs[row] for row in drawn])
     found = dict(zip(METRICS, score_counts(sums)[0].tolist(), strict=True))
     assert found == pytest.approx({name: expected[name] for name in METRICS}, abs=5.1e-5)
@@ -102,7 +101,7 @@ def test_bleu_of_a_sentence_is_that_of_sacrebleu(pairs: Pairs) -> None:
     expected = [metric.sentence_score(question, [text]).score for question, text in pairs]
     of_texts, signature = sentence_bleu(pairs)
     assert of_texts.tolist() == pytest.approx(expected)
-    assert score_each(count_rows(pairs)).tolist() == of_texts.tolist()
+    assert score_each(count_pairs(pairs)).tolist() == of_texts.tolist()
     assert signature == str(metric.get_signature())
 
 

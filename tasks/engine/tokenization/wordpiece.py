@@ -1,39 +1,23 @@
 """Text to the ids of word pieces: the same as PaddleNLP's `UNIMOTokenizer`, but fast.
 
-PaddleNLP processes a text character by character in Python, several times: it cleans it and
-surrounds CJK characters with spaces, then lowercases each word, decomposes it (NFD), drops what it
-calls accents (category Mn), surrounds punctuation and symbols with spaces, and splits the remaining
-words into pieces. Here, a table maps each character to the result of all these steps, the
-`tokenizers` library splits words into pieces, and known words are looked up. Categories and cases
-come from Python's own `unicodedata`, as in PaddleNLP, so that both use the same version of Unicode.
+`words.py` splits a text into words, the `tokenizers` library splits words into pieces, and known
+words are looked up.
 
-Source: `BasicTokenizer` and `WordpieceTokenizer` in `paddlenlp/transformers/bert/tokenizer.py` and
-the character tests in `paddlenlp/transformers/tokenizer_utils.py`, PaddleNLP 2.8.1.
+Source: `WordpieceTokenizer` in `paddlenlp/transformers/bert/tokenizer.py`, PaddleNLP 2.8.1.
 """
 
 from __future__ import annotations
 
 import re
-import string
-import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain, islice
 
 from tokenizers.models import WordPiece
 
+from tasks.engine.tokenization.words import WordSplitter
+
 LONGEST_WORD = 100  # characters; longer words are unknown
 WORDS_KEPT = 1 << 16  # in the cache; texts have few different words, serial numbers many
-
-CONTEXTUAL = re.compile("[\u03a3\u1700-\u1bff\u302e\u302f\ua953-\ua9c0\U00011000-\U0001dfff]")
-"""Characters whose mapping depends on their neighbors, and some others, because fewer ranges are
-faster: capital sigma is lowercased to a different letter at the end of a word, and NFD reorders
-marks, most of which are dropped as accents, but not these."""
-
-_CJK = re.compile(
-    "[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf"
-    "\U0002f800-\U0002fa1f]"
-)
-_ALSO_SYMBOLS = "\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1"
 
 
 class WordPieces:
@@ -54,52 +38,23 @@ class WordPieces:
             dict(vocabulary), unk_token=unknown_token, max_input_chars_per_word=LONGEST_WORD
         )
         self._ids = _Ids(model)
-        self._lower_case = lower_case
-        self._clean = _Table(_clean)
-        self._spaced = _Table(self._space_out)
+        self._words = WordSplitter(lower_case)
         one = "|".join(map(re.escape, markers))
         self._markers = re.compile(rf"(?<!\S)({one})(?!\S)") if markers else None
 
     def first_ids(self, text: str, most: int) -> list[int]:
         """Return the ids of the first `most` word pieces of a text."""
-        if self._markers is None:
-            words: Iterable[str] = self._split(text, most)
+        if self._markers is None:  # a word has at least one piece
+            words: Iterable[str] = self._words.split(text, most)
         else:
             words = self._split_at(self._markers, text, most)
         ids = map(self._ids.__getitem__, words)
         return list(islice(chain.from_iterable(ids), most))
 
-    def _split(self, text: str, most: int) -> list[str]:
-        """Return the first `most` words, then the rest as one: a word has at least one piece."""
-        if self._lower_case and CONTEXTUAL.search(text):
-            # the table leaves text unchanged that has been lowercased and decomposed as a whole
-            text = unicodedata.normalize("NFD", text.translate(self._clean).lower())
-        return text.translate(self._spaced).split(None, most)
-
     def _split_at(self, markers: re.Pattern[str], text: str, most: int) -> Iterator[str]:
         """Split as PaddleNLP does with `never_split`, which it applies to cleaned text."""
-        for at, part in enumerate(markers.split(text.translate(self._clean))):
-            yield from [part] if at % 2 else self._split(part, most)
-
-    def _space_out(self, char: str) -> str:
-        """Return what a character is mapped to, independent of its neighbors."""
-        text = _clean(char)
-        if self._lower_case:
-            text = unicodedata.normalize("NFD", text.lower())
-            text = "".join(one for one in text if unicodedata.category(one) != "Mn")
-        return "".join(f" {one} " if _is_symbol(one) else one for one in text)
-
-
-class _Table(dict[int, str]):
-    """A table for `str.translate` that is filled as characters occur."""
-
-    def __init__(self, replace: Callable[[str], str]) -> None:
-        super().__init__()
-        self._replace = replace
-
-    def __missing__(self, code: int) -> str:
-        text = self[code] = self._replace(chr(code))
-        return text
+        for at, part in enumerate(markers.split(self._words.clean(text))):
+            yield from [part] if at % 2 else self._words.split(part, most)
 
 
 class _Ids(dict[str, tuple[int, ...]]):
@@ -114,20 +69,3 @@ class _Ids(dict[str, tuple[int, ...]]):
         if len(self) < WORDS_KEPT and len(word) <= LONGEST_WORD:
             self[word] = ids
         return ids
-
-
-def _clean(char: str) -> str:
-    """Drop control characters, normalize white space, and put spaces around CJK characters."""
-    kind = unicodedata.category(char)[0]
-    if char in "\t\n\r" or kind == "Z":
-        return " "
-    if char == "\N{REPLACEMENT CHARACTER}" or kind == "C":
-        return ""
-    return f" {char} " if _CJK.match(char) else char
-
-
-def _is_symbol(char: str) -> bool:
-    """Return whether a character is always a word of its own."""
-    return (
-        char in string.punctuation or unicodedata.category(char)[0] in "PS" or char in _ALSO_SYMBOLS
-    )

@@ -12,7 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.engine.tokenization import wordpiece as word_pieces
-from tasks.engine.tokenization.wordpiece import CONTEXTUAL, WordPieces
+from tasks.engine.tokenization.wordpiece import WordPieces
+from tasks.engine.tokenization.words import CONTEXTUAL
 from tasks.errors import ModelError
 from tasks.load.encoding import Encoded, QuestionTokenizer
 from tasks.passages.reader import read_passages
