@@ -139,6 +139,12 @@ class ShardSettings(Section):
     rows_per_shard: int = Field(
         4096, ge=1, description="Rows per shard: the most that is lost when a worker dies."
     )
+    reuse_rows: bool = Field(
+        True,
+        description="Take the questions of rows that the same model has answered before, with the"
+        " same options, from the store. Their scores can differ in the last digits from those that"
+        " generating them again would give.",
+    )
 
 
 class PredictSettings(Section):

@@ -16,32 +16,35 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 
+Tokens = Sequence[int] | Int32
+"""The tokens of one row, or their types."""
+
 
 class TokenRow(Protocol):
     """What a row must have to become part of a batch."""
 
     @property
-    def input_ids(self) -> Sequence[int]:
+    def input_ids(self) -> Tokens:
         """Return the tokens, final start token included."""
 
     @property
-    def token_type_ids(self) -> Sequence[int]:
+    def token_type_ids(self) -> Tokens:
         """Return the type of each token."""
 
     @property
     def number(self) -> int:
-        """Return the row's number in the input."""
+        """Return what seeds the row's sampling."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One tokenized row, final start token included; both lists have the same length.
 
-    `number` is the row's number in the input, which seeds its sampling.
+    `number`, not negative, seeds its sampling.
     """
 
-    input_ids: Sequence[int]
-    token_type_ids: Sequence[int]
+    input_ids: Tokens
+    token_type_ids: Tokens
     number: int = 0
 
 
@@ -53,7 +56,7 @@ class Batch:
         input_ids: int32 [batch, length].
         token_type_ids: int32 [batch, length].
         seq_len: int32 [batch], tokens of each row, final start token included.
-        numbers: int64 [batch], row numbers in the input.
+        numbers: int64 [batch], what seeds the sampling of each row.
     """
 
     input_ids: Int32
@@ -104,7 +107,7 @@ def pad_rows(rows: Sequence[TokenRow], pad_token_id: int) -> Batch:
     )
 
 
-def _padded(rows: Sequence[Sequence[int]], width: int, filler: int) -> Int32:
+def _padded(rows: Sequence[Tokens], width: int, filler: int) -> Int32:
     table = np.full((len(rows), width), filler, dtype=np.int32)
     for line, row in zip(table, rows, strict=True):
         line[: len(row)] = row

@@ -6,6 +6,7 @@ need; everything that changes a byte must be, or a wrong result would be reused.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -25,10 +26,20 @@ from tasks.store.local import file_sha256
 EXPORT_FORMAT = 1
 DATASET_FORMAT = 1
 SHARD_FORMAT = 2
+SAMPLING_FORMAT = 2
 
 # Options that do not change the result, and options that the other kind of device ignores.
 _NOT_IN_THE_RESULT = {"devices", "logging_steps", "batch_deadline_seconds"}
 _OTHER_DEVICES_OPTIONS = {"gpu": {"cpu_threads", "enable_mkldnn"}, "cpu": {"use_tensorrt"}}
+
+_NOT_IN_THE_QUESTIONS = {
+    "pyarrow",
+    "dataset",
+    "rows_per_shard",
+    "batch_size",
+    "max_tokens_per_batch",
+    "cpu_threads",
+}
 
 
 def effective_decode(decode: DecodeSettings) -> DecodeSettings:
@@ -105,6 +116,7 @@ def decide_predictions(
     Batch sizes and threads are included: they change the order of floating-point sums, and so the
     last digits of a score.
     """
+    sampling = {"sampling": SAMPLING_FORMAT} if settings.decode.is_sampling else {}
     kind = settings.predict.device_kind
     ignored = _NOT_IN_THE_RESULT | _OTHER_DEVICES_OPTIONS[kind]
     return {
@@ -116,7 +128,16 @@ def decide_predictions(
         "rows_per_shard": settings.shards.rows_per_shard,
         **settings.predict.model_dump(mode="json", exclude=ignored),
         "device": kind,
+        **sampling,
     }
+
+
+def decides_questions(decided_by: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what, of all that decides shards, decides the questions of a row's tokens.
+
+    A row's tokens do not depend on how rows are divided into shards and batches.
+    """
+    return {name: value for name, value in decided_by.items() if name not in _NOT_IN_THE_QUESTIONS}
 
 
 def _identify_library(settings: Settings) -> str:

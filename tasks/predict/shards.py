@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.errors import StorageError, StoreCorruptionError
 from tasks.runs.journal import RowCounts
@@ -35,10 +35,13 @@ class ShardDetails(Details):
     Attributes:
         rows: rows that have questions.
         batches: batches that were generated.
-        input_tokens: tokens of these rows, without padding.
+        input_tokens: tokens of the rows that were generated, without padding.
         padded_tokens: tokens of the batches, with padding.
         output_tokens: tokens of the best question of each row.
         rejects: rows that broke the engine, in order.
+        copies: rows that got the questions of an equal row of the shard.
+        known: number of rows whose questions the store had, by the fingerprint of the predictions
+            that they come from.
     """
 
     rows: int
@@ -47,6 +50,13 @@ class ShardDetails(Details):
     padded_tokens: int
     output_tokens: int
     rejects: list[RejectRow]
+    copies: int = 0
+    known: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def rows_reused(self) -> int:
+        """How many rows got their questions without being generated."""
+        return self.copies + sum(self.known.values())
 
     @property
     def row_counts(self) -> RowCounts:
@@ -59,10 +69,15 @@ def has_shards(folder: PurePath) -> bool:
 
     A folder that this user may not read counts as empty.
     """
-    names: list[str] = []
+    places: list[PurePath] = []
     with suppress(StorageError):
-        names = [place.name for place in storage_of(folder).list_folder(folder)]
-    return any(name.startswith("shard-") and name.endswith(".json") for name in names)
+        places = storage_of(folder).list_folder(folder)
+    return any(map(is_shard_manifest, places))
+
+
+def is_shard_manifest(place: PurePath) -> bool:
+    """Return whether a file of a folder of predictions is a shard's manifest, by its name."""
+    return place.name.startswith("shard-") and place.suffix == ".json"
 
 
 def find_shard(folder: PurePath, shard: Shard, fingerprint: str) -> Found:

@@ -18,6 +18,7 @@ from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
 from tasks.predict.device_slots import slots
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
+from tasks.predict.known_rows import KnownRows, find_known_rows
 from tasks.predict.progress import Progress
 from tasks.predict.retry import DELAYS_SECONDS, JITTER, is_retryable
 from tasks.predict.shards import ShardDetails
@@ -80,10 +81,17 @@ def predict_missing(
         progress.start(sum(job.shard.rows for job in missing))
         workers, deadline = make_local_workers(plan), plan.settings.predict.batch_deadline_seconds
         with slots([worker.device for worker in workers]):
-            pool = WorkerPool(workers, run, progress, selection.is_forced, deadline)
+            known = _find_known_rows(plan, missing[0], selection)
+            pool = WorkerPool(workers, run, progress, selection.is_forced, known, deadline)
             outcomes |= {made.job.shard.index: made for made in _generate(pool, missing)}
         devices = pool.figures()
     return Prediction(list(outcomes.values()), TimeSpan.since(started), devices)
+
+
+def _find_known_rows(plan: Plan, job: ShardJob, selection: Selection) -> KnownRows | None:
+    if selection.is_forced or not plan.settings.shards.reuse_rows:
+        return None
+    return find_known_rows(plan, job.dataset)
 
 
 def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:

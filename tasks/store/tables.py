@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tasks.errors import StoreCorruptionError
 from tasks.store.files import commit_file, storage_of
@@ -143,6 +145,12 @@ def read_places(
         in_batch = pa.array([row - first for row in places[start:stop]], pa.int64())
         yield from batch.take(in_batch).to_pylist()
         first += batch.num_rows
+
+
+def split_lists(column: pa.ListArray) -> list[NDArray[Any]]:
+    """Return each list of a column as an array that shares the column's memory."""
+    offsets, values = column.offsets.to_numpy().tolist(), column.values.to_numpy()
+    return [values[start:stop] for start, stop in pairwise(offsets)]
 
 
 def spaced(count: int, most: int) -> list[int]:

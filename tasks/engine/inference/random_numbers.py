@@ -14,12 +14,12 @@ SIGNIFICANT_BITS = 24
 def draw_uniforms(numbers: Int64, decode: DecodeSettings) -> Float32:
     """Return the random numbers in [0, 1) for sampling the tokens of rows.
 
-    Each row has its own stream, keyed by `decode.seed` and the row number, so its numbers do not
+    Each row has its own stream, keyed by `decode.seed` and its number, so what is drawn does not
     depend on its shard, batch or position. The raw bits of Philox-4x64-10 (Salmon et al. 2011,
     "Parallel random numbers: as easy as 1, 2, 3") are the same in every version of NumPy.
 
     Args:
-        numbers: int64 [batch], row numbers in the input.
+        numbers: int64 [batch], not negative, what identifies each row.
         decode: the seed, and how many numbers a row needs.
 
     Returns:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.errors import StoppedError, WorkerError
 from tasks.predict.jobs import ShardJob, look_up
+from tasks.predict.known_rows import KnownRows
 from tasks.predict.progress import Progress
 from tasks.predict.shards import ShardDetails
 from tasks.predict.workers.base import BatchRunner
@@ -58,6 +59,7 @@ class WorkerPool:
         run: whose claims and journal are used.
         progress: hears of every row that is done.
         is_forced: make shards even if the store has them.
+        known: the rows that need no generating; None: every row is generated.
         batch_seconds: the deadline of every batch; None: learned from each device's speed.
     """
 
@@ -67,6 +69,7 @@ class WorkerPool:
         run: Run,
         progress: Progress,
         is_forced: bool = False,
+        known: KnownRows | None = None,
         batch_seconds: float | None = None,
     ) -> None:
         names = name_workers([runner.device for runner in runners])
@@ -78,7 +81,8 @@ class WorkerPool:
         for member in self._members:
             self._idle.put(member)
         self._sampler = Sampler([runner.measure for runner in runners])
-        self._run, self._progress, self._is_forced = run, progress, is_forced
+        self._run, self._progress = run, progress
+        self._is_forced, self._known = is_forced, known
         self._is_closed = False
 
     @property
@@ -132,19 +136,23 @@ class WorkerPool:
         runner, shard, started = member.runner, job.shard, time.monotonic()
         note_failure = partial(self._run.journal.failed, shard.index, runner.device)
         try:
-            shard_run = ShardRun(job, runner, member.limits, self._progress.advance, note_failure)
-            manifest = shard_run.finish()
+            known = None if self._known is None else self._known.of(job)
+            advance = self._progress.advance
+            manifest = ShardRun(job, runner, member.limits, advance, note_failure, known).finish()
         except Exception as error:
             note_failure(error)
             if isinstance(error, WorkerError):
                 runner.restart()
             raise
+        if self._known is not None:
+            self._known.add(job, manifest)
         seconds = time.monotonic() - started
-        member.count(shard.rows, seconds)
+        details = ShardDetails.of(manifest)
+        member.count(shard.rows - details.rows_reused, seconds)
         runner.measure()
-        counts = ShardDetails.of(manifest).row_counts
-        self._run.journal.made(shard.index, runner.device, seconds, counts)
-        logger.info("shard %d of %d: made, %d rows", shard.index, shard.count, shard.rows)
+        self._run.journal.made(shard.index, runner.device, seconds, details.row_counts)
+        reused = f", {details.rows_reused} of them known" if details.rows_reused else ""
+        logger.info("shard %d of %d: made, %d rows%s", shard.index, shard.count, shard.rows, reused)
         return manifest
 
 

@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.engine.batch import plan_batches
 from tasks.errors import OutOfMemoryError, WorkerError
 from tasks.predict.jobs import ShardJob
+from tasks.predict.known_rows import KnownPart
 from tasks.predict.questions import Question
 from tasks.predict.shards import RejectRow, ShardDetails
 from tasks.predict.workers.base import BatchRunner
@@ -52,6 +54,7 @@ class ShardRun:
         limits: of the runner's device; learned from every batch.
         on_rows: told of rows that are done; a number below 0 takes them back.
         on_failure: told of every batch that failed.
+        known: what of the shard needs no generating.
 
     Raises:
         WorkerError: the worker died, or was not ready in time.
@@ -65,15 +68,27 @@ class ShardRun:
         limits: DeviceLimits,
         on_rows: Callable[[int], None],
         on_failure: Callable[[WorkerError], None],
+        known: KnownPart | None = None,
     ) -> None:
         self._job, self._runner, self._limits = job, runner, limits
         self._on_rows, self._on_failure = on_rows, on_failure
-        self._lengths = runner.open(job)
-        self._planned = plan_batches(self._lengths, job.batch_size, job.max_tokens_per_batch)
+        self._known = known or KnownPart()
+        unknown = self._known.leave_unknown(job.shard.rows)
+        self._lengths = runner.open(job) if unknown else []
+        self._planned = [
+            [unknown[place] for place in batch]
+            for batch in plan_batches(
+                [self._lengths[position] for position in unknown],
+                job.batch_size,
+                job.max_tokens_per_batch,
+            )
+        ]
         self._todo = deque(_Work(batch) for batch in self._planned)
         self._done: list[list[int]] = []
         self._questions: dict[int, list[Question]] = {}
         self._rejects: dict[int, WorkerError] = {}
+        self._counted = 0
+        self._count(job.shard.rows - len(unknown))
 
     def finish(self) -> Manifest:
         """Run every batch and commit the shard.
@@ -89,7 +104,7 @@ class ShardRun:
             return self._commit()
         except Exception:
             # The next attempt at the shard counts its rows again.
-            self._on_rows(-len(self._questions) - len(self._rejects))
+            self._on_rows(-self._counted)
             raise
 
     def _generate(self) -> None:
@@ -117,7 +132,7 @@ class ShardRun:
             self._limits.learn_speed(tokens, time.monotonic() - started)
             self._questions |= dict(zip(work.positions, found, strict=True))
             self._done.append(work.positions)
-            self._on_rows(len(work.positions))
+            self._count(len(work.positions))
 
     def _recover(self, work: _Work, error: WorkerError) -> None:
         """Restart the worker, and try the batch again or bisect it."""
@@ -139,7 +154,11 @@ class ShardRun:
             self._todo.extendleft(reversed(work.halves()))
             return
         self._rejects[work.positions[0]] = error
-        self._on_rows(1)
+        self._count(1)
+
+    def _count(self, rows: int) -> None:
+        self._counted += rows
+        self._on_rows(rows)
 
     def _is_too_large(self, work: _Work) -> bool:
         is_large = self._padded(work.positions) > self._limits.most_tokens
@@ -150,17 +169,20 @@ class ShardRun:
 
     def _commit(self) -> Manifest:
         job, rows = self._job, self._job.read_rows()
+        name = self._file_name()
+        self._copy_answers()
         kept = sorted(self._questions)
         questions = [self._questions[position] for position in kept]
         kept_rows = rows.take(pa.array(kept, pa.int64()))
-        path = job.folder / self._file_name()
-        entry = commit_table(path, SHARD, [shard_batch(kept_rows, questions)])
+        made = pa.Table.from_batches([shard_batch(kept_rows, questions)])
+        table = self._known.join(made, rows.select(["row", "id"]).to_pylist())
+        entry = commit_table(job.folder / name, SHARD, table.to_batches())
         manifest = Manifest(
             kind="shard",
             fingerprint=job.fingerprint,
             decided_by=job.decided_by,
             files=(entry,),
-            details=self._describe(rows, questions).as_dict(),
+            details=self._describe(rows, table).as_dict(),
         )
         commit_manifest(job.manifest_path, manifest)
         return manifest
@@ -173,18 +195,28 @@ class ShardRun:
         bytes under one name, however late one of them commits.
         """
         shard = self._job.shard
-        if self._done == self._planned:
+        others = self._known.decided_by
+        if self._done == self._planned and not others:
             return shard.file_name
-        digest = fingerprint({"batches": self._done})
+        digest = fingerprint({"batches": self._done, **others})
         return f"{shard.name}-{digest[:8]}.parquet"
 
-    def _describe(self, rows: pa.Table, questions: Sequence[Sequence[Question]]) -> ShardDetails:
+    def _copy_answers(self) -> None:
+        """Give rows that equal another row of the shard what that got."""
+        for position, original in self._known.copies.items():
+            if original in self._rejects:
+                self._rejects[position] = self._rejects[original]
+            else:
+                self._questions[position] = self._questions[original]
+
+    def _describe(self, rows: pa.Table, table: pa.Table) -> ShardDetails:
         return ShardDetails(
-            rows=len(questions),
+            rows=len(table),
             batches=len(self._done),
-            input_tokens=sum(self._lengths[position] for position in self._questions),
+            input_tokens=sum(self._lengths[position] for batch in self._done for position in batch),
             padded_tokens=sum(self._padded(batch) for batch in self._done),
-            output_tokens=sum(len(ranked[0].output_ids) for ranked in questions),
+            output_tokens=pc.sum(pc.list_value_length(table["output_ids"])).as_py() or 0,
+            **self._known.counts,
             rejects=[
                 RejectRow(
                     row=rows["row"][position].as_py(),

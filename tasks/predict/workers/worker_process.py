@@ -11,16 +11,21 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from tasks.engine.batch import Row, probe_rows
 from tasks.engine.contract import Contract, read_contract
 from tasks.engine.fake import FakeDetokenizer, load_fake
 from tasks.engine.gpu.visible_devices import restrict_to_device
 from tasks.engine.inference.session import Session
 from tasks.load.encoding import QuestionTokenizer
+from tasks.load.row_keys import hash_rows
 from tasks.predict.jobs import ShardJob
 from tasks.predict.questions import Detokenizer, Engine, Generator, Question, generate_batch
 from tasks.predict.workers.base import CheckHealth, OpenShard, Request, RunBatch, WorkerOrder
 from tasks.processes import answer
+from tasks.store.tables import split_lists
 
 logger = logging.getLogger("wenti.worker")
 
@@ -69,9 +74,8 @@ class BatchWorker:
         if self._generator is None:
             self._generator = load_generator(self._order, self._device)
             logger.info("the model is loaded")
-        table = job.read_rows()
-        columns = (table[name].to_pylist() for name in ("input_ids", "token_type_ids", "row"))
-        self._rows = [Row(*values) for values in zip(*columns, strict=True)]
+        batches = job.read_rows().to_batches()
+        self._rows = [row for batch in batches for row in make_rows(batch)]
         return [len(row.input_ids) for row in self._rows]
 
     def _generate(self, rows: Sequence[Row]) -> list[list[Question]]:
@@ -82,6 +86,17 @@ class BatchWorker:
         if self._generator is None:
             raise RuntimeError("no shard is open")
         return self._generator
+
+
+def make_rows(batch: pa.RecordBatch) -> list[Row]:
+    """Return the rows of a dataset, columns of `tasks.store.tables.DATASET`.
+
+    What a row's sampling is seeded with is a hash of its tokens, so that an equal row gets equal
+    questions wherever it stands.
+    """
+    numbers = (hash_rows(batch)[:, 0] >> np.uint64(1)).tolist()  # int64, not negative
+    tokens = (split_lists(batch[name]) for name in ("input_ids", "token_type_ids"))
+    return [Row(*values) for values in zip(*tokens, numbers, strict=True)]
 
 
 def load_generator(order: WorkerOrder, device: str) -> Generator:

@@ -1,0 +1,107 @@
+"""Keys of rows: rows with equal keys get equal questions from the same model and options.
+
+A key is a hash of the row's tokens, the vocabulary and the template, which together decide what a
+model is given and how its output becomes text. The keys of a dataset are a checkpoint beside its
+parts, made when they are first needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasks.errors import StoreCorruptionError
+from tasks.load.parts import DatasetDetails
+from tasks.store.manifest import (
+    Manifest,
+    canonical_json,
+    commit_manifest,
+    find_checkpoint,
+    fingerprint,
+)
+from tasks.store.tables import commit_table, read_batches, split_lists
+
+KEYS_FORMAT = 1
+KEYS_FILE = "keys.parquet"
+KEYS_MANIFEST = "keys.json"
+KEY_BYTES = 16
+ROW_KEYS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),  # row of the input, from 0
+        # 128 bits: among 10^9 rows, the probability that two keys are equal by chance is 10^-21
+        pa.field("high", pa.uint64(), nullable=False),
+        pa.field("low", pa.uint64(), nullable=False),
+    ]
+)
+
+Keys = NDArray[np.uint64]
+"""uint64 [rows, 2]: the high and the low half of each key."""
+
+
+@dataclass(frozen=True)
+class RowKeys:
+    """The accepted rows of a dataset, in order: int64 [rows], ascending, and their keys."""
+
+    rows: NDArray[np.int64]
+    keys: Keys
+
+
+def load_row_keys(folder: PurePath, dataset: Manifest) -> RowKeys:
+    """Return the keys of the rows of a dataset checkpoint; make them unless the store has them.
+
+    Raises:
+        StoreCorruptionError: a part of the dataset, or the keys, cannot be read.
+        StorageError: the keys cannot be written.
+    """
+    decided_by = {
+        "stage": "keys",
+        "format": KEYS_FORMAT,
+        "parts": [entry.sha256 for entry in dataset.files],
+        **{name: dataset.decided_by[name] for name in ("tokenizer", "template")},
+    }
+    digest = fingerprint(decided_by)
+    if find_checkpoint(folder / KEYS_MANIFEST, digest).manifest is None:
+        entry = commit_table(folder / KEYS_FILE, ROW_KEYS, _hash_parts(folder, dataset))
+        manifest = Manifest(kind="keys", fingerprint=digest, decided_by=decided_by, files=(entry,))
+        commit_manifest(folder / KEYS_MANIFEST, manifest)
+    table = pa.Table.from_batches(read_batches(folder / KEYS_FILE), ROW_KEYS)
+    high, low = (table[name].to_numpy() for name in ("high", "low"))
+    return RowKeys(table["row"].to_numpy(), np.column_stack([high, low]))
+
+
+def hash_rows(batch: pa.RecordBatch, context: bytes = b"") -> Keys:
+    """Return the keys of rows with the columns `input_ids` and `token_type_ids`, uint64 [rows, 2].
+
+    A key is the BLAKE2b of `context`, the tokens and their types, both int32 little-endian.
+    """
+    base = hashlib.blake2b(context, digest_size=KEY_BYTES)
+    columns = [split_lists(batch[name]) for name in ("input_ids", "token_type_ids")]
+    digests = bytearray()
+    for ids, types in zip(*columns, strict=True):
+        digest = base.copy()
+        digest.update(ids.astype("<i4", copy=False))
+        digest.update(types.astype("<i4", copy=False))
+        digests += digest.digest()
+    return np.frombuffer(bytes(digests), "<u8").reshape(-1, 2)
+
+
+def _hash_parts(folder: PurePath, dataset: Manifest) -> Iterator[pa.RecordBatch]:
+    names = ("tokenizer", "template")
+    context = canonical_json({name: dataset.decided_by[name] for name in names})
+    counts = DatasetDetails.of(dataset).part_rows
+    columns = ["row", "input_ids", "token_type_ids"]
+    # The files are the parts in order, then the rejects, which have no count.
+    for entry, count in zip(dataset.files, counts, strict=False):
+        rows = 0
+        for batch in read_batches(folder / entry.name, columns):
+            high, low = hash_rows(batch, context).T
+            yield pa.record_batch([batch["row"], pa.array(high), pa.array(low)], schema=ROW_KEYS)
+            rows += batch.num_rows
+        if rows != count:
+            raise StoreCorruptionError(f"{folder / entry.name} has {rows} rows, not {count}")

@@ -1,0 +1,181 @@
+"""Known rows: rows whose questions the store has already, in whatever shard.
+
+A row's tokens do not depend on its batch, its neighbors or its place, so a shard copies what the
+same model has generated for an equal row before: for another version of the file, with other shard
+or batch sizes, or for an equal row of the same file.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.load.row_keys import Keys, RowKeys, load_row_keys
+from tasks.plan.plan import Plan
+from tasks.predict.jobs import ShardJob
+from tasks.predict.sources import UNKNOWN, Integers, Source, SourceTables, find_sources
+from tasks.store.manifest import Manifest
+from tasks.store.tables import SHARD
+
+KNOWN = pa.schema([pa.field("position", pa.int64(), nullable=False), *SHARD])
+"""Questions of known rows, by their position in a shard, from 0, ascending; `row` and `id` are
+those of the row that the question was generated for."""
+
+
+@dataclass(frozen=True)
+class KnownPart:
+    """What of a shard needs no generating.
+
+    Attributes:
+        questions: of known rows, columns `KNOWN`.
+        copies: positions of rows that equal an unknown row before them, with the position of that.
+        origins: number of known rows by the fingerprint of the predictions that they come from.
+        files: the sha256 of the files that they come from.
+    """
+
+    questions: pa.Table = field(default_factory=KNOWN.empty_table)
+    copies: Mapping[int, int] = field(default_factory=dict)
+    origins: Mapping[str, int] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+    @property
+    def positions(self) -> Integers:
+        """The positions of the known rows, int64, ascending."""
+        positions: Integers = self.questions["position"].to_numpy()
+        return positions
+
+    @property
+    def decided_by(self) -> dict[str, Any]:
+        """What decides the bytes of rows that are not generated; nothing if there are none."""
+        known = {"known": self.positions.tolist(), "files": self.files} if self.files else {}
+        return {**known, "copies": sorted(self.copies.items())} if self.copies else known
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """What the shard's manifest says of it; nothing if every row must be generated."""
+        counts = {"copies": len(self.copies), "known": dict(sorted(self.origins.items()))}
+        return {name: count for name, count in counts.items() if count}
+
+    def leave_unknown(self, rows: int) -> list[int]:
+        """Return the positions of a shard of `rows` rows that must be generated, ascending."""
+        done = {*self.positions.tolist(), *self.copies}
+        return [position for position in range(rows) if position not in done]
+
+    def join(self, made: pa.Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """Return the rows that were made now and the known ones in order, columns of `SHARD`.
+
+        `rows` has `row` and `id` of every row of the shard.
+        """
+        if not self.files:
+            return made
+        mine = [rows[position] for position in self.positions.tolist()]
+        known = self.questions.select(SHARD.names)
+        for place, name in enumerate(("row", "id")):
+            column = SHARD.field(name)
+            values = pa.array([row[name] for row in mine], column.type)
+            known = known.set_column(place, column, values)
+        return pa.concat_tables([made, known]).sort_by("row")
+
+
+class KnownRows:
+    """The known rows of a dataset; several threads may use it at once.
+
+    Args:
+        own: the dataset's rows and their keys.
+        sources: shards that have questions, each with the keys of its rows, uint64 [rows, 2].
+    """
+
+    def __init__(self, own: RowKeys, sources: Iterable[tuple[Source, Keys]]) -> None:
+        found = list(sources)
+        keys = np.concatenate([np.empty((0, 2), np.uint64), *(keys for _, keys in found)])
+        order = np.lexsort((keys[:, 1], keys[:, 0]))
+        self._own, self._keys = own, keys[order]
+        self._places = _number(len(keys) for _, keys in found)[order]
+        self._tables = SourceTables([source for source, _ in found])
+        self._repeated = _find_repeated(own.keys)
+        self._added: dict[tuple[int, ...], tuple[int, int]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, job: ShardJob) -> KnownPart:
+        """Return what of a shard is known; what is damaged counts as unknown."""
+        keys = self._own.keys[job.shard.start : job.shard.stop]
+        with self._lock:
+            part = self._read(self._find(keys))
+        unknown = np.setdiff1d(np.arange(len(keys)), part.positions, assume_unique=True)
+        return replace(part, copies=_find_copies(keys, unknown))
+
+    def add(self, job: ShardJob, manifest: Manifest) -> None:
+        """Note a shard that was made now, for equal rows in later shards."""
+        source = Source(job.manifest_path, manifest)
+        keys = source.read_keys(self._own)
+        with self._lock:
+            number = len(self._tables.sources)
+            self._tables.sources.append(source)
+            for place in np.flatnonzero(np.isin(keys[:, 0], self._repeated)).tolist():
+                self._added.setdefault(tuple(keys[place].tolist()), (number, place))
+
+    def _find(self, keys: Keys) -> Integers:
+        """Return the source of each key and the position in it, int64 [rows, 2], or `UNKNOWN`."""
+        places = np.full((len(keys), 2), UNKNOWN)
+        if len(self._keys):
+            at = np.searchsorted(self._keys[:, 0], keys[:, 0])
+            at = np.minimum(at, len(self._keys) - 1)
+            is_known = (self._keys[at] == keys).all(axis=1)
+            places[is_known] = self._places[at[is_known]]
+        if self._added:
+            for position in np.flatnonzero(places[:, 0] == UNKNOWN).tolist():
+                key = tuple(keys[position].tolist())
+                places[position] = self._added.get(key, (UNKNOWN, UNKNOWN))
+        return places
+
+    def _read(self, places: Integers) -> KnownPart:
+        pieces, origins, files = [KNOWN.empty_table()], Counter[str](), []
+        for number in np.unique(places[places[:, 0] != UNKNOWN, 0]).tolist():
+            table, source = self._tables.read(number), self._tables.sources[number]
+            if table is not None:
+                positions = np.flatnonzero(places[:, 0] == number)
+                rows = table.take(pa.array(places[positions, 1]))
+                pieces.append(rows.add_column(0, KNOWN.field(0), pa.array(positions)))
+                origins[source.manifest.fingerprint] += len(positions)
+                files.append(source.manifest.files[0].sha256)
+        return KnownPart(pa.concat_tables(pieces).sort_by("position"), {}, origins, tuple(files))
+
+
+def find_known_rows(plan: Plan, dataset: Manifest) -> KnownRows:
+    """Return the known rows of a plan's dataset, from all shards of the store.
+
+    Raises:
+        StoreCorruptionError: a part of the dataset cannot be read.
+        StorageError: the store cannot be read or written.
+    """
+    return KnownRows(load_row_keys(plan.dataset.folder, dataset), find_sources(plan))
+
+
+def _number(lengths: Iterable[int]) -> Integers:
+    """Return for each row of each source its source's number and its position: int64 [n, 2]."""
+    pieces = [
+        np.column_stack([np.full(length, number), np.arange(length)])
+        for number, length in enumerate(lengths)
+    ]
+    return np.concatenate([np.empty((0, 2), np.int64), *pieces])
+
+
+def _find_repeated(keys: Keys) -> Keys:
+    """Return the first halves of keys that occur more than once."""
+    found, times = np.unique(keys[:, 0], return_counts=True)
+    repeated: Keys = found[times > 1]
+    return repeated
+
+
+def _find_copies(keys: Keys, unknown: Integers) -> dict[int, int]:
+    """Return the unknown positions whose key has occurred at an unknown position before, and it."""
+    _, first, which = np.unique(keys[unknown], axis=0, return_index=True, return_inverse=True)
+    owners = unknown[first[which.ravel()]]
+    is_copy = owners != unknown
+    return dict(zip(unknown[is_copy].tolist(), owners[is_copy].tolist(), strict=True))

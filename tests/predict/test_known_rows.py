@@ -1,0 +1,130 @@
+"""A row is generated once per model and options, wherever it stands, and its texts are the same."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support.in_process import Predicted, predict, write_passages
+from tests.support.rehearsal import ROOT
+
+Rows = list[dict[str, Any]]
+
+LINES = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8").splitlines()
+POOL: Rows = [json.loads(line) for line in LINES]
+FIRST, NEW = POOL[:40], POOL[40:43]
+BAD: Mapping[str, Any] = {"id": "bad", "context": "长江"}  # without an answer
+
+
+def shuffled(rows: Rows) -> Rows:
+    return random.Random(3).sample(rows, len(rows))  # noqa: S311 nothing secret
+
+
+CHANGES: dict[str, tuple[Callable[[Rows], Rows], int]] = {
+    "appended": (lambda rows: [*rows, *NEW], 3),
+    "inserted": (lambda rows: [*rows[:11], *NEW, *rows[11:]], 3),
+    "edited": (lambda rows: [*rows[:20], {**rows[20], "answer": "长江"}, *rows[21:]], 1),
+    "shuffled": (shuffled, 0),
+    "deleted": (lambda rows: [*rows[:5], *rows[6:]], 0),
+    "concatenated": (lambda rows: [*rows, *rows], 0),
+    "rejected before": (lambda rows: [BAD, *rows], 0),
+    "another reference": (lambda rows: [{**row, "question": "何时？"} for row in rows], 0),
+    "another id": (lambda rows: [{**row, "id": f"new-{n}"} for n, row in enumerate(rows)], 0),
+}
+TEXTS = ["row", "id", "question", "output_ids"]
+
+
+def check_equal(found: Predicted, expected: Predicted) -> None:
+    """Check rows, ids, texts and tokens to the byte, and scores to 1e-5."""
+    assert found.table.select(TEXTS) == expected.table.select(TEXTS)
+    scores = [one.table["score"].to_numpy() for one in (found, expected)]
+    assert np.abs(scores[0] - scores[1]).max() < 1e-5
+    others = [one.table["alternatives"].to_pylist() for one in (found, expected)]
+    assert others[0] == others[1]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_only_new_rows_are_generated_after_a_file_has_changed(tmp_path: Path, name: str) -> None:
+    change, new = CHANGES[name]
+    before = predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", FIRST))
+    assert before.generated == len(FIRST)
+    passages = write_passages(tmp_path / "b.jsonl", change(FIRST))
+    found = predict(tmp_path / "store", passages)
+    assert found.generated == new
+    check_equal(found, predict(tmp_path / "other", passages))
+    assert sum(one.rows_reused for one in found.details) == found.table.num_rows - new
+    origins = {name for one in found.details for name in one.known}
+    assert origins == {before.plan.predictions.fingerprint}
+
+
+@pytest.mark.parametrize(
+    "override", ["shards.rows_per_shard=5", "predict.batch_size=7", "predict.cpu_threads=1"]
+)
+def test_no_row_is_generated_again_for_other_shards_or_batches(
+    tmp_path: Path, override: str
+) -> None:
+    passages = write_passages(tmp_path / "a.jsonl", FIRST)
+    predict(tmp_path / "store", passages)
+    found = predict(tmp_path / "store", passages, override)
+    assert (found.generated, found.opened) == (0, 0)
+    check_equal(found, predict(tmp_path / "other", passages, override))
+
+
+@pytest.mark.parametrize(
+    "override", ["decode.num_beams=4", "decode.max_dec_len=9", "dataset.template=2"]
+)
+def test_rows_are_generated_again_if_the_options_of_their_questions_changed(
+    tmp_path: Path, override: str
+) -> None:
+    passages = write_passages(tmp_path / "a.jsonl", FIRST)
+    predict(tmp_path / "store", passages)
+    assert predict(tmp_path / "store", passages, override).generated == len(FIRST)
+
+
+def test_equal_rows_of_a_file_are_generated_once_in_a_shard_and_in_later_ones(
+    tmp_path: Path,
+) -> None:
+    rows = [FIRST[number % 3] for number in range(20)]
+    rows = [{**row, "id": f"r{number}"} for number, row in enumerate(rows)]
+    found = predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", rows))
+    assert found.generated == 3
+    assert [one.copies for one in found.details] == [5, 0, 0]
+    assert found.table["id"].to_pylist() == [f"r{number}" for number in range(20)]
+    questions = found.table["question"].to_pylist()
+    assert questions == [questions[number % 3] for number in range(20)]
+
+
+def test_rows_can_be_generated_whatever_the_store_knows(tmp_path: Path) -> None:
+    predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", FIRST))
+    passages = write_passages(tmp_path / "b.jsonl", shuffled(FIRST))
+    found = predict(tmp_path / "store", passages, "shards.reuse_rows=false")
+    assert found.generated == len(FIRST)
+    undisturbed = predict(tmp_path / "other", passages)
+    assert [one.files for one in found.manifests] == [one.files for one in undisturbed.manifests]
+
+
+def test_a_row_is_generated_again_if_what_is_known_of_it_is_damaged(tmp_path: Path) -> None:
+    before = predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", FIRST))
+    damaged = before.plan.predictions.folder / before.manifests[2].files[0].name
+    content = bytearray(Path(damaged).read_bytes())
+    content[len(content) // 2] ^= 1
+    Path(damaged).write_bytes(content)
+    passages = write_passages(tmp_path / "b.jsonl", shuffled(FIRST))
+    found = predict(tmp_path / "store", passages)
+    assert found.generated == 8
+    check_equal(found, predict(tmp_path / "other", passages))
+
+
+def test_rows_are_generated_again_if_the_dataset_that_they_were_part_of_is_gone(
+    tmp_path: Path,
+) -> None:
+    before = predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", FIRST))
+    (Path(before.plan.dataset.folder) / "manifest.json").unlink()
+    found = predict(tmp_path / "store", write_passages(tmp_path / "b.jsonl", shuffled(FIRST)))
+    assert found.generated == len(FIRST)
