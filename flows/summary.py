@@ -37,6 +37,15 @@ def count_rows(metrics: Mapping[str, Any]) -> str:
     return f"{text}, {missing} missing" if missing else text
 
 
+def count_reuse(metrics: Mapping[str, Any]) -> str | None:
+    """Return how many rows were generated and where the others come from; None if all were."""
+    if not metrics["rows_reused"]:
+        return None
+    runs = list(metrics["reused_from"])
+    origin = f" from {runs[0] if len(runs) == 1 else f'{len(runs)} runs'}" if runs else ""
+    return f"{metrics['rows_made']} rows, {metrics['rows_reused']} reused{origin}"
+
+
 def count_outcomes(prediction: Prediction) -> str:
     """Return how many shards were reused, made and failed; needs no metrics."""
     return _count_states(Counter(outcome.state for outcome in prediction.outcomes))
@@ -112,6 +121,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
     scores = {METRIC_NAMES[key]: metrics[key] for key in HEADLINE_METRICS}
     return {
         "rows": count_rows(metrics),
+        "generated": count_reuse(metrics) or "all",
         "shards": f"{is_partial}{count_shards(metrics)}",
         **{name: score for name, score in scores.items() if score is not None},
         "rows per second": metrics["rows_per_second"],

@@ -110,6 +110,7 @@ def _prepare_base(order: Order) -> tuple[Chain, Path]:
         f"decode.max_dec_len={options.steps}",
         f"decode.min_dec_len={options.decode.min_dec_len}",
         f"predict.batch_size={options.batch_size}",
+        "shards.reuse_rows=false",  # the passages repeat, and every row is to be timed
     )
     return Chain(order.program, folder, overrides, is_trained=False), model
 

@@ -16,14 +16,18 @@ def make_metrics(
     prediction: Prediction,
     scores: Mapping[str, Any],
     stage_seconds: Mapping[str, float],
+    reused_from: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the numbers of rows, shards and tokens of the whole result, and this run's speed.
 
     The result is `partial` if shards failed; `rejects` includes their rows, `rows_missing`.
-    `padding_share` is the share of padding in the tokens of the batches, 0 to 1. `rows_per_second`
-    counts only rows that this run generated; null if it generated none. `devices` has for each
-    worker of this run the shards and rows it made, the seconds it was busy, and its usage: on a
-    GPU the card's memory and utilisation, on the CPU the memory and CPU seconds of the process.
+    `rows_made` counts the rows that this run generated, `rows_reused` those whose questions came
+    from the store or from an equal row of the same shard; `reused_from` has the former by the run
+    that they come from. `padding_share` is the share of padding in the tokens of the batches, 0 to
+    1. `rows_per_second` counts only rows that this run generated; null if it generated none.
+    `devices` has for each worker of this run the shards and rows it made, the seconds it was busy,
+    and its usage: on a GPU the card's memory and utilisation, on the CPU the memory and CPU seconds
+    of the process.
     Memory is in MB of 10^6 bytes.
     """
     of_dataset = DatasetDetails.of(dataset)
@@ -31,13 +35,18 @@ def make_metrics(
     rejects = sum(len(shard.rejects) for shard in shards)
     input_tokens = sum(shard.input_tokens for shard in shards)
     padded_tokens = sum(shard.padded_tokens for shard in shards)
-    rows_made, rows_missing = _rows(prediction.made), _rows(prediction.failed)
+    rows_missing = _rows(prediction.failed)
+    rows_reused = prediction.rows_reused
+    rows_made = _rows(prediction.made) + _rows(prediction.reused) - rows_reused
     return {
         "rows_in": of_dataset.rows_in,
         "predictions": sum(shard.rows for shard in shards),
         "rejects": of_dataset.rejects + rejects + rows_missing,
         "partial": bool(prediction.failed),
         "rows_missing": rows_missing,
+        "rows_made": rows_made,
+        "rows_reused": rows_reused,
+        "reused_from": dict(reused_from),
         "shards_planned": len(prediction.outcomes),
         "shards_reused": len(prediction.reused),
         "shards_made": len(prediction.made),

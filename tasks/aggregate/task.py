@@ -17,6 +17,7 @@ from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.predict.jobs import Prediction
 from tasks.report.write import write_report
+from tasks.runs.find import name_origins
 from tasks.runs.results import PREDICTIONS_FILE
 from tasks.runs.run import Run
 
@@ -56,7 +57,8 @@ def aggregate(
         "predict": prediction.span.seconds,
         "aggregate": TimeSpan.since(started).seconds,
     }
-    metrics = make_metrics(dataset.manifest, prediction, scores.model_dump(), seconds)
+    reused_from = name_origins(plan.store, prediction.origins, run.folder.name)
+    metrics = make_metrics(dataset.manifest, prediction, scores.model_dump(), seconds, reused_from)
     for stage in (export, dataset):
         run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)
     run.note_stage("predict", prediction.span.started)

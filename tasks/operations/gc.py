@@ -172,9 +172,9 @@ def _is_recorded(entry: PurePath) -> bool:
 
 
 def _is_manifest(path: PurePath) -> bool:
-    """Return whether this is a manifest, by its name; each shard and the evaluation have one."""
-    is_beside_shards = path.parent.parent.name == "predictions"
-    return path.name == MANIFEST or (is_beside_shards and path.suffix == ".json")
+    """Return whether this is a manifest, by its name; an export has other JSON files, too."""
+    is_in_an_export = path.parent.parent.name == "exports"
+    return path.name == MANIFEST or (path.suffix == ".json" and not is_in_an_export)
 
 
 def _is_leftover(path: PurePath) -> bool:

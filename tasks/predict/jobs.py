@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
@@ -13,7 +14,7 @@ from tasks.errors import InputError
 from tasks.load.parts import DatasetDetails, read_dataset_rows
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
-from tasks.predict.shards import Shard, find_shard, plan_shards
+from tasks.predict.shards import Shard, ShardDetails, find_shard, plan_shards
 from tasks.store.manifest import Found, Manifest
 
 
@@ -98,6 +99,22 @@ class Prediction:
     def made(self) -> list[ShardOutcome]:
         """The shards that were generated now."""
         return self._in("made")
+
+    @property
+    def rows_reused(self) -> int:
+        """The number of rows that this run did not generate."""
+        in_made = (ShardDetails.of(one.manifest).rows_reused for one in self.made if one.manifest)
+        return sum(one.job.shard.rows for one in self.reused) + sum(in_made)
+
+    @property
+    def origins(self) -> Counter[str]:
+        """The number of reused rows by the fingerprint of the predictions that they come from."""
+        origins: Counter[str] = Counter()
+        for one in self.reused:
+            origins[one.job.fingerprint] += one.job.shard.rows
+        for one in self.made:
+            origins.update(ShardDetails.of(one.manifest).known if one.manifest else {})
+        return origins
 
     def _in(self, state: str) -> list[ShardOutcome]:
         return [outcome for outcome in self.outcomes if outcome.state == state]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from uuid import UUID
@@ -72,6 +72,19 @@ def read_record(folder: PurePath) -> RunRecord:
         problem = on_one_line(error) if isinstance(error, ValidationError) else error
         remedy = "start a new run with `wenti run` of its config"
         raise StoreCorruptionError(f"{path} is damaged ({problem}); {remedy}") from error
+
+
+def name_origins(store: Store, rows: Mapping[str, int], run_id: str) -> dict[str, int]:
+    """Return numbers of rows by run, given them by the fingerprint of the run's predictions.
+
+    The run is the newest one with these predictions except `run_id`; predictions that no run has
+    any more keep their fingerprint.
+    """
+    if not rows:
+        return {}
+    records = (record for record in read_records(store) if record.run_id != run_id)
+    names = {record.predictions: record.run_id for record in records}
+    return {names.get(predictions, predictions): count for predictions, count in rows.items()}
 
 
 def store_of(folder: PurePath) -> Store:

@@ -155,7 +155,7 @@ def test_metrics_count_what_is_in_the_files(
     plan: Plan, dataset: Manifest, tmp_path: Path, failed: tuple[int, ...]
 ) -> None:
     write_run(plan, dataset, tmp_path / "run", failed)
-    metrics = make_metrics(dataset, predict(plan, dataset, failed), {}, {})
+    metrics = make_metrics(dataset, predict(plan, dataset, failed), {}, {}, {})
     counts = {
         name: pq.read_metadata(tmp_path / f"run/{name}.parquet").num_rows
         for name in ("predictions", "rejects")

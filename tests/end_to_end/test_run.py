@@ -8,6 +8,7 @@ import threading
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
@@ -68,6 +69,29 @@ def test_a_second_run_does_no_work_and_gives_the_same_files(store: Path, run_dem
     assert len(list(store.glob("runs/2*"))) == 2
 
 
+def test_an_appended_row_is_the_only_one_that_is_generated(
+    store: Path, run_demo: RunFlow, tmp_path: Path
+) -> None:
+    first = read_texts(store / "runs/latest")
+    path = tmp_path / "grown.jsonl"
+    row = {"context": "泰山位于山东省。", "answer": "山东省"}
+    old = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8")
+    path.write_text(f"{old}{json.dumps(row)}\n", encoding="utf-8")
+    result = run_demo(store, f"dataset.predict_file={path}")
+    assert (result["metrics"]["rows_made"], result["metrics"]["rows_reused"]) == (1, len(first))
+    assert list(result["metrics"]["reused_from"].values()) == [len(first)]
+    afresh = run_demo(tmp_path / "other", f"dataset.predict_file={path}")
+    texts = read_texts(Path(result["folder"]))
+    assert texts == read_texts(Path(afresh["folder"]))
+    assert texts[: len(first)] == first
+
+
+def read_texts(run: Path) -> list[dict[str, Any]]:
+    """Return the predictions of a run without scores, whose last digits may differ."""
+    columns = ["row", "id", "context", "answer", "reference", "question", "output_ids"]
+    return pq.read_table(run / "predictions.parquet", columns=columns).to_pylist()
+
+
 @pytest.mark.parametrize("harm", ["deleted", "shortened", "without manifest"])
 def test_only_a_harmed_shard_is_made_again(store: Path, run_demo: RunFlow, harm: str) -> None:
     first = results_of(store / "runs/latest")
@@ -96,19 +120,24 @@ def test_a_changed_option_makes_what_it_changes_and_reuses_the_rest(
     assert len(list(store.glob("datasets/*"))) == 1
 
 
-def test_sampled_questions_depend_on_neither_shards_nor_batches(
+def test_sampled_questions_depend_on_neither_shards_nor_batches_nor_place(
     tmp_path: Path, run_demo: RunFlow
 ) -> None:
     path = tmp_path / "passages.jsonl"
     with (ROOT / "data/passages/heldout.jsonl").open(encoding="utf-8") as passages:
-        path.write_text("".join(islice(passages, 20)), encoding="utf-8")
-    job = [f"dataset.predict_file={path}", "decode.decoding_strategy=sampling"]
+        lines = list(islice(passages, 20))
+    plan = ("decode.decoding_strategy=sampling", "shards.reuse_rows=false")
     texts = []
-    for plan in ((), ("shards.rows_per_shard=7", "predict.batch_size=3")):
-        result = run_demo(tmp_path / "store", *job, *plan)
-        texts.append((Path(result["folder"]) / "predictions.txt").read_text(encoding="utf-8"))
-    assert texts[0] == texts[1]
-    assert len(set(texts[0].splitlines())) > 10
+    for order, others in (
+        (lines, ()),
+        (lines[::-1], ("shards.rows_per_shard=7", "predict.batch_size=3")),
+    ):
+        path.write_text("".join(order), encoding="utf-8")
+        result = run_demo(tmp_path / "store", f"dataset.predict_file={path}", *plan, *others)
+        text = (Path(result["folder"]) / "predictions.txt").read_text(encoding="utf-8")
+        texts.append(text.splitlines())
+    assert texts[0] == texts[1][::-1]
+    assert len(set(texts[0])) > 10
 
 
 def kill_a_worker_soon(stop: threading.Event) -> None:

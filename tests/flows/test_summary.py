@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flows.summary import as_markdown, count_rows, count_shards, tabulate_shards
+from flows.summary import as_markdown, count_reuse, count_rows, count_shards, tabulate_shards
 from tasks.config.settings import DecodeSettings, Settings, StoreSettings
 from tasks.predict.jobs import ShardJob, ShardOutcome
 from tasks.predict.shards import Shard
@@ -18,6 +18,9 @@ METRICS: dict[str, Any] = {
     "rejects": 3,
     "partial": False,
     "rows_missing": 0,
+    "rows_made": 57,
+    "rows_reused": 0,
+    "reused_from": {},
     "shards_reused": 57,
     "shards_made": 3,
     "shards_failed": 0,
@@ -36,6 +39,15 @@ MANIFEST = Manifest(kind="shard", fingerprint="f", decided_by={}, files=(), deta
 def test_a_run_says_what_it_reused_made_and_lacks() -> None:
     assert count_shards(METRICS) == "reused 57, made 3, failed 0"
     assert count_rows(METRICS) == "60 in, 57 questions, 3 rejected"
+
+
+def test_a_run_says_how_many_rows_it_generated_and_where_the_others_come_from() -> None:
+    reused = METRICS | {"rows_made": 7, "rows_reused": 50}
+    assert count_reuse(METRICS) is None
+    assert count_reuse(reused) == "7 rows, 50 reused"
+    assert count_reuse(reused | {"reused_from": {"a": 50}}) == "7 rows, 50 reused from a"
+    several = reused | {"reused_from": {"a": 20, "b": 30}}
+    assert count_reuse(several) == "7 rows, 50 reused from 2 runs"
 
 
 def test_rows_that_are_missing_are_not_told_as_rejected() -> None:

@@ -11,7 +11,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
-from flows.summary import count_rows
+from flows.summary import count_reuse, count_rows
 from tasks.escaping import visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.operations.gc import Garbage
@@ -32,13 +32,15 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
     lines = {
         "rows": count_rows(metrics),
         "shards": f"{shards}{metrics['shards_failed']} failed{left_out}",
+        "generated": count_reuse(metrics),
         "scores": _scores(metrics),
         "results": str(folder),
         "report": str(folder / REPORT_FILE),
     }
     table = Table.grid(padding=(0, 2))
     for name, text in lines.items():
-        _add_row(table, name, text)
+        if text is not None:
+            _add_row(table, name, text)
     Console(soft_wrap=True).print(table)
 
 
