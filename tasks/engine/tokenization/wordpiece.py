@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain, islice
 
 from tokenizers.models import WordPiece
@@ -40,16 +40,9 @@ class WordPieces:
     """The word pieces of a vocabulary; see `tasks.engine.tokenization.tokenizer.TextTokenizer`."""
 
     def __init__(
-        self,
-        vocabulary: Mapping[str, int],
-        unknown_token: str,
-        lower_case: bool = True,
-        markers: Collection[str] = (),
+        self, vocabulary: Mapping[str, int], unknown_token: str, lower_case: bool = True
     ) -> None:
-        """Make tables for `vocabulary`, ids by token.
-
-        `markers` are tokens that are not split if they are words of their own.
-        """
+        """Make tables for `vocabulary`, ids by token."""
         model = WordPiece(
             dict(vocabulary), unk_token=unknown_token, max_input_chars_per_word=LONGEST_WORD
         )
@@ -57,16 +50,10 @@ class WordPieces:
         self._lower_case = lower_case
         self._clean = _Table(_clean)
         self._spaced = _Table(self._space_out)
-        one = "|".join(map(re.escape, markers))
-        self._markers = re.compile(rf"(?<!\S)({one})(?!\S)") if markers else None
 
     def first_ids(self, text: str, most: int) -> list[int]:
         """Return the ids of the first `most` word pieces of a text."""
-        if self._markers is None:
-            words: Iterable[str] = self._split(text, most)
-        else:
-            words = self._split_at(self._markers, text, most)
-        ids = map(self._ids.__getitem__, words)
+        ids = map(self._ids.__getitem__, self._split(text, most))
         return list(islice(chain.from_iterable(ids), most))
 
     def _split(self, text: str, most: int) -> list[str]:
@@ -75,11 +62,6 @@ class WordPieces:
             # the table leaves text unchanged that has been lowercased and decomposed as a whole
             text = unicodedata.normalize("NFD", text.translate(self._clean).lower())
         return text.translate(self._spaced).split(None, most)
-
-    def _split_at(self, markers: re.Pattern[str], text: str, most: int) -> Iterator[str]:
-        """Split as PaddleNLP does with `never_split`, which it applies to cleaned text."""
-        for at, part in enumerate(markers.split(text.translate(self._clean))):
-            yield from [part] if at % 2 else self._split(part, most)
 
     def _space_out(self, char: str) -> str:
         """Return what a character is mapped to, independent of its neighbors."""

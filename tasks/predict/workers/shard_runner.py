@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -24,7 +25,7 @@ from tasks.predict.shards import RejectRow, ShardDetails
 from tasks.predict.workers.base import BatchRunner
 from tasks.predict.workers.batch_limits import DeviceLimits
 from tasks.store.manifest import Manifest, commit_manifest, fingerprint
-from tasks.store.tables import SHARD, commit_table
+from tasks.store.tables import SHARD, commit_table, make_batches
 
 logger = logging.getLogger("wenti.shard")
 
@@ -149,12 +150,12 @@ class ShardRun:
         return len(positions) * max(self._lengths[position] for position in positions)
 
     def _commit(self) -> Manifest:
-        job, rows = self._job, self._job.read_rows()
+        job, rows = self._job, self._job.read_ids()
         kept = sorted(self._questions)
         questions = [self._questions[position] for position in kept]
-        kept_rows = rows.take(pa.array(kept, pa.int64()))
+        kept_rows = [rows[position] for position in kept]
         path = job.folder / self._file_name()
-        entry = commit_table(path, SHARD, [shard_batch(kept_rows, questions)])
+        entry = commit_table(path, SHARD, make_shard_batches(kept_rows, questions))
         manifest = Manifest(
             kind="shard",
             fingerprint=job.fingerprint,
@@ -178,7 +179,9 @@ class ShardRun:
         digest = fingerprint({"batches": self._done})
         return f"{shard.name}-{digest[:8]}.parquet"
 
-    def _describe(self, rows: pa.Table, questions: Sequence[Sequence[Question]]) -> ShardDetails:
+    def _describe(
+        self, rows: Sequence[dict[str, Any]], questions: Sequence[Sequence[Question]]
+    ) -> ShardDetails:
         return ShardDetails(
             rows=len(questions),
             batches=len(self._done),
@@ -187,9 +190,8 @@ class ShardRun:
             output_tokens=sum(len(ranked[0].output_ids) for ranked in questions),
             rejects=[
                 RejectRow(
-                    row=rows["row"][position].as_py(),
+                    **rows[position],
                     line=None,
-                    id=rows["id"][position].as_py(),
                     reason=error.reason,
                     detail=str(error),
                 )
@@ -198,18 +200,23 @@ class ShardRun:
         )
 
 
-def shard_batch(rows: pa.Table, questions: Sequence[Sequence[Question]]) -> pa.RecordBatch:
-    """Return a shard (columns of `tasks.store.tables.SHARD`): dataset rows and their questions."""
-    best = [ranked[0] for ranked in questions]
-    columns = {
-        "row": rows["row"].to_pylist(),
-        "id": rows["id"].to_pylist(),
-        "question": [question.text for question in best],
-        "score": [question.score for question in best],
-        "output_ids": [question.output_ids for question in best],
-        "alternatives": [
-            [{"question": other.text, "score": other.score} for other in ranked[1:]]
-            for ranked in questions
-        ],
-    }
-    return pa.RecordBatch.from_pydict(columns, schema=SHARD)
+def make_shard_batches(
+    rows: Sequence[dict[str, Any]], questions: Sequence[Sequence[Question]]
+) -> Iterator[pa.RecordBatch]:
+    """Yield a shard's rows (columns of `tasks.store.tables.SHARD`).
+
+    Args:
+        rows: `row` and `id` of each row.
+        questions: the questions of each row, best first.
+    """
+    records = (
+        {
+            **row,
+            "question": best.text,
+            "score": best.score,
+            "output_ids": best.output_ids,
+            "alternatives": [{"question": one.text, "score": one.score} for one in others],
+        }
+        for row, (best, *others) in zip(rows, questions, strict=True)
+    )
+    return make_batches(records, SHARD)

@@ -69,9 +69,12 @@ class BatchWorker:
         if self._generator is None:
             self._generator = load_generator(self._order, self._device)
             logger.info("the model is loaded")
-        table = job.read_rows()
-        columns = (table[name].to_pylist() for name in ("input_ids", "token_type_ids", "row"))
-        self._rows = [Row(*values) for values in zip(*columns, strict=True)]
+        names = ("input_ids", "token_type_ids", "row")
+        self._rows = [
+            Row(*values)
+            for part in job.read_rows(*names)
+            for values in zip(*(part[name].to_pylist() for name in names), strict=True)
+        ]
         return [len(row.input_ids) for row in self._rows]
 
     def _generate(self, rows: Sequence[Row]) -> list[list[Question]]:
