@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,14 +14,23 @@ import pyarrow as pa
 from tasks.aggregate.partial import Missing
 from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import REJECTS_FILE, DatasetDetails
+from tasks.load.parts import REJECTS_FILE, DatasetDetails, has_losses
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails, read_shard
 from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
-from tasks.store.tables import PREDICTIONS, REJECTS, commit_table, iterate_rows, read_batches
+from tasks.store.tables import (
+    PREDICTIONS,
+    REJECTS,
+    SHARD,
+    commit_table,
+    iterate_rows,
+    make_batches,
+    read_batches,
+    without_losses,
+)
 
 ROWS_AT_A_TIME = 8192
 
@@ -41,7 +49,8 @@ def write_predictions(
     """
     predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
     unusable = plan.dataset.folder / REJECTS_FILE
-    commit_table(predictions, missing.mark(PREDICTIONS), join_shards(prediction.outcomes))
+    schema = PREDICTIONS if has_losses(dataset) else without_losses(PREDICTIONS)
+    commit_table(predictions, missing.mark(schema), join_shards(prediction.outcomes, schema))
     commit_table(
         rejects, missing.mark(REJECTS), join_rejects(unusable, prediction.manifests, missing)
     )
@@ -53,19 +62,21 @@ def write_predictions(
     commit_marked(folder / TEXT_FILE, lambda: read_questions(predictions), missing)
 
 
-def join_shards(outcomes: Iterable[ShardOutcome]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of all shards that were made, with the columns of `PREDICTIONS`.
+def join_shards(outcomes: Iterable[ShardOutcome], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of all shards that were made; `schema` is `PREDICTIONS` or a part of it.
 
     Raises:
         StoreCorruptionError: a shard's rows are not those of the dataset.
     """
+    of_dataset = [name for name in schema.names if name not in SHARD.names]
     for outcome in outcomes:
         if outcome.manifest is not None:
             job = outcome.job
-            shard, rows = read_shard(job.folder, outcome.manifest, job.read_rows())
-            for name in ("context", "answer", "reference"):
-                shard = shard.append_column(name, rows[name])
-            yield from shard.select(PREDICTIONS.names).cast(PREDICTIONS).to_batches()
+            parts = job.read_rows("row", "id", *of_dataset)
+            for shard, rows in read_shard(job.folder, outcome.manifest, parts):
+                for name in of_dataset:
+                    shard = shard.append_column(name, rows[name])
+                yield from shard.select(schema.names).cast(schema).to_batches()
 
 
 def join_rejects(
@@ -75,8 +86,7 @@ def join_rejects(
     of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
     sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
     merged = heapq.merge(*sources, key=itemgetter("row"))
-    while piece := list(islice(merged, ROWS_AT_A_TIME)):
-        yield pa.RecordBatch.from_pylist(piece, schema=REJECTS)
+    return make_batches(merged, REJECTS, ROWS_AT_A_TIME)
 
 
 def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:

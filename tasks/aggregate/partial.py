@@ -48,7 +48,7 @@ class Missing:
         """Yield the missing rows in the columns of `tasks.store.tables.REJECTS`, in input order."""
         for outcome in self.failed:
             why = {"reason": SHARD_FAILED, "detail": _reason(outcome)}
-            for row in outcome.job.read_rows().select(["row", "id"]).to_pylist():
+            for row in outcome.job.read_ids():
                 yield {**row, "line": None, **why}
 
     def mark(self, schema: pa.Schema) -> pa.Schema:
@@ -80,12 +80,12 @@ def raise_if_failed(prediction: Prediction, allow_partial: bool) -> None:
 
 def _summarize(outcome: ShardOutcome) -> dict[str, Any]:
     # Row numbers in the input; a shard's own numbering leaves out rejects.
-    rows = outcome.job.read_rows()["row"]
+    rows = outcome.job.read_ids()
     return {
         "shard": outcome.job.shard.index,
         "rows": outcome.job.shard.rows,
-        "first_row": rows[0].as_py(),
-        "last_row": rows[-1].as_py(),
+        "first_row": rows[0]["row"],
+        "last_row": rows[-1]["row"],
         "error": _reason(outcome),
     }
 

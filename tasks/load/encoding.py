@@ -1,28 +1,53 @@
 """The tokenizer of a UNIMO checkpoint: passages to tokens, tokens to questions.
 
 The tokens are those of PaddleNLP's own `UNIMOTokenizer.gen_encode`, with which the model was
-trained.
+trained. Text never becomes a special token, whatever it contains; what the model does not see of a
+row is noted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
+from enum import StrEnum
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.engine.tokenization.tokenizer import join_pieces, load_text_tokenizer
-from tasks.load.templates import TEMPLATE_4_DOMAINS, fill_template, remove_target_prefix
+from tasks.load.templates import (
+    TEMPLATE_4_DOMAINS,
+    Piece,
+    Role,
+    fill_template,
+    remove_target_prefix,
+)
 from tasks.passages.records import Passage, Reason, Reject, excerpt
 
-_TEMPLATE_4_STARTS = TEMPLATE_4_DOMAINS + 4
+
+class Cut(StrEnum):
+    """What `max_seq_len`, or `max_title_len` in template 0, cut off a row; the worst of these."""
+
+    ANSWER = "answer"  # the end of the answer
+    WHOLE_PASSAGE = "whole_passage"
+    ANSWER_IN_PASSAGE = "answer_in_passage"  # the first place of the passage with the answer
+    PASSAGE_END = "passage_end"
 
 
 class Encoded(NamedTuple):
-    """The tokens of a passage, ending with the start token; both lists have the same length."""
+    """The tokens of a passage, ending with the start token, and what the model does not see.
+
+    Attributes:
+        input_ids: the tokens.
+        token_type_ids: as many.
+        cut: what was cut off; None for nothing.
+        unknown_tokens: how many of the tokens are [UNK]: a Chinese character, or a word, that the
+            vocabulary does not have.
+    """
 
     input_ids: list[int]
     token_type_ids: list[int]
+    cut: Cut | None = None
+    unknown_tokens: int = 0
 
 
 class QuestionTokenizer:
@@ -48,9 +73,7 @@ class QuestionTokenizer:
     ) -> None:
         if max_title_len > max_seq_len - 4:
             raise ValueError(f"max_title_len {max_title_len} leaves no room in {max_seq_len}")
-        # By default, gen_encode splits "[CLS]" into pieces; then no row has the 7 [CLS] that
-        # template 4 requires, and the example fails with an assertion on every row.
-        self._tokenizer = load_text_tokenizer(model_folder, keep_markers=template == 4)
+        self._tokenizer = load_text_tokenizer(model_folder)
         self._template = template
         self._max_seq_len = max_seq_len
         self._max_title_len = max_title_len
@@ -75,17 +98,23 @@ class QuestionTokenizer:
 
         Returns a `Reject` if the text does not have the parts of template 4.
         """
-        tokenizer, separator = self._tokenizer, self._tokenizer.special_ids["sep_token"]
-        markers = tokenizer.special["cls_token"], tokenizer.special["sep_token"]
-        text = fill_template(passage, self._template, *markers)
-        ids = [self.start_id]
-        if text.title is not None:
-            ids += [*tokenizer.first_ids(text.title, self._max_title_len - 1), separator]
-        room = self._max_seq_len - len(ids) - 2  # for the separator and the start token
-        ids += [*tokenizer.first_ids(text.source, room), separator, self.start_id]
-        if self._template != 4:
-            return Encoded(ids, [0] * (len(ids) - 1) + [1])
-        return self._with_segments(passage, ids)
+        text = fill_template(passage, self._template, self._tokenizer.special["sep_token"])
+        title, is_title_cut = self._encode_title(text.title)
+        head = [self.start_id, *title]
+        room = self._max_seq_len - len(head) - 2  # for the separator and the start token
+        if fault := self._find_misfit(passage, text.pieces, room):
+            reason = Reason.TEMPLATE_DOES_NOT_FIT
+            return Reject(passage.row, passage.line, passage.id, reason, fault)
+        source, types = self._encode_pieces(text.pieces, room + 1)
+        cut = self._find_cut(passage, text.pieces, room) if len(source) > room else None
+        ids = [*head, *source[:room], self._tokenizer.special_ids["sep_token"], self.start_id]
+        first, last = text.pieces[0].segment, text.pieces[-1].segment
+        return Encoded(
+            input_ids=ids,
+            token_type_ids=[*[first] * len(head), *types[:room], last, 1],
+            cut=Cut.ANSWER if is_title_cut else cut,
+            unknown_tokens=ids.count(self._tokenizer.special_ids["unk_token"]),
+        )
 
     def decode(self, output_ids: Sequence[int]) -> str:
         """Return the question in a model's output: up to the first [MASK], without target prefix.
@@ -100,22 +129,57 @@ class QuestionTokenizer:
         text = "".join(word for word in words if word != unknown)
         return remove_target_prefix(text, self._template)
 
-    def _with_segments(self, passage: Passage, input_ids: list[int]) -> Encoded | Reject:
-        """Add token types of template 4: prompt 2, domains 3, answer and context 0, target 1."""
-        starts = [at for at, one in enumerate(input_ids) if one == self.start_id]
-        if len(starts) != _TEMPLATE_4_STARTS:
-            return Reject(
-                passage.row,
-                passage.line,
-                passage.id,
-                Reason.TEMPLATE_DOES_NOT_FIT,
-                f"template 4 has {_TEMPLATE_4_STARTS} [CLS] and this row {len(starts)}:"
-                f" `prompt_domain` needs {TEMPLATE_4_DOMAINS} entries, no text may hold [CLS], and"
-                f" all must fit into max_seq_len {self._max_seq_len}:"
-                f" {excerpt(passage.prompt_domain)}",
-            )
-        ends = (*(starts[at] for at in (1, 4, 6)), len(input_ids))
-        segments: list[int] = []
-        for end, segment in zip(ends, (2, 3, 0, 1), strict=True):
-            segments += [segment] * (end - len(segments))
-        return Encoded(input_ids, segments)
+    def _encode_title(self, title: str | None) -> tuple[list[int], bool]:
+        """Return the tokens of a title with a separator, and whether its end was cut off."""
+        if title is None:
+            return [], False
+        ids = self._tokenizer.first_ids(title, self._max_title_len)
+        kept = ids[: self._max_title_len - 1]
+        return [*kept, self._tokenizer.special_ids["sep_token"]], len(kept) < len(ids)
+
+    def _encode_pieces(self, pieces: Sequence[Piece], most: int) -> tuple[list[int], list[int]]:
+        """Return the first `most` tokens of a source, and their types."""
+        ids: list[int] = []
+        types: list[int] = []
+        for is_marker, run in groupby(pieces, lambda piece: piece.role is Role.MARKER):
+            parts = list(run)
+            if is_marker:
+                ids += [self._tokenizer.special_ids[part.text] for part in parts]
+                types += [part.segment for part in parts]
+            else:
+                text = "".join(part.text for part in parts)
+                ids += self._tokenizer.first_ids(text, max(0, most - len(ids)))
+                types += [parts[0].segment] * (len(ids) - len(types))
+        return ids[:most], types[:most]
+
+    def _find_misfit(self, passage: Passage, pieces: Sequence[Piece], room: int) -> str | None:
+        """Return why a row does not have the parts of template 4; None if it has them."""
+        if self._template != 4:
+            return None
+        domains = passage.prompt_domain
+        if len(domains) != TEMPLATE_4_DOMAINS:
+            needed = f"`prompt_domain` needs {TEMPLATE_4_DOMAINS} entries"
+            return f"template 4: {needed}, this row has {len(domains)}: {excerpt(domains)}"
+        last = max(at for at, piece in enumerate(pieces) if piece.role is Role.MARKER)
+        if self._fits(pieces[: last + 1], room):
+            return None
+        texts = "`prompt_common`, `prompt_domain` and the answer"
+        return f"template 4: {texts} do not fit into max_seq_len {self._max_seq_len}"
+
+    def _find_cut(self, passage: Passage, pieces: Sequence[Piece], room: int) -> Cut:
+        """Return what is cut off a source that has more than `room` tokens."""
+        roles = [piece.role for piece in pieces]
+        before = pieces[: roles.index(Role.CONTEXT)]
+        if Role.ANSWER in roles and not self._fits(pieces[: roles.index(Role.ANSWER) + 1], room):
+            return Cut.ANSWER
+        if not self._fits(before, room - 1):
+            return Cut.WHOLE_PASSAGE
+        start = passage.context.find(passage.answer)
+        up_to_answer = passage.context[: start + len(passage.answer)]
+        if start < 0 or self._fits([*before, Piece(Role.CONTEXT, up_to_answer)], room):
+            return Cut.PASSAGE_END
+        return Cut.ANSWER_IN_PASSAGE
+
+    def _fits(self, pieces: Sequence[Piece], room: int) -> bool:
+        """Return whether a source has at most `room` tokens."""
+        return len(self._encode_pieces(pieces, room + 1)[0]) <= room

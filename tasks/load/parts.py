@@ -7,7 +7,7 @@ folder and renamed when all of them exist.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path, PurePath
 
@@ -19,10 +19,19 @@ from tasks.passages.records import Passage, Reject
 from tasks.store.files import adopt_file
 from tasks.store.manifest import Details, Manifest
 from tasks.store.storage import FileEntry
-from tasks.store.tables import DATASET, REJECTS, commit_table, read_batches
+from tasks.store.tables import (
+    CHARACTERS_PER_BATCH,
+    DATASET,
+    REJECTS,
+    commit_table,
+    count_characters,
+    make_batches,
+    read_batches,
+    without_losses,
+)
 
 ROWS_PER_PART = 8192
-CHARACTERS_PER_PART = 1 << 26  # limits the memory that a part of long passages needs
+CHARACTERS_PER_PART = CHARACTERS_PER_BATCH
 REJECTS_FILE = "rejects.parquet"
 
 
@@ -37,6 +46,11 @@ class DatasetDetails(Details):
         longest: maximum of `seq_len`, 0 without rows.
         part_rows: number of rows of each part, in order.
         reject_reasons: number of rejects by reason.
+        cut: number of accepted rows by what was cut off (`tasks.load.encoding.Cut`).
+        unknown_tokens: number of tokens that are [UNK].
+        unknown_rows: number of rows with such tokens.
+
+    Older versions did not count the last three; None means unknown.
     """
 
     rows_in: int
@@ -46,6 +60,14 @@ class DatasetDetails(Details):
     longest: int
     part_rows: list[int]
     reject_reasons: dict[str, int]
+    cut: dict[str, int] | None = None
+    unknown_tokens: int | None = None
+    unknown_rows: int | None = None
+
+    @property
+    def cut_rows(self) -> int | None:
+        """The number of accepted rows of which anything was cut off; None if it is unknown."""
+        return None if self.cut is None else sum(self.cut.values())
 
 
 class PartWriter:
@@ -60,7 +82,9 @@ class PartWriter:
         self._reject_files: list[Path] = []
         self._rows: list[tuple[Passage, Encoded]] = []
         self._rejects: list[Reject] = []
-        self._characters = self._tokens = self._longest = 0
+        self._characters = self._reject_characters = self._tokens = self._longest = 0
+        self._cut: Counter[str] = Counter()
+        self._unknown_tokens = self._unknown_rows = 0
 
     @property
     def rows(self) -> int:
@@ -70,9 +94,14 @@ class PartWriter:
     def add(self, passage: Passage, encoded: Encoded) -> None:
         """Add an accepted row."""
         self._rows.append((passage, encoded))
-        self._characters += len(passage.context) + len(passage.answer)
+        texts = [passage.id, passage.context, passage.answer, passage.reference]
+        self._characters += count_characters(texts)
         self._tokens += len(encoded.input_ids)
         self._longest = max(self._longest, len(encoded.input_ids))
+        self._unknown_tokens += encoded.unknown_tokens
+        self._unknown_rows += encoded.unknown_tokens > 0
+        if encoded.cut is not None:
+            self._cut[encoded.cut.value] += 1
         if len(self._rows) >= ROWS_PER_PART or self._characters >= CHARACTERS_PER_PART:
             self._flush_rows()
 
@@ -81,7 +110,8 @@ class PartWriter:
         self.reasons[reject.reason.value] += 1
         self.examples.setdefault(reject.reason.value, reject)
         self._rejects.append(reject)
-        if len(self._rejects) >= ROWS_PER_PART:
+        self._reject_characters += count_characters([reject.id, reject.detail])
+        if len(self._rejects) >= ROWS_PER_PART or self._reject_characters >= CHARACTERS_PER_PART:
             self._flush_rejects()
 
     def publish(self, folder: PurePath) -> tuple[FileEntry, ...]:
@@ -112,6 +142,9 @@ class PartWriter:
             longest=self._longest,
             part_rows=list(self._part_rows),
             reject_reasons=dict(sorted(self.reasons.items())),
+            cut=dict(sorted(self._cut.items())),
+            unknown_tokens=self._unknown_tokens,
+            unknown_rows=self._unknown_rows,
         )
 
     def _flush_rows(self) -> None:
@@ -126,15 +159,23 @@ class PartWriter:
         if self._rejects:
             path = self._staging / f"rejects-{len(self._reject_files):05d}.parquet"
             records = [{**vars(reject), "reason": reject.reason.value} for reject in self._rejects]
-            commit_table(path, REJECTS, [pa.RecordBatch.from_pylist(records, schema=REJECTS)])
+            commit_table(path, REJECTS, make_batches(records, REJECTS))
             self._reject_files.append(path)
-            self._rejects = []
+            self._rejects, self._reject_characters = [], 0
 
 
-def read_dataset_rows(folder: PurePath, dataset: Manifest, start: int, stop: int) -> pa.Table:
-    """Return the accepted rows [start, stop), counted from 0 without rejects.
+def has_losses(dataset: Manifest) -> bool:
+    """Return whether a dataset has the columns `tasks.store.tables.LOSSES`; old ones lack them."""
+    return DatasetDetails.of(dataset).cut is not None
 
-    The columns are those of `tasks.store.tables.DATASET`; only the parts with these rows are read.
+
+def read_dataset_parts(
+    folder: PurePath, dataset: Manifest, start: int, stop: int, columns: Collection[str]
+) -> Iterator[pa.Table]:
+    """Yield the accepted rows [start, stop), counted from 0 without rejects, part by part.
+
+    Only the parts with these rows are read, and only `columns`, which are in the order of
+    `tasks.store.tables.DATASET`. Texts of all parts together can exceed what an array can hold.
 
     Raises:
         ValueError: the dataset does not have these rows.
@@ -143,19 +184,19 @@ def read_dataset_rows(folder: PurePath, dataset: Manifest, start: int, stop: int
     counts = DatasetDetails.of(dataset).part_rows
     if not 0 <= start <= stop <= sum(counts):
         raise ValueError(f"rows {start} to {stop} of {sum(counts)}")
-    tables = [DATASET.empty_table()]
+    schema = DATASET if has_losses(dataset) else without_losses(DATASET)
+    schema = pa.schema([field for field in schema if field.name in columns])
     # The files are the parts in order, then the rejects, which have no count.
     for entry, count, end in zip(dataset.files, counts, accumulate(counts), strict=False):
         first = end - count
         if first < stop and start < end:
             offset = max(start - first, 0)
-            part = _read_part(folder / entry.name, count)
-            tables.append(part.slice(offset, min(stop, end) - first - offset))
-    return pa.concat_tables(tables)
+            part = _read_part(folder / entry.name, count, schema)
+            yield part.slice(offset, min(stop, end) - first - offset)
 
 
-def _read_part(path: PurePath, rows: int) -> pa.Table:
-    table = pa.Table.from_batches(read_batches(path), schema=DATASET)
+def _read_part(path: PurePath, rows: int, schema: pa.Schema) -> pa.Table:
+    table = pa.Table.from_batches(read_batches(path, schema.names), schema)
     if table.num_rows != rows:
         raise StoreCorruptionError(f"{path} has {table.num_rows} rows, its manifest says {rows}")
     return table

@@ -25,6 +25,7 @@ from tasks.store.local import file_sha256
 # To be incremented when the same settings produce different files.
 EXPORT_FORMAT = 1
 DATASET_FORMAT = 1
+TEMPLATE_4_FORMAT = 2  # of datasets with template 4
 SHARD_FORMAT = 2
 SAMPLING_FORMAT = 2
 
@@ -99,7 +100,7 @@ def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
     dataset = settings.dataset
     return {
         "stage": "load",
-        "format": DATASET_FORMAT,
+        "format": TEMPLATE_4_FORMAT if dataset.template == 4 else DATASET_FORMAT,
         "paddlenlp": version("paddlenlp"),
         "pyarrow": version("pyarrow"),
         "tokenizer": hash_tokenizer(model_folder),

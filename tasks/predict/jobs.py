@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.errors import InputError
-from tasks.load.parts import DatasetDetails, read_dataset_rows
+from tasks.load.parts import DatasetDetails, read_dataset_parts
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
 from tasks.predict.shards import Shard, ShardDetails, find_shard, plan_shards
@@ -41,15 +41,25 @@ class ShardJob:
         """Where the shard's manifest goes."""
         return self.folder / self.shard.manifest_name
 
-    def read_rows(self) -> pa.Table:
-        """Read the shard's rows of the dataset (columns of `tasks.store.tables.DATASET`).
+    def read_rows(self, *columns: str) -> Iterator[pa.Table]:
+        """Yield some columns of the shard's rows of the dataset, part by part.
+
+        The columns are in the order of `tasks.store.tables.DATASET`.
 
         Raises:
             StoreCorruptionError: a part of the dataset cannot be read.
         """
-        return read_dataset_rows(
-            self.dataset_folder, self.dataset, self.shard.start, self.shard.stop
+        return read_dataset_parts(
+            self.dataset_folder, self.dataset, self.shard.start, self.shard.stop, columns
         )
+
+    def read_ids(self) -> list[dict[str, Any]]:
+        """Return `row` and `id` of the shard's rows.
+
+        Raises:
+            StoreCorruptionError: a part of the dataset cannot be read.
+        """
+        return [row for part in self.read_rows("row", "id") for row in part.to_pylist()]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -89,11 +90,13 @@ def find_shard(folder: PurePath, shard: Shard, fingerprint: str) -> Found:
     return found
 
 
-def read_shard(folder: PurePath, manifest: Manifest, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Return a shard's table, and those of `rows` that it answers, in the same order.
+def read_shard(
+    folder: PurePath, manifest: Manifest, parts: Iterable[pa.Table]
+) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield for each part of the dataset the shard's rows, and the part's rows that they answer.
 
-    `rows` are the dataset's rows of the shard (columns of `tasks.store.tables.DATASET`); the
-    manifest names those that it rejects.
+    `parts` are the dataset's rows of the shard, with the columns `row`, `id` and any others of
+    `tasks.store.tables.DATASET`; the manifest names those that the shard rejects.
 
     Raises:
         StoreCorruptionError: it cannot be read, or holds other rows than these.
@@ -101,11 +104,17 @@ def read_shard(folder: PurePath, manifest: Manifest, rows: pa.Table) -> tuple[pa
     path = folder / manifest.files[0].name
     shard = pa.Table.from_batches(read_batches(path), schema=SHARD)
     rejected = pa.array([reject.row for reject in ShardDetails.of(manifest).rejects], pa.int64())
-    answered = rows.filter(pc.invert(pc.is_in(rows["row"], value_set=rejected)))
-    for name in ("row", "id"):
-        if not shard[name].equals(answered[name]):
-            raise StoreCorruptionError(f"{path} holds other rows than the dataset ({name})")
-    return shard, answered
+    done = 0
+    for part in parts:
+        answered = part.filter(pc.invert(pc.is_in(part["row"], value_set=rejected)))
+        rows = shard.slice(done, answered.num_rows)
+        for name in ("row", "id"):
+            if not rows[name].equals(answered[name]):
+                raise StoreCorruptionError(f"{path} holds other rows than the dataset ({name})")
+        yield rows, answered
+        done += answered.num_rows
+    if done != shard.num_rows:
+        raise StoreCorruptionError(f"{path} holds more rows than the dataset")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,13 @@ from tasks.errors import StoreCorruptionError
 from tasks.store.files import commit_file, storage_of
 from tasks.store.storage import FileEntry
 
+# What the model does not see of a row; datasets of older versions lack these columns.
+LOSSES = (
+    # what was cut off (tasks.load.encoding.Cut); null for nothing
+    pa.field("cut", pa.string()),
+    # tokens that are [UNK]
+    pa.field("unknown_tokens", pa.int32(), nullable=False),
+)
 DATASET = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),  # row of the input, from 0
@@ -26,6 +33,7 @@ DATASET = pa.schema(
         pa.field("input_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("token_type_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("seq_len", pa.int32(), nullable=False),
+        *LOSSES,
     ]
 )
 REJECTS = pa.schema(
@@ -54,8 +62,50 @@ PREDICTIONS = pa.schema(
         *(SHARD.field(name) for name in ("row", "id")),
         *(DATASET.field(name) for name in ("context", "answer", "reference")),
         *(SHARD.field(name) for name in ("question", "score", "output_ids", "alternatives")),
+        *LOSSES,
     ]
 )
+
+
+GROUPS_PER_BATCH = 4
+CHARACTERS_PER_BATCH = 1 << 26
+"""At most 256 MiB: strings have 32-bit offsets, so no batch may hold 2 GiB of text."""
+
+
+def make_batches(
+    records: Iterable[dict[str, Any]], schema: pa.Schema, most_rows: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield records as batches of at most `most_rows` rows and `CHARACTERS_PER_BATCH` of text.
+
+    A record that has more text than that is a batch of its own.
+    """
+    waiting: list[dict[str, Any]] = []
+    characters = 0
+    for record in records:
+        size = count_characters(list(record.values()))
+        if waiting and (len(waiting) == most_rows or characters + size > CHARACTERS_PER_BATCH):
+            yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+            waiting, characters = [], 0
+        waiting.append(record)
+        characters += size
+    if waiting:
+        yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+
+
+def count_characters(value: object) -> int:
+    """Return the number of characters in all strings of a value of JSON types."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list) or (value and isinstance(value[0], int)):  # a list of tokens
+        return 0
+    return sum(map(count_characters, value))
+
+
+def without_losses(schema: pa.Schema) -> pa.Schema:
+    """Return a schema as older versions wrote it."""
+    return pa.schema([field for field in schema if field not in LOSSES], schema.metadata)
 
 
 def commit_table(
@@ -91,8 +141,11 @@ def commit_table(
     return commit_file(place, write, check)
 
 
-def read_batches(place: PurePath, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_batches(place: PurePath, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Yield the record batches of a Parquet file, verifying page checksums.
+
+    A batch has rows of at most `GROUPS_PER_BATCH` row groups, because a batch of long texts could
+    fill the memory.
 
     Args:
         place: the file.
@@ -105,7 +158,10 @@ def read_batches(place: PurePath, columns: list[str] | None = None) -> Iterator[
         with pq.ParquetFile(
             storage_of(place).fetch(place), page_checksum_verification=True
         ) as file:
-            yield from file.iter_batches(columns=columns)
+            groups = range(file.num_row_groups)
+            for first in groups[::GROUPS_PER_BATCH]:
+                some = list(groups[first : first + GROUPS_PER_BATCH])
+                yield from file.iter_batches(row_groups=some, columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise StoreCorruptionError(f"{place} cannot be read: {error}") from error
 
@@ -115,18 +171,18 @@ def read_metadata(place: PurePath) -> dict[bytes, bytes]:
     return dict(pq.read_schema(storage_of(place).fetch(place)).metadata or {})
 
 
-def iterate_rows(place: PurePath) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a Parquet file as dictionaries.
+def iterate_rows(place: PurePath, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a Parquet file as dictionaries; `columns` as in `read_batches`.
 
     Raises:
         StoreCorruptionError: the file is missing, damaged or cannot be read.
     """
-    for batch in read_batches(place):
+    for batch in read_batches(place, columns):
         yield from batch.to_pylist()
 
 
 def read_places(
-    place: PurePath, places: Sequence[int], columns: list[str] | None = None
+    place: PurePath, places: Sequence[int], columns: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """Yield selected rows of a Parquet file as dictionaries.
 

@@ -19,9 +19,9 @@ from tasks.plan.stage_result import TimeSpan
 from tasks.predict.jobs import Prediction, ShardJob, ShardOutcome, plan_jobs
 from tasks.predict.questions import Question
 from tasks.predict.shards import RejectRow, ShardDetails
-from tasks.predict.workers.shard_runner import shard_batch
+from tasks.predict.workers.shard_state import make_answer
 from tasks.store.manifest import Manifest, commit_manifest
-from tasks.store.tables import DATASET, REJECTS, SHARD, commit_table
+from tasks.store.tables import DATASET, REJECTS, SHARD, commit_table, make_batches
 from tests.support.planned_jobs import plan_job, write_job
 
 ROWS_IN = 20
@@ -61,6 +61,9 @@ def dataset(plan: Plan) -> Manifest:
         longest=1,
         part_rows=[len(rows) for rows in parts],
         reject_reasons={"not_json": len(UNUSABLE)},
+        cut={},
+        unknown_tokens=0,
+        unknown_rows=0,
     )
     manifest = Manifest(
         kind="dataset",
@@ -74,7 +77,7 @@ def dataset(plan: Plan) -> Manifest:
 
 
 def dataset_batch(rows: list[int]) -> pa.RecordBatch:
-    texts = {"context": "c", "answer": "a", "reference": "r"}
+    texts = {"context": "c", "answer": "a", "reference": "r", "unknown_tokens": 0}
     tokens = {"input_ids": [1], "token_type_ids": [0], "seq_len": 1}
     records = [{"row": row, "id": f"id-{row}", **texts, **tokens} for row in rows]
     return pa.RecordBatch.from_pylist(records, schema=DATASET)
@@ -88,20 +91,22 @@ def predict(plan: Plan, dataset: Manifest, failed: tuple[int, ...] = ()) -> Pred
 def make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
     if job.shard.index in failed:
         return ShardOutcome(job, None, error=f"the worker of {job.shard.index} died")
-    rows = job.read_rows()
-    kept = rows.filter(pa.array([row != GUILTY for row in rows["row"].to_pylist()]))
-    questions = [[Question(f"q{row}", 0.5, [row], True)] for row in kept["row"].to_pylist()]
+    rows = job.read_ids()
+    kept = [row for row in rows if row["row"] != GUILTY]
+    records = [
+        row | make_answer([Question(f"q{row['row']}", 0.5, [row["row"]], True)]) for row in kept
+    ]
     path = job.folder / job.shard.file_name
-    entry = commit_table(path, SHARD, [shard_batch(kept, questions)])
+    entry = commit_table(path, SHARD, make_batches(records, SHARD))
     why = {"reason": "engine_crash", "detail": "it crashed"}
     reject = RejectRow(row=GUILTY, line=None, id=f"id-{GUILTY}", **why)
-    rejects = [reject] if kept.num_rows < rows.num_rows else []
+    rejects = [reject] if len(kept) < len(rows) else []
     details = ShardDetails(
-        rows=kept.num_rows,
+        rows=len(kept),
         batches=1,
-        input_tokens=kept.num_rows,
-        padded_tokens=kept.num_rows,
-        output_tokens=kept.num_rows,
+        input_tokens=len(kept),
+        padded_tokens=len(kept),
+        output_tokens=len(kept),
         rejects=rejects,
     )
     manifest = Manifest(

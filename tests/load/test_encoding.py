@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.engine.tokenization.tokenizer import load_paddlenlp_tokenizer
 from tasks.errors import InputError, ModelError
-from tasks.load.encoding import Encoded, QuestionTokenizer
-from tasks.load.templates import fill_template, remove_target_prefix, target_prefix
+from tasks.load.encoding import Cut, Encoded, QuestionTokenizer
+from tasks.load.templates import remove_target_prefix, target_prefix
 from tasks.passages.records import Passage, Reason, Reject, parse_record
 from tests.support.tokenizer_reference import (
     COMMON,
@@ -22,6 +22,7 @@ from tests.support.tokenizer_reference import (
     Tokenizer,
     load_reference,
     reference_tokens,
+    source_text,
     write_common_vocabulary,
     write_vocabulary,
 )
@@ -85,7 +86,7 @@ def test_tokenizer_of_paddlenlp_never_finds_the_starts_of_template_4(reference: 
 def test_template_4_has_special_tokens_and_its_segments(
     tokenizers: dict[int, QuestionTokenizer], reference: Tokenizer
 ) -> None:
-    source = fill_template(PROMPTED, 4, "[CLS]", "[SEP]").source
+    source = source_text(reference, PROMPTED, 4)
     # PretrainedTokenizer.tokenize handles special tokens in another way than never_split
     ids = reference.convert_tokens_to_ids(reference.tokenize(source))
     encoded = tokenizers[4].encode(PROMPTED)
@@ -105,7 +106,8 @@ def test_template_4_has_special_tokens_and_its_segments(
         replace(PROMPTED, prompt_domain=("中国",)),
         replace(PROMPTED, prompt_domain=("中国",) * 4),
         replace(PROMPTED, answer="长江" * 400),
-        replace(PROMPTED, context="长江 [CLS] 中国"),
+        # one [CLS] in a text and one that is cut off must not add up
+        replace(PROMPTED, answer=" [CLS] " + "长江" * 400),
     ],
 )
 def test_row_without_the_parts_of_template_4_is_rejected(
@@ -115,6 +117,134 @@ def test_row_without_the_parts_of_template_4_is_rejected(
     assert isinstance(outcome, Reject)
     assert (outcome.row, outcome.line, outcome.id) == (5, 6, "x")
     assert outcome.reason is Reason.TEMPLATE_DOES_NOT_FIT
+
+
+# ---- special tokens in a text
+
+SPECIAL_TEXTS = [
+    *SPECIAL,
+    "[cls]",
+    " [SEP] ",
+    "\u200b[MASK]",
+    "[CLS][SEP]",
+    "长",
+    "江 ",
+    "long",
+    "##e",
+]
+TEXTS = st.lists(st.sampled_from(SPECIAL_TEXTS), min_size=1, max_size=12).map("".join)
+# of templates 0 to 4: [CLS] and [SEP] that the encoding itself puts into a row
+STRUCTURE = [(2, 2), (2, 1), (2, 1), (2, 1), (7, 6)]
+
+
+@given(TEXTS, TEXTS, TEXTS, st.lists(TEXTS, min_size=3, max_size=3), st.integers(0, 4))
+def test_text_never_becomes_a_special_token(
+    tokenizers: dict[int, QuestionTokenizer],
+    reference: Tokenizer,
+    context: str,
+    answer: str,
+    common: str,
+    domains: list[str],
+    template: int,
+) -> None:
+    prompts = {"prompt_common": common, "prompt_domain": domains}
+    passage = parse_record({"context": context, "answer": answer, **prompts}, 0, 1, template)
+    assert isinstance(passage, Passage)
+    encoded = tokenizers[template].encode(passage)
+    assert isinstance(encoded, Encoded)
+    counts = [encoded.input_ids.count(reference.vocab[token]) for token in SPECIAL]
+    assert counts[:4] == [0, *STRUCTURE[template], 0]
+    assert encoded.unknown_tokens == counts[4]
+
+
+def test_a_word_that_is_a_special_token_of_an_unusual_checkpoint_is_unknown(
+    tmp_path: Path,
+) -> None:
+    write_common_vocabulary(tmp_path)
+    (tmp_path / "special_tokens_map.json").write_text('{"sep_token": "long"}')
+    tokenizer = QuestionTokenizer(tmp_path)
+    encoded = tokenizer.encode(replace(PASSAGE, context="long 长江"))
+    assert isinstance(encoded, Encoded)
+    separator = load_reference(tmp_path).sep_token_id
+    assert encoded.input_ids.count(separator) == 1
+    assert encoded.unknown_tokens == 2  # in the passage, and the template's own in front of it
+
+
+# ---- what the model does not see
+
+
+@settings(max_examples=200)
+@given(
+    context=st.text(COMMON + " 😀\u0301", min_size=1, max_size=80),
+    answer=st.text(COMMON + "Σ ", min_size=1, max_size=30),
+    template=st.integers(0, 4),
+    max_seq_len=st.integers(8, 60),
+    max_title_len=st.integers(1, 30),
+)
+def test_a_row_counts_as_cut_exactly_when_it_would_be_longer(
+    checkpoint: Path,
+    context: str,
+    answer: str,
+    template: int,
+    max_seq_len: int,
+    max_title_len: int,
+) -> None:
+    passage = replace(PROMPTED, context=context, answer=answer)
+    lengths = max_seq_len, min(max_title_len, max_seq_len - 4)
+    short = QuestionTokenizer(checkpoint, template, *lengths).encode(passage)
+    whole = QuestionTokenizer(checkpoint, template, 512, 400).encode(passage)
+    assert isinstance(whole, Encoded)
+    assert whole.cut is None
+    if isinstance(short, Encoded):
+        assert (short.cut is None) == (short.input_ids == whole.input_ids)
+        assert short.unknown_tokens == short.input_ids.count(4)
+
+
+LONG = "洪泽湖位于江苏省。"  # of which three characters are in the vocabulary
+
+
+@pytest.mark.parametrize("template", range(5))
+@pytest.mark.parametrize(
+    ("context", "answer", "cut"),
+    [
+        (LONG, "江", None),
+        (LONG * 99, "江", Cut.PASSAGE_END),
+        (LONG * 99 + "长城", "长城", Cut.ANSWER_IN_PASSAGE),
+        ("长城" + LONG * 99, "长城", Cut.PASSAGE_END),
+        (LONG * 99, "不在文中", Cut.PASSAGE_END),
+        (LONG, "长江" * 400, Cut.ANSWER),
+    ],
+)
+def test_what_is_cut_off_is_named(
+    checkpoint: Path, template: int, context: str, answer: str, cut: Cut | None
+) -> None:
+    passage = replace(PROMPTED, context=context, answer=answer)
+    encoded = QuestionTokenizer(checkpoint, template, 128).encode(passage)
+    if template == 4 and cut is Cut.ANSWER:
+        assert isinstance(encoded, Reject)
+    else:
+        assert isinstance(encoded, Encoded)
+        assert encoded.cut is cut
+
+
+@pytest.mark.parametrize(
+    ("tokens", "answer", "cut"),
+    [
+        (5, "长江长", Cut.ANSWER),
+        (5, "长江", Cut.WHOLE_PASSAGE),  # 答案：长江
+        (14, "长江", Cut.WHOLE_PASSAGE),  # 答案：长江 [ s ##e ##p ] 上下文：
+        (15, "长江", Cut.PASSAGE_END),
+        (16, "长江", Cut.PASSAGE_END),
+        (17, "长江", None),
+    ],
+)
+def test_what_is_cut_off_depends_on_the_last_token_that_fits(
+    checkpoint: Path, tokens: int, answer: str, cut: Cut | None
+) -> None:
+    passage = replace(PASSAGE, answer=answer, context="中国，")
+    encoded = QuestionTokenizer(checkpoint, 1, tokens + 3, 1).encode(passage)
+    assert isinstance(encoded, Encoded)
+    assert encoded.cut is cut
 
 
 # ---- decoding
@@ -229,7 +359,9 @@ def test_of_a_token_or_an_id_that_stands_twice_the_last_counts_as_in_paddlenlp(
     reference = load_reference(tmp_path)
     tokenizer = QuestionTokenizer(tmp_path)
     passage = replace(PASSAGE, context="的江长河")
-    assert tokenizer.encode(passage) == reference_tokens(reference, passage, 1)
+    encoded = tokenizer.encode(passage)
+    assert isinstance(encoded, Encoded)
+    assert encoded[:2] == reference_tokens(reference, passage, 1)
     for index in range(12):
         expected = reference.vocab.idx_to_token.get(index, "").replace("[UNK]", "")
         assert tokenizer.decode([index]) == (expected if index != 3 else "")

@@ -6,9 +6,8 @@ import pytest
 from tasks.errors import StoreCorruptionError
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest, load_passages
-from tasks.load.parts import read_dataset_rows
 from tasks.store.tables import DATASET
-from tests.support.load_requests import manifest_in, small_parts, whole, write_rows
+from tests.support.load_requests import manifest_in, read_rows, small_parts, whole, write_rows
 
 
 def test_long_passages_end_a_part_early(
@@ -32,12 +31,12 @@ def test_range_of_rows_is_the_slice_of_all_rows(
     everything = whole(load_request)
     for start in range(11):
         for stop in range(start, 11):
-            rows = read_dataset_rows(load_request.folder, manifest, start, stop)
+            rows = read_rows(load_request.folder, manifest, start, stop)
             assert rows.to_pylist() == everything.slice(start, stop - start).to_pylist()
             assert rows.schema == DATASET
     for start, stop in ((-1, 2), (3, 2), (0, 11)):
         with pytest.raises(ValueError, match="of 10"):
-            read_dataset_rows(load_request.folder, manifest, start, stop)
+            read_rows(load_request.folder, manifest, start, stop)
 
 
 def test_only_the_parts_that_are_needed_are_read(
@@ -50,11 +49,11 @@ def test_only_the_parts_that_are_needed_are_read(
     manifest = manifest_in(load_request)
     (load_request.folder / "part-00000-of-00003.parquet").unlink()
     (load_request.folder / "part-00002-of-00003.parquet").write_bytes(b"damaged")
-    rows = read_dataset_rows(load_request.folder, manifest, 3, 6)
+    rows = read_rows(load_request.folder, manifest, 3, 6)
     assert rows["id"].to_pylist() == ["r3", "r4", "r5"]
     for start, stop in ((2, 4), (5, 7)):
         with pytest.raises(StoreCorruptionError):
-            read_dataset_rows(load_request.folder, manifest, start, stop)
+            read_rows(load_request.folder, manifest, start, stop)
 
 
 @pytest.mark.parametrize("left", [0, 2])
@@ -66,4 +65,4 @@ def test_part_with_another_number_of_rows_is_damage(load_request: LoadRequest, l
     path = load_request.folder / "part-00000-of-00001.parquet"
     pq.write_table(pq.read_table(path).slice(0, left), path)
     with pytest.raises(StoreCorruptionError, match=f"has {left} rows, its manifest says 3"):
-        read_dataset_rows(load_request.folder, manifest, 0, 1)
+        read_rows(load_request.folder, manifest, 0, 1)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.load.templates import fill_template, remove_target_prefix, target_prefix
+from tasks.load.templates import Role, fill_template, remove_target_prefix, target_prefix
 from tasks.passages.records import Passage
 
 PASSAGE = Passage(0, 1, "a", "长江很长。", "长江", None, "问题生成", ("新闻", "百科", "体育"))
@@ -21,8 +21,9 @@ PASSAGE = Passage(0, 1, "a", "长江很长。", "长江", None, "问题生成", 
         ),
         (
             4,
-            "问题生成 [SEP]  [CLS] 新闻 [SEP]  [CLS] 百科 [SEP]  [CLS] 体育 [SEP] "
-            " [CLS] 答案：长江 [SEP] [CLS]上下文：长江很长。",
+            "问题生成<sep_token><cls_token>新闻<sep_token><cls_token>百科<sep_token>"
+            "<cls_token>体育<sep_token><cls_token>答案：长江<sep_token><cls_token>"
+            "上下文：长江很长。",
             None,
         ),
     ],
@@ -30,12 +31,14 @@ PASSAGE = Passage(0, 1, "a", "长江很长。", "长江", None, "问题生成", 
 def test_template_gives_the_text_of_the_example(
     template: int, source: str, title: str | None
 ) -> None:
-    assert fill_template(PASSAGE, template, "[CLS]", "[SEP]") == (source, title)
+    text = fill_template(PASSAGE, template, "[SEP]")
+    words = (f"<{one.text}>" if one.role is Role.MARKER else one.text for one in text.pieces)
+    assert ("".join(words), text.title) == (source, title)
 
 
 def test_unknown_template_is_refused() -> None:
     with pytest.raises(ValueError, match="no template 5"):
-        fill_template(PASSAGE, 5, "[CLS]", "[SEP]")
+        fill_template(PASSAGE, 5, "[SEP]")
 
 
 @pytest.mark.parametrize(

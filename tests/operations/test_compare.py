@@ -32,7 +32,7 @@ PASSAGE = "长江是中国最长的河流，全长约6300公里，发源于青�
 def predicted(row: int, name: str, question: str, **texts: str | None) -> Record:
     """Return a row of predictions.parquet, by default without a reference."""
     given = {"context": f"{PASSAGE}{name}", "answer": "唐古拉山脉", "reference": None, **texts}
-    rest = {"score": -0.5, "output_ids": [1], "alternatives": []}
+    rest = {"score": -0.5, "output_ids": [1], "alternatives": [], "unknown_tokens": 0}
     return {"row": row, "id": name, "question": question, **given, **rest}
 
 

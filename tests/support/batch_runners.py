@@ -50,7 +50,7 @@ class FaultyRunner:
         if self.is_closed:
             raise StoppedError("closed")
         self.job = job
-        return [int(length) for length in job.read_rows()["seq_len"].to_pylist()]
+        return [row["seq_len"] for part in job.read_rows("seq_len") for row in part.to_pylist()]
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
         assert self.job is not None, "no shard is open"
@@ -88,7 +88,7 @@ class FaultyRunner:
 
 def write_dataset(folder: Path) -> Manifest:
     """Write a dataset with a row for each of LENGTHS tokens; return its manifest."""
-    texts = {"context": "c", "answer": "a", "reference": None}
+    texts = {"context": "c", "answer": "a", "reference": None, "unknown_tokens": 0}
     rows = [
         {"row": number, "id": f"id-{number}", **texts, "seq_len": length}
         | {"input_ids": [1] * length, "token_type_ids": [0] * length}
@@ -105,6 +105,9 @@ def write_dataset(folder: Path) -> Manifest:
         longest=max(LENGTHS),
         part_rows=[len(rows)],
         reject_reasons={},
+        cut={},
+        unknown_tokens=0,
+        unknown_rows=0,
     )
     return Manifest(
         kind="dataset",

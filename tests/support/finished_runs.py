@@ -34,6 +34,8 @@ def prediction(row: int, **values: object) -> dict[str, Any]:
         "score": -0.01 * row,
         "output_ids": [1, 2],
         "alternatives": [],
+        "cut": None,
+        "unknown_tokens": 0,
     }
     return made_up | values
 

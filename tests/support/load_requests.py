@@ -13,8 +13,9 @@ import pytest
 
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest
-from tasks.load.parts import DatasetDetails, read_dataset_rows
+from tasks.load.parts import DatasetDetails, read_dataset_parts
 from tasks.store.manifest import Manifest, find_checkpoint
+from tasks.store.tables import DATASET
 
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
 WORDS = "的一是在有中国长江河流大最问题答案上下文：，。？0123456789"
@@ -92,4 +93,10 @@ def manifest_in(request: LoadRequest) -> Manifest:
 
 def whole(request: LoadRequest) -> pa.Table:
     manifest = manifest_in(request)
-    return read_dataset_rows(request.folder, manifest, 0, DatasetDetails.of(manifest).rows)
+    return read_rows(request.folder, manifest, 0, DatasetDetails.of(manifest).rows)
+
+
+def read_rows(folder: Path, dataset: Manifest, start: int, stop: int) -> pa.Table:
+    """Return rows of a dataset with all columns."""
+    parts = read_dataset_parts(folder, dataset, start, stop, DATASET.names)
+    return pa.concat_tables([DATASET.empty_table(), *parts])

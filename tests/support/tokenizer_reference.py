@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tasks.load.templates import fill_template
+from tasks.load.templates import Role, fill_template
 from tasks.passages.records import Passage
 
 SPECIAL = ["[PAD]", "[CLS]", "[SEP]", "[MASK]", "[UNK]"]
@@ -49,6 +49,14 @@ def make_faster(reference: Tokenizer) -> Tokenizer:
     return reference
 
 
+def source_text(reference: Tokenizer, passage: Passage, template: int) -> str:
+    """Return the source as one text, as the example makes it."""
+    return "".join(
+        f" {getattr(reference, piece.text)} " if piece.role is Role.MARKER else piece.text
+        for piece in fill_template(passage, template, reference.sep_token).pieces
+    )
+
+
 def reference_tokens(
     reference: Tokenizer,
     passage: Passage,
@@ -57,10 +65,10 @@ def reference_tokens(
     max_title_len: int = 30,
 ) -> tuple[list[int], list[int]]:
     """Return token ids and types as the example's `gen_encode` makes them."""
-    source, title = fill_template(passage, template, reference.cls_token, reference.sep_token)
+    text = fill_template(passage, template, reference.sep_token)
     encoded = reference.gen_encode(
-        source,
-        title=title,
+        source_text(reference, passage, template),
+        title=text.title,
         max_seq_len=max_seq_len,
         max_title_len=max_title_len,
         max_target_len=1,

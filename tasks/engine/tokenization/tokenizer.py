@@ -26,7 +26,8 @@ from tasks.errors import ModelError
 class TextTokenizer:
     """The tokenizer of a model checkpoint; special tokens have the names of PaddleNLP's attributes.
 
-    `first_ids(text, most)` returns the ids of the first `most` word pieces of a text.
+    `first_ids(text, most)` returns the ids of the first `most` word pieces of a text. Whatever it
+    contains, none of them is special except [UNK].
     """
 
     special: Mapping[str, str]
@@ -35,18 +36,16 @@ class TextTokenizer:
     first_ids: Callable[[str, int], list[int]]
 
 
-def load_text_tokenizer(model_folder: str | Path, keep_markers: bool = False) -> TextTokenizer:
+def load_text_tokenizer(model_folder: str | Path) -> TextTokenizer:
     """Load the tokenizer of a checkpoint folder.
-
-    With `keep_markers`, [CLS] and [SEP] in a text are not split if they are words of their own.
 
     Raises:
         ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
     """
     plain = read_plain_tokenizer(Path(model_folder).absolute())
     if plain is None:
-        return _through_paddlenlp(load_paddlenlp_tokenizer(model_folder), keep_markers)
-    return _without_paddlenlp(plain, keep_markers)
+        return _through_paddlenlp(load_paddlenlp_tokenizer(model_folder))
+    return _without_paddlenlp(plain)
 
 
 def load_paddlenlp_tokenizer(model_folder: str | Path) -> Untyped:
@@ -80,9 +79,8 @@ def join_pieces(tokens: Iterable[str]) -> list[str]:
     return words
 
 
-def _without_paddlenlp(plain: PlainTokenizer, keep_markers: bool) -> TextTokenizer:
-    markers = [SPECIAL_TOKENS["cls_token"], SPECIAL_TOKENS["sep_token"]] if keep_markers else []
-    pieces = WordPieces(plain.ids, SPECIAL_TOKENS["unk_token"], plain.lower_case, markers)
+def _without_paddlenlp(plain: PlainTokenizer) -> TextTokenizer:
+    pieces = WordPieces(plain.ids, SPECIAL_TOKENS["unk_token"], plain.lower_case)
     return TextTokenizer(
         special=SPECIAL_TOKENS,
         special_ids={name: plain.ids[token] for name, token in SPECIAL_TOKENS.items()},
@@ -91,17 +89,19 @@ def _without_paddlenlp(plain: PlainTokenizer, keep_markers: bool) -> TextTokeniz
     )
 
 
-def _through_paddlenlp(tokenizer: Untyped, keep_markers: bool) -> TextTokenizer:
-    if keep_markers:
-        tokenizer.basic_tokenizer.never_split = {tokenizer.cls_token, tokenizer.sep_token}
+def _through_paddlenlp(tokenizer: Untyped) -> TextTokenizer:
     added = tokenizer.added_tokens_decoder
+    special = {name: getattr(tokenizer, name) for name in SPECIAL_TOKENS}
+    hidden = dict.fromkeys(special.values(), special["unk_token"])
 
     def first_ids(text: str, most: int) -> list[int]:
-        ids: list[int] = tokenizer.convert_tokens_to_ids(tokenizer._tokenize(text))
+        # A special token without brackets could be a word of the text.
+        tokens = [hidden.get(token, token) for token in tokenizer._tokenize(text)]
+        ids: list[int] = tokenizer.convert_tokens_to_ids(tokens)
         return ids[:most]
 
     return TextTokenizer(
-        special={name: getattr(tokenizer, name) for name in SPECIAL_TOKENS},
+        special=special,
         special_ids={name: int(getattr(tokenizer, f"{name}_id")) for name in SPECIAL_TOKENS},
         tokens={one: added.get(one, token) for one, token in tokenizer.vocab.idx_to_token.items()},
         first_ids=first_ids,

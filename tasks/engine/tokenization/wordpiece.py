@@ -8,8 +8,7 @@ Source: `WordpieceTokenizer` in `paddlenlp/transformers/bert/tokenizer.py`, Padd
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain, islice
 
 from tokenizers.models import WordPiece
@@ -24,37 +23,20 @@ class WordPieces:
     """The word pieces of a vocabulary; see `tasks.engine.tokenization.tokenizer.TextTokenizer`."""
 
     def __init__(
-        self,
-        vocabulary: Mapping[str, int],
-        unknown_token: str,
-        lower_case: bool = True,
-        markers: Collection[str] = (),
+        self, vocabulary: Mapping[str, int], unknown_token: str, lower_case: bool = True
     ) -> None:
-        """Make tables for `vocabulary`, ids by token.
-
-        `markers` are tokens that are not split if they are words of their own.
-        """
+        """Make tables for `vocabulary`, ids by token."""
         model = WordPiece(
             dict(vocabulary), unk_token=unknown_token, max_input_chars_per_word=LONGEST_WORD
         )
         self._ids = _Ids(model)
         self._words = WordSplitter(lower_case)
-        one = "|".join(map(re.escape, markers))
-        self._markers = re.compile(rf"(?<!\S)({one})(?!\S)") if markers else None
 
     def first_ids(self, text: str, most: int) -> list[int]:
         """Return the ids of the first `most` word pieces of a text."""
-        if self._markers is None:  # a word has at least one piece
-            words: Iterable[str] = self._words.split(text, most)
-        else:
-            words = self._split_at(self._markers, text, most)
+        words = self._words.split(text, most)  # a word has at least one piece
         ids = map(self._ids.__getitem__, words)
         return list(islice(chain.from_iterable(ids), most))
-
-    def _split_at(self, markers: re.Pattern[str], text: str, most: int) -> Iterator[str]:
-        """Split as PaddleNLP does with `never_split`, which it applies to cleaned text."""
-        for at, part in enumerate(markers.split(self._words.clean(text))):
-            yield from [part] if at % 2 else self._words.split(part, most)
 
 
 class _Ids(dict[str, tuple[int, ...]]):

@@ -41,12 +41,8 @@ class WordSplitter:
         """Return the words of a text; with `most`, the first `most` words, then the rest as one."""
         if self._lower_case and CONTEXTUAL.search(text):
             # the table leaves text unchanged that has been lowercased and decomposed as a whole
-            text = unicodedata.normalize("NFD", self.clean(text).lower())
+            text = unicodedata.normalize("NFD", text.translate(self._clean).lower())
         return text.translate(self._spaced).split(None, most)
-
-    def clean(self, text: str) -> str:
-        """Drop control characters, normalize white space, and put spaces around CJK characters."""
-        return text.translate(self._clean)
 
     def _space_out(self, char: str) -> str:
         """Return what a character is mapped to, independent of its neighbors."""
@@ -70,6 +66,7 @@ class _Table(dict[int, str]):
 
 
 def _clean(char: str) -> str:
+    """Drop control characters, normalize white space, and put spaces around CJK characters."""
     kind = unicodedata.category(char)[0]
     if char in "\t\n\r" or kind == "Z":
         return " "

@@ -11,22 +11,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.engine.batch import plan_batches
 from tasks.errors import OutOfMemoryError, WorkerError
 from tasks.predict.jobs import ShardJob
 from tasks.predict.known_rows import KnownPart
-from tasks.predict.questions import Question
-from tasks.predict.shards import RejectRow, ShardDetails
 from tasks.predict.workers.base import BatchRunner
 from tasks.predict.workers.batch_limits import DeviceLimits
-from tasks.store.manifest import Manifest, commit_manifest, fingerprint
-from tasks.store.tables import SHARD, commit_table
+from tasks.predict.workers.shard_state import ShardState
+from tasks.store.manifest import Manifest
 
 logger = logging.getLogger("wenti.shard")
 
@@ -72,23 +67,10 @@ class ShardRun:
     ) -> None:
         self._job, self._runner, self._limits = job, runner, limits
         self._on_rows, self._on_failure = on_rows, on_failure
-        self._known = known or KnownPart()
-        unknown = self._known.leave_unknown(job.shard.rows)
-        self._lengths = runner.open(job) if unknown else []
-        self._planned = [
-            [unknown[place] for place in batch]
-            for batch in plan_batches(
-                [self._lengths[position] for position in unknown],
-                job.batch_size,
-                job.max_tokens_per_batch,
-            )
-        ]
-        self._todo = deque(_Work(batch) for batch in self._planned)
-        self._done: list[list[int]] = []
-        self._questions: dict[int, list[Question]] = {}
-        self._rejects: dict[int, WorkerError] = {}
+        self._shard = open_shard(job, runner, known or KnownPart())
+        self._todo = deque(_Work(batch) for batch in self._shard.planned)
         self._counted = 0
-        self._count(job.shard.rows - len(unknown))
+        self._count(job.shard.rows - sum(map(len, self._shard.planned)))
 
     def finish(self) -> Manifest:
         """Run every batch and commit the shard.
@@ -101,7 +83,7 @@ class ShardRun:
         """
         try:
             self._generate()
-            return self._commit()
+            return self._shard.commit()
         except Exception:
             # The next attempt at the shard counts its rows again.
             self._on_rows(-self._counted)
@@ -116,7 +98,7 @@ class ShardRun:
                 self._try(work)
 
     def _try(self, work: _Work) -> None:
-        tokens, started = self._padded(work.positions), time.monotonic()
+        tokens, started = self._shard.padded(work.positions), time.monotonic()
         try:
             found = self._runner.run(work.positions, self._limits.deadline(tokens))
         except OutOfMemoryError as error:
@@ -130,8 +112,7 @@ class ShardRun:
             self._recover(work, error)
         else:
             self._limits.learn_speed(tokens, time.monotonic() - started)
-            self._questions |= dict(zip(work.positions, found, strict=True))
-            self._done.append(work.positions)
+            self._shard.add(work.positions, found)
             self._count(len(work.positions))
 
     def _recover(self, work: _Work, error: WorkerError) -> None:
@@ -153,7 +134,7 @@ class ShardRun:
         if len(work.positions) > 1:
             self._todo.extendleft(reversed(work.halves()))
             return
-        self._rejects[work.positions[0]] = error
+        self._shard.rejects[work.positions[0]] = error
         self._count(1)
 
     def _count(self, rows: int) -> None:
@@ -161,87 +142,16 @@ class ShardRun:
         self._on_rows(rows)
 
     def _is_too_large(self, work: _Work) -> bool:
-        is_large = self._padded(work.positions) > self._limits.most_tokens
+        is_large = self._shard.padded(work.positions) > self._limits.most_tokens
         return is_large and len(work.positions) > 1
 
-    def _padded(self, positions: Sequence[int]) -> int:
-        return len(positions) * max(self._lengths[position] for position in positions)
 
-    def _commit(self) -> Manifest:
-        job, rows = self._job, self._job.read_rows()
-        name = self._file_name()
-        self._copy_answers()
-        kept = sorted(self._questions)
-        questions = [self._questions[position] for position in kept]
-        kept_rows = rows.take(pa.array(kept, pa.int64()))
-        made = pa.Table.from_batches([shard_batch(kept_rows, questions)])
-        table = self._known.join(made, rows.select(["row", "id"]).to_pylist())
-        entry = commit_table(job.folder / name, SHARD, table.to_batches())
-        manifest = Manifest(
-            kind="shard",
-            fingerprint=job.fingerprint,
-            decided_by=job.decided_by,
-            files=(entry,),
-            details=self._describe(rows, table).as_dict(),
-        )
-        commit_manifest(job.manifest_path, manifest)
-        return manifest
-
-    def _file_name(self) -> str:
-        """Return the name that belongs to the batches that were run.
-
-        Batches cut otherwise than planned can change the last digits of scores. Such a shard has a
-        file name of its own, so that two runs which make the same shard never write different
-        bytes under one name, however late one of them commits.
-        """
-        shard = self._job.shard
-        others = self._known.decided_by
-        if self._done == self._planned and not others:
-            return shard.file_name
-        digest = fingerprint({"batches": self._done, **others})
-        return f"{shard.name}-{digest[:8]}.parquet"
-
-    def _copy_answers(self) -> None:
-        """Give rows that equal another row of the shard what that got."""
-        for position, original in self._known.copies.items():
-            if original in self._rejects:
-                self._rejects[position] = self._rejects[original]
-            else:
-                self._questions[position] = self._questions[original]
-
-    def _describe(self, rows: pa.Table, table: pa.Table) -> ShardDetails:
-        return ShardDetails(
-            rows=len(table),
-            batches=len(self._done),
-            input_tokens=sum(self._lengths[position] for batch in self._done for position in batch),
-            padded_tokens=sum(self._padded(batch) for batch in self._done),
-            output_tokens=pc.sum(pc.list_value_length(table["output_ids"])).as_py() or 0,
-            **self._known.counts,
-            rejects=[
-                RejectRow(
-                    row=rows["row"][position].as_py(),
-                    line=None,
-                    id=rows["id"][position].as_py(),
-                    reason=error.reason,
-                    detail=str(error),
-                )
-                for position, error in sorted(self._rejects.items())
-            ],
-        )
-
-
-def shard_batch(rows: pa.Table, questions: Sequence[Sequence[Question]]) -> pa.RecordBatch:
-    """Return a shard (columns of `tasks.store.tables.SHARD`): dataset rows and their questions."""
-    best = [ranked[0] for ranked in questions]
-    columns = {
-        "row": rows["row"].to_pylist(),
-        "id": rows["id"].to_pylist(),
-        "question": [question.text for question in best],
-        "score": [question.score for question in best],
-        "output_ids": [question.output_ids for question in best],
-        "alternatives": [
-            [{"question": other.text, "score": other.score} for other in ranked[1:]]
-            for ranked in questions
-        ],
-    }
-    return pa.RecordBatch.from_pydict(columns, schema=SHARD)
+def open_shard(job: ShardJob, runner: BatchRunner, known: KnownPart) -> ShardState:
+    """Open a shard and plan its batches; a runner is not needed if every row is known."""
+    unknown = known.leave_unknown(job.shard.rows)
+    lengths = runner.open(job) if unknown else []
+    batches = plan_batches(
+        [lengths[position] for position in unknown], job.batch_size, job.max_tokens_per_batch
+    )
+    planned = [[unknown[place] for place in batch] for batch in batches]
+    return ShardState(job, known, lengths, planned)

@@ -74,8 +74,10 @@ class BatchWorker:
         if self._generator is None:
             self._generator = load_generator(self._order, self._device)
             logger.info("the model is loaded")
-        batches = job.read_rows().to_batches()
-        self._rows = [row for batch in batches for row in make_rows(batch)]
+        parts = job.read_rows("input_ids", "token_type_ids")
+        self._rows = [
+            row for part in parts for batch in part.to_batches() for row in make_rows(batch)
+        ]
         return [len(row.input_ids) for row in self._rows]
 
     def _generate(self, rows: Sequence[Row]) -> list[list[Question]]:
@@ -89,7 +91,7 @@ class BatchWorker:
 
 
 def make_rows(batch: pa.RecordBatch) -> list[Row]:
-    """Return the rows of a dataset, columns of `tasks.store.tables.DATASET`.
+    """Return the rows with the columns `input_ids` and `token_type_ids`.
 
     What a row's sampling is seeded with is a hash of its tokens, so that an equal row gets equal
     questions wherever it stands.

@@ -1,0 +1,125 @@
+"""What is done of a shard while it is made, and its commit.
+
+Rows are told by their position in the shard, from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.errors import WorkerError
+from tasks.predict.jobs import ShardJob
+from tasks.predict.known_rows import KnownPart
+from tasks.predict.questions import Question
+from tasks.predict.shards import RejectRow, ShardDetails
+from tasks.store.manifest import Manifest, commit_manifest, fingerprint
+from tasks.store.tables import SHARD, commit_table, make_batches
+
+Answer = dict[str, Any]
+"""The columns of `tasks.store.tables.SHARD` of one row, without `row` and `id`."""
+
+
+@dataclass
+class ShardState:
+    """A shard that is being made.
+
+    Attributes:
+        job: the shard.
+        known: what of it needs no generating.
+        lengths: tokens of each row; empty if no row needs generating.
+        planned: the batches that were planned, lists of positions.
+        done: the batches that were generated.
+        answers: of the rows of these batches.
+        rejects: rows that broke the engine.
+    """
+
+    job: ShardJob
+    known: KnownPart
+    lengths: Sequence[int]
+    planned: Sequence[list[int]]
+    done: list[list[int]] = field(default_factory=list)
+    answers: dict[int, Answer] = field(default_factory=dict)
+    rejects: dict[int, WorkerError] = field(default_factory=dict)
+
+    def add(self, batch: list[int], questions: Sequence[Sequence[Question]]) -> None:
+        """Note a batch that was generated: each row's questions, best first."""
+        self.done.append(batch)
+        self.answers |= zip(batch, map(make_answer, questions), strict=True)
+
+    def padded(self, positions: Sequence[int]) -> int:
+        """Return the tokens of a batch of rows, with padding."""
+        return len(positions) * max(self.lengths[position] for position in positions)
+
+    def commit(self) -> Manifest:
+        """Write the shard; every row must have an answer, be rejected or be known.
+
+        Raises:
+            StorageError: it cannot be written.
+            StoreCorruptionError: the dataset cannot be read.
+        """
+        job, rows, name = self.job, self.job.read_ids(), self._file_name()
+        self._copy_answers()
+        records = ({**rows[at], **answer} for at, answer in sorted(self.answers.items()))
+        made = pa.Table.from_batches(make_batches(records, SHARD), SHARD)
+        table = self.known.join(made, rows)
+        entry = commit_table(job.folder / name, SHARD, table.to_batches())
+        manifest = Manifest(
+            kind="shard",
+            fingerprint=job.fingerprint,
+            decided_by=job.decided_by,
+            files=(entry,),
+            details=self._describe(rows, table).as_dict(),
+        )
+        commit_manifest(job.manifest_path, manifest)
+        return manifest
+
+    def _file_name(self) -> str:
+        """Return the name that belongs to the batches that were run.
+
+        Batches cut otherwise than planned can change the last digits of scores. Such a shard has a
+        file name of its own, so that two runs which make the same shard never write different
+        bytes under one name, however late one of them commits.
+        """
+        shard, others = self.job.shard, self.known.decided_by
+        if self.done == self.planned and not others:
+            return shard.file_name
+        digest = fingerprint({"batches": self.done, **others})
+        return f"{shard.name}-{digest[:8]}.parquet"
+
+    def _copy_answers(self) -> None:
+        """Give rows that equal another row of the shard what that got."""
+        for position, original in self.known.copies.items():
+            if original in self.rejects:
+                self.rejects[position] = self.rejects[original]
+            else:
+                self.answers[position] = self.answers[original]
+
+    def _describe(self, rows: Sequence[dict[str, Any]], table: pa.Table) -> ShardDetails:
+        return ShardDetails(
+            rows=len(table),
+            batches=len(self.done),
+            input_tokens=sum(self.lengths[position] for batch in self.done for position in batch),
+            padded_tokens=sum(map(self.padded, self.done)),
+            output_tokens=pc.sum(pc.list_value_length(table["output_ids"])).as_py() or 0,
+            **self.known.counts,
+            rejects=[
+                RejectRow(**rows[position], line=None, reason=error.reason, detail=str(error))
+                for position, error in sorted(self.rejects.items())
+            ],
+        )
+
+
+def make_answer(questions: Sequence[Question]) -> Answer:
+    """Return the answer of a row with these questions, best first."""
+    best, *others = questions
+    return {
+        "question": best.text,
+        "score": best.score,
+        "output_ids": best.output_ids,
+        "alternatives": [{"question": one.text, "score": one.score} for one in others],
+    }
