@@ -137,7 +137,13 @@ class ShardSettings(Section):
     """How the predict stage is divided into shards."""
 
     rows_per_shard: int = Field(
-        4096, ge=1, description="Rows per shard: the most that is lost when a worker dies."
+        4096, ge=1, description="Rows per shard: the unit that is retried and rerun."
+    )
+    commit_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds after which the batches of an unfinished shard that are done are"
+        " written to the store: the most work of a worker that is lost when everything is killed.",
     )
     reuse_rows: bool = Field(
         True,

@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path, PurePath
 
 from tasks.errors import StoreCorruptionError
+from tasks.predict.shards import shard_of_piece
 from tasks.runs.find import read_record
 from tasks.runs.record import RunRecord
 from tasks.runs.results import RUN_FILE
@@ -139,8 +140,11 @@ def _find_strays(folder: PurePath) -> Iterator[_Finding]:
     entries = _entries(folder)
     named = _find_named(entries)
     for entry in entries:
+        shard = shard_of_piece(entry)
         if _is_leftover(entry):
             yield entry, _LEFT
+        elif shard in entries:
+            yield entry, "a piece of a shard that is there"
         elif named is not None and entry.name not in named and not _is_folder(entry):
             yield entry, "no manifest names it"
 

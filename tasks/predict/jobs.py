@@ -30,6 +30,7 @@ class ShardJob:
     decided_by: dict[str, Any]
     batch_size: int
     max_tokens_per_batch: int
+    commit_seconds: float = 60.0
 
     @property
     def claim(self) -> str:
@@ -52,6 +53,15 @@ class ShardJob:
         return read_dataset_parts(
             self.dataset_folder, self.dataset, self.shard.start, self.shard.stop, columns
         )
+
+    def read_lengths(self) -> list[int]:
+        """Return the number of tokens of each of the shard's rows.
+
+        Raises:
+            StoreCorruptionError: a part of the dataset cannot be read.
+        """
+        parts = self.read_rows("seq_len")
+        return [length for part in parts for length in part["seq_len"].to_pylist()]
 
     def read_ids(self) -> list[dict[str, Any]]:
         """Return `row` and `id` of the shard's rows.
@@ -171,6 +181,7 @@ def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
             decided_by=plan.predictions.decided_by,
             batch_size=settings.predict.batch_size,
             max_tokens_per_batch=settings.predict.max_tokens_per_batch,
+            commit_seconds=settings.shards.commit_seconds,
         )
         for shard in plan_shards(rows, settings.shards.rows_per_shard)
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from tasks.runs.journal import RowCounts
 from tasks.store.files import storage_of
 from tasks.store.manifest import Details, Found, Manifest, find_checkpoint
 from tasks.store.tables import SHARD, read_batches
+
+_PIECE = re.compile(r"piece-(\d+-of-\d+)-")
 
 
 class RejectRow(BaseModel):
@@ -81,6 +84,17 @@ def is_shard_manifest(place: PurePath) -> bool:
     return place.name.startswith("shard-") and place.suffix == ".json"
 
 
+def is_piece_manifest(place: PurePath) -> bool:
+    """Return whether a file of a folder of predictions is a piece's manifest, by its name."""
+    return place.name.startswith("piece-") and place.suffix == ".json"
+
+
+def shard_of_piece(place: PurePath) -> PurePath | None:
+    """Return the manifest of the shard that a file is a piece of, by its name; None for others."""
+    found = _PIECE.match(place.name)
+    return place.with_name(f"shard-{found[1]}.json") if found else None
+
+
 def find_shard(folder: PurePath, shard: Shard, fingerprint: str) -> Found:
     """Find a shard as `find_checkpoint` does; the manifest of another shard counts as damage."""
     found = find_checkpoint(folder / shard.manifest_name, fingerprint)
@@ -135,6 +149,11 @@ class Shard:
     def name(self) -> str:
         """Name of its files, without their suffix."""
         return f"shard-{self.index:05d}-of-{self.count:05d}"
+
+    @property
+    def piece_name(self) -> str:
+        """How the names of its pieces begin (`tasks.predict.workers.pieces`)."""
+        return f"piece{self.name.removeprefix('shard')}"
 
     @property
     def file_name(self) -> str:

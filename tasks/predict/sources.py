@@ -16,7 +16,7 @@ from tasks.errors import StorageError, StoreCorruptionError
 from tasks.load.row_keys import Keys, RowKeys, load_row_keys
 from tasks.plan.fingerprints import decides_questions
 from tasks.plan.plan import Plan
-from tasks.predict.shards import is_shard_manifest
+from tasks.predict.shards import is_piece_manifest, is_shard_manifest
 from tasks.store.files import storage_of
 from tasks.store.manifest import MANIFEST, Manifest, find_checkpoint, read_manifest
 from tasks.store.tables import SHARD, read_batches
@@ -30,7 +30,7 @@ BYTES_KEPT = 1 << 28
 
 @dataclass(frozen=True)
 class Source:
-    """A committed shard."""
+    """A committed shard, or a piece of one."""
 
     manifest_path: PurePath
     manifest: Manifest
@@ -65,7 +65,7 @@ def find_sources(plan: Plan) -> Iterator[tuple[Source, Keys]]:
     wanted = decides_questions(plan.predictions.decided_by)
     root = plan.predictions.folder.parent
     for folder in storage_of(root).list_folder(root):
-        sources = list(_read_folder(folder))
+        sources = list(_read_folder(folder, has_pieces=folder != plan.predictions.folder))
         if not sources or decides_questions(sources[0].manifest.decided_by) != wanted:
             continue
         dataset = _find_keys(plan, sources[0].manifest.decided_by["dataset"])
@@ -109,14 +109,17 @@ class SourceTables:
         return None
 
 
-def _read_folder(folder: PurePath) -> Iterator[Source]:
-    """Yield the shards in a folder of predictions, in order; damaged manifests are passed over."""
+def _read_folder(folder: PurePath, has_pieces: bool) -> Iterator[Source]:
+    """Yield the shards, and pieces of shards, in a folder of predictions, in order.
+
+    Damaged manifests are passed over. The pieces of a shard that is to be made are its own affair.
+    """
     try:
         places = storage_of(folder).list_folder(folder)
     except StorageError:
         return
     for place in places:
-        if is_shard_manifest(place):
+        if is_shard_manifest(place) or (has_pieces and is_piece_manifest(place)):
             with suppress(OSError, ValueError):
                 yield Source(place, Manifest.from_bytes(storage_of(place).read(place)))
 

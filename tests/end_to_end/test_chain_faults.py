@@ -91,8 +91,12 @@ CHAINS = {
         renamed(f"store/exports/{FINGERPRINT}/manifest.json"),
         renamed(f"store/datasets/{FINGERPRINT}/part-*.parquet"),
         renamed(f"store/datasets/{FINGERPRINT}/manifest.json"),
+        renamed(f"store/datasets/{FINGERPRINT}/keys.parquet"),
+        renamed(f"{PREDICTIONS}/piece-*.parquet"),
+        renamed(f"{PREDICTIONS}/piece-*.json"),
         *points_of(f"{PREDICTIONS}/shard-*-of-*.parquet", nth=1, sync=1),
-        *points_of(f"{PREDICTIONS}/shard-*-of-*.json", nth=1, sync=2),
+        # The first shard is there when its manifest is renamed; the next one has two pieces first.
+        *points_of(f"{PREDICTIONS}/shard-*-of-*.json", nth=1, sync=6),
     ),
     "aggregate": (
         renamed(f"{RUN}/run.json"),

@@ -56,6 +56,17 @@ def test_a_damaged_manifest_may_name_any_file_beside_it(shelf: Shelf) -> None:
     assert {Path(path).name for path in shelf.found()} == {JUNK[0], ".staging-abcd1234"}
 
 
+def test_a_piece_is_garbage_once_its_shard_is_there(shelf: Shelf) -> None:
+    shelf.run(1, 1, 1, 1)
+    folder = shelf.folder("predictions", 1)
+    made = next(folder.glob("shard-*.json")).stem.removeprefix("shard-")
+    names = [f"piece-{made}-0000.json", f"piece-{made}-0123abcd.parquet"]
+    for name in names:
+        (folder / name).write_bytes(b"")
+    found = {Path(path).name: why for path, why in shelf.found().items()}
+    assert found == dict.fromkeys(names, "a piece of a shard that is there")
+
+
 def test_a_model_of_the_user_is_needed_by_nobody_in_the_store(shelf: Shelf) -> None:
     shelf.run(1, 1, 1, model="/somewhere/my-model")
     model = shelf.make("model", 1)

@@ -57,7 +57,7 @@ def test_a_worker_answers_with_lengths_and_with_questions_in_the_order_asked(
     job: ShardJob, worker: LocalWorker
 ) -> None:
     assert children() == []
-    assert worker.open(job) == LENGTHS[2:]
+    worker.open(job)
     answers = worker.run([5, 0, 2], seconds=60)
     longest = DecodeSettings().max_dec_len - 1  # and the eos token
     for length, questions in zip((31, 7, 12), answers, strict=True):

@@ -46,11 +46,10 @@ class FaultyRunner:
     restarts: int = 0
     is_closed: bool = False
 
-    def open(self, job: ShardJob) -> list[int]:
+    def open(self, job: ShardJob) -> None:
         if self.is_closed:
             raise StoppedError("closed")
         self.job = job
-        return [row["seq_len"] for part in job.read_rows("seq_len") for row in part.to_pylist()]
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
         assert self.job is not None, "no shard is open"

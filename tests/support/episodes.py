@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.support.disturbances import LINES, ClockJumps, Disturbance, Drawn
 
 SMALL, BIG = 30, 300  # rows
-STARTS = ("empty", "without shards", "done")
+STARTS = ("empty", "without shards", "with known rows", "done")
 HARMS = ("bit", "cut", "empty", "delete", "swap")
 
 

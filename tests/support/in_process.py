@@ -44,10 +44,10 @@ class InProcessRunner:
     generated: int = 0
     worker: BatchWorker | None = field(default=None, repr=False)
 
-    def open(self, job: ShardJob) -> list[int]:
+    def open(self, job: ShardJob) -> None:
         self.opened += 1
         self.worker = self.worker or BatchWorker(self.order)
-        return self._ask(OpenShard(job))
+        self._ask(OpenShard(job))
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
         self.generated += len(positions)

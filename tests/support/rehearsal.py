@@ -51,6 +51,7 @@ class Rehearsal:
             "model.model_name_or_path": ROOT / "data/checkpoint",
             "dataset.predict_file": self.passages,
             "shards.rows_per_shard": ROWS_PER_SHARD,
+            "shards.commit_seconds": 0,  # a piece for every batch
             "predict.batch_size": 2,
         }
         options = [f"{key}={value}" for key, value in settings.items()]

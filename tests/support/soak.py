@@ -82,6 +82,18 @@ class Play:
             shutil.copytree(self.rehearsal.undisturbed, self.scene.store, symlinks=True)
         elif self.episode.start == "without shards":
             self.rehearsal.store_without_shards(self.scene.store)
+        elif self.episode.start == "with known rows":
+            self._predict_other_passages()
+
+    def _predict_other_passages(self) -> None:
+        """Make some of the rows known, from a file that has them in another order."""
+        passages = self.scene.disk.root.parent / "others.jsonl"
+        passages.parent.mkdir(parents=True, exist_ok=True)
+        lines = self.rehearsal.passages.read_text(encoding="utf-8").splitlines(keepends=True)
+        passages.write_text("".join(lines[len(lines) // 3 :][::-1]), encoding="utf-8")
+        self._start([f"dataset.predict_file={passages}"], {})
+        self._finish([{0}])
+        self.scene.runs = []
 
     def _harm_store(self, one: Round) -> None:
         scene = self.scene

@@ -62,8 +62,8 @@ class BatchRunner(Protocol):
     def device(self) -> str:
         """The device as the config names it, such as `gpu:0`."""
 
-    def open(self, job: ShardJob) -> list[int]:
-        """Read the shard's rows, which `run` then refers to; return their lengths in tokens.
+    def open(self, job: ShardJob) -> None:
+        """Read the shard's rows, which `run` then refers to.
 
         Raises:
             WorkerError: the worker died or, as `BatchTimeoutError`, was not ready in time.
@@ -144,8 +144,8 @@ class Request(Generic[Answer]):
 
 
 @dataclass(frozen=True)
-class OpenShard(Request[list[int]]):
-    """Load the model, if need be, and the shard's rows; the answer is their lengths in tokens."""
+class OpenShard(Request[None]):
+    """Load the model, if need be, and the shard's rows; the answer only says that it worked."""
 
     job: ShardJob
 

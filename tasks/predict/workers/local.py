@@ -44,11 +44,11 @@ class LocalWorker:
         """The device as the config names it."""
         return self._order.device
 
-    def open(self, job: ShardJob) -> list[int]:
-        """Return the lengths of the shard's rows, read by a new process if there is none."""
+    def open(self, job: ShardJob) -> None:
+        """Have the process read the shard's rows; start one if there is none."""
         if self._child is None and not self._is_closed:
             self._child = Child(f"worker on {self._order.device}", work, self._order)
-        return self._ask(OpenShard(job), FIRST_SECONDS)
+        self._ask(OpenShard(job), FIRST_SECONDS)
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
         """Generate one batch of the open shard in the process."""

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasks.engine.batch import plan_batches
 from tasks.errors import OutOfMemoryError, WorkerError
 from tasks.predict.jobs import ShardJob
 from tasks.predict.known_rows import KnownPart
@@ -67,10 +66,12 @@ class ShardRun:
     ) -> None:
         self._job, self._runner, self._limits = job, runner, limits
         self._on_rows, self._on_failure = on_rows, on_failure
-        self._shard = open_shard(job, runner, known or KnownPart())
-        self._todo = deque(_Work(batch) for batch in self._shard.planned)
+        self._shard = ShardState.open(job, known or KnownPart())
+        self._todo = deque(map(_Work, self._shard.todo))
+        if self._todo:
+            runner.open(job)
         self._counted = 0
-        self._count(job.shard.rows - sum(map(len, self._shard.planned)))
+        self._count(job.shard.rows - sum(len(work.positions) for work in self._todo))
 
     def finish(self) -> Manifest:
         """Run every batch and commit the shard.
@@ -114,6 +115,8 @@ class ShardRun:
             self._limits.learn_speed(tokens, time.monotonic() - started)
             self._shard.add(work.positions, found)
             self._count(len(work.positions))
+            if self._todo:
+                self._shard.commit_piece()
 
     def _recover(self, work: _Work, error: WorkerError) -> None:
         """Restart the worker, and try the batch again or bisect it."""
@@ -144,14 +147,3 @@ class ShardRun:
     def _is_too_large(self, work: _Work) -> bool:
         is_large = self._shard.padded(work.positions) > self._limits.most_tokens
         return is_large and len(work.positions) > 1
-
-
-def open_shard(job: ShardJob, runner: BatchRunner, known: KnownPart) -> ShardState:
-    """Open a shard and plan its batches; a runner is not needed if every row is known."""
-    unknown = known.leave_unknown(job.shard.rows)
-    lengths = runner.open(job) if unknown else []
-    batches = plan_batches(
-        [lengths[position] for position in unknown], job.batch_size, job.max_tokens_per_batch
-    )
-    planned = [[unknown[place] for place in batch] for batch in batches]
-    return ShardState(job, known, lengths, planned)

@@ -7,21 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.engine.batch import plan_batches
 from tasks.errors import WorkerError
 from tasks.predict.jobs import ShardJob
 from tasks.predict.known_rows import KnownPart
 from tasks.predict.questions import Question
 from tasks.predict.shards import RejectRow, ShardDetails
+from tasks.predict.workers.pieces import Answer, Piece, Pieces
 from tasks.store.manifest import Manifest, commit_manifest, fingerprint
 from tasks.store.tables import SHARD, commit_table, make_batches
-
-Answer = dict[str, Any]
-"""The columns of `tasks.store.tables.SHARD` of one row, without `row` and `id`."""
 
 
 @dataclass
@@ -31,9 +30,10 @@ class ShardState:
     Attributes:
         job: the shard.
         known: what of it needs no generating.
-        lengths: tokens of each row; empty if no row needs generating.
+        lengths: tokens of each row.
+        pieces: where what is done is committed from time to time.
         planned: the batches that were planned, lists of positions.
-        done: the batches that were generated.
+        done: the batches that were generated, by this run or by one before that was ended.
         answers: of the rows of these batches.
         rejects: rows that broke the engine.
     """
@@ -41,15 +41,57 @@ class ShardState:
     job: ShardJob
     known: KnownPart
     lengths: Sequence[int]
-    planned: Sequence[list[int]]
+    pieces: Pieces
+    planned: list[list[int]] = field(default_factory=list)
     done: list[list[int]] = field(default_factory=list)
     answers: dict[int, Answer] = field(default_factory=dict)
     rejects: dict[int, WorkerError] = field(default_factory=dict)
+    in_pieces: int = 0
+
+    @classmethod
+    def open(cls, job: ShardJob, known: KnownPart) -> Self:
+        """Plan the batches of a shard, and take over what its pieces have.
+
+        Raises:
+            StoreCorruptionError: the dataset cannot be read.
+        """
+        state = cls(job, known, job.read_lengths(), Pieces(job))
+        unknown = known.leave_unknown(job.shard.rows)
+        state.planned = state._plan(unknown)
+        left = set(unknown)
+        for piece in state.pieces.read():
+            for batch in filter(left.issuperset, piece.batches):
+                state.done.append(batch)
+                state.answers |= {position: piece.answers[position] for position in batch}
+                left -= set(batch)
+        state.in_pieces = len(state.done)
+        return state
+
+    @property
+    def todo(self) -> list[list[int]]:
+        """The batches that are missing; cut anew if those that are done were cut otherwise."""
+        left = {at for batch in self.planned for at in batch} - self.answers.keys()
+        batches = [batch for batch in self.planned if left.issuperset(batch)]
+        if sum(map(len, batches)) == len(left):
+            return batches
+        return self._plan(sorted(left))
 
     def add(self, batch: list[int], questions: Sequence[Sequence[Question]]) -> None:
         """Note a batch that was generated: each row's questions, best first."""
         self.done.append(batch)
         self.answers |= zip(batch, map(make_answer, questions), strict=True)
+
+    def commit_piece(self) -> None:
+        """Write what has been done since the last piece, if that is old enough.
+
+        Raises:
+            StorageError: it cannot be written.
+            StoreCorruptionError: the dataset cannot be read.
+        """
+        new = self.done[self.in_pieces :]
+        if new and self.pieces.is_due:
+            self.pieces.commit(self.job.read_ids(), Piece(new, self.answers))
+            self.in_pieces = len(self.done)
 
     def padded(self, positions: Sequence[int]) -> int:
         """Return the tokens of a batch of rows, with padding."""
@@ -76,7 +118,13 @@ class ShardState:
             details=self._describe(rows, table).as_dict(),
         )
         commit_manifest(job.manifest_path, manifest)
+        self.pieces.remove()
         return manifest
+
+    def _plan(self, positions: Sequence[int]) -> list[list[int]]:
+        job, lengths = self.job, [self.lengths[position] for position in positions]
+        batches = plan_batches(lengths, job.batch_size, job.max_tokens_per_batch)
+        return [[positions[place] for place in batch] for batch in batches]
 
     def _file_name(self) -> str:
         """Return the name that belongs to the batches that were run.

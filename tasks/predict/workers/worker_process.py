@@ -59,7 +59,8 @@ class BatchWorker:
         """
         match request:
             case OpenShard(job):
-                return self._open(job)
+                self._open(job)
+                return None
             case RunBatch(positions):
                 return self._generate([self._rows[position] for position in positions])
             case CheckHealth():
@@ -68,7 +69,7 @@ class BatchWorker:
             case _:
                 raise TypeError(f"no worker answers a {type(request).__name__}")
 
-    def _open(self, job: ShardJob) -> list[int]:
+    def _open(self, job: ShardJob) -> None:
         if self._device is None:
             self._device = restrict_to_device(self._order.device)
         if self._generator is None:
@@ -78,7 +79,6 @@ class BatchWorker:
         self._rows = [
             row for part in parts for batch in part.to_batches() for row in make_rows(batch)
         ]
-        return [len(row.input_ids) for row in self._rows]
 
     def _generate(self, rows: Sequence[Row]) -> list[list[Question]]:
         return generate_batch(rows, self._loaded)
