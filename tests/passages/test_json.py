@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import InputError
+from tasks.passages import formats
 from tasks.passages import json as json_files
-from tasks.passages import limits
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import JSON, ROW, in_a_folder, jsonl, read, reason_of, write
 
@@ -50,7 +50,7 @@ def test_line_of_a_megabyte_is_read(tmp_path: Path) -> None:
 
 
 def test_row_beyond_the_limit_ends_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 20)
+    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 20)
     text = jsonl({**ROW, "context": "长" * 400_000})
     for name in ("a.jsonl", "b.json"):
         path = write(tmp_path / name, text if name == "a.jsonl" else f"[{text}]")
@@ -58,15 +58,27 @@ def test_row_beyond_the_limit_ends_reading(tmp_path: Path, monkeypatch: pytest.M
             read(path)
 
 
+def is_blank_row(line: str) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    pairs = ({"context", "answer"}, {"source", "title"})
+    names = set(row) if isinstance(row, dict) else set()
+    has_pair = next((pair <= names for pair in pairs if pair & names), False)
+    return has_pair and all(one != one or not str(one or "").strip() for one in row.values())
+
+
 @in_a_folder
 @given(st.lists(st.one_of(JSON.map(json.dumps), st.text('{}[]",:\\a1长 \t\ud800', max_size=9))))
-def test_every_line_that_is_not_blank_gives_one_outcome(tmp_path: Path, lines: list[str]) -> None:
+def test_every_line_that_is_not_blank_gives_an_outcome(tmp_path: Path, lines: list[str]) -> None:
     data = "\n".join(lines).encode(errors="surrogatepass")
     path = write(tmp_path / "a.jsonl", jsonl(ROW).encode() + data)
     outcomes = read(path)
-    expected = [at for at, line in enumerate(lines, 2) if line.strip()]
-    assert [outcome.row for outcome in outcomes] == list(range(len(expected) + 1))
-    assert [outcome.line for outcome in outcomes] == [1, *expected]
+    expected = [at for at, line in enumerate(lines, 2) if line.strip() and not is_blank_row(line)]
+    assert [outcome.row for outcome in outcomes] == list(range(len(outcomes)))
+    # a line such as {}{} has two rows
+    assert list(dict.fromkeys(outcome.line for outcome in outcomes)) == [1, *expected]
     # no control sequences for a terminal or a log
     assert all(outcome.detail.isprintable() for outcome in outcomes if isinstance(outcome, Reject))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import InputError
-from tasks.passages import limits
+from tasks.passages import formats
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason
 from tests.support.passage_texts import ROW, VISIBLE, in_a_folder, jsonl, read, reason_of, write
@@ -57,8 +57,8 @@ def test_csv_row_with_bad_bytes_or_quotes_costs_one_row(tmp_path: Path) -> None:
     ("rows", "expected"),
     [
         ('a"b,c"d\n"e""f",g\n', [('a"b', 'c"d'), ('e"f', "g")]),
-        ('"a,b\n"c,d\ne,f\n', [Reason.NOT_CSV, ("e", "f")]),
-        ('"a,b\nc,d"\ne,f\n', [Reason.NOT_CSV, ("e", "f")]),
+        ('"a,b\n"c,d\ne,f\n', [Reason.NOT_CSV, Reason.NOT_CSV, ("e", "f")]),
+        ('"a,b\nc,d"\ne,f\n', [Reason.NOT_CSV, ("c", 'd"'), ("e", "f")]),
         ("a,b\rc,d\r\ne,f\n", [("a", "b"), ("c", "d"), ("e", "f")]),
         ("a\0b,\0c\0\n\0,b\n", [("a\0b", "\0c\0"), Reason.EMPTY_FIELD]),
         (" a ,\tb\u2028c\x85\v\f\x1c\n", [(" a ", "\tb\u2028c\x85\v\f\x1c")]),
@@ -89,16 +89,19 @@ def test_csv_holds_prompt_domain_as_json(tmp_path: Path) -> None:
     assert reason_of(second) is Reason.WRONG_TYPE
 
 
-def test_csv_with_an_open_quote_ends_reading(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ['"a', 'a,"b', '"a\nb\nc\n', '"a","b\nc'])
+def test_csv_that_ends_within_a_cell_may_be_truncated_and_is_refused(
+    tmp_path: Path, end: str
+) -> None:
     with pytest.raises(InputError, match="line 3 has no end"):
-        read(write(tmp_path / "a.csv", 'context,answer\na,b\n"a,b\na,b\n'))
+        read(write(tmp_path / "a.csv", f"context,answer\na,b\n{end}"))
 
 
 @pytest.mark.parametrize("row", ["x" * 2_000, '"' + "x\n" * 1_000, '"x\n",' * 500])
 def test_csv_row_beyond_the_limit_ends_reading(
     tmp_path: Path, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1_000)
+    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1_000)
     path = write(tmp_path / "a.csv", "context,answer\n" + "a,b\n" * 999 + row)
     outcomes = read_passages(path, 1)
     assert sum(1 for _ in islice(outcomes, 999)) == 999
@@ -112,7 +115,7 @@ def test_csv_row_beyond_the_limit_ends_reading(
 def test_table_without_the_needed_columns_is_refused(tmp_path: Path) -> None:
     table = pa.table({"context": ["段"], "title": ["落"]})
     pq.write_table(table, tmp_path / "a.parquet")
-    write(tmp_path / "a.csv", "context;answer\na;b\n")
+    write(tmp_path / "a.csv", "context;title\na;b\n")
     for name in ("a.csv", "a.parquet"):
         with pytest.raises(InputError, match="it needs `context` and `answer`"):
             read(tmp_path / name)
@@ -164,13 +167,15 @@ def test_parquet_string_that_is_not_utf8_costs_one_row(tmp_path: Path) -> None:
         pa.array([1]).view(pa.timestamp("s", "no\x1bwhere")),
     ],
 )
-def test_parquet_value_that_python_does_not_know_costs_one_row(
+def test_parquet_value_that_python_does_not_know_is_no_id(
     tmp_path: Path, strange: pa.Array
 ) -> None:
     columns = {"context": ["段"] * 2, "answer": ["落"] * 2}
     ids = pa.concat_arrays([pa.nulls(1, strange.type), strange])
     pq.write_table(pa.table({**columns, "id": ids}), tmp_path / "a.parquet")
-    assert reasons_of(tmp_path / "a.parquet") == [None, Reason.INVALID_TEXT]
+    first, second = read(tmp_path / "a.parquet")
+    assert isinstance(second, Passage)
+    assert second.id == first.id  # derived from the content
 
 
 @pytest.mark.parametrize(
@@ -179,11 +184,12 @@ def test_parquet_value_that_python_does_not_know_costs_one_row(
 def test_row_of_parquet_beyond_the_limit_ends_reading(
     tmp_path: Path, long: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 20)
-    rows = [{**ROW, "prompt_domain": ["a"]}, {**ROW, "prompt_domain": [], **long}]
+    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 20)
+    good = {**ROW, "prompt_common": "a", "prompt_domain": ["a"]}
+    rows = [good, {**good, **long}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     with pytest.raises(InputError, match="row 1 is longer than 1 MiB"):
-        read(tmp_path / "a.parquet")
+        read(tmp_path / "a.parquet", template=4)
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.99])
@@ -192,7 +198,7 @@ def test_cut_parquet_is_refused(tmp_path: Path, keep: float) -> None:
     pq.write_table(pa.Table.from_pylist([ROW] * 10), path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(InputError, match="failed after 0 rows"):
+    with pytest.raises(InputError, match=r"cannot be read: .*copy it again"):
         read(path)
 
 
@@ -229,5 +235,5 @@ def test_parquet_with_a_column_that_has_no_name_is_refused(tmp_path: Path) -> No
     path = tmp_path / "a.parquet"
     pq.write_table(pa.Table.from_pylist([{**ROW, "qqqq": 1}]), path, store_schema=False)
     write(path, path.read_bytes().replace(b"qqqq", b"q\xffqq"))
-    with pytest.raises(InputError, match="failed after 0 rows: 'utf-8' codec"):
+    with pytest.raises(InputError, match="cannot be read: 'utf-8' codec"):
         read(path)
