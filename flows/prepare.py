@@ -13,7 +13,7 @@ from tasks.doctor.diagnosis import find_machine_faults
 from tasks.doctor.preflight import check
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.passages.formats import Layout
-from tasks.passages.inspection import inspect_dataset
+from tasks.passages.inspection import inspect_dataset, show_path
 from tasks.plan.model import get_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.store.lock import shared_lock
@@ -55,12 +55,13 @@ def prepared(settings: Settings, config: Path | None = None) -> Iterator[Plan]:
 
 def _log_passages(plan: Plan) -> None:
     """Log which fields of the passages are read."""
-    layout = inspect_dataset(plan.settings.dataset)
-    if not isinstance(layout, Layout):
+    path, layout = plan.settings.dataset.file, inspect_dataset(plan.settings.dataset)
+    if path is None or not isinstance(layout, Layout):
         return
-    logger.info("passages: %s", layout.describe())
-    if choice := layout.find_choice():
+    if choice := layout.find_choice(show_path(path)):
         logger.warning("%s", choice)
+    else:
+        logger.info("passages: %s", layout.describe())
 
 
 def _log_engine(plan: Plan) -> None:

@@ -127,9 +127,9 @@ def _describe_passages(settings: Settings) -> list[Finding]:
         return [Finding(PASSAGES, seen, severity="ok")]
     if not isinstance(layout, Layout):
         return []  # a fault
-    seen = f"{show_path(path)}, {megabytes(path.stat().st_size)}: {layout.describe()}"
-    choice = layout.find_choice()
-    return [choice or Finding(PASSAGES, seen, severity="ok")]
+    place = f"{show_path(path)}, {megabytes(path.stat().st_size)}"
+    seen = f"{place}: {layout.describe()}"
+    return [layout.find_choice(place) or Finding(PASSAGES, seen, severity="ok")]
 
 
 def _describe_engine(settings: Settings) -> str:

