@@ -14,9 +14,8 @@ from typing import Annotated, Any
 from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
-from tasks.config.describe import allowed
+from tasks.config.describe import allowed, settings_schema, without_null
 from tasks.config.loading import list_configs
-from tasks.config.settings import Settings
 
 SHOWN_TYPES = {"boolean", "string"}  # the form shows a switch, a list or a text field for them
 
@@ -32,31 +31,30 @@ def overrides_schema() -> JsonSchemaValue:
 
     A key that is left out has the config's value, so no key has a default: a form would send it.
     """
-    whole = Settings.model_json_schema()
-    sections = {
-        name: _section(name, whole["$defs"][reference["$ref"].rpartition("/")[2]])
-        for name, reference in whole["properties"].items()
-    }
-    return {"type": "object", "properties": sections, "additionalProperties": False}
+    sections = settings_schema()["properties"]
+    described = {name: _mapping((name,), section) for name, section in sections.items()}
+    return {"type": "object", "properties": described, "additionalProperties": False}
 
 
-def _section(name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
-    keys = {key: _key(name, key, inner) for key, inner in schema["properties"].items()}
-    described = {"title": name, "description": schema["description"]}
+def _mapping(path: tuple[str, ...], schema: Mapping[str, Any]) -> JsonSchemaValue:
+    """Return the schema of a section, or of a key with keys of its own."""
+    keys = {key: _key((*path, key), inner) for key, inner in schema["properties"].items()}
+    described = {"title": path[-1], "description": schema["description"]}
     return {"type": "object", **described, "properties": keys, "additionalProperties": False}
 
 
-def _key(section: str, name: str, schema: Mapping[str, Any]) -> JsonSchemaValue:
+def _key(path: tuple[str, ...], schema: Mapping[str, Any]) -> JsonSchemaValue:
     """Return the schema of a key, titled as in a config, and without null."""
-    options = [option for option in schema.get("anyOf", []) if option["type"] != "null"]
-    whole = {**schema, **(options[0] if options else {})}
-    known = {key: value for key, value in whole.items() if key not in {"default", "anyOf"}}
+    known = without_null(schema)
+    if known["type"] == "object":
+        return _mapping(path, {**known, "description": schema["description"]})
     meaning = [schema["description"]]
     if known["type"] not in SHOWN_TYPES:
-        meaning.append(f"Allowed: {allowed((section, name))}.")
+        meaning.append(f"Allowed: {allowed(path)}.")
     if schema["default"] is not None:
         meaning.append(f"Default: {json.dumps(schema['default'])}.")
-    return {**known, "title": name, "description": " ".join(meaning)}
+    kept = {key: value for key, value in known.items() if key != "default"}
+    return {**kept, "title": path[-1], "description": " ".join(meaning)}
 
 
 Config = Annotated[str, WithJsonSchema(config_schema())]

@@ -12,6 +12,8 @@ from tasks.config.settings import Settings
 from tasks.doctor.diagnosis import find_machine_faults
 from tasks.doctor.preflight import check
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
+from tasks.passages.formats import Layout
+from tasks.passages.inspection import inspect_dataset, show_path
 from tasks.plan.model import get_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.store.lock import shared_lock
@@ -46,8 +48,20 @@ def prepared(settings: Settings, config: Path | None = None) -> Iterator[Plan]:
     store = open_store(settings)
     with shared_lock(store):
         plan = make_plan(settings, get_model(settings, store))
+        _log_passages(plan)
         _log_engine(plan)
         yield plan
+
+
+def _log_passages(plan: Plan) -> None:
+    """Log which fields of the passages are read."""
+    path, layout = plan.settings.dataset.file, inspect_dataset(plan.settings.dataset)
+    if path is None or not isinstance(layout, Layout):
+        return
+    if choice := layout.find_choice(show_path(path)):
+        logger.warning("%s", choice)
+    else:
+        logger.info("passages: %s", layout.describe())
 
 
 def _log_engine(plan: Plan) -> None:

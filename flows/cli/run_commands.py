@@ -61,12 +61,14 @@ def rerun(
 ) -> None:
     """Remake what is missing from a run, or chosen shards of it, with the config of that run."""
     from flows.cli.console import follow
+    from flows.prepare import check_settings
     from flows.server.connection import connected
     from tasks.operations.rerun import parse_shards, plan_rerun
     from tasks.store.layout import Store
 
     # Find the faults that need no Prefect before a server is started.
-    plan_rerun(run_name, Store(store), parse_shards(shards), failed, force)
+    again = plan_rerun(run_name, Store(store), parse_shards(shards), failed, force)
+    check_settings(again.settings)
     with follow(), connected():
         from flows.question_generation import rerun as rerun_flow
 

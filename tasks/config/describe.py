@@ -10,7 +10,7 @@ from tasks.config.settings import Settings
 
 def known_keys(parents: Sequence[str]) -> list[str]:
     """Return the keys of the section at this path; the sections for an empty path."""
-    return list(_schema_of(parents).get("properties", {}))
+    return list(without_null(_schema_of(parents)).get("properties", {}))
 
 
 def allowed(names: Sequence[str]) -> str:
@@ -18,14 +18,38 @@ def allowed(names: Sequence[str]) -> str:
     return _describe(_schema_of(names))
 
 
+def settings_schema() -> Mapping[str, Any]:
+    """Return the JSON schema of the settings, with each definition in the place of its name."""
+    schema = Settings.model_json_schema()
+    whole: dict[str, Any] = _with_definitions(schema, schema.pop("$defs"))
+    return whole
+
+
+def without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of a value that is not null."""
+    options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
+    whole = {**schema, **(options[0] if options else {})}
+    return {key: value for key, value in whole.items() if key != "anyOf"}
+
+
+def _with_definitions(schema: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 JSON
+    if isinstance(schema, list):
+        return [_with_definitions(item, definitions) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        definition = definitions[schema["$ref"].rpartition("/")[2]]
+        schema = {**definition, **{key: schema[key] for key in schema if key != "$ref"}}
+    return {key: _with_definitions(value, definitions) for key, value in schema.items()}
+
+
 def _schema_of(names: Iterable[str]) -> Mapping[str, Any]:
-    schema = root = Settings.model_json_schema()
+    schema = settings_schema()
     for name in names:
-        inner = schema.get("properties", {}).get(name)
+        inner = without_null(schema).get("properties", {}).get(name)
         if inner is None:  # an item of a list: describe the list
             break
-        reference = inner.get("$ref")
-        schema = root["$defs"][reference.rpartition("/")[2]] if reference else inner
+        schema = inner
     return schema
 
 
@@ -36,6 +60,8 @@ def _describe(schema: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(str(value) for value in schema["enum"])
     if schema.get("type") == "array":
         return f"a list of {_describe(schema['items'])}"
+    if schema.get("type") == "object":
+        return f"a mapping with the keys {', '.join(schema['properties'])}"
     if "pattern" in schema:
         return "device names such as cpu, gpu:0, gpu:1"
     return _PLAIN.get(schema.get("type", ""), "another value") + _limits(schema)

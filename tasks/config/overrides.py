@@ -30,7 +30,17 @@ def apply_overrides(raw: dict[str, Any], overrides: Overrides) -> None:
         if target is None:
             target = raw[section] = {}
         if isinstance(target, dict):
-            target.update(values)
+            _merge(target, values)
+
+
+def _merge(target: dict[str, Any], values: Mapping[str, Any]) -> None:
+    """Put values into a mapping, in place; the keys of a value that is a mapping, one by one."""
+    for key, value in values.items():
+        known = target.get(key)
+        if isinstance(known, dict) and isinstance(value, Mapping):
+            _merge(known, value)
+        else:
+            target[key] = value
 
 
 def one_line(error: yaml.YAMLError) -> str:
@@ -49,5 +59,7 @@ def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
         value = yaml.safe_load(value_text)
     except yaml.YAMLError as error:
         return Finding(f"--set {text}", f"the value is not YAML: {one_line(error)}", "quote it")
-    values.setdefault(section, {})[key] = value
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    _merge(values.setdefault(section, {}), value)
     return None

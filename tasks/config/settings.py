@@ -25,6 +25,8 @@ def as_path(text: str) -> Path:
     return Path(text).expanduser()
 
 
+UTF_8 = "utf-8"
+
 REFERENCES_SUFFIX = ".reference.txt"
 """Of the file with the references, as in PaddleNLP's inference.py."""
 
@@ -61,6 +63,22 @@ class ModelSettings(Section):
     )
 
 
+class FieldSettings(Section):
+    """Names of the fields (columns) of the passages."""
+
+    context: Text | None = Field(None, description="Field of the passage.")
+    answer: Text | None = Field(None, description="Field of the answer.")
+    reference: Text | None = Field(None, description="Field of the reference question.")
+    id: Text | None = Field(None, description="Field of the id.")
+
+    @field_validator("answer")
+    @classmethod
+    def _answer_is_another_field(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and value == info.data.get("context"):
+            raise ValueError("allowed here: another field than that of context")
+        return value
+
+
 class DatasetSettings(Section):
     """Which passages are read, and how they are tokenized."""
 
@@ -70,8 +88,19 @@ class DatasetSettings(Section):
     )
     predict_file: Text | None = Field(
         None,
-        description="File of passages: .jsonl, .json or .csv, optionally with .gz, or .parquet. "
-        "null: use dataset_name.",
+        description="File of passages: .jsonl, .json or .csv, optionally with .gz, or .parquet; "
+        "another name: its content tells the format. null: use dataset_name.",
+    )
+    encoding: Text | None = Field(
+        None,
+        description="Encoding of predict_file, such as gb18030, unless it has a byte order mark. "
+        "null: UTF-8.",
+    )
+    fields: FieldSettings | None = Field(
+        None,
+        description="Names of the fields (columns) of predict_file, such as {context: passage, "
+        "answer: ans}. By default, context and answer are those of these names, or else source and "
+        "title; reference is question, or else target; id is id.",
     )
     template: int = Field(
         1,
@@ -91,6 +120,15 @@ class DatasetSettings(Section):
     def file(self) -> Path | None:
         """`predict_file` with `~` expanded; None for the named data set."""
         return None if self.predict_file is None else as_path(self.predict_file)
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str | None) -> str | None:
+        try:
+            "a".encode(value or UTF_8)
+        except (LookupError, ValueError):  # unknown, or not of texts; not a name at all
+            raise ValueError("allowed here: an encoding of Python, such as gb18030") from None
+        return value
 
     @field_validator("max_title_len")
     @classmethod

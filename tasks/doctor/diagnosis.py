@@ -29,6 +29,9 @@ from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
 from tasks.errors import StorageError, WentiError
 from tasks.findings import Finding, Severity
+from tasks.passages.formats import KEY as PASSAGES
+from tasks.passages.formats import Layout
+from tasks.passages.inspection import inspect_dataset, show_path
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
 from tasks.store.files import staging_folder
@@ -65,6 +68,7 @@ def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
         *_check_paddle(probe, settings),
         *faults,
         *_describe(settings, named),
+        *_describe_passages(settings),
         *_check_faster_transformer(settings),
         *gpus,
         *([] if TENSORRT in named else _check_tensorrt(probe, settings)),
@@ -98,7 +102,6 @@ def _describe(settings: Settings, named: Set[str]) -> list[Finding]:
     """Return what the preflight has checked and found in order; `named` are the faulty keys."""
     describe = {
         "model.model_name_or_path": _describe_model,
-        "dataset.predict_file": _describe_passages,
         "export.engine": _describe_engine,
     }
     return [
@@ -115,11 +118,18 @@ def _describe_model(settings: Settings) -> str:
     return f"{name}: {read_size(folder) or 'its config does not tell its size'}"
 
 
-def _describe_passages(settings: Settings) -> str:
-    path = settings.dataset.file
+def _describe_passages(settings: Settings) -> list[Finding]:
+    """Return which fields of which file are read, and whether there is a choice."""
+    path, layout = settings.dataset.file, inspect_dataset(settings.dataset)
     if path is None:
-        return f"the dev split of {settings.dataset.dataset_name}, which the first run downloads"
-    return f"{settings.dataset.predict_file}, {megabytes(path.stat().st_size)}"
+        name = settings.dataset.dataset_name
+        seen = f"the dev split of {name}, which the first run downloads"
+        return [Finding(PASSAGES, seen, severity="ok")]
+    if not isinstance(layout, Layout):
+        return []  # a fault
+    place = f"{show_path(path)}, {megabytes(path.stat().st_size)}"
+    seen = f"{place}: {layout.describe()}"
+    return [layout.find_choice(place) or Finding(PASSAGES, seen, severity="ok")]
 
 
 def _describe_engine(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from tasks.engine.faster_transformer.compatibility import (
 from tasks.engine.selection import choose_engine
 from tasks.errors import PreflightError
 from tasks.findings import Finding
-from tasks.passages.formats import find_file_fault
+from tasks.passages.inspection import inspect_dataset
 from tasks.plan.model import find_model_faults, longest_row
 
 HALF_NEEDS_A_GPU = "half precision needs a GPU: a CPU computes it in float32, only slower"
@@ -62,9 +62,8 @@ def _length_faults(settings: Settings, folder: Path) -> list[Finding]:
 
 
 def _passages_faults(settings: Settings) -> list[Finding]:
-    path = settings.dataset.file
-    fault = None if path is None else find_file_fault(path)
-    return [] if fault is None else [fault]
+    found = inspect_dataset(settings.dataset)
+    return [found] if isinstance(found, Finding) else []
 
 
 def _export_faults(settings: Settings) -> list[Finding]:

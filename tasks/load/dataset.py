@@ -12,12 +12,14 @@ from itertools import islice
 from pathlib import Path, PurePath
 from typing import Literal
 
+from tasks.config.settings import FieldSettings
 from tasks.engine.batch import Row
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
 from tasks.load.encoding import Encoded, QuestionTokenizer
 from tasks.load.parts import PartWriter
-from tasks.passages.formats import identify
+from tasks.passages.fields import Fields
+from tasks.passages.formats import hash_passages
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject, parse_record
 from tasks.plan.plan import Plan
@@ -37,7 +39,7 @@ def make_request(plan: Plan) -> LoadRequest:
         model_folder=plan.model_folder,
         predict_file=settings.file,
         input_sha256=plan.dataset.decided_by["passages"].get("sha256"),
-        **settings.model_dump(exclude={"predict_file"}),
+        **{name: value for name, value in settings if name != "predict_file"},
     )
 
 
@@ -55,6 +57,8 @@ class LoadRequest:
     max_seq_len: int
     max_title_len: int
     on_bad_row: Literal["reject", "fail"]
+    encoding: str | None = None
+    fields: FieldSettings | None = None
     input_sha256: str | None = None  # of predict_file, if the fingerprint was computed from it
 
 
@@ -128,10 +132,13 @@ def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
         InputError: the file or the data set cannot be read.
     """
     if request.predict_file is not None:
-        yield from read_passages(request.predict_file, request.template)
+        yield from read_passages(
+            request.predict_file, request.template, request.encoding, request.fields
+        )
         return
+    fields = Fields.of(request.fields, request.template)
     for row, record in enumerate(read_named_passages(request.dataset_name)):
-        yield parse_record(record, row, None, request.template)
+        yield parse_record(record, row, None, fields)
 
 
 def _check_some_accepted(writer: PartWriter) -> None:
@@ -148,7 +155,7 @@ def _check_some_accepted(writer: PartWriter) -> None:
 
 def _check_unchanged(request: LoadRequest) -> None:
     path, known = request.predict_file, request.input_sha256
-    if path is not None and known is not None and identify(path)["sha256"] != known:
+    if path is not None and known is not None and hash_passages(path) != known:
         raise InputError(f"{path} changed while it was read; run again")
 
 

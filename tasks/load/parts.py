@@ -33,6 +33,7 @@ from tasks.store.tables import (
 ROWS_PER_PART = 8192
 CHARACTERS_PER_PART = CHARACTERS_PER_BATCH
 REJECTS_FILE = "rejects.parquet"
+MULTILINE_SHOWN = 5
 
 
 class DatasetDetails(Details):
@@ -49,8 +50,10 @@ class DatasetDetails(Details):
         cut: number of accepted rows by what was cut off (`tasks.load.encoding.Cut`).
         unknown_tokens: number of tokens that are [UNK].
         unknown_rows: number of rows with such tokens.
+        multiline_rows: number of rows of CSV, rejected ones too, that have several lines.
+        multiline_at: first and last line of the first `MULTILINE_SHOWN` of them.
 
-    Older versions did not count the last three; None means unknown.
+    Older versions did not count the last five; None means unknown.
     """
 
     rows_in: int
@@ -63,6 +66,8 @@ class DatasetDetails(Details):
     cut: dict[str, int] | None = None
     unknown_tokens: int | None = None
     unknown_rows: int | None = None
+    multiline_rows: int | None = None
+    multiline_at: list[tuple[int, int]] | None = None
 
     @property
     def cut_rows(self) -> int | None:
@@ -85,6 +90,7 @@ class PartWriter:
         self._characters = self._reject_characters = self._tokens = self._longest = 0
         self._cut: Counter[str] = Counter()
         self._unknown_tokens = self._unknown_rows = 0
+        self._multiline_rows, self._multiline_at = 0, list[tuple[int, int]]()
 
     @property
     def rows(self) -> int:
@@ -93,6 +99,7 @@ class PartWriter:
 
     def add(self, passage: Passage, encoded: Encoded) -> None:
         """Add an accepted row."""
+        self._count_lines(passage)
         self._rows.append((passage, encoded))
         texts = [passage.id, passage.context, passage.answer, passage.reference]
         self._characters += count_characters(texts)
@@ -107,6 +114,7 @@ class PartWriter:
 
     def reject(self, reject: Reject) -> None:
         """Add a row that cannot be used."""
+        self._count_lines(reject)
         self.reasons[reject.reason.value] += 1
         self.examples.setdefault(reject.reason.value, reject)
         self._rejects.append(reject)
@@ -145,7 +153,15 @@ class PartWriter:
             cut=dict(sorted(self._cut.items())),
             unknown_tokens=self._unknown_tokens,
             unknown_rows=self._unknown_rows,
+            multiline_rows=self._multiline_rows,
+            multiline_at=list(self._multiline_at),
         )
+
+    def _count_lines(self, row: Passage | Reject) -> None:
+        if row.line is not None and row.last_line is not None:
+            self._multiline_rows += 1
+            if len(self._multiline_at) < MULTILINE_SHOWN:
+                self._multiline_at.append((row.line, row.last_line))
 
     def _flush_rows(self) -> None:
         if self._rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from functools import partial
 
@@ -9,10 +10,14 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.load.dataset import load_into, make_request
+from tasks.load.parts import DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.processes import call_in_child
 from tasks.store.claims import Claims
+from tasks.store.manifest import Manifest
+
+logger = logging.getLogger("wenti.load")
 
 
 def load_dataset(plan: Plan, claims: Claims) -> StageResult:
@@ -28,7 +33,23 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
     started = time.monotonic()
     make = partial(call_in_child, load_into, plan.store, make_request(plan))
     made = claims.once(plan.dataset.fingerprint, plan.dataset.find, make)
+    _warn_of_multiline_rows(made.manifest)
     return StageResult("load", made, TimeSpan.since(started))
+
+
+def _warn_of_multiline_rows(dataset: Manifest) -> None:
+    """Warn of rows of several lines: a quote that is not closed can make one row of several."""
+    details = DatasetDetails.of(dataset)
+    if details.multiline_rows and details.multiline_at:
+        shown = ", ".join(f"{first} to {last}" for first, last in details.multiline_at)
+        more = " …" if details.multiline_rows > len(details.multiline_at) else ""
+        logger.warning(
+            "rows of the passages that have several lines: %d (lines %s%s); if a quote is missing"
+            " there, they are rows that became one",
+            details.multiline_rows,
+            shown,
+            more,
+        )
 
 
 load_task = Task(

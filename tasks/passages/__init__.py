@@ -1,5 +1,5 @@
 """Reading files of passages row by row, with one module per format.
 
-Open `reader.py` first. `records.py` defines what a row must have, `formats.py` detects a file's
-format.
+Open `reader.py` first. `inspection.py` finds out how a file is read, or why it cannot be;
+`fields.py` says which fields are read, `records.py` what a row must have.
 """

@@ -3,93 +3,211 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from io import TextIOWrapper
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from io import StringIO, TextIOWrapper
+from itertools import islice
 from pathlib import Path
 
 from tasks.errors import InputError
-from tasks.passages import limits
-from tasks.passages.formats import PassageFile, RawRows, check_columns, open_passages
-from tasks.passages.json import parse_json, skip_byte_order_mark
-from tasks.passages.limits import check_size
+from tasks.findings import Finding
+from tasks.passages import formats
+from tasks.passages.fields import Fields
+from tasks.passages.formats import (
+    Layout,
+    PassageFile,
+    RawRow,
+    RawRows,
+    Start,
+    check_size,
+    find_names_fault,
+    open_passages,
+)
+from tasks.passages.json import parse_json
 from tasks.passages.records import Reason, RowError, excerpt
 
+DELIMITERS = (",", "\t", ";", "|")
 
-class _CsvLines:
-    """The lines of a CSV file, for the parser; limits the size of a row, which the parser does not.
 
-    Bytes that are not UTF-8 become lone surrogates, so that a bad byte costs one row.
+def has_header(text: str, fields: Fields) -> bool:
+    """Return whether a text begins with a header that has the required columns."""
+    return _is_complete(_best_header(text, fields)[1], fields)
+
+
+def inspect_csv(start: Start, layout: Layout) -> Layout | Finding:
+    """Return the layout with delimiter, columns and fields, or why the file cannot be read."""
+    delimiter, columns = _best_header(start.text, layout.fields)
+    fields = layout.fields.in_columns(columns)
+    if start.text.lstrip()[:1] in {"{", "["} and not _is_complete(columns, fields):
+        return start.fault("is JSON, not CSV", "rename it to .jsonl, or .json if it is an array")
+    if fault := find_names_fault(start.place, "columns", columns, fields):
+        return fault
+    if repeated := [name for name in fields.wanted_in(columns) if columns.count(name) > 1]:
+        return start.fault(f"has the column `{repeated[0]}` more than once", "keep one of them")
+    if start.is_whole and len(list(islice(_parse(start.text, delimiter), 2))) < 2:
+        return start.fault("has no rows", "name a file with at least one passage")
+    return replace(layout, fields=fields, names=tuple(columns), delimiter=delimiter)
+
+
+def _best_header(text: str, fields: Fields) -> tuple[str, list[str]]:
+    """Return the delimiter whose header has the required columns, or the most; and the columns."""
+    headers = {one: next(_parse(text, one), []) for one in DELIMITERS}
+    best = max(headers, key=lambda one: (_is_complete(headers[one], fields), len(headers[one])))
+    return best, headers[best]
+
+
+def _is_complete(columns: Sequence[str], fields: Fields) -> bool:
+    actual = fields.in_columns(columns)
+    return set(actual.pair_in(columns)) <= set(columns)
+
+
+def _parse(text: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows of a text that are not blank, as far as its quotes allow."""
+    rows = csv.reader(StringIO(text, newline=""), delimiter=delimiter)
+    return (cells for cells in rows if not _is_blank(cells))
+
+
+class _Lines:
+    """The lines of a CSV file, for the parser.
+
+    It limits the size of a row, which the parser does not, and can give lines again. Bytes that are
+    not UTF-8 become lone surrogates, so that a bad byte costs one row.
     """
 
     def __init__(self, path: Path, file: PassageFile) -> None:
         self._path = path
         self._text = TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        self._lines = self._start = self._size = 0
+        self._again: list[str] = []  # the next line is the last
+        self._size = 0
+        self.taken: list[str] = []  # the lines of the current row
+        self.first = 1  # the number of the first of them
 
-    def start_row(self) -> int:
-        """Start counting the size of a row; return the number of its first line, from 1."""
-        self._start, self._size = self._lines + 1, 0
-        return self._start
+    @property
+    def last(self) -> int | None:
+        """The number of the current row's last line, if it has several."""
+        return self.first + len(self.taken) - 1 if len(self.taken) > 1 else None
+
+    def start_row(self) -> None:
+        """Start a row."""
+        self.first += len(self.taken)
+        self.taken, self._size = [], 0
+
+    def give_again(self) -> None:
+        """End the current row after its first line, and give its other lines again."""
+        self._again += self.taken[:0:-1]
+        del self.taken[1:]
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._text.readline(limits.MAX_ROW_BYTES + 1)
+        line = self._again.pop() if self._again else self._text.readline(formats.MAX_ROW_BYTES + 1)
         if not line:
             raise StopIteration
-        self._lines += 1
+        self.taken.append(line)
         self._size += len(line)
-        check_size(self._path, self._start, self._size, " and close its quotes")
+        check_size(self._path, self.first, self._size, " and close its quotes")
         return line
 
 
-def read_csv(path: Path) -> RawRows:
+def read_csv(path: Path, layout: Layout) -> RawRows:
     """Yield the rows of a CSV file with a header, optionally compressed with gzip.
 
+    Rows of empty cells are left out, as blank lines are.
+
     Raises:
-        InputError: columns are missing or repeated, a quote is never closed, a row is longer than
-            `MAX_ROW_BYTES`, or the file is UTF-16.
+        InputError: a quote is never closed, or a row is longer than `MAX_ROW_BYTES`.
         OSError, EOFError, zlib.error: the file cannot be read or decompressed.
     """
-    csv.field_size_limit(limits.MAX_ROW_BYTES)  # process-wide; the default is 128 KiB
-    with open_passages(path) as file:
-        skip_byte_order_mark(path, file)
-        lines = _CsvLines(path, file)
-        rows = csv.reader(lines, strict=True)
+    csv.field_size_limit(formats.MAX_ROW_BYTES)  # process-wide; the default is 128 KiB
+    with open_passages(path, layout) as file:
+        lines = _Lines(path, file)
         header: list[str] = []
-        while (line := lines.start_row()) and (cells := _next_cells(path, line, rows)) is not None:
-            if isinstance(cells, list) and len(cells) < 2 and not "".join(cells).strip():
-                continue
-            if header:
-                yield line, _csv_record(header, cells)
-            else:
-                header = cells if isinstance(cells, list) else [str(cells)]
-                check_columns(path, header)
+        for header in csv.reader(lines, delimiter=layout.delimiter):
+            if not _is_blank(header):
+                break
+            lines.start_row()
+        while (cells := _next_cells(path, lines, layout.delimiter, len(header))) is not None:
+            if isinstance(cells, RowError) or not _is_blank(cells):
+                record = _as_record(header, cells, layout.fields)
+                yield RawRow(lines.first, record, lines.last)
 
 
-def _next_cells(path: Path, line: int, rows: Iterator[list[str]]) -> list[str] | RowError | None:
-    """Return the cells of the next row, its `RowError`, or None at the end."""
+def _next_cells(
+    path: Path, lines: _Lines, delimiter: str, width: int
+) -> list[str] | RowError | None:
+    """Return the cells of the next row, its `RowError`, or None at the end.
+
+    A quote that is not closed takes the next lines into its row. If the row has a fault, and these
+    lines are rows of `width` cells by themselves, only the first line is rejected.
+    """
+    lines.start_row()
+    error: csv.Error | None = None
+    cells: list[str] | None = []
     try:
-        return next(rows, None)
-    except csv.Error as error:
-        if str(error).startswith("unexpected end of data"):
-            raise InputError(
-                f"{path}: the row that starts on line {line} has no end ({error}); repair its"
-                " quotes"
-            ) from error
+        cells = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+    except csv.Error as raised:
+        error = raised
+    if cells is None or (error is None and (len(cells) == width or _is_blank(cells))):
+        return cells
+    is_open = _is_open(error)
+    if _are_rows(lines.taken, delimiter, width, is_open):
+        lines.give_again()
+        return RowError(Reason.NOT_CSV, f"a quote is not closed: {excerpt(lines.taken[0])}")
+    if is_open:
+        raise InputError(
+            f"{path}: the row that starts on line {lines.first} has no end ({error}); repair its"
+            " quotes"
+        ) from error
+    if error is not None:
         return RowError(Reason.NOT_CSV, f"the row is not CSV: {error}")
+    detail = f"the row has {len(cells)} cells, the header {width}: {excerpt(cells)}"
+    return RowError(Reason.NOT_CSV, detail)
 
 
-def _csv_record(header: list[str], cells: list[str] | RowError) -> object:
+def _are_rows(lines: Sequence[str], delimiter: str, width: int, is_at_end: bool) -> bool:
+    """Return whether the lines of a faulty row are rows by themselves, but for a stray quote.
+
+    Nine of ten must be. A single line is one only at the end of the file, if what follows the quote
+    holds the other cells; otherwise the file may be truncated.
+    """
+    first, *others = [line for line in lines if line.strip()]
+    if _count_literally(first, delimiter) != width:
+        return False
+    if not others:
+        return is_at_end and len(next(csv.reader([first], delimiter=delimiter))) < width
+    wrong = sum(1 for line in others if _count_cells(line, delimiter) not in {width, None})
+    return 10 * wrong <= len(others)
+
+
+def _is_open(error: csv.Error | None) -> bool:
+    """Return whether the file ended while a quote was open."""
+    return str(error).startswith("unexpected end of data")
+
+
+def _count_cells(line: str, delimiter: str) -> int | None:
+    """Return the number of cells of a line; None if a quote is open at its end."""
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter, strict=True)))
+    except csv.Error as error:
+        return None if _is_open(error) else _count_literally(line, delimiter)
+
+
+def _count_literally(line: str, delimiter: str) -> int:
+    """Return the number of cells of a line if quotes mean nothing."""
+    return len(next(csv.reader([line], delimiter=delimiter, quoting=csv.QUOTE_NONE)))
+
+
+def _as_record(header: list[str], cells: list[str] | RowError, fields: Fields) -> object:
     if isinstance(cells, RowError):
         return cells
-    if len(cells) != len(header):
-        detail = f"the row has {len(cells)} cells, the header {len(header)}: {excerpt(cells)}"
-        return RowError(Reason.NOT_CSV, detail)
     record: dict[str, object] = dict(zip(header, cells, strict=True))
-    if (domains := record.get("prompt_domain")) is not None:
+    for name in fields.prompts[1:]:
         # A cell can only hold a list as JSON; `parse_record` rejects anything else by its type.
-        parsed = parse_json(str(domains).encode(errors="surrogateescape"))
-        record["prompt_domain"] = domains if isinstance(parsed, RowError) else parsed
+        parsed = parse_json(cells[header.index(name)].encode(errors="surrogateescape"))
+        record[name] = record[name] if isinstance(parsed, RowError) else parsed
     return record
+
+
+def _is_blank(cells: Sequence[str]) -> bool:
+    return not "".join(cells).strip()

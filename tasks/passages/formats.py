@@ -1,88 +1,193 @@
-"""Formats of passage files, detected by name, and checks before a file is read."""
+"""Formats of passage files, how they are opened, and what identifies their rows."""
 
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
-from io import BufferedReader
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
+from tasks.config.settings import UTF_8
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages.records import NAMES, excerpt
+from tasks.passages.encodings import as_utf_8
+from tasks.passages.fields import BY_NAME, PAIRS, Fields
+from tasks.passages.records import excerpt
 from tasks.store.local import file_sha256
 
+KEY = "dataset.predict_file"
 KINDS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
-_GZIP_START = b"\x1f\x8b"
+MAX_ROW_BYTES = 16 << 20  # tokenizing with template 4 takes up to 110 times as much memory
 
-PassageFile = BufferedReader | gzip.GzipFile
-RawRows = Iterator[tuple[int | None, object]]
-"""Pairs of line and record; a row that cannot be parsed has a `RowError` instead of a record."""
-COLUMNS = ("id", *NAMES[0], *NAMES[1], "target", "question", "prompt_common", "prompt_domain")
+PassageFile = BufferedReader | gzip.GzipFile | BytesIO
+
+
+class RawRow(NamedTuple):
+    """A row of a file.
+
+    Attributes:
+        line: line on which it starts, from 1; None for Parquet.
+        record: what the row holds; its `RowError` if it cannot be parsed.
+        last_line: line on which a row of CSV ends, if it has several.
+    """
+
+    line: int | None
+    record: object
+    last_line: int | None = None
+
+
+RawRows = Iterator[RawRow]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file of passages is read: what its name, its beginning and the config say.
+
+    Attributes:
+        kind: one of `KINDS`.
+        fields: the fields to read, under the names that they have in the file.
+        names: the columns of the table, or the fields of the first rows of JSON.
+        encoding: the codec of its text.
+        is_encoding_given: whether that is the config's, not shown by the file itself.
+        mark: size in bytes of the byte order mark.
+        delimiter: of the cells of CSV.
+        is_array: whether it is one JSON array.
+        has_bare_returns: whether its lines end with a carriage return only.
+    """
+
+    kind: str
+    fields: Fields = BY_NAME
+    names: tuple[str, ...] = ()
+    encoding: str = UTF_8
+    is_encoding_given: bool = False
+    mark: int = 0
+    delimiter: str = ","
+    is_array: bool = False
+    has_bare_returns: bool = False
+
+    @property
+    def format(self) -> str:
+        """`kind` without compression."""
+        return self.kind.removesuffix(".gz")
+
+    def describe(self) -> str:
+        """Return which fields are read, such as "context from `context`, answer from `answer`"."""
+        chosen = self.fields.chosen_in(self.names) or self.fields.chosen_in(PAIRS[0])
+        return ", ".join(f"{role} from `{name}`" for role, name in chosen.items())
+
+    def find_choice(self, place: str) -> Finding | None:
+        """Return a warning if other fields could be read as well, and the config names none."""
+        others = ", ".join(f"`{name}`" for name in self.fields.passed_over_in(self.names))
+        problem = f"{place}: {self.describe()}, although it has {others}"
+        remedy = "if these are meant, name them in dataset.fields"
+        return Finding(KEY, problem, remedy, "warning") if others else None
+
+    def identify(self, path: Path) -> dict[str, object]:
+        """Return what identifies the rows of a file with this layout.
+
+        That is its `kind` and the `sha256` of its bytes; besides, `encoding` and `fields` as far as
+        the config, and not the file, decides them.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        fields = self.fields.deviations(self.names, self.format in {".csv", ".parquet"})
+        return {
+            "kind": self.kind,
+            "sha256": hash_passages(path),
+            **({"encoding": self.encoding} if self.is_encoding_given else {}),
+            **({"fields": fields} if fields else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Start:
+    """The beginning of a file of passages.
+
+    Attributes:
+        place: the path of the file, to be shown.
+        text: its first characters, without byte order mark.
+        is_whole: whether that is all.
+    """
+
+    place: str
+    text: str
+    is_whole: bool
+
+    def fault(self, problem: str, remedy: str) -> Finding:
+        """Return a fault of the file."""
+        return Finding(KEY, f"{self.place} {problem}", remedy)
+
+
+def find_names_fault(place: str, what: str, names: Sequence[str], fields: Fields) -> Finding | None:
+    """Return what is wrong with the names of a file's columns or fields (`what` they are)."""
+    missing, found = fields.missing_in(names), f"{place} has the {what} {excerpt(list(names))}"
+    if not missing:
+        return None
+    if fields.named:
+        problem = f"{found}, but no `{missing[0]}`"
+        return Finding("dataset.fields", problem, f"name {what} that it has")
+    if "answers" in names and missing == ["answer"]:
+        problem = f"{found}: `answers` are lists, as in SQuAD and CMRC"
+        return Finding(KEY, problem, "give each row one `answer`, such as the first of them")
+    if fields.prompts and missing[0] in fields.prompts:
+        problem = f"{found}, but no `{missing[0]}`, which template 4 needs"
+        return Finding(KEY, problem, "add it, or choose another dataset.template")
+    problem = f"{found}; it needs `context` and `answer`, or `source` and `title`"
+    return Finding(KEY, problem, "name yours: dataset.fields={context: passage, answer: ans}")
 
 
 def kind_of(path: Path) -> str:
-    """Return the suffix of `KINDS` that selects the reader, such as `.jsonl.gz`, or ""."""
+    """Return the suffix of `KINDS` that the name of a file has, such as `.jsonl.gz`, or ""."""
     name = path.name.lower()
     return next((kind for kind in KINDS if name.endswith(kind)), "")
 
 
-def find_file_fault(path: Path) -> Finding | None:
-    """Return what is wrong with a file of passages, judging by its name and first bytes only."""
-    key, kind, place = "dataset.predict_file", kind_of(path), path.absolute()
-    if not kind:
-        return Finding(key, f"{place} has an unknown format", f"known: {', '.join(KINDS)}")
-    if not path.is_file():
-        what = "not a regular file, which can be read twice" if path.exists() else "no such file"
-        what = "a folder, not a file" if path.is_dir() else what
-        return Finding(key, f"{place}: {what}", "name a file of passages")
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(_GZIP_START))
-    except OSError as error:
-        return Finding(key, f"{place} cannot be read: {error.strerror}", "name a readable file")
-    if not start:
-        return Finding(key, f"{place} is empty", "name a file with at least one passage")
-    if kind.endswith(".gz") and start != _GZIP_START:
-        return Finding(key, f"{place} is not gzip", "compress it, or remove .gz from its name")
-    if start == _GZIP_START and not kind.endswith(".gz"):
-        return Finding(key, f"{place} is gzip", "add .gz to its name")
-    return None
-
-
-def identify(path: Path) -> dict[str, str]:
-    """Return what identifies a file's rows: its `kind` and the `sha256` of its bytes.
+def hash_passages(path: Path) -> str:
+    """Return the sha256 of a file of passages.
 
     Raises:
         InputError: the file cannot be read.
     """
     try:
-        return {"kind": kind_of(path), "sha256": file_sha256(path)}
+        return file_sha256(path)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror}; correct `dataset.predict_file`"
         ) from error
 
 
-def open_passages(path: Path) -> PassageFile:
-    """Open a file for reading bytes, decompressed if its name ends in .gz.
+@contextmanager
+def open_passages(path: Path, layout: Layout) -> Iterator[PassageFile]:
+    """Open a file for reading its text as bytes of UTF-8, decompressed, without byte order mark.
+
+    Bytes that are no text become bytes that are not UTF-8.
 
     Raises:
         OSError: the file cannot be opened.
     """
-    return gzip.open(path) if kind_of(path).endswith(".gz") else path.open("rb")
+    with gzip.open(path) if layout.kind.endswith(".gz") else path.open("rb") as file:
+        file.read(layout.mark)
+        if layout.encoding == UTF_8 and not layout.has_bare_returns:
+            yield file
+        else:
+            yield as_utf_8(file, layout.encoding, layout.has_bare_returns)
 
 
-def check_columns(path: Path, names: list[str]) -> None:
-    """Check the column names of a table.
+def check_size(path: Path, line: int, size: int, hint: str = "") -> None:
+    """Check the size of the row that starts on `line`; `hint` is added to the message.
 
     Raises:
-        InputError: a required column is missing, or one that is read is there twice.
+        InputError: the row is longer than `MAX_ROW_BYTES`.
     """
-    if not any(set(pair) <= set(names) for pair in NAMES):
-        raise InputError(
-            f"{path} has the columns {excerpt(list(names))}; it needs `context` and `answer`, or"
-            " `source` and `title`"
-        )
-    if repeated := [name for name in COLUMNS if names.count(name) > 1]:
-        raise InputError(f"{path} has the column `{repeated[0]}` more than once; keep one of them")
+    if size > MAX_ROW_BYTES:
+        raise row_too_long(f"{path}: the row that starts on line {line}", hint)
+
+
+def row_too_long(row: str, hint: str = "") -> InputError:
+    """Return the error for a row that is too long; `row` names the file and the row."""
+    limit = f"{MAX_ROW_BYTES >> 20} MiB"
+    return InputError(f"{row} is longer than {limit}; put one passage in a row{hint}")

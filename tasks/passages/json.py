@@ -5,71 +5,165 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
+from tasks.config.settings import UTF_8
 from tasks.errors import InputError
-from tasks.passages import limits
-from tasks.passages.formats import PassageFile, RawRows, kind_of, open_passages
-from tasks.passages.limits import check_size
-from tasks.passages.records import Reason, RowError, excerpt
+from tasks.findings import Finding
+from tasks.passages import formats
+from tasks.passages.formats import (
+    KEY,
+    Layout,
+    PassageFile,
+    RawRow,
+    RawRows,
+    Start,
+    check_size,
+    find_names_fault,
+    open_passages,
+)
+from tasks.passages.records import Reason, RowError, excerpt, is_blank_row
 
 _PIECE_BYTES = 1 << 16
 _MARKS = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
+_NESTED = re.compile(r'"(paragraphs|qas)"\s*:\s*\[')
+_FLATTEN = (
+    "write one row a question: jq -c '.data[].paragraphs[] | .context as $c | .qas[] | {context:"
+    " $c, answer: .answers[0].text, question, id}' FILE > passages.jsonl"
+)
 
 
-def read_json(path: Path) -> RawRows:
-    """Yield the rows of JSON lines or of one JSON array, optionally compressed with gzip.
+def inspect_json(start: Start, layout: Layout) -> Layout | Finding:
+    """Return the layout with the fields of the first rows, or why the file cannot be read."""
+    is_array = layout.format == ".json" and start.text.lstrip().startswith("[")
+    lacks_newlines = "\r" in start.text and "\n" not in start.text
+    layout = replace(layout, is_array=is_array, has_bare_returns=lacks_newlines and not is_array)
+    try:
+        rows = _first_rows(start, layout)
+    except InputError as error:
+        return Finding(KEY, str(error), "or create it again")
+    objects = [row for row in rows if isinstance(row, dict)]
+    names = tuple(dict.fromkeys(name for row in objects for name in row))
+    is_usable = any(set(layout.fields.required_in(row)) <= row.keys() for row in objects)
+    if not is_usable and _NESTED.search(start.text):
+        return start.fault("is nested JSON of SQuAD or CMRC, not one row a question", _FLATTEN)
+    if start.is_whole and not rows:
+        return start.fault("has no rows", "name a file with at least one passage")
+    if not objects:
+        return _explain_lines(start, rows, layout) or layout
+    fault = find_names_fault(start.place, "fields", names, layout.fields)
+    return fault or replace(layout, names=names)
+
+
+def _first_rows(start: Start, layout: Layout) -> list[object]:
+    """Return the rows at the beginning of a file, as far as they are complete.
 
     Raises:
-        InputError: the file is UTF-16, the array is malformed between its elements, or a row is
-            longer than `MAX_ROW_BYTES`.
+        InputError: the file is an array that is malformed between its elements.
+    """
+    text = start.text.replace("\r", "\n") if layout.has_bare_returns else start.text
+    if not (layout.is_array or start.is_whole):
+        text = text[: text.rfind("\n") + 1]
+    file, rows = BytesIO(text.encode(errors="surrogatepass")), list[object]()
+    try:
+        for row in _read_rows(Path(start.place), file, layout):
+            rows.append(row.record)
+    except InputError:
+        if start.is_whole:
+            raise
+    return rows
+
+
+def _explain_lines(start: Start, rows: list[object], layout: Layout) -> Finding | None:
+    """Return what a file is in which no row is an object; None if its rows may be damaged."""
+    lines = [line for line in start.text.splitlines() if line.strip()]
+    if layout.is_array or not rows:
+        return None
+    if lines[0].lstrip().startswith("["):
+        return start.fault("is a JSON array, not JSON lines", "rename it to .json")
+    if lines[0].strip() == "{":
+        remedy = "write one object a line: jq -c . FILE > passages.jsonl"
+        return start.fault("has JSON objects of several lines, not one object a line", remedy)
+    if any(line.lstrip().startswith("{") for line in lines):
+        return None
+    problem = f"is not JSON; its first line is {excerpt(lines[0])}"
+    return start.fault(problem, "if it has another format, correct its name")
+
+
+def read_json(path: Path, layout: Layout) -> RawRows:
+    """Yield the rows of JSON lines or of one JSON array, optionally compressed with gzip.
+
+    A line with several objects has several rows. Rows of empty values are left out, as blank lines
+    are.
+
+    Raises:
+        InputError: the array is malformed between its elements, or a row is longer than
+            `MAX_ROW_BYTES`.
         OSError, EOFError, zlib.error: the file cannot be read or decompressed.
     """
-    with open_passages(path) as file:
-        skip_byte_order_mark(path, file)
-        is_array = ".jsonl" not in kind_of(path) and _first_byte(file) == b"["
-        for line, data in _array_elements(path, file) if is_array else _lines(path, file):
-            yield line, parse_json(data)
+    with open_passages(path, layout) as file:
+        yield from _read_rows(path, file, layout)
 
 
-def parse_json(data: bytes) -> object:
-    """Return the value of the JSON text of one row, or its `RowError`."""
+def _read_rows(path: Path, file: PassageFile, layout: Layout) -> RawRows:
+    for line, data in _array_elements(path, file) if layout.is_array else _lines(path, file):
+        for record in _parse_objects(data, layout.encoding):
+            if not is_blank_row(record, layout.fields):
+                yield RawRow(line, record)
+
+
+def parse_json(data: bytes, encoding: str = UTF_8) -> object:
+    """Return the value of the JSON text of one row, or its `RowError`.
+
+    `encoding` is that of the file, for the message; `data` is in UTF-8.
+    """
     try:
-        return json.loads(data.decode())
+        return json.loads(data.decode().lstrip("\ufeff"))
     except UnicodeDecodeError as error:
         around = excerpt(data[max(0, error.start - 20) : error.end + 20])
-        return RowError(Reason.INVALID_TEXT, f"byte {error.start} is not UTF-8: {around}")
+        where = f"byte {error.start} is not UTF-8" if encoding == UTF_8 else f"not {encoding}"
+        return RowError(Reason.INVALID_TEXT, f"{where}: {around}")
     except RecursionError:
         return RowError(Reason.NOT_JSON, f"it is nested too deeply: {excerpt(data.decode())}")
     except ValueError as error:  # bad JSON, or an integer of too many digits
         return RowError(Reason.NOT_JSON, f"it is not JSON ({error}): {excerpt(data.decode())}")
 
 
-def skip_byte_order_mark(path: Path, file: PassageFile) -> None:
-    """Position a newly opened file behind a UTF-8 byte order mark, if it has one.
-
-    Raises:
-        InputError: the file is UTF-16.
-    """
-    start = file.read(3)
-    if start.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise InputError(f"{path} is UTF-16; save it as UTF-8")
-    file.seek(3 if start == b"\xef\xbb\xbf" else 0)
+def _parse_objects(data: bytes, encoding: str) -> list[object]:
+    """Return the value of a row, the objects if it consists of several, or its `RowError`."""
+    value = parse_json(data, encoding)
+    is_malformed = isinstance(value, RowError) and value.reason is Reason.NOT_JSON
+    return (is_malformed and _split_objects(data.decode())) or [value]
 
 
-def _first_byte(file: PassageFile) -> bytes:
-    """Return the first byte that is not white space; the file's position does not change."""
-    start, found = file.tell(), b""
-    while not found and (piece := file.read(_PIECE_BYTES)):
-        found = piece.lstrip()[:1]
-    file.seek(start)
-    return found
+def _split_objects(text: str) -> list[object]:
+    """Return the objects of a text that consists of objects only; else an empty list."""
+    objects, at = list[object](), _skip(text, 0)
+    with suppress(ValueError, RecursionError):
+        while text.startswith("{", at):
+            value, end = _DECODER.raw_decode(text, at)
+            objects.append(value)
+            at = _skip(text, end)
+    return objects if at == len(text) else []
+
+
+def _skip(text: str, start: int) -> int:
+    """Return the position behind white space and byte order marks."""
+    match = _SPACE.match(text, start)
+    return start if match is None else match.end()
+
+
+_SPACE = re.compile(r"[\ufeff\s]*")
+_DECODER = json.JSONDecoder()
 
 
 def _lines(path: Path, file: PassageFile) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank with their numbers, from 1."""
     line = 0
-    while data := file.readline(limits.MAX_ROW_BYTES + 1):
+    while data := file.readline(formats.MAX_ROW_BYTES + 1):
         line += 1
         check_size(path, line, len(data))
         if data.decode(errors="replace").strip():  # str.strip also removes Unicode spaces

@@ -14,33 +14,42 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
+from tasks.findings import Finding
 from tasks.passages.csv import read_csv
-from tasks.passages.formats import RawRows, find_file_fault, kind_of
+from tasks.passages.formats import Layout, RawRows
+from tasks.passages.inspection import find_layout
 from tasks.passages.json import read_json
 from tasks.passages.parquet import read_parquet
 from tasks.passages.records import Passage, Reject, parse_record
 
 
-def read_passages(path: Path, template: int) -> Iterator[Passage | Reject]:
+def read_passages(
+    path: Path, template: int, encoding: str | None = None, fields: FieldSettings | None = None
+) -> Iterator[Passage | Reject]:
     """Yield a `Passage` or a `Reject` for every row of a file, in order.
+
+    Blank lines, and rows in which every value is empty, are no rows.
 
     Args:
         path: `.jsonl` (JSON lines), `.json` (an array or JSON lines) or `.csv` (with a header
             row), each optionally with gzip and `.gz` in the name, or `.parquet`.
         template: `dataset.template`; 4 requires `prompt_common` and `prompt_domain`.
+        encoding: `dataset.encoding`; None: UTF-8.
+        fields: `dataset.fields`; None: by their names.
 
     Raises:
-        InputError: the file is missing, has another format or no rows, or the rest of it cannot be
-            read.
+        InputError: the file is missing, has another format, encoding or columns, or no rows, or the
+            rest of it cannot be read.
     """
-    if fault := find_file_fault(path):
-        raise InputError(str(fault))
-    read = _READERS[kind_of(path).removesuffix(".gz")]
+    layout = find_layout(path, template, encoding, fields)
+    if isinstance(layout, Finding):
+        raise InputError(str(layout))
     row = -1
     try:
-        for row, (line, record) in enumerate(read(path)):
-            yield parse_record(record, row, line, template)
+        for row, raw in enumerate(_READERS[layout.format](path, layout)):
+            yield parse_record(raw.record, row, raw.line, layout.fields, raw.last_line)
     except (OSError, EOFError, UnicodeError, zlib.error, pa.ArrowException) as error:
         raise InputError(
             f"reading {path} failed after {row + 1} rows: {error}; the file is truncated, damaged"
@@ -50,7 +59,7 @@ def read_passages(path: Path, template: int) -> Iterator[Passage | Reject]:
         raise InputError(f"{path} has no rows; `dataset.predict_file` needs at least one")
 
 
-_READERS: dict[str, Callable[[Path], RawRows]] = {
+_READERS: dict[str, Callable[[Path, Layout], RawRows]] = {
     ".jsonl": read_json,
     ".json": read_json,
     ".csv": read_csv,

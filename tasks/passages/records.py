@@ -6,16 +6,16 @@ Text is kept exactly as it is in the input.
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 import reprlib
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from tasks.passages.fields import Fields
 from tasks.store.manifest import canonical_json
-
-# Field names of context and answer; the first pair that a row has completely is used.
-NAMES = (("source", "title"), ("context", "answer"))
 
 
 class Reason(StrEnum):
@@ -44,6 +44,7 @@ class Passage:
         reference: the reference question, if the row has one.
         prompt_common: only for template 4; otherwise None.
         prompt_domain: only for template 4; otherwise empty.
+        last_line: line on which a row of CSV ends, if it has several.
     """
 
     row: int
@@ -54,13 +55,14 @@ class Passage:
     reference: str | None
     prompt_common: str | None
     prompt_domain: tuple[str, ...]
+    last_line: int | None = None
 
 
 @dataclass(frozen=True)
 class Reject:
     """A row that cannot be used, with the reason; `detail` explains it in one sentence.
 
-    `row` and `line` are those of `Passage`; `id` is None if the row has no usable one.
+    `row`, `line` and `last_line` are those of `Passage`; `id` is None if the row has no usable one.
     """
 
     row: int
@@ -68,6 +70,7 @@ class Reject:
     id: str | None
     reason: Reason
     detail: str
+    last_line: int | None = None
 
 
 class RowError(Exception):
@@ -79,20 +82,41 @@ class RowError(Exception):
         self.detail = detail
 
 
-def parse_record(record: object, row: int, line: int | None, template: int) -> Passage | Reject:
+def parse_record(
+    record: object, row: int, line: int | None, fields: Fields, last_line: int | None = None
+) -> Passage | Reject:
     """Turn a record of any type, or a reader's `RowError`, into a `Passage` or a `Reject`.
 
-    Required fields are `context` and `answer`, or `source` and `title`, which take precedence.
-    Optional are `id` (a string or an integer; by default derived from the content) and the
-    reference, `target` or `question`. Template 4 requires `prompt_common` and `prompt_domain`.
+    Context and answer are required, and the prompts of template 4. The id (by default derived from
+    the content) and the reference are optional: one that is no text costs no row.
     """
     known_id = None
     try:
-        fields = _fields(record)
-        known_id = _id(fields)
-        return _passage(fields, row, line, known_id, template)
+        values = _values(record)
+        known_id = _as_text(values.get(fields.id))
+        passage = _passage(values, row, line, known_id, fields)
+        return replace(passage, last_line=last_line)
     except RowError as fault:
-        return Reject(row, line, known_id, fault.reason, fault.detail)
+        lines = "" if last_line is None else f"lines {line} to {last_line}: "
+        detail = f"{lines}{fault.detail}"
+        return Reject(row, line, known_id, fault.reason, detail, last_line)
+
+
+def is_blank_row(record: object, fields: Fields) -> bool:
+    """Return whether a record has context and answer, and every value of it is missing or blank.
+
+    This is how programs write the blank rows of a spreadsheet.
+    """
+    return (
+        isinstance(record, dict)
+        and set(fields.pair_in(record)) <= record.keys()
+        and all(is_nothing(value) for value in record.values())
+    )
+
+
+def is_nothing(value: object) -> bool:
+    """Return whether a value is null, NaN or a blank text."""
+    return _is_missing(value) or (isinstance(value, str) and not value.strip())
 
 
 def excerpt(value: object) -> str:
@@ -104,7 +128,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
-def _fields(record: object) -> dict[str, Any]:
+def _values(record: object) -> dict[str, Any]:
     if isinstance(record, RowError):
         raise record
     if not isinstance(record, dict):
@@ -113,21 +137,20 @@ def _fields(record: object) -> dict[str, Any]:
 
 
 def _passage(
-    fields: dict[str, Any], row: int, line: int | None, known_id: str | None, template: int
+    values: dict[str, Any], row: int, line: int | None, known_id: str | None, fields: Fields
 ) -> Passage:
-    whole = (names for names in NAMES if all(name in fields for name in names))
-    context_name, answer_name = next(whole, NAMES[1])
-    context, answer = _required(fields, context_name), _required(fields, answer_name)
-    references = [_optional(fields, name) for name in ("target", "question")]
+    context, answer = (_required(values, name) for name in fields.pair_in(values))
+    references = (_as_text(values.get(name)) for name in fields.references)
+    common, domain = fields.prompts or (None, None)
     return Passage(
         row=row,
         line=line,
         id=known_id or _derived_id(context, answer),
         context=context,
         answer=answer,
-        reference=references[0] or references[1],
-        prompt_common=_required(fields, "prompt_common") if template == 4 else None,
-        prompt_domain=_domains(fields) if template == 4 else (),
+        reference=next((one for one in references if one), None),
+        prompt_common=_required(values, common) if common else None,
+        prompt_domain=_domains(values, domain) if domain else (),
     )
 
 
@@ -136,37 +159,51 @@ def _derived_id(context: str, answer: str) -> str:
     return "sha256-" + hashlib.sha256(content).hexdigest()[:16]
 
 
-def _id(fields: dict[str, Any]) -> str | None:
-    value = fields.get("id")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return _optional(fields, "id")
-
-
-def _required(fields: dict[str, Any], name: str) -> str:
-    if fields.get(name) is None:
-        raise RowError(Reason.MISSING_FIELD, f"`{name}` is missing: {excerpt(fields)}")
-    text = _text(name, fields[name])
+def _required(values: dict[str, Any], name: str) -> str:
+    if _is_missing(values.get(name)):
+        raise RowError(Reason.MISSING_FIELD, f"`{name}` is missing: {excerpt(values)}")
+    text = _text(name, values[name])
     if _is_blank(text):
         raise RowError(Reason.EMPTY_FIELD, f"`{name}` has no visible text: {excerpt(text)}")
     return text
 
 
-def _optional(fields: dict[str, Any], name: str) -> str | None:
-    """Return a text, or None if it is missing, null or empty."""
-    value = fields.get(name)
-    return None if value is None else _text(name, value) or None
+def _as_text(value: object) -> str | None:
+    """Return an optional value as text; None if it is missing, empty, or no text.
+
+    A list stands for the first of its values that is text; pandas writes integers as floats if some
+    rows have none.
+    """
+    values = value if isinstance(value, list) else [value]
+    return next((text for one in values if (text := _scalar_as_text(one))), None)
 
 
-def _domains(fields: dict[str, Any]) -> tuple[str, ...]:
-    value = fields.get("prompt_domain")
+def _scalar_as_text(value: object) -> str | None:
+    if value is None or isinstance(value, bool | list | dict | bytes):
+        return None
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        value = int(value) if value.is_integer() else value
+    text = str(value)
+    return None if _SURROGATE.search(text) else text or None
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _is_missing(value: object) -> bool:
+    """Return whether a value is null or NaN, which pandas writes for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _domains(values: dict[str, Any], name: str) -> tuple[str, ...]:
+    value = values.get(name)
     if value is None:
-        raise RowError(Reason.MISSING_FIELD, f"`prompt_domain` is missing: {excerpt(fields)}")
+        raise RowError(Reason.MISSING_FIELD, f"`{name}` is missing: {excerpt(values)}")
     if not isinstance(value, list):
-        raise RowError(
-            Reason.WRONG_TYPE, f"`prompt_domain` is not a list of strings: {excerpt(value)}"
-        )
-    return tuple(_text("prompt_domain", domain) for domain in value)
+        raise RowError(Reason.WRONG_TYPE, f"`{name}` is not a list of strings: {excerpt(value)}")
+    return tuple(_text(name, domain) for domain in value)
 
 
 def _text(name: str, value: object) -> str:

@@ -75,6 +75,11 @@ _STAGES = {
             "passages.dataset_name": "dataset.dataset_name",
             "passages.split": "the split of the data set",
             "passages.kind": "the kind of dataset.predict_file",
+            "passages.encoding": "dataset.encoding",
+            **{
+                f"passages.fields.{role}": f"the field read as {role}"
+                for role in ("context", "answer", "reference", "id")
+            },
         },
         contents={
             "passages.sha256": "the content of dataset.predict_file",

@@ -18,7 +18,9 @@ from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.paddle.installation import describe_paddle
 from tasks.engine.program.half_precision import HALF_VERSION
 from tasks.engine.selection import ENGINE_VERSIONS, choose_engine
-from tasks.passages.formats import identify
+from tasks.errors import InputError
+from tasks.findings import Finding
+from tasks.passages.inspection import find_layout
 from tasks.plan.model import hash_model, hash_tokenizer
 from tasks.store.local import file_sha256
 
@@ -147,8 +149,14 @@ def _identify_library(settings: Settings) -> str:
     return "built" if library is None else file_sha256(library)
 
 
-def _identify_passages(settings: Settings) -> dict[str, str]:
-    if settings.dataset.file is None:
+def _identify_passages(settings: Settings) -> dict[str, object]:
+    dataset = settings.dataset
+    if dataset.file is None:
         # PaddleNLP pins the md5 of its data sets, so its version decides the content.
-        return {"dataset_name": settings.dataset.dataset_name, "split": "dev"}
-    return identify(settings.dataset.file)
+        fields = {} if dataset.fields is None else dataset.fields.model_dump(exclude_none=True)
+        named = {"dataset_name": dataset.dataset_name, "split": "dev"}
+        return {**named, **({"fields": fields} if fields else {})}
+    layout = find_layout(dataset.file, dataset.template, dataset.encoding, dataset.fields)
+    if isinstance(layout, Finding):
+        raise InputError(str(layout))
+    return layout.identify(dataset.file)

@@ -140,6 +140,40 @@ def test_values_by_section_win_over_the_file_as_texts_do(tmp_path: Path) -> None
     assert by_value.decode.topk == 2
 
 
+def test_keys_below_a_key_are_set_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("dataset: {fields: {context: text, id: number}}")
+    answer = {"dataset": {"fields": {"answer": "ans", "id": "doc"}}}
+    texts = ["dataset.fields.answer=ans", "dataset.fields.id=doc"]
+    for overrides in (answer, texts, ["dataset.fields={answer: ans, id: doc}"]):
+        fields = load_settings(path, overrides).dataset.fields
+        assert fields is not None
+        assert fields.model_dump() == {
+            "context": "text",
+            "answer": "ans",
+            "reference": None,
+            "id": "doc",
+        }
+    assert load_settings(path, ["dataset.fields=null"]).dataset.fields is None
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "words"),
+    [
+        ("dataset.fields.contxt=a", "dataset.fields.contxt", "did you mean context?"),
+        ("dataset.fields=passage", "dataset.fields", "is not a section"),
+        ("dataset.fields.context=3", "dataset.fields.context", "non-empty text or null"),
+        ("dataset.fields={context: a, answer: a}", "dataset.fields.answer", "another field"),
+        ("dataset.encoding=nonsense", "dataset.encoding", "such as gb18030"),
+        ("dataset.encoding=base64", "dataset.encoding", "such as gb18030"),
+    ],
+)
+def test_wrong_names_of_fields_and_encodings_are_faults(
+    tmp_path: Path, override: str, where: str, words: str
+) -> None:
+    assert words in faults_of(tmp_path, "", override)[where]
+
+
 def test_values_that_do_not_go_together_have_the_message_of_the_command_line(
     tmp_path: Path,
 ) -> None:

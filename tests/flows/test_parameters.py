@@ -78,6 +78,26 @@ def test_a_description_says_the_limits_which_a_form_does_not_draw() -> None:
     assert "Allowed: a whole number (at least 1, at most 64). Default: 6." in beams
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_allowed"),
+    [
+        ({}, True),
+        ({"context": "passage", "id": "doc_id"}, True),
+        ({"context": ""}, False),
+        ({"context": 3}, False),
+        ({"contxt": "passage"}, False),
+    ],
+)
+def test_the_form_takes_the_names_of_fields_one_by_one(
+    fields: dict[str, Any], is_allowed: bool
+) -> None:
+    overrides = {"dataset": {"fields": fields}}
+    assert fits_the_form(overrides) == fits_the_settings(overrides) == is_allowed
+    schema = SCHEMA["properties"]["dataset"]["properties"]["fields"]
+    assert schema["properties"]["context"]["title"] == "context"
+    assert all(one["type"] == "string" for one in schema["properties"].values())
+
+
 @pytest.mark.parametrize("wrong", [{"decod": {}}, {"decode": {"num_beam": 4}}, {"decode": 4}])
 def test_the_form_takes_no_unknown_keys(wrong: dict[str, Any]) -> None:
     assert not fits_the_form(wrong)

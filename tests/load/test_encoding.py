@@ -14,6 +14,7 @@ from tasks.engine.tokenization.tokenizer import load_paddlenlp_tokenizer
 from tasks.errors import InputError, ModelError
 from tasks.load.encoding import Cut, Encoded, QuestionTokenizer
 from tasks.load.templates import remove_target_prefix, target_prefix
+from tasks.passages.fields import BY_NAME, Fields
 from tasks.passages.records import Passage, Reason, Reject, parse_record
 from tests.support.tokenizer_reference import (
     COMMON,
@@ -51,7 +52,7 @@ def test_text_that_the_parser_accepts_can_be_encoded(
 ) -> None:
     prompts = {"prompt_common": "问", "prompt_domain": ["a", "b", "c"]}
     record = {"context": context, "answer": answer, **prompts}
-    passage = parse_record(record, 0, 1, template)
+    passage = parse_record(record, 0, 1, Fields.of(None, template))
     if isinstance(passage, Passage):
         encoded = tokenizers[template].encode(passage)
         assert isinstance(encoded, Encoded)
@@ -64,7 +65,7 @@ def test_text_that_the_parser_accepts_can_be_encoded(
 @example("\ufffd")
 @example("\u0301\x85\u2028")
 def test_text_counts_as_empty_exactly_when_it_has_no_token(reference: Tokenizer, text: str) -> None:
-    outcome = parse_record({"context": text, "answer": "a"}, 0, 1, 0)
+    outcome = parse_record({"context": text, "answer": "a"}, 0, 1, BY_NAME)
     is_empty = isinstance(outcome, Reject) and outcome.reason is Reason.EMPTY_FIELD
     assert is_empty == (reference._tokenize(text) == [])
 
@@ -403,7 +404,7 @@ def test_named_data_set_is_read_as_passages(data_home: Path) -> None:
     row = {"context": "长江很长。", "answer": "长江", "question": "哪条江？", "id": 3}
     install(data_home, (json.dumps(row) + "\n\n") * 2)
     outcomes = [
-        parse_record(record, at, None, 1)
+        parse_record(record, at, None, BY_NAME)
         for at, record in enumerate(read_named_passages("local_qg"))
     ]
     expected = Passage(0, None, "3", "长江很长。", "长江", "哪条江？", None, ())

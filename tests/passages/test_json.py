@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import InputError
+from tasks.passages import formats
 from tasks.passages import json as json_files
-from tasks.passages import limits
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import JSON, ROW, in_a_folder, jsonl, read, reason_of, write
 
@@ -50,7 +50,7 @@ def test_line_of_a_megabyte_is_read(tmp_path: Path) -> None:
 
 
 def test_row_beyond_the_limit_ends_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 20)
+    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 20)
     text = jsonl({**ROW, "context": "长" * 400_000})
     for name in ("a.jsonl", "b.json"):
         path = write(tmp_path / name, text if name == "a.jsonl" else f"[{text}]")
@@ -58,17 +58,84 @@ def test_row_beyond_the_limit_ends_reading(tmp_path: Path, monkeypatch: pytest.M
             read(path)
 
 
+def is_blank_row(line: str) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    pairs = ({"context", "answer"}, {"source", "title"})
+    names = set(row) if isinstance(row, dict) else set()
+    has_pair = next((pair <= names for pair in pairs if pair & names), False)
+    return has_pair and all(one != one or not str(one or "").strip() for one in row.values())
+
+
 @in_a_folder
 @given(st.lists(st.one_of(JSON.map(json.dumps), st.text('{}[]",:\\a1长 \t\ud800', max_size=9))))
-def test_every_line_that_is_not_blank_gives_one_outcome(tmp_path: Path, lines: list[str]) -> None:
+def test_every_line_that_is_not_blank_gives_an_outcome(tmp_path: Path, lines: list[str]) -> None:
     data = "\n".join(lines).encode(errors="surrogatepass")
     path = write(tmp_path / "a.jsonl", jsonl(ROW).encode() + data)
     outcomes = read(path)
-    expected = [at for at, line in enumerate(lines, 2) if line.strip()]
-    assert [outcome.row for outcome in outcomes] == list(range(len(expected) + 1))
-    assert [outcome.line for outcome in outcomes] == [1, *expected]
+    expected = [at for at, line in enumerate(lines, 2) if line.strip() and not is_blank_row(line)]
+    assert [outcome.row for outcome in outcomes] == list(range(len(outcomes)))
+    # a line such as {}{} has two rows
+    assert list(dict.fromkeys(outcome.line for outcome in outcomes)) == [1, *expected]
     # no control sequences for a terminal or a log
     assert all(outcome.detail.isprintable() for outcome in outcomes if isinstance(outcome, Reject))
+
+
+def test_objects_on_one_line_are_rows_of_their_own(tmp_path: Path) -> None:
+    one, other = json.dumps({**ROW, "id": 1}), json.dumps({**ROW, "id": "}{"})
+    for between in ("", " ", "\t", "\ufeff"):
+        path = write(tmp_path / "a.jsonl", f"{one}{between}{other}\n\n{other}{between}{one}")
+        outcomes = read(path)
+        assert [outcome.id for outcome in outcomes] == ["1", "}{", "}{", "1"]
+        assert [outcome.line for outcome in outcomes] == [1, 1, 3, 3]
+        assert [outcome.row for outcome in outcomes] == [0, 1, 2, 3]
+    array = read(write(tmp_path / "a.json", f"[{one}{other},\n{one}]"))
+    assert [outcome.id for outcome in array] == ["1", "}{", "1"]
+
+
+@pytest.mark.parametrize("rest", ["x", ",{}", "[]", '{"a": 1', "1"])
+def test_a_line_that_is_more_than_objects_is_one_reject(tmp_path: Path, rest: str) -> None:
+    good = jsonl(ROW)
+    path = write(tmp_path / "a.jsonl", good + good.strip() + rest + "\n" + good)
+    assert [reason_of(one) for one in read(path)] == [None, Reason.NOT_JSON, None]
+
+
+def test_lines_may_end_with_carriage_returns_only(tmp_path: Path) -> None:
+    text = jsonl({**ROW, "id": 1}, {**ROW, "id": 2}, {**ROW, "id": 3}).replace("\n", "\r")
+    for name in ("a.jsonl", "a.json"):
+        outcomes = read(write(tmp_path / name, text.replace("2", "nonsense")))
+        assert [(one.line, reason_of(one)) for one in outcomes] == [
+            (1, None),
+            (2, Reason.NOT_JSON),
+            (3, None),
+        ]
+
+
+def test_a_byte_order_mark_may_begin_any_line(tmp_path: Path) -> None:
+    outcomes = read(write(tmp_path / "a.jsonl", ("\ufeff" + jsonl(ROW)) * 3))
+    assert [type(one) for one in outcomes] == [Passage] * 3
+
+
+def test_rows_of_empty_values_are_no_rows(tmp_path: Path) -> None:
+    blank = [{**dict.fromkeys(ROW, value), "id": None} for value in (None, "", " ", float("nan"))]
+    rows = [*blank, {**ROW, "id": 1}, *blank, {"context": ""}, {**blank[0], "id": 7}, {}]
+    expected = [None, Reason.EMPTY_FIELD, Reason.MISSING_FIELD, Reason.MISSING_FIELD]
+    as_lines = read(write(tmp_path / "a.jsonl", jsonl(*rows)))
+    as_array = read(write(tmp_path / "a.json", json.dumps(rows)))
+    for outcomes in (as_lines, as_array):
+        assert [reason_of(one) for one in outcomes] == expected
+        assert [one.row for one in outcomes] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("depth", [100, 900, 2000, 100_000])
+@pytest.mark.parametrize("place", ["id", "question", "context", "other"])
+def test_deep_nesting_ends_nothing(tmp_path: Path, depth: int, place: str) -> None:
+    row = jsonl(ROW).strip()[:-1] + f', "{place}": ' + "[" * depth + "]" * depth + "}\n"
+    outcomes = read(write(tmp_path / "a.jsonl", jsonl(ROW) + row + jsonl(ROW)))
+    assert [type(one) for one in (outcomes[0], outcomes[2])] == [Passage] * 2
+    assert len(outcomes) == 3
 
 
 # ---- arrays

@@ -58,6 +58,11 @@ WORDS = {
         "passages/split": "the split of the data set",
         "passages/kind": "the kind of dataset.predict_file",
         "passages/sha256": "the content of dataset.predict_file",
+        "passages/encoding": "dataset.encoding",
+        "passages/fields/context": "the field read as context",
+        "passages/fields/answer": "the field read as answer",
+        "passages/fields/reference": "the field read as reference",
+        "passages/fields/id": "the field read as id",
         "template": "dataset.template",
         "max_seq_len": "dataset.max_seq_len",
         "max_title_len": "dataset.max_title_len",
@@ -87,6 +92,8 @@ VARIANTS: list[tuple[str, ...]] = [
     (),
     ("decode.num_beams=1",),
     ("dataset.predict_file=null",),
+    ("dataset.encoding=gb18030",),
+    ("dataset.fields={context: text, answer: text2, reference: text3, id: text4}",),
     ("predict.device=gpu",),
     ("predict.device=gpu", "predict.precision=fp16"),
     ("predict.device=gpu", "predict.use_tensorrt=true"),
@@ -101,6 +108,8 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Decided]:
     folder = write_job(tmp_path_factory.mktemp("variants"))
+    texts = dict.fromkeys(("context", "answer", "text", "text2", "text3", "text4"), "a")
+    (folder / "passages.jsonl").write_text(json.dumps(texts))
     return [decide(folder, *overrides) for overrides in VARIANTS]
 
 
@@ -118,13 +127,15 @@ def describe(before: Decided, now: Decided, is_there: dict[str, bool]) -> list[s
 def leaves(values: dict[str, Any]) -> list[str]:
     nested = {name: value for name, value in values.items() if isinstance(value, dict)}
     return [name for name in values if name not in nested and name != "stage"] + [
-        f"{name}/{inner}" for name, value in nested.items() for inner in value
+        f"{name}/{inner}" for name, value in nested.items() for inner in leaves(value)
     ]
 
 
 def alter(values: dict[str, Any], leaf: str, how: str) -> None:
     *outer, name = leaf.split("/")
-    inner = values[outer[0]] if outer else values
+    inner = values
+    for step in outer:
+        inner = inner[step]
     if how == "gone":
         del inner[name]
     else:

@@ -38,6 +38,11 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("dataset.template=2", {"dataset", "predictions"}),
         ("dataset.max_seq_len=100", {"dataset", "predictions"}),
         ("dataset.on_bad_row=fail", set()),
+        ("dataset.encoding=utf-8-sig", set()),
+        ("dataset.encoding=gb18030", {"dataset", "predictions"}),
+        ("dataset.fields={}", set()),
+        ("dataset.fields.context=text", {"dataset", "predictions"}),
+        ("dataset.fields.id=text", {"dataset", "predictions"}),
         ("shards.rows_per_shard=7", {"predictions"}),
         ("predict.batch_size=4", {"predictions"}),
         ("predict.cpu_threads=1", {"predictions"}),
@@ -51,6 +56,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
 def test_an_option_changes_the_fingerprints_that_it_decides_and_no_other(
     folder: Path, override: str, stages: set[str]
 ) -> None:
+    (folder / "passages.jsonl").write_text('{"context": "a", "answer": "b", "text": "c"}\n')
     assert changed(plan_job(folder), plan_job(folder, override)) == stages
 
 
@@ -70,6 +76,35 @@ def test_one_more_byte_changes_what_is_made_from_the_file(
     with (folder / name).open("a") as file:
         file.write(" ")
     assert changed(before, plan_job(folder)) == stages
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "is_same"),
+    [
+        ("context,answer,id,title", "{context: context, id: id}", True),
+        ("source,title,target", "{context: source, answer: title, reference: target}", True),
+        ("source,title,context,answer", "{context: source, answer: title}", False),
+        ("context,answer,question,target", "{reference: target}", False),
+    ],
+)
+def test_names_that_choose_what_is_read_anyway_change_nothing(
+    folder: Path, columns: str, named: str, is_same: bool
+) -> None:
+    table = folder / "passages.csv"
+    table.write_text(f"{columns}\n{','.join('a' for _ in columns.split(','))}\n")
+    place = f"dataset.predict_file={table}"
+    before = plan_job(folder, place)
+    assert (changed(before, plan_job(folder, place, f"dataset.fields={named}")) == set()) == is_same
+
+
+def test_both_pairs_are_not_read_as_earlier_versions_did(folder: Path) -> None:
+    (folder / "passages.jsonl").write_text(
+        '{"context": "a", "answer": "b", "source": "c", "title": "d"}'
+    )
+    identity = plan_job(folder).dataset.decided_by["passages"]
+    assert identity["fields"] == {"context": "context", "answer": "answer"}
+    named = plan_job(folder, "dataset.fields={context: source, answer: title}")
+    assert "fields" in named.dataset.decided_by["passages"]
 
 
 def test_the_name_of_the_passages_does_not_matter(folder: Path) -> None:
