@@ -67,6 +67,14 @@ def own_access(settings: Settings) -> Access:
     return Access(f"http://{host}:{api.port}{api.base_path or '/api'}", secret)
 
 
+def configured_access(settings: Settings, url: str) -> Access:
+    """Return the access to PREFECT_API_URL; to that of `wenti serve`, also without its secret."""
+    served = read_access(access_file(settings))
+    if served is None or served.url != url or settings.api.auth_string is not None:
+        return Access(url)
+    return served
+
+
 def possible_servers(settings: Settings) -> Iterator[Access]:
     """Yield where a server of this user may run: that of `wenti serve`, and a chosen port."""
     served = read_access(access_file(settings))

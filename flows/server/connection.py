@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from flows.server.access import Access, new_secret, possible_servers
+from flows.server.access import Access, configured_access, new_secret, possible_servers
 from flows.server.diagnosis import (
     describe,
     explain,
@@ -92,7 +92,7 @@ def find_server() -> Access | None:
     """
     settings = read_settings()
     if settings.api.url:
-        configured = Access(settings.api.url)
+        configured = configured_access(settings, settings.api.url)
         check_access(configured)
         return configured
     if settings.api.url is None:  # not the empty text, which asks for a temporary server

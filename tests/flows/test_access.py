@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from flows.server.access import (
     FILE_NAME,
     Access,
+    configured_access,
     new_secret,
     own_access,
     possible_servers,
@@ -101,6 +102,18 @@ def test_a_chosen_port_is_looked_at_but_the_default_one_may_be_another_users(
     write_access(tmp_path / FILE_NAME, Access(URL, "a:b"))
     assert urls() == [URL]
     assert urls(port=4311) == [URL, "http://127.0.0.1:4311/api"]
+
+
+def test_the_address_of_wenti_serve_is_enough(tmp_path: Path) -> None:
+    write_access(tmp_path / FILE_NAME, Access(URL, "a:b"))
+
+    def secret(url: str, **api: object) -> str | None:
+        settings = Settings.model_validate({"home": tmp_path, "api": api})
+        return configured_access(settings, url).secret
+
+    assert secret(URL) == "a:b"
+    assert secret(URL, auth_string="c:d") is None  # that of Prefect's settings is used
+    assert secret("http://elsewhere.lan/api") is None
 
 
 def test_the_secret_of_prefects_settings_comes_first() -> None:
