@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.schedules import Schedule
+from prefect.types.entrypoint import EntrypointType
 
+from flows.parameters import form_of
+from flows.permissions import VARIABLE, Permissions, as_variables, find_faults, permissions_of
+from flows.run_context import deployment_name
 from flows.server.runner import ServingRunner
+from tasks.config.loading import find_config, load_settings
+from tasks.config.overrides import Overrides
+from tasks.config.settings import Settings
 from tasks.errors import ConfigError, describe_error
 from tasks.findings import Finding
 
@@ -37,7 +47,9 @@ def serve_deployments(file: Path, names: Sequence[str], limit: int) -> None:
         ConfigError: the file cannot be used, or lacks a deployment of `names`.
     """
     runner = ServingRunner(pause_on_shutdown=False, limit=limit)
-    for one in [as_deployment(file, one) for one in read_deployments(file, names)]:
+    chosen = read_deployments(file, names)
+    os.environ.update(as_variables(chosen))
+    for one in [as_deployment(file, one) for one in chosen]:
         runner.add_deployment(one)
         logger.info("serving %s", one.full_name)
     runner.run()
@@ -93,13 +105,62 @@ def as_deployment(file: Path, one: Mapping[str, Any]) -> RunnerDeployment:
     Raises:
         ConfigError: Prefect cannot use it: its entrypoint is not a flow, or an option is invalid.
     """
+    faults = find_faults(one)
+    if faults:
+        raise ConfigError(str(file), faults)
     try:
-        return RunnerDeployment.from_entrypoint(
-            one["entrypoint"],
-            schedules=[Schedule(**schedule) for schedule in one.get("schedules", [])],
-            **{key: one[key] for key in SERVED_KEYS if key in one},
-        )
+        return _as_deployment(one)
     except Exception as error:  # importing the flow can raise anything, and so can Prefect
         problem = " ".join(describe_error(error).split())
         remedy = "correct its entrypoint, or the option named here"
         raise ConfigError(str(file), [Finding(one["name"], problem, remedy)]) from error
+
+
+def _as_deployment(one: Mapping[str, Any]) -> RunnerDeployment:
+    flow: Flow[Any, Any] = load_flow_from_entrypoint(one["entrypoint"])
+    deployment = RunnerDeployment.from_flow(
+        form_of(flow, permissions_of(one).keys),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        schedules=[Schedule(**schedule) for schedule in one.get("schedules", [])],
+        **{key: one[key] for key in SERVED_KEYS if key in one},
+    )
+    deployment.entrypoint = one["entrypoint"]
+    return deployment
+
+
+def find_permissions() -> Permissions | None:
+    """Return the permissions of this run; None if it does not belong to a deployment.
+
+    `wenti serve` passes on what it read in its prefect.yaml. In a work pool, it is the prefect.yaml
+    in the working folder. If that does not know the deployment, the permissions are the default.
+
+    Raises:
+        ConfigError: there is no usable prefect.yaml.
+    """
+    name = deployment_name()
+    if name is None:
+        return None
+    found = [one for one in _known_deployments() if one["name"] == name]
+    return permissions_of(found[0]) if found else Permissions()
+
+
+def _known_deployments() -> list[dict[str, Any]]:
+    told = os.environ.get(VARIABLE)
+    listed = read_deployments(Path("prefect.yaml")) if told is None else json.loads(told)
+    return list(json.loads(json.dumps(listed, default=str)))  # as parameters are sent
+
+
+def load_permitted(config: str, overrides: Overrides) -> tuple[Path, Settings]:
+    """Return the file and the settings of a config, with those overrides that this run may set.
+
+    Raises:
+        ConfigError: the config or an override cannot be used, or may not be set.
+    """
+    permissions = find_permissions()
+    if permissions is not None:
+        overrides = permissions.apply(config, overrides)
+    path = find_config(config)
+    settings = load_settings(path, overrides)
+    if permissions is not None:
+        permissions.check_model(settings, overrides)
+    return path, settings

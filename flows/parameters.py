@@ -7,13 +7,16 @@ values and limits are defined once. What a schema cannot express, such as incomp
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any
 
+from prefect import Flow
 from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
+from flows.permissions import Permissions
 from tasks.config.describe import allowed, settings_schema, without_null
 from tasks.config.loading import list_configs
 
@@ -26,28 +29,48 @@ def config_schema() -> JsonSchemaValue:
     return {"type": "string", "enum": known} if known else {"type": "string"}
 
 
-def overrides_schema() -> JsonSchemaValue:
+def overrides_schema(settable: Collection[str]) -> JsonSchemaValue:
     """Return the schema of the overrides: every key of every section, none required.
 
     A key that is left out has the config's value, so no key has a default: a form would send it.
+    The form shows the properties only, so keys that are not `settable` (as `section.key`) are
+    patterns: prefect.yaml may set them.
     """
-    sections = settings_schema()["properties"]
-    described = {name: _mapping((name,), section) for name, section in sections.items()}
-    return {"type": "object", "properties": described, "additionalProperties": False}
+    sections = {
+        name: _mapping((name,), section, settable)
+        for name, section in settings_schema()["properties"].items()
+    }
+    shown = {name for name, section in sections.items() if section["properties"]}
+    return {"type": "object", **_divide(sections, shown)}
 
 
-def _mapping(path: tuple[str, ...], schema: Mapping[str, Any]) -> JsonSchemaValue:
+def _mapping(
+    path: tuple[str, ...], schema: Mapping[str, Any], settable: Collection[str]
+) -> JsonSchemaValue:
     """Return the schema of a section, or of a key with keys of its own."""
-    keys = {key: _key((*path, key), inner) for key, inner in schema["properties"].items()}
+    paths = {name: (*path, name) for name in schema["properties"]}
+    keys = {
+        name: _key(paths[name], inner, settable) for name, inner in schema["properties"].items()
+    }
     described = {"title": path[-1], "description": schema["description"]}
-    return {"type": "object", **described, "properties": keys, "additionalProperties": False}
+    shown = {name for name in keys if ".".join(paths[name][:2]) in settable}
+    return {"type": "object", **described, **_divide(keys, shown)}
 
 
-def _key(path: tuple[str, ...], schema: Mapping[str, Any]) -> JsonSchemaValue:
+def _divide(schemas: Mapping[str, JsonSchemaValue], shown: Collection[str]) -> JsonSchemaValue:
+    """Return what an object may have: properties to show, and others that are only allowed."""
+    properties = {name: schema for name, schema in schemas.items() if name in shown}
+    others = {f"^{name}$": schema for name, schema in schemas.items() if name not in shown}
+    return {"properties": properties, "patternProperties": others, "additionalProperties": False}
+
+
+def _key(
+    path: tuple[str, ...], schema: Mapping[str, Any], settable: Collection[str]
+) -> JsonSchemaValue:
     """Return the schema of a key, titled as in a config, and without null."""
     known = without_null(schema)
     if known["type"] == "object":
-        return _mapping(path, {**known, "description": schema["description"]})
+        return _mapping(path, {**known, "description": schema["description"]}, settable)
     meaning = [schema["description"]]
     if known["type"] not in SHOWN_TYPES:
         meaning.append(f"Allowed: {allowed(path)}.")
@@ -57,7 +80,33 @@ def _key(path: tuple[str, ...], schema: Mapping[str, Any]) -> JsonSchemaValue:
     return {**kept, "title": path[-1], "description": " ".join(meaning)}
 
 
-Config = Annotated[str, WithJsonSchema(config_schema())]
-Overrides = Annotated[dict[str, dict[str, Any]], WithJsonSchema(overrides_schema())]
+def form_of(flow: Flow[Any, Any], settable: Collection[str]) -> Flow[Any, Any]:
+    """Return a copy of a flow whose parameters, as Prefect shows them, are those to be set.
 
+    Args:
+        flow: `question_generation`, `rerun`, or one that has some of their parameters.
+        settable: the keys that may be set, as of `Permissions.keys`.
+    """
+    signature = inspect.signature(flow, eval_str=True)
+    kinds = {"config": Config, "store.path": StoreFolder}
+    hidden = [kind for key, kind in kinds.items() if key not in settable]
+    shown = [
+        one.replace(annotation=_overrides(settable)) if one.annotation == Overrides else one
+        for one in signature.parameters.values()
+        if one.annotation not in hidden
+    ]
+    copy = flow.with_options()
+    vars(copy)["__signature__"] = signature.replace(parameters=shown)  # read by `inspect`
+    return copy
+
+
+def _overrides(settable: Collection[str]) -> Any:  # noqa: ANN401 a type
+    return Annotated[dict[str, dict[str, Any]], WithJsonSchema(overrides_schema(settable))]
+
+
+Config = Annotated[str, WithJsonSchema(config_schema())]
+StoreFolder = Annotated[str, WithJsonSchema({"type": "string"})]
+Overrides = _overrides(Permissions().keys)
+
+STORE = "wenti-store"
 NO_OVERRIDES: dict[str, dict[str, Any]] = {}

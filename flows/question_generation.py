@@ -21,12 +21,12 @@ from flows.artifacts import (
     show_shards,
     stopped_state,
 )
-from flows.parameters import NO_OVERRIDES, Config, Overrides
+from flows.deployments import find_permissions, load_permitted
+from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder
 from flows.prepare import prepared
 from flows.run_context import flow_run_id, is_serve_stopped, scheduled_day, send_logs
 from tasks.aggregate.partial import raise_if_failed
 from tasks.aggregate.task import aggregate_task
-from tasks.config.loading import find_config, load_settings
 from tasks.config.paths import with_date
 from tasks.errors import StorageError, WentiError, describe_error
 from tasks.export.task import export_task
@@ -71,7 +71,7 @@ def question_generation(
     """Generate a question for every passage: export and load, predict in shards, aggregate.
 
     Args:
-        config: The name of a config, or the path of a YAML file.
+        config: The name of a config. (In prefect.yaml, it may be the path of a YAML file.)
         day: The day that {date} in a path stands for. By default, the day the run is scheduled for.
         overrides: Values that override the config, by section and key.
 
@@ -85,8 +85,8 @@ def question_generation(
     """
     send_logs()
     try:
-        path = find_config(config)
-        settings = with_date(load_settings(path, overrides), day or scheduled_day())
+        path, settings = load_permitted(config, overrides)
+        settings = with_date(settings, day or scheduled_day())
         with prepared(settings, path) as plan:
             config_file = str(path.absolute())
             log_changes(plan, config_file)
@@ -102,7 +102,7 @@ def question_generation(
 @flow(name="rerun", flow_run_name=name_rerun, retries=0)
 def rerun(
     run: str = "latest",
-    store: str = "wenti-store",
+    store: StoreFolder = STORE,
     shards: str = "",
     only_failed: bool = False,
     force: bool = False,
@@ -127,6 +127,9 @@ def rerun(
     """
     send_logs()
     try:
+        permissions = find_permissions()
+        if permissions is not None:
+            permissions.check_rerun(run, store, STORE)
         chosen = parse_shards(shards or None)
         again = plan_rerun(run, Store(Path(store)), chosen, only_failed, force)
         record = again.record

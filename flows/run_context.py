@@ -11,7 +11,7 @@ from prefect import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import APILogHandler
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from tasks.errors import WentiError
 
@@ -24,6 +24,15 @@ STOPPED = "`wenti serve` was stopped; finished work is kept, and Retry continues
 def flow_run_id() -> str:
     """Return Prefect's id of the run, which a retry keeps."""
     return str(flow_run.id)
+
+
+def deployment_name() -> str | None:
+    """Return the name of the deployment that the run belongs to; None if it belongs to none."""
+    context = FlowRunContext.get()
+    run = None if context is None else context.flow_run
+    if run is None or run.deployment_id is None:
+        return None
+    return str(deployment.name)
 
 
 def scheduled_day() -> date:

@@ -28,12 +28,14 @@ def examine(settings: Settings, config: Path) -> list[Finding]:
 def check_server() -> Finding:
     """Check that a run can use Prefect's server, without starting one."""
     from flows.server.connection import find_server
+    from flows.server.diagnosis import without_password
 
     try:
-        url = find_server()
+        found = find_server()
     except ServerError as error:
         return Finding("Prefect", error.problem, error.remedy)
-    return Finding("Prefect", url or "each run starts a temporary server", severity="ok")
+    where = "each run starts a temporary server" if found is None else without_password(found.url)
+    return Finding("Prefect", where, severity="ok")
 
 
 def can_run(findings: Sequence[Finding]) -> bool:

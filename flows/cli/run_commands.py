@@ -92,12 +92,15 @@ def serve(
     ] = None,
     file: Annotated[Path, typer.Option(help="File with the deployments.")] = Path("prefect.yaml"),
     limit: Annotated[int, typer.Option(min=1, help="Maximum concurrent runs.")] = 1,
+    secret: Annotated[
+        bool, typer.Option(help="Whether a server that it starts asks for a secret.")
+    ] = True,
 ) -> None:
     """Serve the deployments: start their runs on schedule and from Prefect's UI."""
     from flows.cli.console import follow
     from flows.server.hosting import hosted
 
-    with follow(), hosted():
+    with follow(), hosted(secret):
         from flows.deployments import serve_deployments
 
         serve_deployments(file, names or [], limit)

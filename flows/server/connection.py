@@ -1,23 +1,27 @@
-"""The Prefect server of a run: the configured one, or Prefect's own temporary one."""
+"""The Prefect server of a run: the configured one, that of `wenti serve`, or a temporary one."""
 
 from __future__ import annotations
 
 import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from contextvars import copy_context
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import httpx
 
+from flows.server.access import Access, configured_access, new_secret, possible_servers
 from flows.server.diagnosis import (
     describe,
     explain,
+    explain_settings,
     explain_version,
     is_compatible,
-    without_password,
 )
 from tasks.errors import ServerError
 
@@ -69,9 +73,8 @@ def connected() -> Iterator[None]:
     Raises:
         ServerError: the server cannot be used at the start or at the end of the block.
     """
-    _start_if_none()
     try:
-        with _outages_logged():
+        with _server(), _outages_logged():
             yield
     except httpx.HTTPError as error:
         raise ServerError(
@@ -80,23 +83,80 @@ def connected() -> Iterator[None]:
         ) from error
 
 
-def find_server() -> str | None:
-    """Return the URL of the configured server without a password; None if none is configured.
+def find_server() -> Access | None:
+    """Return the configured server, or the one that `wenti serve` runs; None for a temporary one.
 
     Raises:
-        ServerError: it cannot be used, or a temporary server could not write its database.
+        ServerError: the configured one cannot be used, or a temporary one could not write its
+            database.
+    """
+    settings = read_settings()
+    if settings.api.url:
+        configured = configured_access(settings, settings.api.url)
+        check_access(configured)
+        return configured
+    if settings.api.url is None:  # not the empty text, which asks for a temporary server
+        for access in possible_servers(settings):
+            if _is_usable(access):
+                return access
+    _check_home(settings)
+    return None
+
+
+def read_settings() -> Settings:
+    """Return Prefect's settings with our defaults.
+
+    Raises:
+        ServerError: a setting has a value that it cannot have.
     """
     set_defaults()
-    from prefect.settings import get_current_settings
+    printed = StringIO()  # Prefect also prints the fault
+    try:
+        with redirect_stderr(printed):
+            from prefect.settings import get_current_settings
 
-    settings = get_current_settings()
-    url = settings.api.url
-    if not url:
-        _check_home(settings)
-        return None
-    with _impatient_client() as client:
-        _check(url, client)
-    return without_password(url)
+            settings = get_current_settings()
+    except ValueError as error:
+        raise explain_settings(error) from error
+    sys.stderr.write(printed.getvalue())
+    return settings
+
+
+def check_access(access: Access) -> None:
+    """Check that a run can use a server.
+
+    Raises:
+        ServerError: it cannot; names the remedy.
+    """
+    with access.used(), _impatient_client() as client:
+        _check(access.url, client)
+
+
+def asks_for_nothing(url: str) -> bool:
+    """Return whether a server that can be used answers without a secret."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, temporary_settings
+
+    with (
+        temporary_settings(restore_defaults={PREFECT_API_AUTH_STRING, PREFECT_API_KEY}),
+        Access(url).used(),
+        _impatient_client() as client,
+    ):
+        try:
+            client.api_version()
+        except httpx.HTTPError:
+            return False
+    return True
+
+
+def _is_usable(access: Access) -> bool:
+    try:
+        check_access(access)
+    except ServerError as error:
+        if not isinstance(error.__cause__, httpx.ConnectError):
+            logger.info("not using the server of `wenti serve`: %s", error)
+        return False
+    logger.info("using the server of `wenti serve` at %s", access.url)
+    return True
 
 
 def _check_home(settings: Settings) -> None:
@@ -107,13 +167,29 @@ def _check_home(settings: Settings) -> None:
         raise ServerError(f"Prefect cannot write into {settings.home}", "correct PREFECT_HOME")
 
 
-def _start_if_none() -> None:
-    if find_server() is not None:
+@contextmanager
+def _server() -> Iterator[None]:
+    """Let Prefect's clients use the server of the run in the block."""
+    found = find_server()
+    if found is not None:
+        with found.used():
+            yield
         return
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_SERVER_API_AUTH_STRING,
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+        temporary_settings,
+    )
+
     logger.info("starting Prefect's temporary server; that takes some seconds")
-    thread = threading.Thread(target=_start_server, daemon=True)
-    thread.start()
-    thread.join()
+    secret = new_secret()
+    closed = {PREFECT_SERVER_API_AUTH_STRING: secret, PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ""}
+    with temporary_settings({**closed, PREFECT_API_AUTH_STRING: secret}):
+        thread = threading.Thread(target=copy_context().run, args=(_start_server,), daemon=True)
+        thread.start()
+        thread.join()
+        yield
 
 
 @contextmanager
@@ -165,7 +241,9 @@ def _is_cloud(client: SyncPrefectClient) -> bool:
 def _outages_logged() -> Iterator[None]:
     """Log when the server stops answering and when it is back, while the block runs."""
     over = threading.Event()
-    thread = threading.Thread(target=_log_outages, args=(over,), name="wenti server", daemon=True)
+    thread = threading.Thread(
+        target=copy_context().run, args=(_log_outages, over), name="wenti server", daemon=True
+    )
     thread.start()
     try:
         yield

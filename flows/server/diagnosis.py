@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import urlsplit
 
 import httpx
+from pydantic import ValidationError
 
 from tasks.errors import ServerError
 
@@ -92,3 +94,24 @@ def explain_version(url: str, theirs: object, ours: str) -> ServerError:
     problem = f"has version {str(theirs)[:40]}, which is not compatible with {ours}"
     remedy = f"install {ours} there too, or unset {ADDRESS} to use a temporary one"
     return ServerError(f"Prefect's server at {without_password(url)} {problem}", remedy)
+
+
+def explain_settings(fault: ValueError) -> ServerError:
+    """Return an error that names the settings of Prefect which have unusable values."""
+    problems = [str(fault)]
+    if isinstance(fault, ValidationError):
+        problems = [
+            f"{_variable(details['input']) or details['loc'][-1]}: {details['msg'].lower()}"
+            for details in fault.errors(include_url=False)
+            if details["type"] != "default_factory_not_called"  # follows from another fault
+        ]
+    remedy = "correct the variable, or the value in PREFECT_HOME/profiles.toml"
+    return ServerError(f"Prefect's settings cannot be used ({'; '.join(problems)})", remedy)
+
+
+def _variable(value: object) -> str | None:
+    """Return the name and value of Prefect's environment variable with a value, if there is one."""
+    for name, text in os.environ.items():  # Prefect reads some in upper case
+        if name.startswith("PREFECT_") and text.casefold() == str(value).casefold():
+            return f"{name}={text}"
+    return None

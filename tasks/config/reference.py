@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from tasks.config.describe import allowed
-from tasks.config.settings import Settings
+from tasks.config.settings import GUARDED_KEYS, Settings
 
 _HEAD = """# Configuration
 
@@ -25,9 +25,15 @@ Keys have the names of the flags of PaddleNLP's question-generation scripts.
 """
 
 
+_GUARDED = """Runs of a deployment set {keys} only if prefect.yaml allows it
+([operating.md](operating.md#what-a-run-may-set)).
+"""
+
+
 def as_markdown() -> str:
     """Return the text of docs/configuration.md."""
-    return "\n".join([_HEAD, *_sections()])
+    guarded = _GUARDED.format(keys=", ".join(f"`{key}`" for key in sorted(GUARDED_KEYS)))
+    return "\n".join([_HEAD, guarded, *_sections()])
 
 
 def _sections() -> Iterator[str]:

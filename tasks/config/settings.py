@@ -293,3 +293,16 @@ class Settings(Section):
     def as_dict(self) -> dict[str, Any]:
         """Return all sections, keys and values as plain JSON types."""
         return self.model_dump(mode="json")
+
+
+GUARDED_KEYS = frozenset(
+    {
+        "store.path",
+        "store.url",
+        "model.trust_checkpoint",
+        "export.inference_model_dir",
+        "export.decoding_lib",
+        "aggregate.output_path",
+    }
+)
+"""Keys by which a run runs code, names places to write to, or links to pages from Prefect's UI."""

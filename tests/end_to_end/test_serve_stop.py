@@ -6,9 +6,7 @@ import json
 import os
 import signal
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,45 +14,9 @@ import psutil
 from flows.run_context import STOPPED
 from tasks.config.overrides import parse_overrides
 from tasks.engine.fake import FAULTS_VARIABLE
-from tests.support.rehearsal import ROOT, WENTI, Rehearsal
+from tests.support.rehearsal import Rehearsal
 from tests.support.servers import PrefectServer
-
-
-def wait_until(is_so: Callable[[], object], process: psutil.Popen, log: Path) -> None:
-    """Wait for a condition until the tests' time limit, while `wenti serve` is running."""
-    while not is_so():
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        time.sleep(0.1)
-
-
-@contextmanager
-def serving(server: PrefectServer, log: Path, faults: Path) -> Iterator[psutil.Popen]:
-    """Run `wenti serve` in this block, started as in a terminal, with its own server."""
-    variables = {
-        **server.environment,
-        "PREFECT_SERVER_API_PORT": str(server.port),
-        "PREFECT_RUNNER_POLL_FREQUENCY": "1",  # seconds between checks for runs to start
-        FAULTS_VARIABLE: str(faults),
-    }
-    del variables["PREFECT_API_URL"]
-    with log.open("w") as file:
-        process = psutil.Popen(
-            [str(WENTI), "serve", "demo"],
-            cwd=ROOT,
-            env=variables,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-        )
-    try:
-        wait_until(lambda: "serving question-generation/demo" in log.read_text(), process, log)
-        yield process
-    finally:
-        children = process.children(recursive=True) if process.is_running() else []
-        for each in (process, *children):
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        process.wait()
+from tests.support.serving import ALLOWED, serving, wait_until, write_prefect_yaml
 
 
 def start_run(server: PrefectServer, parameters: dict[str, object]) -> str:
@@ -95,13 +57,17 @@ def test_a_stop_ends_the_run_says_so_and_leaves_it_to_be_retried(
     store = rehearsal.store_without_shards(tmp_path / "store")
     overrides, _no_faults = parse_overrides(rehearsal.command(store)[4::2])
 
-    with serving(server, log, faults) as process:
+    file = write_prefect_yaml(tmp_path, allow_overrides=[*ALLOWED])
+    slowly = {FAULTS_VARIABLE: str(faults)}
+    with serving(server, log, file, **slowly) as process:
         run = start_run(server, {"config": "demo", "overrides": overrides})
         wait_until(lambda: shards(store) == 1, process, log)
         stop(process, process.terminate)
     check_stopped(server, run, store, log, stops=1)
 
-    with serving(server, log, faults) as process:
+    first = server.auth
+    with serving(server, log, file, **slowly) as process:
+        assert server.auth == first  # generated once
         retry(server, run)
         wait_until(lambda: shards(store) > 1, process, log)
         stop(process, lambda: os.killpg(process.pid, signal.SIGINT))  # Ctrl-C in a terminal
@@ -118,7 +84,7 @@ def stop(process: psutil.Popen, how: Callable[[], None]) -> None:
     children = process.children(recursive=True)
     commands = [" ".join(child.cmdline()) for child in children]
     assert any("multiprocessing.spawn" in command for command in commands)
-    assert any("prefect server start" in command for command in commands)
+    assert any("flows.server.protection" in command for command in commands)
     how()
     assert process.wait() == 0
     assert not any(child.is_running() for child in children)

@@ -21,6 +21,7 @@ from tasks.config.overrides import parse_overrides
 from tasks.engine.fake import FAULTS_VARIABLE
 from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
 from tests.support.servers import PREFECT, PrefectServer, prefect_server
+from tests.support.serving import ALLOWED, write_prefect_yaml
 
 ENDS = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
@@ -31,12 +32,23 @@ def server(tmp_path: Path) -> Iterator[PrefectServer]:
         yield server
 
 
-def prefect(server: PrefectServer, *arguments: str) -> None:
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """The folder of an operator whose runs may set what these tests set."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    for name in ("configs", "data"):
+        (folder / name).symlink_to(ROOT / name)
+    write_prefect_yaml(folder, allow_overrides=[*ALLOWED])
+    return folder
+
+
+def prefect(server: PrefectServer, cwd: Path, *arguments: str) -> None:
     """Run a Prefect command as in a terminal, where it could prompt; a prompt makes it fail."""
     terminal, theirs = pty.openpty()
     with subprocess.Popen(
         [str(PREFECT), *arguments],
-        cwd=ROOT,
+        cwd=cwd,
         env={**server.environment, "COLUMNS": "200"},
         stdin=theirs,
         stdout=theirs,
@@ -96,7 +108,7 @@ def wait_for(server: PrefectServer, run: str, state: str) -> str:
 
 
 def test_a_pool_runs_a_deployment_cancels_a_run_and_retries_one_that_failed(
-    rehearsal: Rehearsal, server: PrefectServer, tmp_path: Path
+    rehearsal: Rehearsal, server: PrefectServer, tmp_path: Path, place: Path
 ) -> None:
     faults, passages = tmp_path / "faults.json", tmp_path / "passages.jsonl"
     faults.write_text(json.dumps({"seconds_per_batch": 0.5}))
@@ -104,10 +116,14 @@ def test_a_pool_runs_a_deployment_cancels_a_run_and_retries_one_that_failed(
     at_its_place = replace(rehearsal, passages=passages)
     overrides, _no_faults = parse_overrides(at_its_place.command(store)[4::2])
     parameters = {"config": "demo", "overrides": overrides}
-    prefect(server, "work-pool", "create", "wenti", "--type", "process")
-    prefect(server, "deploy", "--all")
+    prefect(server, place, "work-pool", "create", "wenti", "--type", "process")
+    prefect(server, place, "deploy", "--all")
 
     with working(server, tmp_path, faults) as worker:
+        sent = {**overrides, "aggregate": {"output_path": str(tmp_path / "written")}}
+        message = wait_for(server, start_run(server, {**parameters, "overrides": sent}), "FAILED")
+        assert "aggregate.output_path: a run may not set it" in message
+
         run = start_run(server, parameters)
         assert str(passages) in wait_for(server, run, "FAILED")
 

@@ -8,14 +8,17 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from flows.parameters import config_schema, overrides_schema
-from tasks.config.settings import Settings
+from flows.parameters import config_schema, form_of, overrides_schema
+from flows.permissions import KEYS, Permissions
+from flows.question_generation import question_generation, rerun
+from tasks.config.settings import GUARDED_KEYS, Settings
 from tests.support.rehearsal import ROOT
 
-SCHEMA = overrides_schema()
+SCHEMA = overrides_schema(KEYS)
 VALUES = (
     st.integers(-2, 600)
     | st.floats(-2, 2).filter(lambda number: not number.is_integer())
@@ -116,8 +119,35 @@ def test_without_configs_any_text_may_name_one(
 
 
 def test_prefect_makes_its_form_of_these_schemas() -> None:
-    from flows.question_generation import question_generation
-
     parameters = parameter_schema(question_generation.fn).model_dump()["properties"]
     assert parameters["config"]["description"].startswith("The name of a config")
-    assert parameters["overrides"]["properties"] == SCHEMA["properties"]
+    default = overrides_schema(Permissions().keys)
+    assert parameters["overrides"]["properties"] == default["properties"]
+
+
+def test_the_form_shows_what_may_be_set_and_takes_what_prefect_yaml_sets() -> None:
+    schema = overrides_schema(Permissions().keys)
+    shown = {
+        f"{name}.{key}" for name, part in schema["properties"].items() for key in part["properties"]
+    }
+    assert shown == Permissions().keys - {"config"}
+    check = jsonschema.Draft202012Validator(schema).is_valid
+    assert "store" not in schema["properties"]
+    assert check({"store": {"path": "x"}, "aggregate": {"output_path": "y"}})
+    assert not check({"store": {"path": ""}})
+    assert not check({"store": {"paths": "x"}})
+
+
+def test_each_deployment_has_the_form_of_its_permissions() -> None:
+    def shown(flow: Flow[Any, Any], *listed: str) -> dict[str, Any]:
+        schema = parameter_schema(form_of(flow, Permissions(listed).keys))
+        return schema.model_dump()["properties"]
+
+    assert list(shown(question_generation)) == ["day", "overrides"]
+    assert list(shown(question_generation, "config", "model")) == ["config", "day", "overrides"]
+    sections = shown(question_generation, "model", *GUARDED_KEYS)["overrides"]["properties"]
+    assert list(sections) == ["store", "model", "export", "aggregate"]
+    assert list(sections["model"]["properties"]) == ["model_name_or_path", "trust_checkpoint"]
+    assert "store" not in shown(rerun)
+    assert "store" in shown(rerun, "store.path")
+    assert "config" in parameter_schema(question_generation).model_dump()["properties"]

@@ -60,6 +60,12 @@ class PrefectPages:
         """A form's messages about values that the server rejects."""
         return self.page.locator("p.text-destructive")
 
+    def sign_in(self, secret: str) -> None:
+        """Enter the server's secret on the page that asks for it."""
+        self.page.locator("input[type=password]").fill(secret)
+        self.page.get_by_role("button", name="Login", exact=True).click()
+        self.page.get_by_role("link", name="Deployments", exact=True).wait_for()
+
     def open_deployment(self, name: str) -> None:
         """Open a deployment's page by the menu, as a new user does."""
         self.page.goto(self.address)

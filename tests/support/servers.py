@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -77,8 +78,14 @@ class PrefectServer:
             headers["Authorization"] = f"Basic {token}"
         body = json.dumps(content).encode()
         request = urllib.request.Request(f"{self.url}/{path}", body, headers)  # noqa: S310 our own
-        with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310 our own
-            return json.load(answer)
+        while True:  # until the time limit of every test
+            try:
+                with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310 our own
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                if error.code != 503:  # its SQLite is busy
+                    raise
+            time.sleep(0.5)
 
     def start(self) -> None:
         """Start it, always on the same port, and wait until it answers."""
