@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tasks.config.settings import ALL, PredictSettings
+from tasks.config.sections.prediction import ALL
+from tasks.config.settings import PredictSettings
 from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture
 from tasks.errors import DeviceError
 from tasks.findings import Finding

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tasks.config.section import Section
+from tasks.config.sections.section import Section
 
 DecodingStrategy = Literal["beam_search", "greedy_search", "sampling"]
 
