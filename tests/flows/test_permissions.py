@@ -25,6 +25,7 @@ TEXTS_WITHOUT_HARM = {
     "model.model_name_or_path",  # its weights are checked, unless trust_checkpoint is true
     "dataset.dataset_name",  # a module of PaddleNLP's own
     "dataset.predict_file",  # is only read
+    "dataset.encoding",  # one that Python knows
 }
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",

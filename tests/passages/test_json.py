@@ -66,7 +66,10 @@ def is_blank_row(line: str) -> bool:
     pairs = ({"context", "answer"}, {"source", "title"})
     names = set(row) if isinstance(row, dict) else set()
     has_pair = next((pair <= names for pair in pairs if pair & names), False)
-    return has_pair and all(one != one or not str(one or "").strip() for one in row.values())
+    return has_pair and all(
+        one is None or one != one or (isinstance(one, str) and not one.strip())
+        for one in row.values()
+    )
 
 
 @in_a_folder
