@@ -127,14 +127,15 @@ def read_csv(path: Path, layout: Layout) -> RawRows:
             if not _is_blank(header):
                 break
             lines.start_row()
-        while (cells := _next_cells(path, lines, layout.delimiter, len(header))) is not None:
+        rows = csv.reader(lines, delimiter=layout.delimiter, strict=True)
+        while (cells := _next_cells(path, rows, lines, layout.delimiter, len(header))) is not None:
             if isinstance(cells, RowError) or not _is_blank(cells):
                 record = _as_record(header, cells, layout.fields)
                 yield RawRow(lines.first, record, lines.last)
 
 
 def _next_cells(
-    path: Path, lines: _Lines, delimiter: str, width: int
+    path: Path, rows: Iterator[list[str]], lines: _Lines, delimiter: str, width: int
 ) -> list[str] | RowError | None:
     """Return the cells of the next row, its `RowError`, or None at the end.
 
@@ -145,7 +146,7 @@ def _next_cells(
     error: csv.Error | None = None
     cells: list[str] | None = []
     try:
-        cells = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+        cells = next(rows, None)
     except csv.Error as raised:
         error = raised
     if cells is None or (error is None and (len(cells) == width or _is_blank(cells))):

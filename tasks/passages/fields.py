@@ -55,7 +55,10 @@ class Fields:
 
     def pair_in(self, names: Collection[str]) -> Pair:
         """Return the names of context and answer in a row, or a table, that has these fields."""
-        return next((pair for pair in self.pairs if not set(pair).isdisjoint(names)), self.pairs[0])
+        for pair in self.pairs:
+            if pair[0] in names or pair[1] in names:
+                return pair
+        return self.pairs[0]
 
     def required_in(self, names: Collection[str]) -> tuple[str, ...]:
         """Return the fields that a row with these fields needs."""

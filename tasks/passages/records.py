@@ -95,7 +95,7 @@ def parse_record(
         values = _values(record)
         known_id = _as_text(values.get(fields.id))
         passage = _passage(values, row, line, known_id, fields)
-        return replace(passage, last_line=last_line)
+        return passage if last_line is None else replace(passage, last_line=last_line)
     except RowError as fault:
         lines = "" if last_line is None else f"lines {line} to {last_line}: "
         detail = f"{lines}{fault.detail}"
@@ -109,8 +109,8 @@ def is_blank_row(record: object, fields: Fields) -> bool:
     """
     return (
         isinstance(record, dict)
+        and all(map(is_nothing, record.values()))
         and set(fields.pair_in(record)) <= record.keys()
-        and all(is_nothing(value) for value in record.values())
     )
 
 

@@ -149,7 +149,8 @@ def test_text_never_becomes_a_special_token(
     template: int,
 ) -> None:
     prompts = {"prompt_common": common, "prompt_domain": domains}
-    passage = parse_record({"context": context, "answer": answer, **prompts}, 0, 1, template)
+    record = {"context": context, "answer": answer, **prompts}
+    passage = parse_record(record, 0, 1, Fields.of(None, template))
     assert isinstance(passage, Passage)
     encoded = tokenizers[template].encode(passage)
     assert isinstance(encoded, Encoded)
