@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from contextvars import copy_context
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -23,6 +23,9 @@ from flows.server.diagnosis import (
     explain_version,
     is_compatible,
 )
+from flows.server.proxies import prepare_proxies, require_proxy
+from flows.server.temporary import TemporaryServer
+from tasks.environment import is_writable
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:
@@ -38,6 +41,12 @@ AWAY = (
     "Prefect's server does not answer (%s); the run continues, and finished work is kept; at its "
     "end, the run waits some minutes for the server"
 )
+GIVEN_UP = (
+    "stopped; finished work is kept, and the same command continues; Prefect's server does not "
+    "answer (%s), and will still show the run as Running"
+)
+INTERRUPTED = 130  # exit code
+HOME = "PREFECT_HOME"
 
 # Prefect reads these when it is imported; values set by the user are kept.
 PREFECT_DEFAULTS = {
@@ -60,8 +69,18 @@ PREFECT_DEFAULTS = {
 }
 
 
+STOPPING = threading.Event()
+"""Set when a run has recorded that it is stopped: it no longer waits for a server that is away."""
+
+
 def set_defaults() -> None:
-    """Set the environment variables that Prefect reads when it is imported."""
+    """Set the environment variables that Prefect and its client read.
+
+    Raises:
+        ServerError: Prefect cannot be imported, because it cannot look into its folder.
+    """
+    prepare_proxies()
+    _require_home()
     for name, value in PREFECT_DEFAULTS.items():
         os.environ.setdefault(name, value)
 
@@ -128,6 +147,7 @@ def check_access(access: Access) -> None:
     Raises:
         ServerError: it cannot; names the remedy.
     """
+    require_proxy(access.url)
     with access.used(), _impatient_client() as client:
         _check(access.url, client)
 
@@ -159,12 +179,29 @@ def _is_usable(access: Access) -> bool:
     return True
 
 
+def _require_home() -> None:
+    """Require a folder that Prefect can look into, which it does when it is imported."""
+    remedy = f"set {HOME}, or HOME, to a folder of this user"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise ServerError("HOME is not set, and this user has no home", "set HOME") from None
+    folder = Path(os.environ.get(HOME) or home / ".prefect")
+    try:
+        (folder / "profiles.toml").exists()
+    except OSError as error:
+        raise ServerError(f"Prefect cannot read {folder}: {error.strerror}", remedy) from error
+
+
 def _check_home(settings: Settings) -> None:
     """Require a writable database for a temporary server, which would else restart for ever."""
     database = settings.server.database.connection_url
     is_in_home = database is not None and str(settings.home) in database.get_secret_value()
-    if is_in_home and not os.access(settings.home, os.W_OK):
-        raise ServerError(f"Prefect cannot write into {settings.home}", "correct PREFECT_HOME")
+    if is_in_home and not is_writable(settings.home):
+        raise ServerError(
+            f"Prefect cannot write into {settings.home}",
+            f"set {HOME} to a folder that can be written, or PREFECT_API_URL",
+        )
 
 
 @contextmanager
@@ -179,6 +216,7 @@ def _server() -> Iterator[None]:
         PREFECT_API_AUTH_STRING,
         PREFECT_SERVER_API_AUTH_STRING,
         PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+        get_current_settings,
         temporary_settings,
     )
 
@@ -186,10 +224,19 @@ def _server() -> Iterator[None]:
     secret = new_secret()
     closed = {PREFECT_SERVER_API_AUTH_STRING: secret, PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ""}
     with temporary_settings({**closed, PREFECT_API_AUTH_STRING: secret}):
-        thread = threading.Thread(target=copy_context().run, args=(_start_server,), daemon=True)
-        thread.start()
-        thread.join()
+        _start_server(get_current_settings())
         yield
+
+
+def _start_server(settings: Settings) -> None:
+    """Start a temporary server for Prefect's clients in this process."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    ours = TemporaryServer(settings.to_environment_variables(exclude_unset=True))
+    port = ours.port(settings.server.ephemeral.startup_timeout_seconds)
+    # The clients ask this object for the address; as it is running, they start no other.
+    theirs = SubprocessASGIServer()
+    theirs.port, theirs.server_process, theirs.running = port, ours.process, True
 
 
 @contextmanager
@@ -259,6 +306,9 @@ def _log_outages(over: threading.Event) -> None:
     while not over.wait(CHECK_SECONDS):
         was_away, fault = is_away, _fault()
         is_away = fault is not None
+        if fault is not None and STOPPING.is_set():
+            logger.warning(GIVEN_UP, describe(fault))
+            os._exit(INTERRUPTED)
         if over.is_set() or is_away == was_away:
             continue
         if fault is None:
@@ -278,17 +328,3 @@ def _fault() -> httpx.HTTPError | None:
     except httpx.HTTPError as fault:
         return fault
     return None
-
-
-def _start_server() -> None:
-    """Start the server with SIGINT and SIGHUP blocked; call it in a thread of its own.
-
-    The server is in the terminal's process group. If the signal that stops the flow stopped the
-    server too, Prefect would try for minutes to report the end of the flow to it. A process
-    inherits the blocked signals of the thread that starts it; Prefect stops its server by a
-    different signal.
-    """
-    from prefect.server.api.server import SubprocessASGIServer
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    SubprocessASGIServer().start()

@@ -52,7 +52,10 @@ def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
 
 def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
     for path in settings.aggregate.output_files:
-        fault = _find_output_fault(path, settings.store.folder, reads)
+        try:
+            fault = _find_output_fault(path, settings.store.folder, reads)
+        except OSError as error:  # such as a name that is too long with the suffix of a partial run
+            fault = Finding(OUTPUT, f"{path}: {error.strerror}", "give another path")
         if fault is not None:
             yield fault
             return
