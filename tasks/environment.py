@@ -47,9 +47,7 @@ def find_home_fault() -> str | None:
         home = Path.home()
     except RuntimeError:  # HOME is not set, and this user has no entry in the user database
         return "HOME is not set, and this user has no home"
-    if not home.is_dir():
-        return f"{home} is no folder"
-    return None if is_writable(home) else f"{home} cannot be written"
+    return None if is_writable(home) else f"{home} is not a folder that can be written"
 
 
 def find_temporary_fault() -> str | None:
@@ -72,10 +70,8 @@ def has_temporary() -> bool:
 
 
 def is_writable(folder: Path) -> bool:
-    """Return whether files can be made in a folder, or it can be made if it does not exist."""
-    folder = folder.absolute()
-    existing = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-    return existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
+    """Return whether this is a folder in which files can be made."""
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
 
 
 def _make_home() -> Path:

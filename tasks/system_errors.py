@@ -41,6 +41,7 @@ _PASSING_CAUSES = {
 }
 """Those after which another attempt may succeed, so that `storage_faults` lets them pass."""
 
+_OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 SHORTAGES = {errno.ENOMEM, errno.EMFILE, errno.ENFILE}
 """Of a process or a machine; they say nothing about the file that could not be read."""
 
@@ -65,7 +66,9 @@ def storage_faults(place: PurePath, setting: str = "store.path") -> Iterator[Non
         path = Path(error.filename) if isinstance(error.filename, str) else None
         if path is None or _is_near(path, place):
             raise _as_storage_error(error, f"cannot write {place}", f"with `{setting}`") from error
-        raise _as_storage_error(error, f"cannot use {path}", _name_variable(path)) from error
+        raise _as_storage_error(
+            error, f"cannot use {path}", _name_variable(path, error.errno)
+        ) from error
 
 
 @contextmanager
@@ -96,7 +99,9 @@ def explain(error: MemoryError | OSError) -> UnusableError | None:
     path = name if isinstance(name, str) else None
     if error.errno in _CAUSES or error.errno in _PASSING_CAUSES:
         what = "a file cannot be used" if path is None else f"cannot use {path}"
-        return _as_storage_error(error, what, "" if path is None else _name_variable(Path(path)))
+        return _as_storage_error(
+            error, what, "" if path is None else _name_variable(Path(path), error.errno)
+        )
     return None if path is None else StorageError(f"cannot use {path}: {error.strerror}")
 
 
@@ -114,8 +119,10 @@ def _is_near(path: Path, place: PurePath) -> bool:
     return one.is_relative_to(other.parent) or other.is_relative_to(one)
 
 
-def _name_variable(path: Path) -> str:
+def _name_variable(path: Path, number: int | None) -> str:
     """Return which environment variable moves a path elsewhere; empty if none is known."""
+    if number not in _OF_DISKS:
+        return ""
     with suppress(RuntimeError, ValueError, IndexError):  # without a home, or not below it
         if path.relative_to(Path.home()).parts[0].startswith("."):  # such as ~/.cache
             return "by setting HOME"

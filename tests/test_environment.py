@@ -9,7 +9,7 @@ import pytest
 
 from tasks.doctor.folders import check_folders
 from tasks.engine.paddle.runtime import import_paddlenlp
-from tasks.environment import find_home_fault, is_writable, provide_home
+from tasks.environment import find_home_fault, provide_home
 from tasks.errors import StorageError
 from tasks.processes import call_in_child
 
@@ -53,8 +53,7 @@ def test_a_home_that_is_a_file_counts_as_none(
 ) -> None:
     (temporary / "file").touch()
     monkeypatch.setenv("HOME", str(temporary / "file"))
-    assert find_home_fault() == f"{temporary / 'file'} is no folder"
-    assert not is_writable(temporary / "file/below")
+    assert find_home_fault() == f"{temporary / 'file'} is not a folder that can be written"
 
 
 def test_a_home_on_a_read_only_disk_cannot_be_written(
@@ -63,7 +62,7 @@ def test_a_home_on_a_read_only_disk_cannot_be_written(
     monkeypatch.setenv("HOME", str(small_disk))
     assert find_home_fault() is None
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    assert find_home_fault() == f"{small_disk} cannot be written"
+    assert find_home_fault() == f"{small_disk} is not a folder that can be written"
 
 
 def test_the_home_of_somebody_else_in_the_temporary_folder_is_not_taken(
@@ -91,6 +90,8 @@ def test_without_home_and_temporary_folder_the_error_names_both(
 ) -> None:
     monkeypatch.setenv("HOME", NOWHERE)
     monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [NOWHERE])
-    with pytest.raises(StorageError, match=f"{NOWHERE} is no folder, nor can the temporary"):
+    with pytest.raises(
+        StorageError, match=f"{NOWHERE} is not a folder that can be written, nor can the temporary"
+    ):
         provide_home()
     assert {finding.severity for finding in check_folders()} == {"fault"}

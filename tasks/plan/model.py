@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -86,11 +87,14 @@ def find_model_faults(folder: Path) -> list[Finding]:
 
 def _entry_faults(folder: Path) -> list[str]:
     """Return which files of the model cannot be hashed: pipes, which wait for ever, and others."""
-    return [
-        f"{path.name} is {'a broken link' if path.is_symlink() else 'not a regular file'}"
-        for path in _model_files(folder)
-        if not path.is_file()
-    ]
+    faults = []
+    for path in _model_files(folder):
+        if not path.is_file():
+            what = "a broken link" if path.is_symlink() else "not a regular file"
+            faults.append(f"{path.name} is {what}")
+        elif not os.access(path, os.R_OK):
+            faults.append(f"{path.name} cannot be read: permission denied")
+    return faults
 
 
 def longest_row(folder: Path) -> int | None:
