@@ -143,10 +143,10 @@ def test_a_page_that_is_not_json_is_not_a_prefect_api(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_prefect_cannot_look_into_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_HOME", f"/tmp/{'x' * 300}")
+    monkeypatch.setenv("PREFECT_HOME", "/" + "x" * 300)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "")  # restored afterwards
-    with pytest.raises(ServerError, match="Prefect cannot read /tmp/xxx.*; set PREFECT_HOME"):
+    with pytest.raises(ServerError, match="Prefect cannot read /xxx"):
         set_defaults()
 
 
