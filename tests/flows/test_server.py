@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from flows.server.connection import set_defaults
 from flows.server.diagnosis import explain, is_compatible
+from flows.server.settings import set_defaults
 from tasks.errors import ServerError
 from tests.support.rehearsal import ROOT, Rehearsal
 from tests.support.servers import free_port
