@@ -25,6 +25,7 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed, Crashed, Failed
 from prefect.utilities.slugify import slugify
 
@@ -44,6 +45,7 @@ logger = logging.getLogger("wenti.run_page")
 
 PARTIAL_EVENT = "wenti.run.partial"
 UPDATE_SECONDS = 1.0
+RETRIES = 1  # of an update of the progress
 SAMPLES = 10
 
 
@@ -84,7 +86,8 @@ class RowsArtifact:
 
     def _update(self, percent: float, description: str) -> None:
         if self._artifact is not None:
-            with _page_outage():
+            # A run that is stopped must not wait minutes here for a server that is away.
+            with _page_outage(), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
                 update_progress_artifact(self._artifact, percent, description)
 
     def _count_kept(self) -> int:

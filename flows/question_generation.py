@@ -25,6 +25,7 @@ from flows.deployments import find_permissions, load_permitted
 from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder
 from flows.prepare import prepared
 from flows.run_context import flow_run_id, is_serve_stopped, scheduled_day, send_logs
+from flows.server.connection import STOPPING
 from tasks.aggregate.partial import raise_if_failed
 from tasks.aggregate.task import aggregate_task
 from tasks.config.paths import with_date
@@ -42,6 +43,7 @@ from tasks.processes import stop_children
 from tasks.runs.find import find_previous
 from tasks.runs.run import Run
 from tasks.store.layout import Store
+from tasks.system_errors import machine_faults
 
 logger = logging.getLogger("wenti.flow")
 
@@ -87,7 +89,7 @@ def question_generation(
     try:
         path, settings = load_permitted(config, overrides)
         settings = with_date(settings, day or scheduled_day())
-        with prepared(settings, path) as plan:
+        with machine_faults(), prepared(settings, path) as plan:
             config_file = str(path.absolute())
             log_changes(plan, config_file)
             return carry_out(plan, Selection(), config_file)
@@ -133,7 +135,7 @@ def rerun(
         chosen = parse_shards(shards or None)
         again = plan_rerun(run, Store(Path(store)), chosen, only_failed, force)
         record = again.record
-        with prepared(again.settings) as plan:
+        with machine_faults(), prepared(again.settings) as plan:
             again.check(plan)
             return carry_out(plan, again.selection, record.config_file, record.run_id)
     except WentiError as error:
@@ -148,7 +150,7 @@ def carry_out(
     plan: Plan, selection: Selection, config_file: str | None, rerun_of: str | None = None
 ) -> dict[str, Any]:
     """Make what is selected and missing, and write the results into the run's folder."""
-    with recorded(plan, config_file, rerun_of) as run:
+    with recorded(plan, config_file, rerun_of) as run, machine_faults():
         exporting = export_task.submit(plan, run.claims)
         loading = load_task.submit(plan, run.claims)
         export, dataset = exporting.result(), loading.result()
@@ -181,6 +183,8 @@ def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -
                 run.fail(describe_error(error))
             else:  # Prefect's TerminationSignal has no message
                 run.interrupt(_describe_stop(error))
+        if not isinstance(error, Exception):
+            STOPPING.set()
         raise
 
 

@@ -12,6 +12,7 @@
     │   ├── DeviceError        a device of `predict.devices` is missing
     │   ├── StorageError       the store cannot be written: disk full, read-only, no permission
     │   │   └── DiskError      the disk itself failed; a retry may succeed
+    │   ├── MachineMemoryError the machine has too little memory; nothing is damaged
     │   ├── StoreBusyError     a run is using the store, so nothing can be deleted from it
     │   └── ServerError        Prefect's server cannot be reached
     ├── StoreCorruptionError   a committed file does not match its manifest
@@ -101,6 +102,10 @@ class DiskError(StorageError):
     """The disk failed to read or write (EIO); a retry may succeed."""
 
     is_transient = True
+
+
+class MachineMemoryError(UnusableError):
+    """The machine has too little memory; no file is damaged."""
 
 
 class StoreBusyError(UnusableError):

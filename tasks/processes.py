@@ -20,8 +20,9 @@ from collections.abc import Callable
 from contextvars import Context, copy_context
 from multiprocessing.connection import Connection
 from threading import Thread
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TextIO, TypeVar
 
+from tasks.environment import provide_home, restore_variables
 from tasks.errors import BatchTimeoutError, OutOfMemoryError, WentiError, WorkerError
 
 logger = logging.getLogger("wenti.child")
@@ -158,6 +159,12 @@ def _start(
         signal.signal(number, signal.SIG_IGN)
     redirect_output(output)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    restore_variables()
+    try:
+        provide_home()
+    except WentiError as error:
+        connection.send(error)
+        return
     target(connection, *args)
 
 
@@ -194,7 +201,8 @@ class Echo:
         self._thread.join(LAST_LINES_SECONDS)
 
     def _read(self, output: Connection) -> None:
-        with output, os.fdopen(os.dup(output.fileno()), errors="backslashreplace") as lines:
+        pipe = os.dup(output.fileno())
+        with output, os.fdopen(pipe, encoding="utf-8", errors="backslashreplace") as lines:
             for line in lines:
                 context: Context = self._context
                 context.run(self._log, line.rstrip())
@@ -209,11 +217,17 @@ class Echo:
 
 def redirect_output(output: Connection) -> None:
     """Redirect everything that this process writes into the pipe of its parent's `Echo`."""
-    for stream in (sys.stdout, sys.stderr):
-        os.dup2(output.fileno(), stream.fileno())
+    for descriptor in (1, 2):
+        os.dup2(output.fileno(), descriptor)
     output.close()
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(line_buffering=True)
-    faulthandler.enable()
+    # The streams that were there have the terminal's encoding, which may lack characters.
+    sys.stdout, sys.stderr = _open_text(1), _open_text(2)
+    faulthandler.enable(2)
     logging.basicConfig(format="%(levelname)s %(message)s")
     logging.getLogger("wenti").setLevel(logging.INFO)
+
+
+def _open_text(descriptor: int) -> TextIO:
+    return open(
+        descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+    )

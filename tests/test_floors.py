@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"tasks.findings", "tasks.escaping"},
     {"tasks.errors"},
+    {"tasks.environment", "tasks.system_errors"},
     {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages"},
     {"tasks.engine", "tasks.passages"},
     {"tasks.plan", "tasks.bench"},

@@ -12,7 +12,7 @@ import typer
 from tasks.bench.options import CONTENDERS, BenchOptions
 from tasks.errors import StorageError
 from tasks.escaping import to_json
-from tasks.store.storage import storage_faults
+from tasks.system_errors import storage_faults
 
 bench = typer.Typer(help="Measure the engine on this machine.", no_args_is_help=True)
 

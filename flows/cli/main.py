@@ -11,8 +11,10 @@ import typer
 
 from flows.cli import run_commands, store_commands
 from flows.cli.bench import bench
+from flows.cli.streams import leave, prepare_streams
 from tasks.errors import ServerError, WentiError
 from tasks.escaping import visible
+from tasks.system_errors import machine_faults
 
 app = typer.Typer(
     help="Generate questions for passages with a PaddleNLP checkpoint, in restartable steps.",
@@ -33,6 +35,9 @@ COMMANDS = (
     store_commands.verify,
     store_commands.gc,
 )
+WORKING = [["run"], ["rerun"], ["export"], ["serve"]]
+"""The commands whose result is not what they print."""
+
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(bench, name="bench")
@@ -44,15 +49,21 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def main() -> None:
     """Run the command line; a `WentiError` is printed, and its exit code is that of the process."""
+    output = prepare_streams()
     # Schedulers send SIGTERM, a terminal that is closed SIGHUP; both are handled like Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # `nohup` sets SIG_IGN
         signal.signal(signal.SIGHUP, _interrupt)
+    code: object = 0
     try:
-        app(standalone_mode=True)
+        with machine_faults():
+            app(standalone_mode=True)
     except WentiError as error:
         typer.echo(f"wenti: {visible(str(error))}", err=True)
+        code = error.exit_code
         if isinstance(error, ServerError):
             # A normal exit waits a minute for Prefect to send its events to the missing server.
             os._exit(error.exit_code)
-        sys.exit(error.exit_code)
+    except SystemExit as ending:
+        code = ending.code
+    leave(code, output, is_printing=sys.argv[1:2] not in WORKING)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager
 from contextvars import copy_context
-from io import StringIO
 from typing import TYPE_CHECKING
 
 import httpx
@@ -19,10 +16,13 @@ from flows.server.access import Access, configured_access, new_secret, possible_
 from flows.server.diagnosis import (
     describe,
     explain,
-    explain_settings,
     explain_version,
     is_compatible,
 )
+from flows.server.proxies import require_proxy
+from flows.server.settings import HOME, read_settings
+from flows.server.temporary import TemporaryServer
+from tasks.environment import is_writable
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:
@@ -38,32 +38,14 @@ AWAY = (
     "Prefect's server does not answer (%s); the run continues, and finished work is kept; at its "
     "end, the run waits some minutes for the server"
 )
+GIVEN_UP = (
+    "stopped; finished work is kept, and the same command continues; Prefect's server does not "
+    "answer (%s), and will still show the run as Running"
+)
+INTERRUPTED = 130  # exit code
 
-# Prefect reads these when it is imported; values set by the user are kept.
-PREFECT_DEFAULTS = {
-    # The temporary server migrates its database first; Prefect's 20 s are short on a busy machine.
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-    # A nightly job must not send usage data without consent.
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    # Prefect's own log lines would repeat ours on the console; and when it cannot send an event at
-    # once, it logs the whole event.
-    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
-    # A call to an unreachable server is retried after 2, 4, 8 … 128 s: four minutes in all.
-    "PREFECT_CLIENT_MAX_RETRIES": "7",
-    # In addition to Prefect's codes: its server answers 500 without its database, and a proxy 504
-    # without the server.
-    "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
-    # Seconds between heartbeats, by which an automation detects a run that was killed.
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
-}
-
-
-def set_defaults() -> None:
-    """Set the environment variables that Prefect reads when it is imported."""
-    for name, value in PREFECT_DEFAULTS.items():
-        os.environ.setdefault(name, value)
+STOPPING = threading.Event()
+"""Set when a run has recorded that it is stopped: it no longer waits for a server that is away."""
 
 
 @contextmanager
@@ -103,31 +85,13 @@ def find_server() -> Access | None:
     return None
 
 
-def read_settings() -> Settings:
-    """Return Prefect's settings with our defaults.
-
-    Raises:
-        ServerError: a setting has a value that it cannot have.
-    """
-    set_defaults()
-    printed = StringIO()  # Prefect also prints the fault
-    try:
-        with redirect_stderr(printed):
-            from prefect.settings import get_current_settings
-
-            settings = get_current_settings()
-    except ValueError as error:
-        raise explain_settings(error) from error
-    sys.stderr.write(printed.getvalue())
-    return settings
-
-
 def check_access(access: Access) -> None:
     """Check that a run can use a server.
 
     Raises:
         ServerError: it cannot; names the remedy.
     """
+    require_proxy(access.url)
     with access.used(), _impatient_client() as client:
         _check(access.url, client)
 
@@ -163,8 +127,11 @@ def _check_home(settings: Settings) -> None:
     """Require a writable database for a temporary server, which would else restart for ever."""
     database = settings.server.database.connection_url
     is_in_home = database is not None and str(settings.home) in database.get_secret_value()
-    if is_in_home and not os.access(settings.home, os.W_OK):
-        raise ServerError(f"Prefect cannot write into {settings.home}", "correct PREFECT_HOME")
+    if is_in_home and not is_writable(settings.home):
+        raise ServerError(
+            f"Prefect cannot write into {settings.home}",
+            f"set {HOME} to a folder that can be written, or PREFECT_API_URL",
+        )
 
 
 @contextmanager
@@ -179,6 +146,7 @@ def _server() -> Iterator[None]:
         PREFECT_API_AUTH_STRING,
         PREFECT_SERVER_API_AUTH_STRING,
         PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
+        get_current_settings,
         temporary_settings,
     )
 
@@ -186,10 +154,19 @@ def _server() -> Iterator[None]:
     secret = new_secret()
     closed = {PREFECT_SERVER_API_AUTH_STRING: secret, PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ""}
     with temporary_settings({**closed, PREFECT_API_AUTH_STRING: secret}):
-        thread = threading.Thread(target=copy_context().run, args=(_start_server,), daemon=True)
-        thread.start()
-        thread.join()
+        _start_server(get_current_settings())
         yield
+
+
+def _start_server(settings: Settings) -> None:
+    """Start a temporary server for Prefect's clients in this process."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    ours = TemporaryServer(settings.to_environment_variables(exclude_unset=True))
+    port = ours.port(settings.server.ephemeral.startup_timeout_seconds)
+    # The clients ask this object for the address; as it is running, they start no other.
+    theirs = SubprocessASGIServer()
+    theirs.port, theirs.server_process, theirs.running = port, ours.process, True
 
 
 @contextmanager
@@ -259,6 +236,9 @@ def _log_outages(over: threading.Event) -> None:
     while not over.wait(CHECK_SECONDS):
         was_away, fault = is_away, _fault()
         is_away = fault is not None
+        if fault is not None and STOPPING.is_set():
+            logger.warning(GIVEN_UP, describe(fault))
+            os._exit(INTERRUPTED)
         if over.is_set() or is_away == was_away:
             continue
         if fault is None:
@@ -278,17 +258,3 @@ def _fault() -> httpx.HTTPError | None:
     except httpx.HTTPError as fault:
         return fault
     return None
-
-
-def _start_server() -> None:
-    """Start the server with SIGINT and SIGHUP blocked; call it in a thread of its own.
-
-    The server is in the terminal's process group. If the signal that stops the flow stopped the
-    server too, Prefect would try for minutes to report the end of the flow to it. A process
-    inherits the blocked signals of the thread that starts it; Prefect stops its server by a
-    different signal.
-    """
-    from prefect.server.api.server import SubprocessASGIServer
-
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    SubprocessASGIServer().start()

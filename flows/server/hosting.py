@@ -23,8 +23,9 @@ from flows.server.access import (
     read_access,
     write_access,
 )
-from flows.server.connection import asks_for_nothing, check_access, connected, read_settings
+from flows.server.connection import asks_for_nothing, check_access, connected
 from flows.server.diagnosis import SECRET, without_password
+from flows.server.settings import read_settings
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:

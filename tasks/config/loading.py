@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tasks.config.describe import allowed, known_keys
-from tasks.config.overrides import Overrides, apply_overrides, one_line, parse_overrides
+from tasks.config.overrides import Overrides, apply_overrides, parse_overrides, parse_yaml
 from tasks.config.settings import Settings
 from tasks.errors import ConfigError
 from tasks.findings import Finding
@@ -67,7 +66,15 @@ def find_config(name: str) -> Path:
 def is_config(name: str) -> bool:
     """Return whether a name is a known config, an existing file, or ends in .yaml or .yml."""
     path = Path(name)
-    return path.suffix in CONFIG_SUFFIXES or path.is_file() or name in list_configs()
+    return path.suffix in CONFIG_SUFFIXES or _is_no_folder(path) or name in list_configs()
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Return whether there is something that is not a folder, such as a file or a pipe."""
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:  # the name is too long, or permission is denied
+        return False
 
 
 def list_configs() -> dict[str, Path]:
@@ -82,21 +89,32 @@ def configs_folder() -> Path:
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    text = _read_text(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        remedy = "check the path; `configs/` holds examples"
-        raise _unreadable(path, "there is no such file", remedy) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, str(error), "it must be a UTF-8 text file") from error
-    except yaml.YAMLError as error:
-        raise _unreadable(path, f"not YAML: {one_line(error)}", "correct the line") from error
+        raw = parse_yaml(text)
+    except ValueError as error:
+        raise _unreadable(path, f"not YAML: {error}", "correct the line") from error
     if raw is None:
         return {}
     if not isinstance(raw, dict):
         remedy = "sections such as `predict:` with keys below them are expected"
         raise _unreadable(path, f"a {type(raw).__name__} instead of sections", remedy)
     return raw
+
+
+def _read_text(path: Path) -> str:
+    try:
+        if not path.is_file() and path.exists():  # reading a pipe may wait for ever
+            raise _unreadable(path, "it is not a regular file", "name a YAML file")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        remedy = "check the path; `configs/` holds examples"
+        raise _unreadable(path, "there is no such file", remedy) from None
+    except OSError as error:
+        remedy = "name a file that this user can read"
+        raise _unreadable(path, error.strerror or str(error), remedy) from error
+    except UnicodeDecodeError as error:
+        raise _unreadable(path, str(error), "it must be a UTF-8 text file") from error
 
 
 def _unreadable(path: Path, problem: str, remedy: str) -> ConfigError:

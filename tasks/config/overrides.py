@@ -43,9 +43,19 @@ def _merge(target: dict[str, Any], values: Mapping[str, Any]) -> None:
             target[key] = value
 
 
-def one_line(error: yaml.YAMLError) -> str:
-    """Return the message of a YAML error on one line."""
-    return " ".join(str(error).split())
+def parse_yaml(text: str) -> object:
+    """Return the value of a YAML text.
+
+    Raises:
+        ValueError: it is not YAML, or a value such as a date of 30 February cannot be; says why on
+            one line.
+    """
+    try:
+        return yaml.safe_load(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
@@ -56,10 +66,11 @@ def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
             f"--set {text}", "not of the form section.key=value", "for example decode.topk=4"
         )
     try:
-        value = yaml.safe_load(value_text)
-    except yaml.YAMLError as error:
-        return Finding(f"--set {text}", f"the value is not YAML: {one_line(error)}", "quote it")
-    for name in reversed(key.split(".")):
+        value = parse_yaml(value_text)
+    except ValueError as error:
+        return Finding(f"--set {text}", f"the value is not YAML: {error}", "quote it")
+    first, *deeper = key.split(".")
+    for name in reversed(deeper):
         value = {name: value}
-    _merge(values.setdefault(section, {}), value)
+    _merge(values.setdefault(section, {}), {first: value})
     return None

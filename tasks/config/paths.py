@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from tasks.config.settings import ModelSettings, Settings, as_path
+from tasks.config.settings import ModelSettings, Settings
 
 DAY = "{date}"
 
@@ -16,15 +16,15 @@ def model_folder(model: ModelSettings) -> Path | None:
 
     A name may have the form `org/name`, which is a folder if there is one or its parent exists.
     """
-    name, path = model.model_name_or_path, as_path(model.model_name_or_path)
-    is_written_as_path = name.startswith((".", "/", "~"))
+    name, path = model.model_name_or_path, Path(model.model_name_or_path)
+    is_written_as_path = name.startswith((".", "/"))
     is_folder = is_written_as_path or path.exists() or ("/" in name and path.parent.is_dir())
     return path if is_folder else None
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
     """Return the settings with every path absolute, relative ones resolved here and now."""
-    return _with_paths(settings, lambda path: str(as_path(path).absolute()))
+    return _with_paths(settings, lambda path: str(Path(path).absolute()))
 
 
 def with_date(settings: Settings, day: date) -> Settings:

@@ -15,13 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
 from tasks.config.sections.prediction import ShardSettings as ShardSettings
-from tasks.config.sections.section import Section, Text
-
-
-def as_path(text: str) -> Path:
-    """Return a path of the config with `~` expanded; it may be relative to the working folder."""
-    return Path(text).expanduser()
-
+from tasks.config.sections.section import PathText, Section, Text
 
 UTF_8 = "utf-8"
 
@@ -35,7 +29,7 @@ PARTIAL_SUFFIX = ".partial"
 class StoreSettings(Section):
     """Where the checkpoints of the stages are stored."""
 
-    path: Text = Field("wenti-store", description="Folder of the store.")
+    path: PathText = Field("wenti-store", description="Folder of the store.")
     url: Text | None = Field(
         None,
         description="URL at which your web server serves that folder; for links in Prefect's UI.",
@@ -43,14 +37,14 @@ class StoreSettings(Section):
 
     @property
     def folder(self) -> Path:
-        """`path` with `~` expanded."""
-        return as_path(self.path)
+        """`path`; it may be relative to the working folder."""
+        return Path(self.path)
 
 
 class ModelSettings(Section):
     """Which model generates the questions."""
 
-    model_name_or_path: Text = Field(
+    model_name_or_path: PathText = Field(
         "unimo-text-1.0",
         description="Folder of a UNIMO model, or the name of one that PaddleNLP can download.",
     )
@@ -84,7 +78,7 @@ class DatasetSettings(Section):
         "dureader_qg",
         description="PaddleNLP data set whose dev split is used if predict_file is null.",
     )
-    predict_file: Text | None = Field(
+    predict_file: PathText | None = Field(
         None,
         description="File of passages: .jsonl, .json or .csv, optionally with .gz, or .parquet; "
         "another name: its content tells the format. null: use dataset_name.",
@@ -116,8 +110,8 @@ class DatasetSettings(Section):
 
     @property
     def file(self) -> Path | None:
-        """`predict_file` with `~` expanded; None for the named data set."""
-        return None if self.predict_file is None else as_path(self.predict_file)
+        """`predict_file`; None for the named data set."""
+        return None if self.predict_file is None else Path(self.predict_file)
 
     @field_validator("encoding")
     @classmethod
@@ -145,14 +139,14 @@ class ExportSettings(Section):
         description="auto: the best engine that this machine can use. fake: made-up questions, "
         "to try a config without running a model.",
     )
-    inference_model_dir: Text | None = Field(
+    inference_model_dir: PathText | None = Field(
         None,
         description="Folder for a second copy of the exported model. null: only in the store.",
     )
     use_fp16_decoding: bool = Field(
         False, description="Export the model in half precision (GPU only)."
     )
-    decoding_lib: Text | None = Field(
+    decoding_lib: PathText | None = Field(
         None,
         description="Shared library with PaddleNLP's faster_transformer operators. null: built "
         "during the export.",
@@ -160,19 +154,19 @@ class ExportSettings(Section):
 
     @property
     def copy_folder(self) -> Path | None:
-        """`inference_model_dir` with `~` expanded; None without a copy."""
-        return None if self.inference_model_dir is None else as_path(self.inference_model_dir)
+        """`inference_model_dir`; None without a copy."""
+        return None if self.inference_model_dir is None else Path(self.inference_model_dir)
 
     @property
     def library(self) -> Path | None:
-        """`decoding_lib` with `~` expanded; None if it is built."""
-        return None if self.decoding_lib is None else as_path(self.decoding_lib)
+        """`decoding_lib`; None if it is built."""
+        return None if self.decoding_lib is None else Path(self.decoding_lib)
 
 
 class AggregateSettings(Section):
     """Which results a run writes."""
 
-    output_path: Text | None = Field(
+    output_path: PathText | None = Field(
         None,
         description="File for a copy of the questions, one per line. null: only in the run's "
         "folder.",
@@ -184,8 +178,8 @@ class AggregateSettings(Section):
 
     @property
     def output(self) -> Path | None:
-        """`output_path` with `~` expanded; None without a copy."""
-        return None if self.output_path is None else as_path(self.output_path)
+        """`output_path`; None without a copy."""
+        return None if self.output_path is None else Path(self.output_path)
 
     @property
     def output_files(self) -> tuple[Path, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
+from tasks.doctor.folders import check_folders
 from tasks.doctor.places import find_place_faults
 from tasks.doctor.preflight import find_config_faults
 from tasks.engine.export.tensorrt import find_tensorrt_faults
@@ -67,6 +68,7 @@ def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
     return [
         *_check_paddle(probe, settings),
         *faults,
+        *check_folders(),
         *_describe(settings, named),
         *_describe_passages(settings),
         *_check_faster_transformer(settings),

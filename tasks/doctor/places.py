@@ -30,6 +30,7 @@ def find_place_faults(settings: Settings, config: Path | None = None) -> list[Fi
         *_output_faults(settings, reads),
         *_copy_faults(settings, reads),
         *_folder_faults(STORE, settings.store.folder),
+        *_link_faults(settings.store.folder / "runs"),
     ]
 
 
@@ -52,7 +53,10 @@ def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
 
 def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
     for path in settings.aggregate.output_files:
-        fault = _find_output_fault(path, settings.store.folder, reads)
+        try:
+            fault = _find_output_fault(path, settings.store.folder, reads)
+        except OSError as error:  # such as a name that is too long with the suffix of a partial run
+            fault = Finding(OUTPUT, f"{path}: {error.strerror}", "give another path")
         if fault is not None:
             yield fault
             return
@@ -108,6 +112,14 @@ def _folder_faults(key: str, folder: Path) -> Iterator[Finding]:
         yield Finding(key, f"{folder} is a broken link", "mount what it leads to, or remove it")
     elif not folder.exists():
         yield from _parent_faults(key, folder.parent)
+
+
+def _link_faults(runs: Path) -> Iterator[Finding]:
+    """Yield the faults of what is in the place of the links that a run makes."""
+    for link in (runs / "latest", runs / "newest"):
+        if link.exists() and not link.is_symlink():
+            problem = f"{link} is not the link that a run puts there"
+            yield Finding(STORE, problem, "move it away, or give another store")
 
 
 def _parent_faults(key: str, folder: Path) -> Iterator[Finding]:

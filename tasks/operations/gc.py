@@ -155,7 +155,7 @@ def _find_named(entries: Iterable[PurePath]) -> set[str] | None:
     for path in filter(_is_manifest, entries):
         try:
             manifest = Manifest.from_bytes(storage_of(path).read(path))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None  # its files are unknown
         named |= {path.name, *(entry.name for entry in manifest.files)}
     return named

@@ -133,7 +133,7 @@ def _marked_files(folder: PurePath) -> list[FileEntry]:
     try:
         marked = json.loads(storage_of(path).read(path))
         return [FileEntry.model_validate(entry) for entry in marked["files"]]
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise StoreCorruptionError(f"{path} does not list a run's files: {error}") from error
 
 

@@ -23,6 +23,8 @@ def inspect_parquet(place: str, path: Path, layout: Layout) -> Layout | Finding:
     try:
         with pq.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
+    except MemoryError:  # which Arrow's is, too
+        raise
     except (OSError, UnicodeError, pa.ArrowException) as error:
         remedy = "it is truncated or damaged: create it or copy it again"
         return Finding(KEY, f"{place} cannot be read: {error}", remedy)

@@ -42,6 +42,7 @@ def read_passages(
     Raises:
         InputError: the file is missing, has another format, encoding or columns, or no rows, or the
             rest of it cannot be read.
+        MemoryError: there is too little memory to read it.
     """
     layout = find_layout(path, template, encoding, fields)
     if isinstance(layout, Finding):
@@ -50,6 +51,8 @@ def read_passages(
     try:
         for row, raw in enumerate(_READERS[layout.format](path, layout)):
             yield parse_record(raw.record, row, raw.line, layout.fields, raw.last_line)
+    except MemoryError:  # which Arrow's is, too: the file may be whole
+        raise
     except (OSError, EOFError, UnicodeError, zlib.error, pa.ArrowException) as error:
         raise InputError(
             f"reading {path} failed after {row + 1} rows: {error}; the file is truncated, damaged"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -80,7 +81,20 @@ def find_model_faults(folder: Path) -> list[Finding]:
     """Return what is wrong with a model folder, as far as this shows without loading it."""
     remedy = "give a folder that PaddleNLP's save_pretrained has written"
     where = folder.absolute()
-    return [Finding(KEY, f"{where}: {fault}", remedy) for fault in checkpoint_faults(folder)]
+    faults = checkpoint_faults(folder) or _entry_faults(folder)
+    return [Finding(KEY, f"{where}: {fault}", remedy) for fault in faults]
+
+
+def _entry_faults(folder: Path) -> list[str]:
+    """Return which files of the model cannot be hashed: pipes, which wait for ever, and others."""
+    faults = []
+    for path in _model_files(folder):
+        if not path.is_file():
+            what = "a broken link" if path.is_symlink() else "not a regular file"
+            faults.append(f"{path.name} is {what}")
+        elif not os.access(path, os.R_OK):
+            faults.append(f"{path.name} cannot be read: permission denied")
+    return faults
 
 
 def longest_row(folder: Path) -> int | None:
@@ -98,11 +112,16 @@ def hash_model(folder: Path) -> dict[str, str]:
     Raises:
         OSError: a file cannot be read.
     """
-    return {
-        path.name: file_sha256(path)
+    return {path.name: file_sha256(path) for path in _model_files(folder)}
+
+
+def _model_files(folder: Path) -> list[Path]:
+    """Return the entries of a model folder that decide what the model computes, sorted."""
+    return [
+        path
         for path in sorted(folder.iterdir())
         if path.name in TOKENIZER_FILES or path.suffix in MODEL_SUFFIXES
-    }
+    ]
 
 
 def hash_tokenizer(folder: Path) -> dict[str, str]:

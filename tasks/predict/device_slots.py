@@ -46,15 +46,14 @@ def slots(devices: Sequence[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        with _outage():
+        with _outage(), _few_retries():
             stack.close()
 
 
 def _limited(devices: Sequence[str]) -> list[str]:
     """Return the names of the limits that exist for these devices."""
     names = sorted({slot_name(device) for device in devices})
-    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES})
-    with settings, get_client(sync_client=True) as client:
+    with _few_retries(), get_client(sync_client=True) as client:
         return [name for name in names if _is_limited(client, name)]
 
 
@@ -95,6 +94,10 @@ def _enter(stack: ExitStack, names: list[str]) -> bool:
             raise
         return False
     return True
+
+
+def _few_retries() -> AbstractContextManager[object]:
+    return temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES})
 
 
 def _outage() -> AbstractContextManager[None]:

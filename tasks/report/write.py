@@ -58,7 +58,7 @@ def _read_mark(folder: PurePath) -> dict[str, Any]:
     path = folder / SUCCESS_FILE
     try:
         return dict(json.loads(storage_of(path).read(path)))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         remedy = f"`wenti rerun {folder}` makes new results"
         raise StoreCorruptionError(f"{path} is damaged ({error}); {remedy}") from error
 

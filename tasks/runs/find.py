@@ -19,6 +19,13 @@ from tasks.store.files import storage_of
 from tasks.store.layout import Store
 from tasks.store.manifest import on_one_line
 
+_WITHOUT_RESULTS = {
+    "running": "it is running, or was killed",
+    "failed": "it failed",
+    "interrupted": "it was interrupted",
+    "completed": f"it completed, but its {SUCCESS_FILE} is gone",
+}
+
 
 def find_previous(store: Store, config_file: str) -> RunRecord | None:
     """Return the record of the newest run of a config file that has `decided_by`; None without one.
@@ -114,7 +121,8 @@ def find_results(name: str, store: Store) -> PurePath:
     if not storage_of(folder).is_file(folder / SUCCESS_FILE):
         record = read_record(folder)
         why = "" if record.error is None else f": {record.error}"
-        raise InputError(f"run {folder.name} has no results, it is {record.state}{why}")
+        state = _WITHOUT_RESULTS.get(record.state, record.state)
+        raise InputError(f"run {folder.name} has no results; {state}{why}")
     return folder
 
 

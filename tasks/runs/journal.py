@@ -165,8 +165,8 @@ def _read_events(path: PurePath) -> Iterator[ShardEvent]:
         try:
             # `model_validate_json` rejects lone surrogates, which file names put into errors.
             yield ShardEvent.model_validate(json.loads(line))
-        except ValueError:  # the truncated last line of a killed run, or a line of another version
-            continue
+        except (ValueError, RecursionError):
+            continue  # the truncated last line of a killed run, or a line of another version
 
 
 def _after(before: ShardHistory | None, event: ShardEvent) -> ShardHistory:

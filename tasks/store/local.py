@@ -11,13 +11,13 @@ import hashlib
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from tasks.store.local_locks import LocalLocks
-from tasks.store.storage import FileEntry, storage_faults
+from tasks.store.storage import FileEntry
+from tasks.system_errors import storage_faults
 
 REMOVED = ".removed-"
 """Prefix of the name of a folder that is being deleted."""
@@ -105,7 +105,7 @@ class LocalStorage:
         path = Path(place)
         with storage_faults(path, setting):
             _make_folder(path.parent)
-            temporary = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+            temporary = path.parent / f".{_shorten(path.name)}.{_token()}.tmp"
             try:
                 write(temporary)
                 _fsync(temporary)
@@ -134,7 +134,8 @@ class LocalStorage:
         with storage_faults(parent):
             try:
                 _make_folder(parent)
-                staging = Path(tempfile.mkdtemp(prefix=STAGING, dir=parent))
+                staging = parent / f"{STAGING}{secrets.token_hex(4)}"
+                staging.mkdir()  # not `mkdtemp`, which keeps a group out whatever the umask is
                 try:
                     yield staging
                 finally:
@@ -230,6 +231,15 @@ LOCAL = LocalStorage()
 def _missing_folders(folder: Path) -> list[Path]:
     """Return those of the folder and its parents that do not exist, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def _token() -> str:
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def _shorten(name: str) -> str:
+    """Return the start of a name, so that a temporary name made of it is not too long."""
+    return os.fsdecode(os.fsencode(name)[:200])
 
 
 def _make_folder(folder: Path) -> None:

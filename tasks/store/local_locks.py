@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
-from tasks.store.storage import storage_faults
+from tasks.system_errors import storage_faults
 
 
 class LocalLocks:
@@ -25,7 +25,7 @@ class LocalLocks:
             StorageError: the file cannot be opened, or the file system has no locks.
         """
         # Opened for writing, because NFS requires that for an exclusive lock.
-        descriptor = _open_locked(Path(place), 0o666)
+        descriptor = _open_locked(Path(place))
         kind = fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX
         try:
             with storage_faults(place):
@@ -48,7 +48,7 @@ class LocalLocks:
         path = Path(place)
         with storage_faults(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = _open_locked(path, 0o644)
+        descriptor = _open_locked(path)
         is_mine = False
         try:
             is_mine = _try_lock(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, path)
@@ -93,9 +93,9 @@ class LocalClaim:
         os.utime(self._descriptor)
 
 
-def _open_locked(path: Path, mode: int) -> int:
+def _open_locked(path: Path) -> int:
     with storage_faults(path):
-        return os.open(path, os.O_RDWR | os.O_CREAT, mode)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # for a group, if the umask allows it
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

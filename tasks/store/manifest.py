@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tasks.errors import StoreCorruptionError
 from tasks.store.files import commit_bytes, storage_of
 from tasks.store.storage import FileEntry, Record
+from tasks.system_errors import SHORTAGES
 
 MANIFEST = "manifest.json"
 
@@ -99,7 +100,7 @@ def read_manifest(path: PurePath, expected_fingerprint: str) -> Manifest | None:
         manifest = Manifest.from_bytes(storage_of(path).read(path))
     except FileNotFoundError:
         return None
-    except (ValueError, ValidationError) as error:
+    except (ValueError, RecursionError, ValidationError) as error:
         raise StoreCorruptionError(f"{path} is damaged: {error}") from error
     if manifest.fingerprint != expected_fingerprint:
         raise StoreCorruptionError(f"{path} belongs to another fingerprint")
@@ -143,7 +144,11 @@ class Found:
 
 
 def find_checkpoint(manifest_path: PurePath, expected_fingerprint: str) -> Found:
-    """Look a checkpoint up and verify all its files; it raises nothing, damage is returned."""
+    """Look a checkpoint up and verify all its files; damage is returned.
+
+    Raises:
+        OSError: this process or machine lacks the memory or the open files to look.
+    """
     try:
         manifest = read_manifest(manifest_path, expected_fingerprint)
         if manifest is not None:
@@ -151,6 +156,8 @@ def find_checkpoint(manifest_path: PurePath, expected_fingerprint: str) -> Found
     except StoreCorruptionError as error:
         return Found(None, str(error))
     except OSError as error:  # a bad sector, or permission denied
+        if error.errno in SHORTAGES:
+            raise
         return Found(None, f"{manifest_path.parent} cannot be read: {error}")
     return Found(manifest)
 

@@ -7,15 +7,12 @@ implementation; another would be a module beside it and a case in `tasks.store.f
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path, PurePath
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
-
-from tasks.errors import DiskError, StorageError
 
 
 class Record(BaseModel):
@@ -141,40 +138,3 @@ class Storage(Protocol):
 
     def make_root(self, place: PurePath) -> None:
         """Make the folder of a store."""
-
-
-_REMEDIES = {
-    errno.ENOSPC: "the disk is full; free some space or choose another place",
-    errno.EDQUOT: "the disk quota is used up; free some space or choose another place",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.EACCES: "permission denied; choose another place or change its owner",
-    errno.EPERM: "permission denied; choose another place or change its owner",
-    errno.EIO: "the disk failed; try again, check it, or choose another place",
-    errno.ENOLCK: "this file system has no locks; choose another place",
-    errno.EEXIST: "there is a file or a broken link in its place; choose another place",
-    errno.ELOOP: "its symbolic links form a loop; choose another place",
-    errno.ENAMETOOLONG: "the name is too long; choose another place",
-    errno.ENOTDIR: "a part of this path is a file, not a folder; choose another place",
-}
-
-
-@contextmanager
-def storage_faults(place: PurePath, setting: str = "store.path") -> Iterator[None]:
-    """Turn an `OSError` for a full disk, missing permission and the like into a `StorageError`.
-
-    Args:
-        place: what cannot be written, for the message.
-        setting: config key that moves it elsewhere, for the message.
-
-    Raises:
-        DiskError: the disk failed (EIO).
-        StorageError: for the other error numbers in `_REMEDIES`; all other errors pass through.
-    """
-    try:
-        yield
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
-        if remedy is None:
-            raise
-        kind = DiskError if error.errno == errno.EIO else StorageError
-        raise kind(f"cannot write {place}: {remedy} with `{setting}`") from error

@@ -153,6 +153,7 @@ def read_batches(place: PurePath, columns: Sequence[str] | None = None) -> Itera
 
     Raises:
         StoreCorruptionError: the file is missing, damaged or cannot be read.
+        MemoryError: there is too little memory to read it.
     """
     try:
         with pq.ParquetFile(
@@ -162,6 +163,8 @@ def read_batches(place: PurePath, columns: Sequence[str] | None = None) -> Itera
             for first in groups[::GROUPS_PER_BATCH]:
                 some = list(groups[first : first + GROUPS_PER_BATCH])
                 yield from file.iter_batches(row_groups=some, columns=columns)
+    except MemoryError:  # which Arrow's is, too: the file may be whole
+        raise
     except (pa.ArrowException, OSError) as error:
         raise StoreCorruptionError(f"{place} cannot be read: {error}") from error
 

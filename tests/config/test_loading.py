@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pwd
 import tempfile
 from pathlib import Path
 
@@ -198,3 +200,66 @@ def test_a_config_is_found_by_its_name_or_its_path(
         find_config("mime")
     with pytest.raises(ConfigError, match=f"no such config in {tmp_path}.*known: mine"):
         find_config("other")
+
+
+LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('"a\\0b"', "no NUL"),
+        ("~nobody-of-this-name/x", "no known home"),
+        (LONG, "255 bytes per name"),
+        ("/".join(["x" * 200] * 21), "4095 in all"),
+    ],
+)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "store.path",
+        "model.model_name_or_path",
+        "dataset.predict_file",
+        "export.inference_model_dir",
+        "export.decoding_lib",
+        "aggregate.output_path",
+    ],
+)
+def test_a_path_that_no_file_can_have_is_a_fault(
+    tmp_path: Path, key: str, text: str, reason: str
+) -> None:
+    assert reason in faults_of(tmp_path, "", f"{key}={text}")[key]
+
+
+def test_a_home_at_the_start_of_a_path_is_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "config.yaml"
+    path.write_text("")
+    root = pwd.getpwuid(0)
+    overrides = ["store.path=~/store", f"dataset.predict_file=~{root.pw_name}/p.jsonl"]
+    settings = load_settings(path, overrides)
+    assert settings.store.folder == tmp_path / "store"
+    assert settings.dataset.file == Path(root.pw_dir) / "p.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("2026-13-45", "month"), ("[" * 5000, "nested too deeply"), ("9" * 5000, "digits")],
+)
+def test_a_value_that_yaml_cannot_give_is_a_fault(tmp_path: Path, value: str, reason: str) -> None:
+    assert reason in " ".join(faults_of(tmp_path, "", f"decode.topk={value}").values())
+    assert reason in faults_of(tmp_path, f"decode: {{topk: {value}}}")["the file"]
+
+
+def test_a_config_that_is_a_pipe_or_a_loop_is_not_waited_for(tmp_path: Path) -> None:
+    pipe, loop = tmp_path / "pipe.yaml", tmp_path / "loop.yaml"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load_settings(find_config(str(pipe)))
+    with pytest.raises(ConfigError, match="symbolic links"):
+        load_settings(find_config(str(loop)))
+    with pytest.raises(ConfigError, match="no such config"):
+        find_config(LONG)

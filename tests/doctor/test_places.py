@@ -126,6 +126,18 @@ def test_a_place_below_a_file_or_a_broken_link_is_refused(job: Path) -> None:
     assert "is not a folder" in faults_of(job, copy=job / "broken/export")[COPY]
 
 
+def test_a_folder_in_the_place_of_a_link_to_a_run_is_refused(job: Path) -> None:
+    (job / "store/runs/latest").mkdir(parents=True)
+    assert "is not the link" in faults_of(job, store=job / "store")[STORE]
+    (job / "store/runs/latest").rmdir()
+    (job / "store/runs/latest").symlink_to("a-run-that-is-gone")
+    assert faults_of(job, store=job / "store") == {}
+
+
+def test_a_name_that_is_too_long_with_a_suffix_is_refused(job: Path) -> None:
+    assert "name too long" in faults_of(job, output=job / ("x" * 240))[OUTPUT]
+
+
 def test_every_place_is_refused_at_once_in_the_first_second_and_nothing_is_touched(
     job: Path,
 ) -> None:

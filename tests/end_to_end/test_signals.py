@@ -18,9 +18,13 @@ from tests.support.rehearsal import ROOT
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which `wenti run` starts Prefect's temporary server, as for a user."""
+    """An environment in which `wenti run` starts Prefect's temporary server, as for a user.
+
+    Its proxies are of no use for that server.
+    """
     mine = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return {**mine, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
+    proxies = {"all_proxy": "socks5://127.0.0.1:1080", "http_proxy": "http://127.0.0.1:9"}
+    return {**mine, **proxies, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect"))}
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def wait_for_a_shard(process: subprocess.Popen[str], store: Path) -> None:
     ("name", "told"),
     [
         ("SIGINT", "stopped by Ctrl-C"),
-        ("SIGTERM", "cancelled"),  # this is how Prefect cancels a run
+        ("SIGTERM", "cancelled"),  # this is how Prefect cancels a run, and `timeout` ends one
         ("SIGHUP", "stopped by SIGHUP"),
     ],
 )
@@ -65,17 +69,35 @@ def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
 ) -> None:
     process, store = running
     children = psutil.Process(process.pid).children(recursive=True)
-    if name == "SIGTERM":
-        process.terminate()
-    else:  # a terminal sends Ctrl-C, and SIGHUP when it closes, to the whole group
-        os.killpg(process.pid, signal.Signals[name])
+    # A terminal sends Ctrl-C, and SIGHUP when it closes, to the whole group; `timeout` does so too.
+    os.killpg(process.pid, signal.Signals[name])
     _, messages = process.communicate(timeout=600)
     assert process.returncode == 130
     assert f"to continue: wenti run configs/demo.yaml --set store.path={store}" in messages
     assert "Traceback" not in messages
+    assert "does not answer" not in messages  # the server has outlived the signal
     _, alive = psutil.wait_procs(children, timeout=600)
     assert alive == []
     record = json.loads((store / "runs/latest/run.json").read_bytes())
     assert (record["state"], record["error"]) == ("interrupted", told)
     assert list(store.glob("predictions/*/shard-*.json"))
     assert not list(store.rglob("*.tmp"))
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_a_server_that_is_gone(
+    running: tuple[subprocess.Popen[str], Path],
+) -> None:
+    process, store = running
+    children = psutil.Process(process.pid).children(recursive=True)
+    (server,) = (child for child in children if "flows.server.temporary" in child.cmdline())
+    server.kill()
+    process.terminate()
+    _, messages = process.communicate(timeout=600)
+    assert process.returncode == 130
+    assert "Prefect's server does not answer" in messages
+    assert "the same command continues" in messages
+    assert "Traceback" not in messages
+    _, alive = psutil.wait_procs(children, timeout=600)
+    assert alive == []
+    record = json.loads((store / "runs/latest/run.json").read_bytes())
+    assert (record["state"], record["error"]) == ("interrupted", "cancelled")

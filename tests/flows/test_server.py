@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from flows.server.diagnosis import explain, is_compatible
+from flows.server.settings import set_defaults
+from tasks.errors import ServerError
 from tests.support.rehearsal import ROOT, Rehearsal
 from tests.support.servers import free_port
 
@@ -138,6 +140,14 @@ def test_a_page_that_is_not_json_is_not_a_prefect_api(tmp_path: Path) -> None:
     with web_server(tmp_path) as port:
         message = str(explain("there", fault_of(f"http://127.0.0.1:{port}/api")))
     assert "is not a Prefect API" in message
+
+
+def test_a_folder_that_prefect_cannot_look_into_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_HOME", "/" + "x" * 300)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "")  # restored afterwards
+    with pytest.raises(ServerError, match="Prefect cannot read /xxx"):
+        set_defaults()
 
 
 # Else Python unwinds the thread inside the client's Rust code, which aborts the process.

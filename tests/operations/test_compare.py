@@ -145,7 +145,7 @@ def test_a_run_without_results_is_refused(runs: tuple[Path, Path]) -> None:
     for names in (runs, runs[::-1]):
         done = wenti("compare", *map(str, names))
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"run {runs[1].name} has no results, it is completed" in done.stderr
+        assert f"run {runs[1].name} has no results; it completed" in done.stderr
 
 
 def test_what_decided_an_older_run_is_not_known() -> None:

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+
+LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes, in Linux
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+def expand_path(text: str) -> str:
+    """Return a path with `~` or `~user` at its start replaced by that home.
+
+    Raises:
+        ValueError: there is no such home, or the path is one that Linux cannot have.
+    """
+    try:
+        path = str(Path(text).expanduser()) if text.startswith("~") else text
+        data = os.fsencode(path)
+    except RuntimeError:
+        raise ValueError(f"{Path(text).parts[0]} has no known home: write the path out") from None
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        raise ValueError(f"not possible in {encoding}: set LC_ALL=C.UTF-8") from None
+    if b"\0" in data:
+        raise ValueError("a path has no NUL character")
+    if len(data) > LONGEST_PATH or max(map(len, data.split(b"/"))) > LONGEST_NAME:
+        raise ValueError(f"at most {LONGEST_NAME} bytes per name, {LONGEST_PATH} in all")
+    return path
+
+
+PathText = Annotated[Text, AfterValidator(expand_path)]
+"""A path, or for `model_name_or_path` a name."""
 
 
 class Section(BaseModel):

@@ -78,6 +78,8 @@ def _loading(folder: Path, part: str) -> Iterator[None]:
     try:
         with quiet():
             yield
+    except MemoryError:
+        raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise _unusable(folder, [f"PaddleNLP cannot load {part}: {lines[-1]}"]) from error

@@ -59,6 +59,8 @@ def load_paddlenlp_tokenizer(model_folder: str | Path) -> Untyped:
     transformers = import_paddlenlp().transformers
     try:
         tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))
+    except MemoryError:
+        raise
     except Exception as error:  # the files beside vocab.txt can make it raise anything
         raise ModelError(
             f"{folder}: the tokenizer cannot be loaded: {type(error).__name__}: {error}; save it"
