@@ -142,31 +142,30 @@ def _server() -> Iterator[None]:
         with found.used():
             yield
         return
+    logger.info("starting Prefect's temporary server; that takes some seconds")
+    with _start_server().used():
+        yield
+
+
+def _start_server() -> Access:
+    """Start a temporary server, and return the access to it.
+
+    Clients that know its address do not import Prefect's server, which takes longer than they do.
+    """
     from prefect.settings import (
-        PREFECT_API_AUTH_STRING,
         PREFECT_SERVER_API_AUTH_STRING,
         PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
         get_current_settings,
         temporary_settings,
     )
 
-    logger.info("starting Prefect's temporary server; that takes some seconds")
     secret = new_secret()
     closed = {PREFECT_SERVER_API_AUTH_STRING: secret, PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ""}
-    with temporary_settings({**closed, PREFECT_API_AUTH_STRING: secret}):
-        _start_server(get_current_settings())
-        yield
-
-
-def _start_server(settings: Settings) -> None:
-    """Start a temporary server for Prefect's clients in this process."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    ours = TemporaryServer(settings.to_environment_variables(exclude_unset=True))
-    port = ours.port(settings.server.ephemeral.startup_timeout_seconds)
-    # The clients ask this object for the address; as it is running, they start no other.
-    theirs = SubprocessASGIServer()
-    theirs.port, theirs.server_process, theirs.running = port, ours.process, True
+    with temporary_settings(closed):
+        settings = get_current_settings()
+    server = TemporaryServer(settings.to_environment_variables(exclude_unset=True))
+    port = server.port(settings.server.ephemeral.startup_timeout_seconds)
+    return Access(f"http://127.0.0.1:{port}/api", secret)
 
 
 @contextmanager
