@@ -32,6 +32,7 @@ from prefect.utilities.slugify import slugify
 from flows.run_context import STOPPED
 from flows.summary import as_markdown, count_outcomes, count_rows, count_shards, tabulate_shards
 from tasks.errors import WentiError
+from tasks.escaping import visible
 from tasks.outages import tolerate_outage
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction
@@ -141,10 +142,11 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
             text = f"The report of run {run.folder.name}"
             create_link_artifact(report, REPORT_FILE, key=_key("report", run), description=text)
     if metrics["partial"]:
+        folder = visible(str(Path(run.folder).absolute()))
         emit_event(
             PARTIAL_EVENT,
             resource={"prefect.resource.id": f"wenti.run.{run.folder.name}"},
-            payload={"folder": str(Path(run.folder).absolute()), "shards": count_shards(metrics)},
+            payload={"folder": folder, "shards": count_shards(metrics)},
         )
 
 
@@ -167,8 +169,9 @@ def failed_state(error: WentiError) -> dict[str, Any]:
     Prefect raises the error in the caller of the flow. If the flow raised it, Prefect would put its
     own words before the message.
     """
-    get_run_logger().error("%s", error)
-    return cast(dict[str, Any], Failed(message=str(error), data=error))
+    message = visible(str(error))
+    get_run_logger().error("%s", message)
+    return cast(dict[str, Any], Failed(message=message, data=error))
 
 
 def stopped_state() -> dict[str, Any]:

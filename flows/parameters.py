@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Annotated, Any, TypeVar
 
 from prefect import Flow
 from pydantic import WithJsonSchema
@@ -19,6 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from flows.permissions import Permissions
 from tasks.config.describe import allowed, settings_schema, without_null
 from tasks.config.loading import list_configs
+from tasks.escaping import encodable
 
 SHOWN_TYPES = {"boolean", "string"}  # the form shows a switch, a list or a text field for them
 
@@ -110,3 +114,32 @@ Overrides = _overrides(Permissions().keys)
 
 STORE = "wenti-store"
 NO_OVERRIDES: dict[str, dict[str, Any]] = {}
+
+# Prefect sends parameters to its server as UTF-8, which the bytes of other file names are not.
+_exact: ContextVar[Mapping[str, Any]] = ContextVar("exact", default=MappingProxyType({}))
+Value = TypeVar("Value")
+
+
+@contextmanager
+def exact(**parameters: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 of any parameter
+    """Yield parameters for a flow that is called in this block, in a form that Prefect can show.
+
+    `exact_value` returns what they stand for.
+    """
+    token = _exact.set(parameters)
+    try:
+        yield {name: _encodable(value) for name, value in parameters.items()}
+    finally:
+        _exact.reset(token)
+
+
+def exact_value(name: str, shown: Value) -> Value:
+    """Return a parameter as it was given to `exact`; `shown` itself outside of such a block."""
+    value: Value = _exact.get().get(name, shown)
+    return value
+
+
+def _encodable(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {encodable(key): _encodable(inner) for key, inner in value.items()}
+    return encodable(value) if isinstance(value, str) else value

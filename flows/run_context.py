@@ -14,6 +14,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.runtime import deployment, flow_run
 
 from tasks.errors import WentiError
+from tasks.escaping import VisibleFormatter
 
 logger = logging.getLogger("wenti")
 
@@ -64,6 +65,7 @@ def send_logs() -> None:
     logger.setLevel(logging.INFO)
     if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
         handler = APILogHandler()
+        handler.setFormatter(VisibleFormatter())
         handler.addFilter(lambda _record: bool(FlowRunContext.get() or TaskRunContext.get()))
         logger.addHandler(handler)
     for name in ("prefect.flow_runs", "prefect.task_runs"):

@@ -7,6 +7,7 @@ function here makes a text safe for one kind of output.
 from __future__ import annotations
 
 import json
+import logging
 import re
 
 # What a terminal interprets: C0 and C1 controls (tab and line feed are kept), other line ends and
@@ -27,6 +28,19 @@ def to_json(value: object) -> str:
     """Return a value as indented JSON, with what a terminal would interpret as JSON escapes."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class VisibleFormatter(logging.Formatter):
+    """Escapes log messages: log files are read on terminals, and Prefect takes UTF-8 only."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the formatted record without what a terminal would interpret."""
+        return visible(super().format(record))
+
+
+def encodable(text: str) -> str:
+    r"""Return a text that UTF-8 can encode, with lone surrogates as escapes such as `\udcff`."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def shorten(text: str, longest: int) -> str:

@@ -22,10 +22,21 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from tasks.escaping import visible
+from tasks.escaping import VisibleFormatter
 from tasks.predict.progress import Pace, shown_on
 
 logger = logging.getLogger("wenti")
+
+
+UNLIMITED = 1_000_000  # characters; of a line in a file or a pipe
+
+
+def output() -> Console:
+    """Return the console for results: lines are wrapped on a terminal only.
+
+    In a file or a pipe, a path that is broken or cut cannot be copied or searched for.
+    """
+    return Console(width=None if sys.stdout.isatty() else UNLIMITED)
 
 
 @contextmanager
@@ -49,17 +60,11 @@ def _progress_bar(console: Console) -> Iterator[None]:
     bar = progress.add_task("predict", total=None, visible=False)
 
     def show(pace: Pace) -> None:
-        progress.update(bar, total=pace.rows, completed=pace.done, visible=True)
+        is_over = pace.done >= pace.rows  # a full bar during the next stage would look like a hang
+        progress.update(bar, total=pace.rows, completed=pace.done, visible=not is_over)
 
     with progress, shown_on(show):
         yield
-
-
-class _VisibleFormatter(logging.Formatter):
-    """Escapes control characters in messages, also for log files, which are read on terminals."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record))
 
 
 class _ConsoleHandler(logging.Handler):
@@ -78,6 +83,6 @@ def _log_to(console: Console) -> None:
     form = "%(asctime)s %(levelname)s %(message)s"
     if console.is_terminal:
         handler, form = _ConsoleHandler(console), "%(message)s"
-    handler.setFormatter(_VisibleFormatter(form))
+    handler.setFormatter(VisibleFormatter(form))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)

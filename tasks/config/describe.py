@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from tasks.config.settings import Settings
@@ -16,6 +17,14 @@ def known_keys(parents: Sequence[str]) -> list[str]:
 def allowed(names: Sequence[str]) -> str:
     """Return the values allowed for the key at this path, in words."""
     return _describe(_schema_of(names))
+
+
+def types_of(names: Sequence[str]) -> frozenset[str]:
+    """Return the JSON types of the key at this path, such as `string`; empty if there is none."""
+    parent = without_null(_schema_of(names[:-1]))
+    inner = parent.get("properties", {}).get(names[-1], {})
+    options = inner.get("anyOf", [inner])
+    return frozenset(option["type"] for option in options if "type" in option)
 
 
 def settings_schema() -> Mapping[str, Any]:
@@ -44,13 +53,18 @@ def _with_definitions(schema: Any, definitions: Mapping[str, Any]) -> Any:  # no
 
 
 def _schema_of(names: Iterable[str]) -> Mapping[str, Any]:
-    schema = settings_schema()
+    schema = _known_schema()
     for name in names:
         inner = without_null(schema).get("properties", {}).get(name)
         if inner is None:  # an item of a list: describe the list
             break
         schema = inner
     return schema
+
+
+@cache
+def _known_schema() -> Mapping[str, Any]:
+    return settings_schema()
 
 
 def _describe(schema: Mapping[str, Any]) -> str:

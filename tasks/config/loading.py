@@ -57,10 +57,19 @@ def find_config(name: str) -> Path:
     if name in known:
         return known[name]
     if not is_config(name):
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
-        raise _unreadable(Path(name), f"there is no such config in {configs_folder()}/", hint)
+        problem = f"there is no such config in {configs_folder().absolute()}"
+        raise _unreadable(Path(name), problem, suggest_config(name))
     return Path(name)
+
+
+def suggest_config(name: str) -> str:
+    """Return the name of a config that is similar to `name`, or all names and where they are."""
+    known = list_configs()
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f"did you mean {near[0]}?"
+    if known:
+        return f"known: {', '.join(known)}"
+    return f"there are none in {configs_folder().absolute()}; WENTI_CONFIGS names another folder"
 
 
 def is_config(name: str) -> bool:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from tasks.config.describe import types_of
 from tasks.findings import Finding
 
 Overrides = Mapping[str, Mapping[str, Any]]
 """Values by section and key that take precedence over the config file."""
+
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def parse_overrides(texts: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
@@ -65,12 +70,37 @@ def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
         return Finding(
             f"--set {text}", "not of the form section.key=value", "for example decode.topk=4"
         )
-    try:
-        value = parse_yaml(value_text)
-    except ValueError as error:
-        return Finding(f"--set {text}", f"the value is not YAML: {error}", "quote it")
     first, *deeper = key.split(".")
+    types = types_of((section, first, *deeper))
+    try:
+        value = _read_value(value_text, types)
+    except ValueError as error:
+        if types:
+            remedy = "a list is written as [gpu:0, gpu:1]"
+            return Finding(f"--set {text}", f"the value is not YAML: {error}", remedy)
+        value = value_text  # there is no such key, which is the fault to report
     for name in reversed(deeper):
         value = {name: value}
     _merge(values.setdefault(section, {}), {first: value})
     return None
+
+
+def _read_value(text: str, types: frozenset[str]) -> object:
+    """Return the value that a text means for a key of these JSON types.
+
+    Texts and paths are taken as they are: YAML would cut them at ` #`, and read `a: b` as a
+    mapping. Numbers are decimal: YAML would read 010 as 8, 1:30 as 90 and 1e-3 as a text.
+
+    Raises:
+        ValueError: it is not YAML, which is read for lists, mappings and booleans only.
+    """
+    stripped = text.strip()
+    if "null" in types and stripped == "null":
+        return None
+    if "string" in types:
+        return text
+    if types & {"integer", "number"}:
+        if _WHOLE.fullmatch(stripped):
+            return int(stripped)
+        return float(stripped) if _DECIMAL.fullmatch(stripped) else text
+    return parse_yaml(text)

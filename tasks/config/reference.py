@@ -18,8 +18,9 @@ _HEAD = """# Configuration
 
 A config is a YAML file of sections with keys below them. A key that is left out has its default
 value; an unknown key, a wrong type or a value out of range is a fault, and all faults are reported
-at once. `--set section.key=value` on the command line overrides the file (`value` is YAML: `null`,
-`[gpu:0, gpu:1]`, `0.6`). Relative paths are resolved from the working folder.
+at once. `--set section.key=value` on the command line overrides the file. A text or a path is taken
+as it is, without quotes; numbers are decimal, lists are written as `[gpu:0, gpu:1]`, and `null`
+stands for no value. Relative paths are resolved from the working folder.
 
 Keys have the names of the flags of PaddleNLP's question-generation scripts.
 """

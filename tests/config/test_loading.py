@@ -72,8 +72,12 @@ def test_five_faults_are_reported_at_once_with_path_problem_and_what_is_allowed(
 
 
 def test_faults_of_overrides_are_reported_with_those_of_the_file(tmp_path: Path) -> None:
-    faults = faults_of(tmp_path, "decode: {topk: -1}", "predict.device=xpu", "oops", "a.b=[")
-    assert set(faults) == {"decode.topk", "predict.device", "--set oops", "--set a.b=["}
+    faults = faults_of(
+        tmp_path, "decode: {topk: -1}", "predict.device=xpu", "oops", "a.b=[", "predict.devices=["
+    )
+    assert set(faults) == {
+        *("decode.topk", "predict.device", "--set oops", "a", "--set predict.devices=[")
+    }
 
 
 @pytest.mark.parametrize(

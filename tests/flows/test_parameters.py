@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
-from flows.parameters import config_schema, form_of, overrides_schema
+from flows.parameters import config_schema, exact, exact_value, form_of, overrides_schema
 from flows.permissions import KEYS, Permissions
 from flows.question_generation import question_generation, rerun
 from tasks.config.settings import GUARDED_KEYS, Settings
@@ -151,3 +153,21 @@ def test_each_deployment_has_the_form_of_its_permissions() -> None:
     assert "store" not in shown(rerun)
     assert "store" in shown(rerun, "store.path")
     assert "config" in parameter_schema(question_generation).model_dump()["properties"]
+
+
+def test_a_name_that_is_not_utf_8_is_shown_to_prefect_and_reaches_the_flow() -> None:
+    name = os.fsdecode("数据.jsonl".encode("gbk"))
+    overrides = {"dataset": {"predict_file": name}, "decode": {"topk": 4}, "predict": {"x": [1]}}
+    with exact(config=name, overrides=overrides) as shown:
+        assert json.loads(json.dumps(shown, ensure_ascii=False).encode()) == shown
+        assert shown["config"] == r"\udcca\udcfd\udcbe\udcdd.jsonl"
+        assert exact_value("config", shown["config"]) == name
+        assert exact_value("overrides", shown["overrides"]) == overrides
+        assert exact_value("day", None) is None
+    assert exact_value("config", "demo") == "demo"
+
+
+def test_names_that_are_utf_8_are_shown_as_they_are() -> None:
+    parameters = {"config": "夜 #1.yaml", "overrides": {"store": {"path": "店"}}}
+    with exact(**parameters) as shown:
+        assert shown == parameters

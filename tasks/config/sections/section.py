@@ -7,11 +7,22 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes, in Linux
 
-Text = Annotated[str, StringConstraints(min_length=1)]
+
+def _check_text(value: str) -> str:
+    if not value:
+        raise PydanticCustomError("string_too_short", "a non-empty text is expected")
+    return value
+
+
+# Not `StringConstraints`, which refuses the lone surrogates of a file name that is not UTF-8.
+Text = Annotated[
+    str, AfterValidator(_check_text), WithJsonSchema({"type": "string", "minLength": 1})
+]
 
 
 def expand_path(text: str) -> str:
