@@ -22,7 +22,7 @@ from flows.artifacts import (
     stopped_state,
 )
 from flows.deployments import find_permissions, load_permitted
-from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder
+from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder, exact_value
 from flows.prepare import prepared
 from flows.run_context import flow_run_id, is_serve_stopped, scheduled_day, send_logs
 from flows.server.connection import STOPPING
@@ -87,11 +87,12 @@ def question_generation(
     """
     send_logs()
     try:
-        path, settings = load_permitted(config, overrides)
+        given = exact_value("config", config), exact_value("overrides", overrides)
+        path, settings = load_permitted(*given)
         settings = with_date(settings, day or scheduled_day())
         with machine_faults(), prepared(settings, path) as plan:
             config_file = str(path.absolute())
-            log_changes(plan, config_file)
+            log_changes(plan, path)
             return carry_out(plan, Selection(), config_file)
     except WentiError as error:
         return failed_state(error)
@@ -103,7 +104,7 @@ def question_generation(
 
 @flow(name="rerun", flow_run_name=name_rerun, retries=0)
 def rerun(
-    run: str = "latest",
+    run: str = "newest",
     store: StoreFolder = STORE,
     shards: str = "",
     only_failed: bool = False,
@@ -113,7 +114,8 @@ def rerun(
 
     Args:
         run: A run id, such as 20261123-010003-ab12cd; the Flow Run ID on the run's page here; the
-            run's folder; or latest.
+            run's folder; newest, the run that started last; or latest, the complete run that ended
+            last.
         store: The folder of the store.
         shards: The numbers of the shards to make, such as 3,7-9. By default, all missing shards.
         only_failed: Only the shards that failed in that run.
@@ -133,7 +135,8 @@ def rerun(
         if permissions is not None:
             permissions.check_rerun(run, store, STORE)
         chosen = parse_shards(shards or None)
-        again = plan_rerun(run, Store(Path(store)), chosen, only_failed, force)
+        root = Store(Path(exact_value("store", store)))
+        again = plan_rerun(exact_value("run", run), root, chosen, only_failed, force)
         record = again.record
         with machine_faults(), prepared(again.settings) as plan:
             again.check(plan)
@@ -179,7 +182,9 @@ def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -
     except BaseException as error:
         stop_children()
         with suppress(StorageError):  # the cause may be a full disk
-            if isinstance(error, Exception):
+            if run.is_complete:  # only what shows it was disturbed; its files must not change
+                pass
+            elif isinstance(error, Exception):
                 run.fail(describe_error(error))
             else:  # Prefect's TerminationSignal has no message
                 run.interrupt(_describe_stop(error))
@@ -194,9 +199,9 @@ def _describe_stop(error: BaseException) -> str:
     return f"stopped by {str(error) or 'Ctrl-C'}"  # `flows.cli.main` puts the signal's name in it
 
 
-def log_changes(plan: Plan, config_file: str) -> None:
-    """Log what has changed since the last run of the same config file, and the consequences."""
-    before = find_previous(plan.store, config_file)
+def log_changes(plan: Plan, config: Path) -> None:
+    """Log what has changed since the last complete run of a config file, and what follows."""
+    before = find_previous(plan.store, config)
     if before is None or before.decided_by is None:
         return
     is_there = {
@@ -204,7 +209,8 @@ def log_changes(plan: Plan, config_file: str) -> None:
         "dataset": plan.dataset.is_there,
         "predictions": has_shards(plan.predictions.folder),
     }
-    changes = find_changes(before.decided_by, plan.decided_by, is_there)
+    files = (before.passages, plan.settings.dataset.predict_file)
+    changes = find_changes(before.decided_by, plan.decided_by, is_there, files)
     if changes:
         logger.info("since run %s:", before.run_id)
     for change in changes:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from flows.cli.console import output
 from tasks.config.settings import Settings
 from tasks.errors import ServerError
 from tasks.escaping import to_json, visible
@@ -19,10 +20,12 @@ STYLES = {"ok": "green", "warning": "yellow", "fault": "bold red"}
 
 
 def examine(settings: Settings, config: Path) -> list[Finding]:
-    """Check a config and this machine, and return every finding."""
+    """Check a config and this machine; return every finding, faults first, then warnings."""
     from tasks.doctor.diagnosis import diagnose
 
-    return [*diagnose(settings, config), check_server()]
+    order = list(reversed(STYLES))
+    findings = [*diagnose(settings, config), check_server()]
+    return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
 def check_server() -> Finding:
@@ -48,8 +51,8 @@ def findings_as_json(findings: Sequence[Finding]) -> str:
     return to_json({"can_run": can_run(findings), "findings": [one.as_dict() for one in findings]})
 
 
-def print_findings(findings: Sequence[Finding], name: str) -> None:
-    """Print the findings as a table, and whether the config can run."""
+def print_findings(findings: Sequence[Finding], name: str, options: Sequence[str]) -> None:
+    """Print the findings as a table, and whether the config can run with these options."""
     what = Column("what", overflow="fold")
     finding = Column("finding", no_wrap=True)
     table = Table(finding, "state", what, "what to do", box=None, pad_edge=False)
@@ -57,20 +60,21 @@ def print_findings(findings: Sequence[Finding], name: str) -> None:
         cells = [Text(visible(text)) for text in (one.key, one.severity, one.problem, one.remedy)]
         cells[1].stylize(STYLES[one.severity])
         table.add_row(*cells)
-    console = Console()
+    console = output()
     console.print(table)
     console.print()
-    console.print(Text(visible(_conclude(findings, name))), soft_wrap=True)
+    console.print(Text(visible(_conclude(findings, name, options))), soft_wrap=True)
 
 
-def _conclude(findings: Sequence[Finding], name: str) -> str:
+def _conclude(findings: Sequence[Finding], name: str, options: Sequence[str]) -> str:
     counts = Counter(finding.severity for finding in findings)
     faults, warnings = counts["fault"], counts["warning"]
     if faults:
         return f"{name} cannot run here: {_count(faults, 'fault')}"
+    what = "no problems found"
     if warnings:
-        return f"{name} can run here, with {_count(warnings, 'warning')}"
-    return f"no problems found; start with: wenti run {name}"
+        what = f"{name} can run here, with {_count(warnings, 'warning')}"
+    return f"{what}; start with: {shlex.join(['wenti', 'run', name, *options])}"
 
 
 def _count(number: int, what: str) -> str:

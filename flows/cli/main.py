@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
+from typing import Annotated
 
 import typer
 
@@ -17,11 +19,30 @@ from tasks.escaping import visible
 from tasks.system_errors import machine_faults
 
 app = typer.Typer(
-    help="Generate questions for passages with a PaddleNLP checkpoint, in restartable steps.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"wenti {version('wenti')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Generate questions for passages with a PaddleNLP checkpoint, in restartable steps."""
+
+
 COMMANDS = (
     run_commands.run,
     run_commands.rerun,
@@ -29,6 +50,7 @@ COMMANDS = (
     run_commands.export,
     run_commands.doctor,
     store_commands.status,
+    store_commands.runs,
     store_commands.show,
     store_commands.report,
     store_commands.compare,

@@ -2,52 +2,74 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from tasks.config.settings import Settings
+from flows.cli.completion import (
+    complete_config,
+    complete_config_or_run,
+    complete_key,
+    complete_run,
+)
+from flows.cli.places import DEFAULT_STORE
 
-STORE = Path("wenti-store")
-A_RUN = "A run id (Wenti's or Prefect's), a run's folder, or latest."
+A_RUN = (
+    "A run id (Wenti's or Prefect's), a run's folder, latest (the complete run that ended last), "
+    "or newest (the run that started last)."
+)
 
-Config = Annotated[str, typer.Argument(help="Name of a config, such as demo, or a YAML file.")]
+Config = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG",
+        help="Name of a config, such as demo, or a YAML file.",
+        autocompletion=complete_config,
+    ),
+]
 ConfigOrRun = Annotated[
-    str, typer.Argument(metavar="CONFIG|RUN", help="Name of a config, a YAML file, or a run.")
+    str,
+    typer.Argument(
+        metavar="CONFIG|RUN",
+        help="Name of a config, a YAML file, or a run.",
+        autocompletion=complete_config_or_run,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override a key; may be repeated.",
+        autocompletion=complete_key,
+    ),
 ]
 Day = Annotated[
     datetime | None,
     typer.Option(
         "--date",
+        metavar="DATE",
         formats=["%Y-%m-%d"],
         help="The day that {date} in a path stands for.",
         show_default="today",
     ),
 ]
-RunName = Annotated[str, typer.Argument(metavar="RUN", help=A_RUN)]
-StorePath = Annotated[Path, typer.Option(help="Folder of the store.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help=A_RUN, autocompletion=complete_run)]
+StorePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="FOLDER", help="Folder of the store.", show_default=str(DEFAULT_STORE)
+    ),
+]
+StoreConfig = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="CONFIG",
+        help="Use the store of this config; latest and newest are runs of this config.",
+        autocompletion=complete_config,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-
-def settings_of(config: str, overrides: list[str] | None, day: datetime | None) -> Settings:
-    """Return the settings that a command's options select.
-
-    Raises:
-        ConfigError: the config or an override cannot be used.
-    """
-    from tasks.config.loading import find_config, load_settings
-    from tasks.config.paths import with_date
-
-    return with_date(load_settings(find_config(config), overrides or []), date_of(day))
-
-
-def date_of(day: datetime | None) -> date:
-    """Return the day given by `--date`, by default today."""
-    return (day or datetime.now()).date()

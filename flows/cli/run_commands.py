@@ -6,22 +6,22 @@ Prefect is imported inside `connected()` or `hosted()`, which set its defaults.
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from flows.cli.options import (
-    STORE,
     AsJson,
     Config,
     Day,
     Overrides,
     RunName,
+    StoreConfig,
     StorePath,
-    date_of,
-    settings_of,
 )
+from flows.cli.places import date_of, place_of, settings_of
 from tasks.errors import UnusableError
 from tasks.escaping import to_json, visible
 
@@ -37,18 +37,21 @@ def run(
     from tasks.config.overrides import parse_overrides
 
     check_settings(settings_of(config, overrides, day), find_config(config))
+    values, _no_faults = parse_overrides(overrides or [])
     with follow(), connected():
+        from flows.parameters import exact
         from flows.question_generation import question_generation
 
-        values, _no_faults = parse_overrides(overrides or [])
-        result = question_generation(config, date_of(day), values)
+        with exact(config=config, overrides=values) as shown:
+            result = question_generation(day=date_of(day), **shown)
     _print_result(result, as_json)
 
 
 def rerun(
     run_name: RunName,
     shards: Annotated[
-        str | None, typer.Option(metavar="3,7", help="Only these shards; ranges such as 3-7.")
+        str | None,
+        typer.Option(metavar="NUMBERS", help="Only these shards, such as 3,7-9."),
     ] = None,
     failed: Annotated[
         bool, typer.Option("--failed", help="Only shards that failed in that run.")
@@ -56,7 +59,8 @@ def rerun(
     force: Annotated[
         bool, typer.Option("--force", help="Remake them even if the store has them.")
     ] = False,
-    store: StorePath = STORE,
+    store: StorePath = None,
+    config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Remake what is missing from a run, or chosen shards of it, with the config of that run."""
@@ -64,15 +68,19 @@ def rerun(
     from flows.prepare import check_settings
     from flows.server.connection import connected
     from tasks.operations.rerun import parse_shards, plan_rerun
-    from tasks.store.layout import Store
 
-    # Find the faults that need no Prefect before a server is started.
-    again = plan_rerun(run_name, Store(store), parse_shards(shards), failed, force)
-    check_settings(again.settings)
-    with follow(), connected():
-        from flows.question_generation import rerun as rerun_flow
+    place, numbers = place_of(store, config), parse_shards(shards)
+    with follow():
+        # Find the faults that need no Prefect before a server is started.
+        again = plan_rerun(run_name, place.store, numbers, failed, force, place.config)
+        check_settings(again.settings)
+        with connected():
+            from flows.parameters import exact
+            from flows.question_generation import rerun as rerun_flow
 
-        result = rerun_flow(run_name, str(store), shards or "", failed, force)
+            names = {"run": str(again.folder), "store": str(place.store.root)}
+            with exact(**names) as shown:
+                result = rerun_flow(**shown, shards=shards or "", only_failed=failed, force=force)
     _print_result(result, as_json)
 
 
@@ -90,8 +98,10 @@ def serve(
         list[str] | None,
         typer.Argument(metavar="NAME", help="Deployments to serve.", show_default="all"),
     ] = None,
-    file: Annotated[Path, typer.Option(help="File with the deployments.")] = Path("prefect.yaml"),
-    limit: Annotated[int, typer.Option(min=1, help="Maximum concurrent runs.")] = 1,
+    file: Annotated[Path, typer.Option(metavar="FILE", help="File with the deployments.")] = Path(
+        "prefect.yaml"
+    ),
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Maximum concurrent runs.")] = 1,
     secret: Annotated[
         bool, typer.Option(help="Whether a server that it starts asks for a secret.")
     ] = True,
@@ -135,6 +145,14 @@ def doctor(
     if as_json:
         typer.echo(findings_as_json(findings))
     else:
-        print_findings(findings, config)
+        print_findings(findings, config, _options(overrides, day))
     if not can_run(findings):
         raise typer.Exit(UnusableError.exit_code)
+
+
+def _options(overrides: list[str] | None, day: datetime | None) -> list[str]:
+    """Return the options of a command as they were given."""
+    pairs = [("--set", text) for text in overrides or []]
+    if day is not None:
+        pairs.append(("--date", day.date().isoformat()))
+    return [part for pair in pairs for part in pair]

@@ -1,4 +1,4 @@
-"""Commands on what a store holds: status, show, report, compare, verify, gc.
+"""Commands on what a store holds: status, runs, show, report, compare, verify, gc.
 
 Heavy modules are imported only by the commands that need them, so that `wenti --help` is fast.
 """
@@ -10,17 +10,18 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.completion import complete_config, complete_run
 from flows.cli.options import (
     A_RUN,
-    STORE,
     AsJson,
     ConfigOrRun,
     Day,
     Overrides,
     RunName,
+    StoreConfig,
     StorePath,
-    date_of,
 )
+from flows.cli.places import date_of, place_of
 from tasks.errors import UnusableError
 from tasks.escaping import to_json, visible
 
@@ -28,28 +29,63 @@ INCOMPLETE = 3
 
 
 def status(
-    config: ConfigOrRun,
+    name: ConfigOrRun,
     overrides: Overrides = None,
     day: Day = None,
-    store: StorePath = STORE,
+    store: StorePath = None,
+    config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show which stages and shards of a config or run exist; nothing is computed."""
-    from flows.cli.tables.runs import print_status
-    from tasks.operations.status import get_status, settings_of
-    from tasks.store.layout import Store
+    """Show which stages and shards of a config or run exist, and the state of the run.
 
-    found = get_status(settings_of(config, Store(store), overrides or [], date_of(day)))
+    Nothing is computed.
+    """
+    from flows.cli.tables.runs import print_status
+    from tasks.operations.status import find_status
+
+    place = place_of(store, config, day)
+    found = find_status(name, place.store, overrides or [], date_of(day), place.config)
     if as_json:
         typer.echo(to_json(found.as_dict()))
     else:
         print_status(found)
 
 
+def runs(
+    most: Annotated[
+        int, typer.Option("-n", "--runs", min=1, metavar="N", help="How many runs to list.")
+    ] = 20,
+    store: StorePath = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="CONFIG",
+            help="Only runs of this config, in its store.",
+            autocompletion=complete_config,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the runs of a store, newest first: state, rows, rejects, BLEU, seconds, config."""
+    from flows.cli.tables.runs import print_runs
+    from tasks.operations.runs import summarize_runs
+
+    place = place_of(store, config)
+    found = summarize_runs(place.store, most, place.config)
+    if as_json:
+        typer.echo(to_json([one.as_dict() for one in found]))
+    else:
+        print_runs(found, place.store)
+
+
 def show(
     run_name: RunName,
-    rows: Annotated[int, typer.Option("-n", "--rows", min=1, help="How many rows to show.")] = 10,
-    store: StorePath = STORE,
+    rows: Annotated[
+        int, typer.Option("-n", "--rows", min=1, metavar="N", help="How many rows to show.")
+    ] = 10,
+    store: StorePath = None,
+    config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Show rows of a run: passage, answer, generated question, reference."""
@@ -58,10 +94,10 @@ def show(
     from flows.cli.tables.runs import print_rows
     from tasks.runs.find import find_results
     from tasks.runs.results import PREDICTIONS_FILE
-    from tasks.store.layout import Store
     from tasks.store.tables import iterate_rows
 
-    folder = find_results(run_name, Store(store))
+    place = place_of(store, config)
+    folder = find_results(run_name, place.store, place.config)
     shown = list(islice(iterate_rows(folder / PREDICTIONS_FILE), rows))
     if as_json:
         typer.echo(to_json(shown))
@@ -72,37 +108,49 @@ def show(
 def report(
     run_name: RunName,
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
-    store: StorePath = STORE,
+    store: StorePath = None,
+    config: StoreConfig = None,
 ) -> None:
     """Print the path of a run's report; the report is made if it is missing."""
     import webbrowser
 
     from tasks.report.write import ensure_report
     from tasks.runs.find import find_results
-    from tasks.store.layout import Store
 
-    path = ensure_report(find_results(run_name, Store(store)))
+    place = place_of(store, config)
+    path = ensure_report(find_results(run_name, place.store, place.config))
     typer.echo(visible(str(path)))
     if is_opened and not webbrowser.open(path.as_uri()):
         raise UnusableError(f"cannot start a browser here; open {path} in one yourself")
 
 
 def compare(
-    run_a: Annotated[str, typer.Argument(help=A_RUN)],
-    run_b: Annotated[str, typer.Argument(help="The run to compare it with.")],
+    run_a: Annotated[str, typer.Argument(metavar="RUN_A", help=A_RUN, autocompletion=complete_run)],
+    run_b: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_B",
+            help="The run to compare it with; a folder may be in another store.",
+            autocompletion=complete_run,
+        ),
+    ],
     rows: Annotated[
-        int, typer.Option("-n", "--rows", min=0, help="How many changed questions to show.")
+        int,
+        typer.Option(
+            "-n", "--rows", min=0, metavar="N", help="How many changed questions to show."
+        ),
     ] = 10,
-    store: StorePath = STORE,
+    store: StorePath = None,
+    config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two runs: what differs, how the metrics change, which questions changed."""
     from flows.cli.tables.comparison import print_comparison, waiting
     from tasks.operations.compare import compare_runs
     from tasks.runs.find import find_results
-    from tasks.store.layout import Store
 
-    a, b = (find_results(name, Store(store)) for name in (run_a, run_b))
+    place = place_of(store, config)
+    a, b = (find_results(name, place.store, place.config) for name in (run_a, run_b))
     with waiting():
         comparison = compare_runs(a, b, rows)
     if as_json:
@@ -116,7 +164,8 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Remake what is missing or damaged.")
     ] = False,
-    store: StorePath = STORE,
+    store: StorePath = None,
+    config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """Read back every checkpoint and result of a run; list what is missing or damaged."""
@@ -125,9 +174,9 @@ def verify(
     from flows.cli.tables.runs import print_checked
     from tasks.operations.verify import verify_run
     from tasks.runs.find import find_run
-    from tasks.store.layout import Store
 
-    folder = find_run(run_name, Store(store))
+    place = place_of(store, config)
+    folder = find_run(run_name, place.store, place.config)
     checked = verify_run(folder)
     if repair and any(part.state != "ok" for part in checked):
         _repair(folder)
@@ -159,19 +208,33 @@ def gc(
     ] = False,
     keep_runs: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Also remove all runs except the newest N."),
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Also remove runs that are older than the newest N complete ones, but not the "
+            "newest complete run of each config.",
+        ),
     ] = None,
-    store: StorePath = STORE,
+    store: StorePath = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            metavar="CONFIG",
+            help="Clean the store of this config.",
+            autocompletion=complete_config,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List what no run in the store refers to; with --delete, remove it."""
     from flows.cli.tables.runs import print_garbage
     from tasks.operations.gc import find_garbage, remove
-    from tasks.store.layout import Store
     from tasks.store.lock import exclusive_lock
 
-    with exclusive_lock(Store(store)):
-        garbage = find_garbage(Store(store), keep_runs)
+    root = place_of(store, config).store
+    with exclusive_lock(root):
+        garbage = find_garbage(root, keep_runs)
         if delete:
             remove(garbage)
     if as_json:

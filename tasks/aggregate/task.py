@@ -46,7 +46,9 @@ def aggregate(
             missing.rows,
             SHARD_FAILED,
         )
+    logger.info("aggregate: joining the shards")
     write_predictions(plan, dataset.manifest, prediction, missing, run.folder)
+    logger.info("aggregate: computing the metrics")
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
     output_path = plan.settings.aggregate.output
     if output_path is not None:
@@ -63,6 +65,7 @@ def aggregate(
         run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)
     run.note_stage("predict", prediction.span.started)
     run.note_stage("aggregate", started)
+    logger.info("aggregate: writing the report")
     write_report(run.folder, run.record, metrics)
     run.succeed(metrics)
     return metrics

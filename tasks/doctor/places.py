@@ -15,6 +15,7 @@ from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
 from tasks.findings import Finding
+from tasks.store.layout import LATEST, NEWEST
 
 OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
 
@@ -116,7 +117,7 @@ def _folder_faults(key: str, folder: Path) -> Iterator[Finding]:
 
 def _link_faults(runs: Path) -> Iterator[Finding]:
     """Yield the faults of what is in the place of the links that a run makes."""
-    for link in (runs / "latest", runs / "newest"):
+    for link in (runs / LATEST, runs / NEWEST):
         if link.exists() and not link.is_symlink():
             problem = f"{link} is not the link that a run puts there"
             yield Finding(STORE, problem, "move it away, or give another store")

@@ -15,7 +15,8 @@ from tasks.engine.selection import choose_engine
 from tasks.errors import PreflightError
 from tasks.findings import Finding
 from tasks.passages.inspection import inspect_dataset
-from tasks.plan.model import find_model_faults, longest_row
+from tasks.plan.model import find_model_faults, find_name_faults, longest_row
+from tasks.plan.plan import open_store
 
 HALF_NEEDS_A_GPU = "half precision needs a GPU: a CPU computes it in float32, only slower"
 
@@ -49,7 +50,7 @@ def find_config_faults(settings: Settings) -> list[Finding]:
 def _model_faults(settings: Settings) -> list[Finding]:
     folder = model_folder(settings.model)
     if folder is None:
-        return []  # a named model: PaddleNLP checks it when it downloads it
+        return find_name_faults(settings, open_store(settings))
     return find_model_faults(folder) or _length_faults(settings, folder)
 
 

@@ -192,7 +192,8 @@ def find_causes(a: RunRecord, b: RunRecord) -> list[str] | None:
     before, now = a.decided_by, b.decided_by
     if before is None or now is None or not set(_STAGES) <= set(now):
         return None
-    changes = find_changes(before, now, dict.fromkeys(_STAGES, False))
+    files = (a.passages, b.passages)
+    changes = find_changes(before, now, dict.fromkeys(_STAGES, False), files)
     return [f"{one.stage}: {', '.join(one.causes)}" for one in changes if one.causes]
 
 

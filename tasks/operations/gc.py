@@ -7,6 +7,7 @@ the files of an active run look like those that a killed run has left behind.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path, PurePath
 
 from tasks.errors import StoreCorruptionError
 from tasks.predict.shards import shard_of_piece
-from tasks.runs.find import read_record
+from tasks.runs.find import is_complete, read_record
 from tasks.runs.record import RunRecord
 from tasks.runs.results import RUN_FILE
 from tasks.store.files import storage_of
@@ -44,8 +45,10 @@ class Garbage:
 def find_garbage(store: Store, keep_runs: int | None = None) -> list[Garbage]:
     """Return what may be removed, runs first; nothing is written.
 
-    With `keep_runs`, all runs except that many newest ones are garbage too, and so is what only
-    they refer to; but never a run that a link in runs/ points at, such as `latest`.
+    With `keep_runs`, runs that are older than that many newest complete ones are garbage too, and
+    so is what only they refer to; but never the newest complete run of a config, nor a run that a
+    link in runs/ points at, such as `latest`. Runs without results do not count: many bad nights
+    must not cost the last good results.
 
     Raises:
         StoreCorruptionError: a run.json cannot be read, so it is unknown what its run needs.
@@ -85,12 +88,35 @@ def _find_unwanted_runs(
     folders = {entry for entry in entries if _RUN_ID.fullmatch(entry.name) and _is_folder(entry)}
     links = [entry for entry in entries if _is_link(entry) and not _is_leftover(entry)]
     linked = {storage_of(link).resolve(link) for link in links}
-    newest = set(sorted(folders & recorded, reverse=True)[:keep_runs])
+    kept = _find_kept_runs(folders & recorded, keep_runs)
+    older = "older than the newest " + (
+        "complete run" if keep_runs == 1 else f"{keep_runs} complete runs"
+    )
     return {
-        folder: f"not among the newest {keep_runs}" if folder in recorded else "has no run.json"
-        for folder in sorted(folders - newest)
+        folder: older if folder in recorded else "has no run.json"
+        for folder in sorted(folders - kept)
         if storage_of(folder).resolve(folder) not in linked
     }
+
+
+def _find_kept_runs(folders: Set[PurePath], keep_runs: int | None) -> set[PurePath]:
+    """Return the newest complete runs, what is newer, and the newest complete run of each config.
+
+    All runs are kept if there are fewer complete ones than `keep_runs`, or that is None.
+    """
+    complete = [folder for folder in sorted(folders, reverse=True) if is_complete(folder)]
+    if keep_runs is None or len(complete) < keep_runs:
+        return set(folders)
+    newest_of_configs = {_config_of(folder): folder for folder in reversed(complete)}
+    newest = complete[:keep_runs]
+    recent = {folder for folder in folders if newest and folder >= newest[-1]}
+    return recent | set(newest_of_configs.values())
+
+
+def _config_of(folder: PurePath) -> str | None:
+    """Return the config of a run; an unknown one counts as one config."""
+    config = _read_record(folder).config_file
+    return None if config is None else os.path.realpath(config)
 
 
 def _find_needed(store: Store, runs: Iterable[PurePath]) -> set[str]:
@@ -165,7 +191,7 @@ def _find_free_claims(claims: PurePath) -> Iterator[_Finding]:
     for entry in _entries(claims):
         storage = storage_of(entry)
         is_claim = storage.is_file(entry) and not _is_link(entry)
-        if is_claim and not storage.locks.is_locked(entry):
+        if is_claim and not storage.locks.is_claimed(entry):
             yield entry, "a claim that nobody holds"
 
 

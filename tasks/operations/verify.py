@@ -11,15 +11,14 @@ from functools import partial
 from pathlib import PurePath
 
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import DatasetDetails, read_dataset_parts
-from tasks.predict.shards import Shard, find_shard, plan_shards, read_shard
+from tasks.load.parts import read_dataset_parts
+from tasks.operations.checkpoints import Checkpoints
+from tasks.predict.shards import Shard, find_shard, read_shard
 from tasks.report.write import ensure_report
-from tasks.runs.find import read_record, store_of
-from tasks.runs.record import RunRecord
 from tasks.runs.results import SUCCESS_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.layout import Store
-from tasks.store.manifest import MANIFEST, Found, Manifest, find_checkpoint, verify_files
+from tasks.store.manifest import Found, Manifest, verify_files
 from tasks.store.storage import FileEntry
 
 
@@ -42,15 +41,12 @@ def verify_run(folder: PurePath) -> list[Checked]:
     Raises:
         StoreCorruptionError: the run.json cannot be read, or is too old to tell the shards.
     """
-    record = read_record(folder)
-    store = store_of(folder)
-    export = store.export_folder(record.export) / MANIFEST
-    dataset = store.dataset_folder(record.dataset) / MANIFEST
-    found = find_checkpoint(dataset, record.dataset)
+    checkpoints = Checkpoints.of_run(folder)
+    dataset = checkpoints.find_dataset()
     return [
-        _describe("export", export, find_checkpoint(export, record.export)),
-        _describe("dataset", dataset, found),
-        *_check_shards(record, store, found.manifest),
+        _describe("export", checkpoints.export_manifest, checkpoints.find_export()),
+        _describe("dataset", checkpoints.dataset_manifest, dataset),
+        *_check_shards(checkpoints, dataset.manifest),
         _check_results(folder),
     ]
 
@@ -60,22 +56,16 @@ def _describe(part: str, manifest: PurePath, found: Found) -> Checked:
     return Checked(part, str(manifest), state, found.damage)
 
 
-def _check_shards(record: RunRecord, store: Store, dataset: Manifest | None) -> Iterator[Checked]:
+def _check_shards(checkpoints: Checkpoints, dataset: Manifest | None) -> Iterator[Checked]:
     """Check the planned shards; none without the dataset, which decides how many there are."""
     if dataset is None:
         return
-    if record.rows_per_shard is None:
-        raise StoreCorruptionError(
-            f"run.json of run {record.run_id} does not contain `rows_per_shard`; start a new run "
-            "with `wenti run` of its config"
-        )
-    folder, fingerprint = store.predictions_folder(record.predictions), record.predictions
-    for shard in plan_shards(DatasetDetails.of(dataset).rows, record.rows_per_shard):
-        manifest = folder / shard.manifest_name
-        found = find_shard(folder, shard, fingerprint)
+    folder = checkpoints.shards_folder
+    for shard in checkpoints.plan_shards(dataset):
+        found = find_shard(folder, shard, checkpoints.predictions)
         if found.manifest is not None:
-            found = _check_rows(folder, found.manifest, store, dataset, shard)
-        yield _describe(f"shard {shard.index}", manifest, found)
+            found = _check_rows(folder, found.manifest, checkpoints.store, dataset, shard)
+        yield _describe(f"shard {shard.index}", folder / shard.manifest_name, found)
 
 
 def _check_rows(

@@ -98,6 +98,7 @@ _STAGES = {
         outcomes=_IN_SHARDS,
     ),
 }
+_PASSAGES = ("passages", "sha256")
 _PACKAGES = {"paddlepaddle": "Paddle", "paddlenlp": "PaddleNLP", "pyarrow": "PyArrow"}
 
 
@@ -121,15 +122,23 @@ class StageChange:
 
 
 def find_changes(
-    before: DecidedBy, now: DecidedBy, is_there: Mapping[str, bool]
+    before: DecidedBy,
+    now: DecidedBy,
+    is_there: Mapping[str, bool],
+    files: tuple[str | None, str | None] = (None, None),
 ) -> list[StageChange]:
     """Return the change of every stage; empty if nothing changed at all.
 
-    `is_there` says for `export`, `dataset` and `predictions` whether the store has the checkpoint
-    of `now`; for `predictions`, whether it has any shard.
+    Args:
+        before: what decided the previous run.
+        now: what decides this run.
+        is_there: for `export`, `dataset` and `predictions`, whether the store has the checkpoint of
+            `now`; for `predictions`, whether it has any shard.
+        files: `dataset.predict_file` before and now. Not its name but its content decides a stage;
+            but another name explains another content.
     """
     causes = {
-        part: tuple(_causes(stage, before.get(part, {}), now[part]))
+        part: tuple(_causes(stage, before.get(part, {}), now[part], files))
         for part, stage in _STAGES.items()
     }
     if not any(causes.values()):
@@ -140,12 +149,17 @@ def find_changes(
     ]
 
 
-def _causes(stage: _Stage, before: object, now: object) -> Iterator[str]:
+def _causes(
+    stage: _Stage, before: object, now: object, files: tuple[str | None, str | None]
+) -> Iterator[str]:
     """Yield a short description of each value that makes the fingerprints differ."""
     old, new = _values(before), _values(now)
+    named: dict[_Path, str] = {}
+    if None not in files and files[0] != files[1]:
+        named[_PASSAGES] = f"dataset.predict_file was {files[0]} and is {files[1]}"
     for path in dict.fromkeys([*new, *old]):
         if (path in old) != (path in new) or canonical_json(old[path]) != canonical_json(new[path]):
-            yield _cause(stage, path, old, new)
+            yield named.get(path) or _cause(stage, path, old, new)
 
 
 def _cause(stage: _Stage, path: _Path, old: _Values, new: _Values) -> str:

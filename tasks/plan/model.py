@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ from tasks.config.paths import model_folder
 from tasks.config.settings import ModelSettings, Settings
 from tasks.engine.models.checkpoint import checkpoint_faults
 from tasks.engine.models.config import read_config
-from tasks.engine.models.download import download_model
+from tasks.engine.models.download import download_model, list_models
 from tasks.findings import Finding
 from tasks.processes import call_in_child
 from tasks.store.files import adopt_file, staging_folder, storage_of
@@ -95,6 +96,24 @@ def _entry_faults(folder: Path) -> list[str]:
         elif not os.access(path, os.R_OK):
             faults.append(f"{path.name} cannot be read: permission denied")
     return faults
+
+
+def find_name_faults(settings: Settings, store: Store) -> list[Finding]:
+    """Return what is wrong with the name of a model to download; nothing is downloaded.
+
+    It must be one of PaddleNLP's own, unless `model.trust_checkpoint` is set or the store has it.
+    """
+    name, known = settings.model.model_name_or_path, list_models()
+    manifest = locate_model(settings, store) / MANIFEST
+    is_usable = not known or name in known or settings.model.trust_checkpoint
+    if is_usable or storage_of(manifest).is_file(manifest):
+        return []
+    near = difflib.get_close_matches(name, known, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"give a folder, or one of {', '.join(known)}"
+    place = Path(name).absolute()
+    problem = f"there is no folder {place}, and PaddleNLP has no model of the name {name}"
+    trust = "`model.trust_checkpoint: true` allows others, if you trust whoever published them"
+    return [Finding(KEY, problem, f"{remedy}; {trust}")]
 
 
 def longest_row(folder: Path) -> int | None:

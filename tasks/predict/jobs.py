@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -35,7 +35,7 @@ class ShardJob:
     @property
     def claim(self) -> str:
         """Name of the claim that a run holds while it makes the shard."""
-        return f"{self.fingerprint}-{self.shard.name}"
+        return self.shard.claim(self.fingerprint)
 
     @property
     def manifest_path(self) -> PurePath:
@@ -162,10 +162,24 @@ class Selection:
         Raises:
             InputError: names those that do not.
         """
-        unknown = sorted((self.shards or frozenset()) - {job.shard.index for job in jobs})
+        self.check_numbers(len(jobs))
+
+    def check_numbers(self, count: int) -> None:
+        """Check that every selected shard is one of `count`.
+
+        Raises:
+            InputError: names those that are not.
+        """
+        unknown = sorted(number for number in self.shards or () if number >= count)
         if unknown:
-            named = ", ".join(map(str, unknown))
-            raise InputError(f"there is no shard {named}; the run has 0 to {len(jobs) - 1}")
+            named = ", ".join(map(str, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+            known = "only shard 0" if count == 1 else f"shards 0 to {count - 1}"
+            raise InputError(f"there is no shard {named}; the run has {known}")
+
+    def find_reused(self, outcomes: Iterable[ShardOutcome]) -> list[int]:
+        """Return the numbers of the shards that were selected by number, but not made again."""
+        reused = (one.job.shard.index for one in outcomes if one.is_reused)
+        return [number for number in reused if number in (self.shards or frozenset())]
 
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:

@@ -165,6 +165,10 @@ class Shard:
         """Name of its manifest."""
         return f"{self.name}.json"
 
+    def claim(self, fingerprint: str) -> str:
+        """Return the name of the claim that a run holds while it makes the shard."""
+        return f"{fingerprint}-{self.name}"
+
 
 def plan_shards(rows: int, rows_per_shard: int) -> list[Shard]:
     """Return contiguous ranges of `rows_per_shard` of `rows` rows; the last may be shorter."""

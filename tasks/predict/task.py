@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -27,6 +28,8 @@ from tasks.predict.workers.local import make_local_workers
 from tasks.predict.workers.pool import WorkerPool
 from tasks.runs.run import Run
 from tasks.store.claims import Made
+
+logger = logging.getLogger("wenti.predict")
 
 LEFT_OUT = "left out of this rerun"
 
@@ -75,6 +78,11 @@ def predict_missing(
             if one.manifest is not None
         }
     )
+    if reused := selection.find_reused(outcomes.values()):
+        logger.warning(
+            "already made, and reused: shard %s; --force (`force` in Prefect's UI) remakes it",
+            ", ".join(map(str, reused)),
+        )
     missing = [one.job for one in outcomes.values() if one.manifest is None and one.error is None]
     devices: dict[str, dict[str, Any]] = {}
     if missing:

@@ -1,8 +1,10 @@
-"""Finding runs in a store by id or folder, or the latest one."""
+"""Finding runs in a store by id or folder, or the last one; and the state of a run."""
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
@@ -15,30 +17,40 @@ from tasks.config.settings import Settings
 from tasks.errors import InputError, StorageError, StoreCorruptionError
 from tasks.runs.record import RunRecord
 from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.runs.state import RunState
+from tasks.store.claims import find_owner
 from tasks.store.files import storage_of
-from tasks.store.layout import Store
+from tasks.store.layout import LATEST, NEWEST, Store
 from tasks.store.manifest import on_one_line
 
-_WITHOUT_RESULTS = {
-    "running": "it is running, or was killed",
-    "failed": "it failed",
-    "interrupted": "it was interrupted",
-    "completed": f"it completed, but its {SUCCESS_FILE} is gone",
-}
 
+def find_previous(store: Store, config_file: Path) -> RunRecord | None:
+    """Return the record of the newest complete run of a config file; None without one.
 
-def find_previous(store: Store, config_file: str) -> RunRecord | None:
-    """Return the record of the newest run of a config file that has `decided_by`; None without one.
-
-    Call it before a run starts: afterwards, the run's own record is the newest.
+    A record of an older version that does not say what decided the run is skipped.
     """
-    records = [record for record in read_records(store) if _is_of(record, config_file)]
-    return records[-1] if records else None
+    for folder in reversed(list_runs(store)):
+        if is_complete(folder) and is_run_of(folder, config_file):
+            record = read_record(folder)
+            if record.decided_by is not None:
+                return record
+    return None
 
 
-def _is_of(record: RunRecord, config_file: str) -> bool:
-    # Older versions of Wenti did not record what decided a run.
-    return record.config_file == config_file and record.decided_by is not None
+def is_complete(folder: PurePath) -> bool:
+    """Return whether a run has results: `_SUCCESS` is written last."""
+    return storage_of(folder).is_file(folder / SUCCESS_FILE)
+
+
+def is_run_of(folder: PurePath, config: Path) -> bool:
+    """Return whether a config file started a run; links and other spellings of paths count.
+
+    False if the run.json cannot be read, or does not say.
+    """
+    recorded = None
+    with suppress(StoreCorruptionError):
+        recorded = read_record(folder).config_file
+    return recorded is not None and os.path.realpath(recorded) == os.path.realpath(config)
 
 
 def list_runs(store: Store) -> list[PurePath]:
@@ -94,6 +106,21 @@ def name_origins(store: Store, rows: Mapping[str, int], run_id: str) -> dict[str
     return {names.get(predictions, predictions): count for predictions, count in rows.items()}
 
 
+def get_state(folder: PurePath) -> RunState:
+    """Return the state of a run, from its run.json and its claim on itself.
+
+    Raises:
+        StoreCorruptionError: the run.json cannot be read.
+    """
+    record = read_record(folder)
+    is_alive = find_owner(_claim_of(folder)) is not None
+    return RunState.of(record, is_alive, is_complete(folder))
+
+
+def _claim_of(folder: PurePath) -> PurePath:
+    return store_of(folder).claims_folder / folder.name
+
+
 def store_of(folder: PurePath) -> Store:
     """Return the store that contains a run's folder."""
     return Store(folder.parent.parent)
@@ -110,37 +137,75 @@ def settings_of_run(folder: PurePath, overrides: Sequence[str] = ()) -> Settings
     return settings.model_copy(update={"store": settings.store.model_copy(update={"path": root})})
 
 
-def find_results(name: str, store: Store) -> PurePath:
-    """Return the folder of a run that has results; `name` is as in `find_run`.
+def find_results(name: str, store: Store, config: Path | None = None) -> PurePath:
+    """Return the folder of a run that has results; `name` and `config` are as in `find_run`.
 
     Raises:
         InputError: there is no such run, or it has no results.
         StoreCorruptionError: the run has no results, and its run.json cannot be read.
     """
-    folder = find_run(name, store)
-    if not storage_of(folder).is_file(folder / SUCCESS_FILE):
-        record = read_record(folder)
-        why = "" if record.error is None else f": {record.error}"
-        state = _WITHOUT_RESULTS.get(record.state, record.state)
-        raise InputError(f"run {folder.name} has no results; {state}{why}")
+    folder = find_run(name, store, config)
+    if not is_complete(folder):
+        remedy = f"make what is missing with `wenti rerun {folder.name}`, or choose another run"
+        raise InputError(f"run {folder.name} has no results: {get_state(folder)}; {remedy}")
     return folder
 
 
-def find_run(name: str, store: Store) -> PurePath:
-    """Return the folder of a run, given that folder, the run's id, Prefect's id, or `latest`.
+def find_run(name: str, store: Store, config: Path | None = None) -> PurePath:
+    """Return the folder of a run.
 
     A retry keeps Prefect's id, but is a run of its own here: the newest one is returned.
+
+    Args:
+        name: the folder, the run's id, Prefect's id, `latest` (the complete run that ended last) or
+            `newest` (the run that started last).
+        store: the store to search.
+        config: `latest` and `newest` are runs of this config file; None: of any.
 
     Raises:
         InputError: there is no such run.
     """
+    if name in (LATEST, NEWEST):
+        return _find_last(name, store, config)
     for folder in (store.run_folder(name), Path(name), *_tries_of(name, store)):
         storage = storage_of(folder)
         if storage.is_file(folder / RUN_FILE):
             return storage.resolve(folder)
     known = [folder.name for folder in list_runs(store)]
-    hint = f"newest: {known[-1]}" if known else f"{store.root} holds no runs; --store names another"
-    raise InputError(f"there is no run {name!r} in {store.root}; {hint}")
+    raise InputError(f"there is no run {name!r} in {_where(store)}; {_suggest(name, known)}")
+
+
+def _find_last(name: str, store: Store, config: Path | None) -> PurePath:
+    """Return the run that `latest` or `newest` means.
+
+    The link in the store is followed unless `config` is given, or the link is missing or, in a
+    store of an older version, leads to a run that is not complete.
+    """
+    link = store.run_folder(name)
+    is_there = config is None and storage_of(link).is_file(link / RUN_FILE)
+    if is_there and (name == NEWEST or is_complete(link)):
+        return storage_of(link).resolve(link)
+    runs = [folder for folder in list_runs(store) if config is None or is_run_of(folder, config)]
+    found = [folder for folder in runs if name == NEWEST or is_complete(folder)]
+    if found:
+        return storage_of(found[-1]).resolve(found[-1])
+    of = "" if config is None else f" of {config}"
+    if not runs:
+        remedy = "--store or --config names another store"
+        raise InputError(f"there is no run{of} in {_where(store)}; {remedy}")
+    state = f"the newest run, {runs[-1].name}, {get_state(runs[-1])}"
+    raise InputError(f"no run{of} in {_where(store)} is complete; {state}")
+
+
+def _where(store: Store) -> str:
+    return str(Path(store.root).absolute())
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    if not known:
+        return "it holds no runs; --store or --config names another store"
+    near = difflib.get_close_matches(name, [*known, LATEST, NEWEST], n=1)
+    return f"did you mean {near[0]}?" if near else f"newest: {known[-1]}"
 
 
 def _tries_of(flow_run_id: str, store: Store) -> Iterator[PurePath]:

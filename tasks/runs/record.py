@@ -75,6 +75,11 @@ class RunRecord(BaseModel):
         """The fingerprints of the run's checkpoints, by `export`, `dataset` and `predictions`."""
         return {"export": self.export, "dataset": self.dataset, "predictions": self.predictions}
 
+    @property
+    def passages(self) -> str | None:
+        """`dataset.predict_file`; None for a named data set."""
+        return self.config.get("dataset", {}).get("predict_file")
+
     def as_dict(self) -> dict[str, Any]:
         """Return the keys and values of run.json."""
         return self.model_dump(exclude_unset=True)

@@ -17,12 +17,13 @@ import yaml
 
 from tasks.config.paths import with_absolute_paths
 from tasks.plan.plan import Plan
+from tasks.runs.find import store_of
 from tasks.runs.journal import JOURNAL_FILE, Journal
+from tasks.runs.links import correct_latest, point_latest, point_newest
 from tasks.runs.record import RunRecord, StageStart
-from tasks.runs.results import CONFIG_FILE, LATEST, METRICS_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.runs.results import CONFIG_FILE, METRICS_FILE, RUN_FILE, SUCCESS_FILE
 from tasks.store.claims import Claims
 from tasks.store.files import commit_bytes, describe_file, storage_of
-from tasks.store.layout import Store
 
 _End = Literal["completed", "failed", "interrupted"]
 
@@ -34,12 +35,16 @@ def new_run_id(now: datetime) -> str:
 
 @dataclass
 class Run:
-    """A run: its folder, the content of its run.json, its claims and its journal."""
+    """A run: its folder, the content of its run.json, its claims and its journal.
+
+    When `is_complete` is set, `_SUCCESS` lists the files of the run; from then on, none may change.
+    """
 
     folder: PurePath
     record: RunRecord
     claims: Claims
     journal: Journal = field(init=False)
+    is_complete: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self.journal = Journal(self.folder / JOURNAL_FILE)
@@ -53,7 +58,7 @@ class Run:
         config_file: str | None = None,
         rerun_of: str | None = None,
     ) -> Run:
-        """Create the folder with run.json and config.yaml, and point `latest` to it.
+        """Create the folder with run.json and config.yaml, and point `newest` to it.
 
         Args:
             plan: what the run is to make.
@@ -70,12 +75,14 @@ class Run:
         if rerun_of is not None:
             asked["rerun_of"] = rerun_of
         record = _first_record(plan, run_id, now).model_copy(update=asked)
-        run = cls(plan.store.run_folder(run_id), record, Claims(plan.store.claims_folder))
+        claims = Claims(plan.store.claims_folder, run_id)
+        run = cls(plan.store.run_folder(run_id), record, claims)
         run._save()
         settings = with_absolute_paths(plan.settings).as_dict()
         config = yaml.safe_dump(settings, allow_unicode=True, sort_keys=False)
         commit_bytes(run.folder / CONFIG_FILE, config.encode())
-        point_latest(plan.store, run_id)
+        point_newest(plan.store, run_id)
+        correct_latest(plan.store)
         return run
 
     def note_stage(self, name: str, began: float, is_reused: bool | None = None) -> None:
@@ -102,7 +109,9 @@ class Run:
         self._end("interrupted", {"error": error})
 
     def succeed(self, metrics: Mapping[str, Any]) -> None:
-        """Write metrics.json and run.json, and last `_SUCCESS`, which lists the run's files.
+        """Write metrics.json, run.json, then `_SUCCESS`, which lists the run's files.
+
+        The run is then complete, and `latest` is pointed to it.
 
         Raises:
             StorageError: the store cannot be written.
@@ -116,6 +125,8 @@ class Run:
         files = [describe_file(place).model_dump() for place in results]
         run_id = self.record.run_id
         commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
+        self.is_complete = True
+        point_latest(store_of(self.folder), run_id)
 
     def _end(self, state: _End, changes: Mapping[str, object]) -> None:
         ended = datetime.now(UTC).isoformat(timespec="seconds")
@@ -158,13 +169,3 @@ def commit_json(path: PurePath, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, ensure_ascii=False, indent=2)
     # File names that are not UTF-8 put lone surrogates into errors; escaped, they are valid JSON.
     commit_bytes(path, text.encode(errors="backslashreplace") + b"\n")
-
-
-def point_latest(store: Store, run_id: str) -> None:
-    """Atomically point the link `runs/latest` to a run.
-
-    Raises:
-        StorageError: the store cannot be written.
-    """
-    link = store.run_folder(LATEST)
-    storage_of(link).point(link, run_id)

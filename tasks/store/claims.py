@@ -11,14 +11,19 @@ monotonic clock, whether the last renewal changes.
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePath
 
-from tasks.errors import StoppedError
+from pydantic import BaseModel, ConfigDict
+
+from tasks.errors import StoppedError, StorageError
 from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest
 from tasks.store.storage import Claim
@@ -28,6 +33,30 @@ logger = logging.getLogger("wenti.claims")
 BEAT_SECONDS = 1.0
 STALE_SECONDS = 15.0
 POLL_SECONDS = 0.25
+
+
+class Owner(BaseModel):
+    """Who holds a claim, as far as it says so.
+
+    Attributes:
+        run: id of the run; None if it is no run, such as `wenti export`.
+        host: name of its machine.
+        process: id of its process.
+        since: when it claimed, in UTC, ISO 8601.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str | None = None
+    host: str | None = None
+    process: int | None = None
+    since: str | None = None
+
+    def __str__(self) -> str:
+        """Return who it is and since when."""
+        who = f"run {self.run}" if self.run else "another process"
+        where = f" on {self.host}" if self.host else ""
+        return f"{who}{where}" + (f" since {self.since}" if self.since else "")
 
 
 @dataclass(frozen=True)
@@ -44,10 +73,16 @@ class Made:
 
 
 class Claims:
-    """The claims of one run; threads may share it."""
+    """The claims of one run; threads may share it.
 
-    def __init__(self, folder: PurePath) -> None:
-        self._folder = folder
+    Args:
+        folder: holds the claims of all runs over the store.
+        run_id: id of the run, which claims this name for itself while it is beating; None for a
+            process that is no run.
+    """
+
+    def __init__(self, folder: PurePath, run_id: str | None = None) -> None:
+        self._folder, self._run_id = folder, run_id
         self._locks = storage_of(folder).locks
         self._held: set[Claim] = set()
         self._lock = threading.Lock()
@@ -55,12 +90,17 @@ class Claims:
 
     @contextmanager
     def beating(self) -> Iterator[Claims]:
-        """Renew the claims in a thread until the block ends; yields this object."""
+        """Renew the claims in a thread until the block ends; yields this object.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
         threading.Thread(target=self._beat, name="wenti claims", daemon=True).start()
-        try:
+        with ExitStack() as stack:
+            stack.callback(self.stop)
+            if self._run_id is not None:
+                stack.enter_context(self._claim(self._run_id))
             yield self
-        finally:
-            self.stop()
 
     def stop(self) -> None:
         """Stop renewing; calls that wait for another run raise `StoppedError`."""
@@ -107,7 +147,7 @@ class Claims:
 
     @contextmanager
     def _claim(self, name: str) -> Iterator[bool]:
-        with self._locks.claim(self._folder / name) as claim:
+        with self._locks.claim(self._folder / name, self._note()) as claim:
             if claim is None:
                 yield False
                 return
@@ -118,6 +158,15 @@ class Claims:
             finally:
                 with self._lock:
                     self._held.discard(claim)
+
+    def _note(self) -> bytes:
+        owner = Owner(
+            run=self._run_id,
+            host=platform.node(),
+            process=os.getpid(),
+            since=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        return owner.model_dump_json().encode()
 
     def _beat(self) -> None:
         while not self._stopped.wait(BEAT_SECONDS):
@@ -139,7 +188,8 @@ class _Watch:
 
     def check(self) -> None:
         if not self._has_logged:
-            logger.info("waiting for another run that is making %s", self._short_name)
+            owner = find_owner(self._place) or "another run"
+            logger.info("waiting for %s, which is making %s", owner, self._short_name)
             self._has_logged = True
         renewal, now = self._locks.last_renewal(self._place), time.monotonic()
         if renewal != self._renewal:
@@ -151,3 +201,20 @@ class _Watch:
                 STALE_SECONDS,
             )
             self._locks.revoke(self._place)
+
+
+def find_owner(place: PurePath) -> Owner | None:
+    """Return who holds a claim; None if nobody does. If this user may not know, all is unknown."""
+    locks = storage_of(place).locks
+    try:
+        is_claimed = locks.is_claimed(place)
+    except StorageError:
+        return Owner()
+    return _parse_note(locks.read_note(place)) if is_claimed else None
+
+
+def _parse_note(note: bytes) -> Owner:
+    try:
+        return Owner.model_validate_json(note)
+    except ValueError:  # empty, or by another version
+        return Owner()

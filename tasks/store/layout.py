@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePath
 
+LATEST = "latest"
+"""Name of the link, among the runs, to the complete run that ended last."""
+
+NEWEST = "newest"
+"""Name of the link, among the runs, to the run that started last."""
+
 
 @dataclass(frozen=True)
 class Store:

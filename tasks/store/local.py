@@ -105,7 +105,7 @@ class LocalStorage:
         path = Path(place)
         with storage_faults(path, setting):
             _make_folder(path.parent)
-            temporary = path.parent / f".{_shorten(path.name)}.{_token()}.tmp"
+            temporary = _temporary(path)
             try:
                 write(temporary)
                 _fsync(temporary)
@@ -202,7 +202,7 @@ class LocalStorage:
             StorageError: the disk is full or read-only, or permission is denied.
         """
         path = Path(link)
-        temporary = path.with_name(f".{path.name}-{name}")
+        temporary = _temporary(path)
         with storage_faults(path):
             temporary.symlink_to(name)
             try:
@@ -226,6 +226,11 @@ class LocalStorage:
 
 
 LOCAL = LocalStorage()
+
+
+def _temporary(path: Path) -> Path:
+    """Return a new temporary name beside a path, by which `wenti gc` knows what is left behind."""
+    return path.with_name(f".{_shorten(path.name)}.{_token()}.tmp")
 
 
 def _missing_folders(folder: Path) -> list[Path]:

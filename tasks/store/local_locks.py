@@ -37,10 +37,10 @@ class LocalLocks:
             os.close(descriptor)
 
     @contextmanager
-    def claim(self, place: PurePath) -> Iterator[LocalClaim | None]:
+    def claim(self, place: PurePath, note: bytes = b"") -> Iterator[LocalClaim | None]:
         """Lock a file with the claim's name until the block ends, then delete it.
 
-        Yields None if another process holds the claim.
+        The file contains `note`. Yields None if another process holds the claim.
 
         Raises:
             StorageError: the file cannot be created.
@@ -52,6 +52,8 @@ class LocalLocks:
         is_mine = False
         try:
             is_mine = _try_lock(descriptor, fcntl.LOCK_EX) and _is_at(descriptor, path)
+            if is_mine:
+                _write_note(descriptor, note)
             yield LocalClaim(descriptor) if is_mine else None
         finally:
             with suppress(OSError):  # a file that nobody locks is not a claim
@@ -59,15 +61,25 @@ class LocalLocks:
                     path.unlink(missing_ok=True)
             os.close(descriptor)
 
-    def is_locked(self, place: PurePath) -> bool:
-        """Return whether any process has locked a file.
+    def is_claimed(self, place: PurePath) -> bool:
+        """Return whether a process holds the claim of a place.
 
         Raises:
             StorageError: permission is denied.
-            FileNotFoundError: there is no such file.
         """
-        with storage_faults(place), Path(place).open("r+b") as file:
-            return not _try_lock(file.fileno(), fcntl.LOCK_EX)
+        try:
+            # Shared, because that needs no permission to write: the owner may be another user.
+            with storage_faults(place), Path(place).open("rb") as file:
+                return not _try_lock(file.fileno(), fcntl.LOCK_SH)
+        except FileNotFoundError:
+            return False
+
+    def read_note(self, place: PurePath) -> bytes:
+        """Return the note of a claim; empty if there is none, or it cannot be read."""
+        try:
+            return Path(place).read_bytes()
+        except OSError:
+            return b""
 
     def last_renewal(self, place: PurePath) -> tuple[int, int] | None:
         """Return inode and modification time (ns) of the claim's file, or None without one."""
@@ -96,6 +108,13 @@ class LocalClaim:
 def _open_locked(path: Path) -> int:
     with storage_faults(path):
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # for a group, if the umask allows it
+
+
+def _write_note(descriptor: int, note: bytes) -> None:
+    """Replace the content of a claim's file; a note is not worth failing a claim."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, note, 0)
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

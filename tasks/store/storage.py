@@ -48,11 +48,17 @@ class Locks(Protocol):
         is false, the block is entered without it.
         """
 
-    def claim(self, place: PurePath) -> AbstractContextManager[Claim | None]:
-        """Return a context manager that claims a place; it yields None if another process has."""
+    def claim(self, place: PurePath, note: bytes = b"") -> AbstractContextManager[Claim | None]:
+        """Return a context manager that claims a place; it yields None if another process has.
 
-    def is_locked(self, place: PurePath) -> bool:
-        """Return whether a process holds the lock or the claim of a place."""
+        `note` tells others who has claimed it.
+        """
+
+    def is_claimed(self, place: PurePath) -> bool:
+        """Return whether a process holds the claim of a place."""
+
+    def read_note(self, place: PurePath) -> bytes:
+        """Return the note of a claim; empty if there is none."""
 
     def last_renewal(self, place: PurePath) -> object | None:
         """Return a value that changes when a claim is renewed or replaced; None without one."""

@@ -62,7 +62,7 @@ def wenti(rehearsal: Rehearsal, *arguments: object) -> subprocess.CompletedProce
 
 
 def shards_of(rehearsal: Rehearsal, store: Path) -> list[dict[str, Any]]:
-    answer = wenti(rehearsal, "status", "latest", "--store", store, "--json")
+    answer = wenti(rehearsal, "status", "newest", "--store", store, "--json")
     assert answer.returncode == 0, answer.stderr
     shards: list[dict[str, Any]] = json.loads(answer.stdout)["shards"]
     return shards
@@ -107,7 +107,8 @@ def test_failed_shards_are_named_and_made_by_a_rerun(rehearsal: Rehearsal, store
     assert [shard["state"] for shard in shards] == ["made", "failed", "made", "failed", "made"]
     assert {shard["attempts"] for shard in shards if shard["state"] == "failed"} == {3}
     assert all("IsADirectoryError" in shards[failed]["last_error"] for failed in (1, 3))
-    run = (store / "runs/latest").resolve()
+    assert not (store / "runs/latest").exists()  # no run is complete
+    run = (store / "runs/newest").resolve()
 
     first.rmdir()
     rerun = wenti(rehearsal, "rerun", run, "--shards", "1")
@@ -139,7 +140,7 @@ def test_a_forced_rerun_makes_its_shards_anew_with_the_same_bytes(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--shards", "7"], "there is no shard 7; the run has 0 to 4"),
+        (["--shards", "7"], "there is no shard 7; the run has shards 0 to 4"),
         (["--shards", "one"], "is not a list of shards"),
         (["--shards", "1", "--failed"], "not both"),
     ],

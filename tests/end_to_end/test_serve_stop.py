@@ -91,7 +91,7 @@ def stop(process: psutil.Popen, how: Callable[[], None]) -> None:
 
 
 def check_stopped(server: PrefectServer, run: str, store: Path, log: Path, stops: int) -> None:
-    record = json.loads((store / "runs/latest/run.json").read_bytes())
+    record = json.loads((store / "runs/newest/run.json").read_bytes())
     assert record["state"] == "interrupted"
     assert state_of(server.folder, run) == "CRASHED"
     # One state per stop, because each is an event that can trigger a notification.

@@ -61,7 +61,7 @@ def slowly(tmp_path: Path) -> dict[str, str]:
 
 def shards_made(store: Path) -> list[int]:
     """Return the shards that the newest run has made, one entry per time, from its journal."""
-    path = store / "runs/latest/shards.jsonl"
+    path = store / "runs/newest/shards.jsonl"
     events = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return [event["shard"] for event in events if event["event"] == "made"]
 

@@ -78,7 +78,7 @@ def test_a_signal_ends_a_run_with_130_and_leaves_no_process(
     assert "does not answer" not in messages  # the server has outlived the signal
     _, alive = psutil.wait_procs(children, timeout=600)
     assert alive == []
-    record = json.loads((store / "runs/latest/run.json").read_bytes())
+    record = json.loads((store / "runs/newest/run.json").read_bytes())
     assert (record["state"], record["error"]) == ("interrupted", told)
     assert list(store.glob("predictions/*/shard-*.json"))
     assert not list(store.rglob("*.tmp"))

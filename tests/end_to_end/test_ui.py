@@ -54,12 +54,12 @@ class Workplace:
     @property
     def record(self) -> dict[str, Any]:
         """Return the run.json of the newest run."""
-        return dict(json.loads((self.store / "runs/latest/run.json").read_bytes()))
+        return dict(json.loads((self.store / "runs/newest/run.json").read_bytes()))
 
     @property
     def questions(self) -> dict[str, str]:
         """Return the questions of the newest run by the ids of the passages."""
-        lines = (self.store / "runs/latest/predictions.jsonl").read_text(encoding="utf-8")
+        lines = (self.store / "runs/newest/predictions.jsonl").read_text(encoding="utf-8")
         return {row["id"]: row["question"] for row in map(json.loads, lines.splitlines())}
 
     def shards(self) -> set[Path]:

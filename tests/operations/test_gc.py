@@ -9,8 +9,8 @@ from tasks.errors import StoreCorruptionError
 from tasks.operations.gc import find_garbage
 from tasks.predict.shards import plan_shards
 from tasks.runs.find import find_run
-from tasks.runs.results import RUN_FILE
-from tasks.runs.run import point_latest
+from tasks.runs.links import point_latest
+from tasks.runs.results import RUN_FILE, SUCCESS_FILE
 from tasks.store.layout import Store
 from tests.support.shelf import JUNK, KINDS, Shelf, below, litter, read_tree
 
@@ -26,7 +26,7 @@ def test_a_dry_run_says_what_why_and_how_much_and_removes_nothing(shelf: Shelf) 
 
     dataset = shelf.folder("dataset", 1)
     assert {path: one.why for path, one in garbage.items()} == {
-        shelf.runs[0]: "not among the newest 1",
+        shelf.runs[0]: "older than the newest complete run",
         shelf.folder("export", 1): "no run refers to it",
         export: "no run refers to it",
         dataset / ".staging-abcd1234": "left by a process that was stopped",
@@ -85,24 +85,60 @@ def test_a_store_that_was_moved_keeps_the_models_of_its_runs(shelf: Shelf, tmp_p
     ids=["empty", "no keys", "a list", "cut off", "not utf-8", "deep"],
 )
 def test_a_run_that_cannot_be_read_makes_it_refuse(shelf: Shelf, content: bytes) -> None:
-    damaged, _ = shelf.run(1, 1, 1, 1), shelf.run(2, 2, 2, 2)
+    failed, damaged, _ = (
+        shelf.run(1, 1, 1, is_complete=False),
+        shelf.run(1, 1, 1),
+        shelf.run(2, 2, 2),
+    )
     shelf.make("export", 3)
     (damaged / RUN_FILE).write_bytes(content)
-    with pytest.raises(StoreCorruptionError, match=f"{damaged / RUN_FILE} cannot be read.* delete"):
-        find_garbage(shelf.store)
-    assert damaged in {one.path for one in find_garbage(shelf.store, keep_runs=1)}
+    message = f"{damaged / RUN_FILE} cannot be read.* delete"
+    for keep_runs in (None, 1):  # it may be the newest complete run of a config
+        with pytest.raises(StoreCorruptionError, match=message):
+            find_garbage(shelf.store, keep_runs)
+    (damaged / SUCCESS_FILE).unlink()
+    assert {failed, damaged} < {one.path for one in find_garbage(shelf.store, keep_runs=1)}
+
+
+def test_runs_without_results_do_not_count(shelf: Shelf) -> None:
+    def unwanted(keep_runs: int) -> set[Path]:
+        return {one.path for one in find_garbage(shelf.store, keep_runs)} & set(shelf.runs)
+
+    before = shelf.run(1, 1, 1, is_complete=False)
+    good = shelf.run(1, 1, 1)
+    for night in range(3):
+        shelf.run(night, night, night, is_complete=False)
+    assert unwanted(3) == unwanted(2) == set()
+    assert unwanted(1) == {before}
+    assert all(found.manifest for found in shelf.find("predictions", 1))
+    shelf.run(2, 2, 2)
+    assert unwanted(1) == {*shelf.runs[:-1]}
+    assert good in unwanted(1)
+
+
+def test_the_newest_complete_run_of_each_config_is_kept(shelf: Shelf, tmp_path: Path) -> None:
+    weekly, nightly, alias = (str(tmp_path / name) for name in ("weekly", "nightly", "alias"))
+    Path(alias).symlink_to(nightly)
+    shelf.run(1, 1, 1, config=weekly)
+    kept = [shelf.run(2, 2, 2, config=weekly)]
+    shelf.run(3, 3, 3, config=weekly, is_complete=False)
+    shelf.run(4, 4, 4, config=alias)  # the same file as `nightly`
+    kept += [shelf.run(5, 5, 5, config=nightly), shelf.run(6, 6, 6, config=nightly)]
+    shelf.gc(keep_runs=2)
+    assert [run for run in shelf.runs if run.exists()] == kept
 
 
 def test_a_run_that_a_link_points_at_is_kept(shelf: Shelf) -> None:
     runs = [shelf.run(n, n, n, n) for n in range(4)]
     (shelf.store.root / "runs/best").symlink_to(runs[1].name)
     point_latest(shelf.store, runs[2].name)
-    (shelf.store.root / f"runs/.latest-{runs[3].name}").symlink_to(
-        runs[3].name
-    )  # left behind before it became `latest`
-    unwanted = {one.path for one in find_garbage(shelf.store, keep_runs=0)}
+    shelf.run(4, 4, 4)
+    point_latest(shelf.store, runs[2].name)
+    for name in (f".latest-{runs[3].name}", ".newest.12-0a1b2c3d.tmp"):  # left by a killed process
+        (shelf.store.root / "runs" / name).symlink_to(runs[3].name)
+    unwanted = {one.path for one in find_garbage(shelf.store, keep_runs=1)}
     assert unwanted & set(runs) == {runs[0], runs[3]}
-    shelf.gc(keep_runs=0)
+    shelf.gc(keep_runs=1)
     assert find_run("best", shelf.store) == runs[1]
     assert all(found.manifest for kind in KINDS for found in shelf.find(kind, 1))
 

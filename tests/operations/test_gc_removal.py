@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from tasks.errors import StorageError
 from tasks.operations.gc import find_garbage
 from tasks.predict.shards import plan_shards
+from tasks.runs.links import point_latest
 from tasks.runs.results import RUN_FILE
-from tasks.runs.run import new_run_id, point_latest
+from tasks.runs.run import new_run_id
 from tasks.store.claims import Claims
 from tasks.store.files import commit_bytes, staging_folder
 from tasks.store.layout import Store
@@ -71,7 +72,7 @@ RUN = st.tuples(NUMBER, NUMBER, NUMBER) | st.tuples(NUMBER, NUMBER, NUMBER, NUMB
 @given(
     runs=st.lists(RUN, max_size=4),
     others=st.sets(st.tuples(st.sampled_from(KINDS), st.integers(0, 4)), max_size=4),
-    keep_runs=st.none() | st.integers(0, 3),
+    keep_runs=st.none() | st.integers(1, 3),
     latest=st.integers(0, 3),
 )
 def test_what_a_kept_run_needs_stays_byte_for_byte_and_nothing_else_does(
@@ -173,7 +174,7 @@ def test_what_was_moved_to_another_disk_and_linked_is_left_alone(
     litter(away / shelf.folder("export", 1).name)
     before = read_tree(tmp_path)
     shelf.make("dataset", 2)  # the runs behind the link still refer to checkpoints
-    shelf.gc(keep_runs=0)
+    shelf.gc(keep_runs=1)
     assert read_tree(tmp_path) == before
 
 
@@ -185,7 +186,7 @@ def test_what_wenti_did_not_make_is_left_alone(shelf: Shelf) -> None:
         (root / folder).mkdir(exist_ok=True)
         (root / folder / "notes.txt").write_bytes(b"mine")
     before = read_tree(root)
-    shelf.gc(keep_runs=0)
+    shelf.gc(keep_runs=1)
     assert read_tree(root) == before
 
 

@@ -244,11 +244,29 @@ def test_nothing_is_said_of_options_that_change_no_checkpoint(folder: Path, over
     assert find_changes(decide(folder), decide(folder, override), ALL_THERE) == []
 
 
+def test_another_file_of_passages_is_told_by_its_name(folder: Path) -> None:
+    before = decide(folder)
+    (folder / "passages.jsonl").write_text('{"context": "c", "answer": "d"}\n')
+    now = decide(folder)
+
+    def causes(*files: str | None) -> tuple[str, ...]:
+        export, load, _ = find_changes(before, now, ALL_THERE, (files[0], files[1]))
+        assert export.causes == ()
+        return load.causes
+
+    content = ("the content of dataset.predict_file changed",)
+    assert causes("22.jsonl", "23.jsonl") == ("dataset.predict_file was 22.jsonl and is 23.jsonl",)
+    assert causes("22.jsonl", "22.jsonl") == causes(None, "22.jsonl") == content
+    # Another name of the same content changes nothing.
+    assert find_changes(before, before, ALL_THERE, ("22.jsonl", "23.jsonl")) == []
+
+
 def write_run(store: Store, run_id: str, content: object) -> None:
     folder = store.run_folder(run_id)
     folder.mkdir(parents=True)
     text = content if isinstance(content, str) else json.dumps(content)
     (folder / "run.json").write_text(text)
+    (folder / "_SUCCESS").touch()
 
 
 def of_config(run_id: str, config_file: str) -> dict[str, Any]:
@@ -272,12 +290,16 @@ def test_the_newest_run_of_the_same_config_is_found_and_what_is_no_record_skippe
     store.run_folder(ids[7]).mkdir()
     (tmp_path / "runs/latest").symlink_to(ids[0])
     for config_file, run_id in (("/a.yaml", ids[1]), ("/b.yaml", ids[2])):
-        found = find_previous(store, config_file)
+        found = find_previous(store, Path(config_file))
         assert found is not None
         assert found.as_dict() == of_config(run_id, config_file)
-    assert find_previous(store, "/c.yaml") is None
+    assert find_previous(store, Path("/c.yaml")) is None
+    (store.run_folder(ids[1]) / "_SUCCESS").unlink()  # a run that failed
+    previous = find_previous(store, Path("/a.yaml"))
+    assert previous is not None
+    assert previous.run_id == ids[0]
 
 
 def test_a_store_without_runs_has_no_previous_one(tmp_path: Path) -> None:
-    assert find_previous(Store(tmp_path / "new"), "/a.yaml") is None
+    assert find_previous(Store(tmp_path / "new"), Path("/a.yaml")) is None
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tasks.runs.results import LATEST, RUN_FILE, SUCCESS_FILE
+from tasks.runs.results import RUN_FILE, SUCCESS_FILE
+from tasks.store.layout import LATEST, NEWEST
 from tasks.store.manifest import find_checkpoint, fingerprint
 from tests.support.faulty_disk import Call, FaultyDisk, Op, build_library
 from tests.support.rehearsal import ROOT
@@ -28,9 +29,7 @@ CHECKPOINTS = {
     f"predictions/{fingerprint(PREDICTIONS)}/{SHARD_MANIFEST}": fingerprint(PREDICTIONS),
 }
 IN_MEMORY = Path("/dev/shm")  # noqa: S108 thousands of real fsyncs would take minutes
-LEFTOVER = re.compile(
-    r"\.[^/]+\.\d+-[0-9a-f]{8}\.tmp|\.staging-\w{8}|\.latest-\d{8}-\d{6}-[0-9a-f]{6}"
-)
+LEFTOVER = re.compile(r"\.[^/]+\.\d+-[0-9a-f]{8}\.tmp|\.staging-\w{8}")
 Files = dict[str, bytes]
 
 
@@ -114,8 +113,9 @@ def assert_nothing_half_made(store: Path, expected: Files) -> None:
     for run in store.glob("runs/2*"):
         if (run / SUCCESS_FILE).exists():
             assert read_files(store, run) == expected
-    latest = store / "runs" / LATEST
-    assert (latest / RUN_FILE).is_file() or not latest.is_symlink()
+    latest, newest = (store / "runs" / name for name in (LATEST, NEWEST))
+    assert (latest / SUCCESS_FILE).is_file() or not latest.is_symlink()
+    assert (newest / RUN_FILE).is_file() or not newest.is_symlink()
 
 
 def assert_ends_undisturbed(workshop: Workshop, store: Path, expected: Files) -> None:
@@ -123,7 +123,7 @@ def assert_ends_undisturbed(workshop: Workshop, store: Path, expected: Files) ->
     outcome, run = workshop.make(store)
     assert outcome == (0, None)
     assert read_files(store, run) == expected
-    assert (store / "runs" / LATEST).resolve() == run
+    assert {(store / "runs" / name).resolve() for name in (LATEST, NEWEST)} == {run}
     shutil.rmtree(store)
 
 
@@ -143,7 +143,9 @@ def test_a_file_is_synced_before_it_gets_its_name_and_its_folder_after(
     """Needed for power cuts, which killing a process does not simulate."""
     _, calls = undisturbed
     renames = [
-        n for n, call in enumerate(calls) if call.op is Op.RENAME and LATEST not in call.path
+        n
+        for n, call in enumerate(calls)
+        if call.op is Op.RENAME and not call.path.endswith((LATEST, NEWEST))
     ]
     assert (
         len(renames) == sum(call.op is Op.OPEN for call in calls) + 2

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import signal
@@ -17,8 +16,6 @@ from tasks.errors import InputError, StorageError, StoreBusyError
 from tasks.store.layout import Store
 from tasks.store.local import LOCAL
 from tasks.store.lock import exclusive_lock, shared_lock
-
-is_locked = LOCAL.locks.is_locked
 
 USE = """
 import subprocess, sys
@@ -54,10 +51,16 @@ def another_process(way: str, store: Store) -> Iterator[subprocess.Popen[str]]:
             os.kill(child, signal.SIGKILL)
 
 
+def is_in_use(store: Store) -> bool:
+    place = store.root / ".lock"
+    with LOCAL.locks.lock(place, is_shared=False, waits=False) as is_held:
+        return not is_held
+
+
 def test_runs_use_a_store_together(store: Store) -> None:
     with another_process("shared_lock", store), shared_lock(store), shared_lock(store):
-        assert is_locked(store.root / ".lock")
-    assert not is_locked(store.root / ".lock")
+        assert is_in_use(store)
+    assert not is_in_use(store)
 
 
 def test_nobody_is_alone_while_a_run_goes_on_in_this_process_or_another(store: Store) -> None:
@@ -149,10 +152,13 @@ def test_a_store_that_cannot_be_written_is_a_readable_error(tmp_path: Path) -> N
         pass
 
 
-def test_a_lock_on_a_file_is_seen(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
-    with path.open("wb") as file:
-        assert not is_locked(path)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        assert is_locked(path)
-    assert not is_locked(path)
+def test_a_claim_is_seen_by_others_while_it_is_held_even_if_they_may_only_read_it(
+    tmp_path: Path,
+) -> None:
+    path, is_claimed = tmp_path / "claim", LOCAL.locks.is_claimed
+    assert not is_claimed(path)
+    with LOCAL.locks.claim(path, b"who"):
+        path.chmod(0o444)
+        assert is_claimed(path)
+        assert LOCAL.locks.read_note(path) == b"who"
+    assert not is_claimed(path)

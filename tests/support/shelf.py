@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tasks.operations.gc import find_garbage, remove
 from tasks.predict.shards import plan_shards
+from tasks.runs.links import point_latest
 from tasks.runs.results import RUN_FILE, SUCCESS_FILE
-from tasks.runs.run import commit_json, new_run_id, point_latest
+from tasks.runs.run import commit_json, new_run_id
 from tasks.store.files import adopt_file, commit_bytes, staging_folder
 from tasks.store.layout import Store
 from tasks.store.manifest import (
@@ -85,11 +86,17 @@ class Shelf:
             names = ["evaluation.json", *(shard.manifest_name for shard in plan_shards(20, 10))]
         return [find_checkpoint(folder / name, digest) for name in names]
 
-    def run(self, *numbers: int, model: str | None = None) -> Path:
+    def run(
+        self,
+        *numbers: int,
+        model: str | None = None,
+        config: str | None = None,
+        is_complete: bool = True,
+    ) -> Path:
         """Make a run with the export, dataset, predictions and perhaps model of these numbers."""
         started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(self.numbers))
         run = self.store.run_folder(new_run_id(started))
-        record = least_record(run.name)
+        record = least_record(run.name, config_file=config)
         for kind, number in zip(KINDS[:3], numbers[:3], strict=True):
             record[kind] = self.make(kind, number).name
         if len(numbers) > 3:
@@ -98,8 +105,9 @@ class Shelf:
             record["model_folder"] = model
         commit_json(run / RUN_FILE, record)
         commit_bytes(run / "predictions.txt", run.name.encode())
-        commit_json(run / SUCCESS_FILE, {"run_id": run.name, "files": []})
-        point_latest(self.store, run.name)
+        if is_complete:
+            commit_json(run / SUCCESS_FILE, {"run_id": run.name, "files": []})
+            point_latest(self.store, run.name)
         self.runs.append(run)
         return run
 

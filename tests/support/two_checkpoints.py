@@ -17,8 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.runs.links import correct_latest, point_latest, point_newest
 from tasks.runs.results import RUN_FILE, SUCCESS_FILE
-from tasks.runs.run import commit_json, point_latest
+from tasks.runs.run import commit_json
 from tasks.store.files import adopt_file, commit_bytes, describe_file, staging_folder
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint, fingerprint
@@ -46,7 +47,8 @@ def make_store(store: Store, run_id: str) -> None:
     """Make missing checkpoints, as a run of the whole chain does, and the run's folder."""
     run = store.run_folder(run_id)
     commit_json(run / RUN_FILE, {"state": "running"})
-    point_latest(store, run_id)
+    point_newest(store, run_id)
+    correct_latest(store)
     dataset = store.dataset_folder(fingerprint(DATASET))
     if find_checkpoint(dataset / MANIFEST, fingerprint(DATASET)).manifest is None:
         make_dataset(dataset)
@@ -57,6 +59,7 @@ def make_store(store: Store, run_id: str) -> None:
     commit_json(run / RUN_FILE, {"state": "completed"})
     files = [describe_file(path).model_dump() for path in sorted(run.glob("[!._]*"))]
     commit_json(run / SUCCESS_FILE, {"files": files})
+    point_latest(store, run_id)
 
 
 def make_dataset(folder: Path) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from flows.cli.console import output
 from tasks.escaping import visible
 
 Form = Callable[[Any], str]
@@ -26,8 +27,8 @@ ENGINE_ROWS: Sequence[tuple[str, str, Form]] = (
     ("seconds a row, native engine", "seconds_per_row", _seconds),
     ("seconds a row, the example's generate", "generate_seconds_per_row", _seconds),
     ("seconds a row, generate with our settings", "generate_tuned_seconds_per_row", _seconds),
-    ("time of the example's generate", "ratio_to_generate", _share),
-    ("time of generate with our settings", "ratio_to_generate_tuned", _share),
+    ("our time relative to the example's generate", "ratio_to_generate", _share),
+    ("our time relative to generate with our settings", "ratio_to_generate_tuned", _share),
     ("share of the matrix-product floor", "floor_share", _share),
     ("counted operations a row", "gflop_per_row", lambda value: f"{value:.2f} GFLOP"),
     ("matrix products of this machine", "gemm_gflops", lambda value: f"{value:.1f} GFLOP/s"),
@@ -48,7 +49,7 @@ def print_engine(result: Mapping[str, Any]) -> None:
     for name, key, form in ENGINE_ROWS:
         if result[key] is not None:
             table.add_row(Text(name), Text(form(result[key])))
-    console = Console()
+    console = output()
     console.print(table)
     _print_settings(console, result["settings"])
 
@@ -68,7 +69,7 @@ def print_scan(result: Mapping[str, Any]) -> None:
             f"{point['loaded_rss_mb']:.0f}",
             f"{point['peak_rss_mb']:.0f}",
         )
-    Console().print(table)
+    output().print(table)
 
 
 def print_peers(result: Mapping[str, Any]) -> None:
@@ -80,7 +81,7 @@ def print_peers(result: Mapping[str, Any]) -> None:
     for name, peer in result["peers"].items():
         times = f"{1 / result[f'ratio_to_{name}']:.1f}"
         table.add_row(name, _seconds(peer["seconds_per_row"]), times, str(peer["batch_size"]))
-    console = Console()
+    console = output()
     console.print(table)
     _print_settings(console, result["settings"])
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from flows.cli.console import output
 from tasks.escaping import visible
 from tasks.evaluation.bootstrap import RESAMPLES
 from tasks.evaluation.scores import METRIC_NAMES
@@ -41,7 +42,7 @@ def waiting() -> Iterator[None]:
 
 def print_comparison(comparison: Comparison) -> None:
     """Print the two runs and what differs, then the metrics, then questions that changed."""
-    console = Console()
+    console = output()
     console.print(_overview(comparison))
     console.print()
     if comparison.metrics:

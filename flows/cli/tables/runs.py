@@ -1,4 +1,4 @@
-"""The tables that the commands print: summaries, shards, verification, garbage and rows."""
+"""The tables that the commands print: summaries, runs, shards, verification, garbage, rows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 from rich.text import Text
 
+from flows.cli.console import output
 from flows.summary import count_reuse, count_rows
 from tasks.escaping import visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.operations.gc import Garbage
-from tasks.operations.status import Status
+from tasks.operations.runs import RunSummary
+from tasks.operations.status import ShardStatus, Status
 from tasks.operations.verify import Checked
 from tasks.runs.results import REPORT_FILE
+from tasks.store.layout import Store
 
 
 def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
@@ -41,7 +44,7 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
     for name, text in lines.items():
         if text is not None:
             _add_row(table, name, text)
-    Console(soft_wrap=True).print(table)
+    output().print(table)
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
@@ -56,32 +59,73 @@ def print_status(status: Status) -> None:
     for stage in status.stages:
         rows = "" if stage.rows is None else str(stage.rows)
         _add_row(stages, stage.name, stage.state, rows, stage.fingerprint[:12])
-    console = Console()
+    console = output()
+    if status.run is not None:
+        console.print(Text(visible(f"run {status.run.run_id} {status.run}")), soft_wrap=True)
+        console.print()
     console.print(stages)
     if status.shards:
-        shards = Table("shard", "state", "rows", "attempts", "last error", box=None, pad_edge=False)
-        for shard in status.shards:
-            error = shard.last_error or ""
-            numbers = (str(shard.rows), str(shard.attempts))
-            _add_row(shards, str(shard.index), shard.state, *numbers, error)
         console.print()
-        console.print(shards)
+        console.print(_tabulate_shards(status.shards))
+    _print_owners(console, status)
     _print_damages(console, status.damages)
+
+
+def _tabulate_shards(shards: Sequence[ShardStatus]) -> Table:
+    table = Table("shard", "state", "rows", "attempts", "last error", box=None, pad_edge=False)
+    for shard in shards:
+        numbers = (str(shard.rows), str(shard.attempts))
+        _add_row(table, str(shard.index), shard.state, *numbers, shard.last_error or "")
+    return table
+
+
+def _print_owners(console: Console, status: Status) -> None:
+    """Print which stages and shards each run is making."""
+    parts: dict[str, list[str]] = {}
+    for stage in status.stages:
+        if stage.owner is not None:
+            parts.setdefault(str(stage.owner), []).append(stage.name)
+    for shard in status.shards:
+        if shard.owner is not None:
+            parts.setdefault(str(shard.owner), []).append(f"shard {shard.index}")
+    for owner, names in parts.items():
+        text = f"in work: {', '.join(names)} by {owner}"
+        console.print(Text(visible(text)), soft_wrap=True)
+
+
+def print_runs(runs: Sequence[RunSummary], store: Store) -> None:
+    """Print a table of runs."""
+    console = output()
+    if not runs:
+        text = f"there are no runs in {Path(store.root).absolute()}"
+        console.print(Text(visible(text)), soft_wrap=True)
+        return
+    numbers = [Column(name, justify="right") for name in ("rows", "rejects", "BLEU-4", "seconds")]
+    run = Column("run", no_wrap=True)
+    table = Table(run, "state", *numbers, "config", box=None, pad_edge=False)
+    for one in runs:
+        state = one.state
+        bleu = "" if one.bleu_4 is None else f"{one.bleu_4:.2f}"
+        figures = ["" if one is None else str(one) for one in (one.rows, one.rejects)]
+        seconds = "" if state.seconds is None else f"{state.seconds:.0f}"
+        config = Path(state.config_file or "").stem
+        _add_row(table, state.run_id, state.state, *figures, bleu, seconds, config)
+    console.print(table)
 
 
 def print_checked(checked: Sequence[Checked]) -> None:
     """Print a table of the parts of a run, and what is wrong with them."""
-    table = Table("part", "state", "manifest", box=None, pad_edge=False)
+    table = Table("part", "state", "file", box=None, pad_edge=False)
     for part in checked:
         _add_row(table, part.part, part.state, Path(part.path).name)
-    console = Console()
+    console = output()
     console.print(table)
     _print_damages(console, [part.problem for part in checked if part.problem])
 
 
 def print_garbage(garbage: Sequence[Garbage], is_removed: bool) -> None:
     """Print what no run refers to, its size, and whether it was removed."""
-    console = Console(soft_wrap=True)
+    console = output()
     if not garbage:
         console.print("nothing to remove")
         return
@@ -100,7 +144,7 @@ def _print_damages(console: Console, damages: Sequence[str]) -> None:
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows of a run, one block per row."""
-    console = Console()
+    console = output()
     labels = {
         "context": "passage",
         "answer": "answer",

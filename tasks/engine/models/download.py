@@ -1,12 +1,16 @@
-"""Downloading a model by name, with PaddleNLP's own download and cache."""
+"""Models by name: which ones there are, and downloading one with PaddleNLP's own cache."""
 
 from __future__ import annotations
 
+import ast
+from importlib.util import find_spec
 from pathlib import Path
 
 from tasks.engine.models.family import ModelFamily
 from tasks.engine.models.registry import FAMILIES, family_names
 from tasks.errors import ModelError
+
+NAMES = "pretrained_init_configuration"
 
 
 def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> None:
@@ -28,6 +32,29 @@ def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> N
             f"{name!r} ({type(error).__name__}: {error}); check the name and the network, "
             "or give the folder of a checkpoint"
         ) from error
+
+
+def list_models() -> list[str]:
+    """Return the names of the models that PaddleNLP itself can download, without importing it.
+
+    They are the keys of `pretrained_init_configuration` in the source of the tokenizers; empty if
+    PaddleNLP is not installed, or its source does not tell.
+    """
+    spec = find_spec("paddlenlp")
+    folders = [] if spec is None else list(spec.submodule_search_locations or [])
+    sources = (Path(folder) / one.tokenizer_source for folder in folders for one in FAMILIES)
+    return [name for source in sources for name in _read_names(source)]
+
+
+def _read_names(source: Path) -> list[str]:
+    try:
+        nodes = list(ast.walk(ast.parse(source.read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return []
+    assigned = (node for node in nodes if isinstance(node, ast.Assign))
+    named = (one for one in assigned if NAMES in (getattr(to, "id", "") for to in one.targets))
+    keys = (key for one in named if isinstance(one.value, ast.Dict) for key in one.value.keys)
+    return [key.value for key in keys if isinstance(key, ast.Constant) and type(key.value) is str]
 
 
 def _save(family: ModelFamily, name: str, folder: Path) -> None:

@@ -18,12 +18,14 @@ class FamilyEntry:
         name: the name in messages.
         architectures: PaddleNLP's classes that a config may name, the usual one first.
         tokenizer_file: the file that a checkpoint needs in addition to config and weights.
+        tokenizer_source: the file of PaddleNLP that lists the family's models by name.
         load: imports Paddle and returns the family.
     """
 
     name: str
     architectures: tuple[str, ...]
     tokenizer_file: str
+    tokenizer_source: str
     load: Callable[[], ModelFamily]
 
 
@@ -34,7 +36,8 @@ def _load_unimo() -> ModelFamily:
 
 
 UNIMO_CLASSES = ("UNIMOLMHeadModel", "UNIMOForMaskedLM", "UNIMOForConditionalGeneration")
-FAMILIES = (FamilyEntry("UNIMO", UNIMO_CLASSES, VOCAB_FILE, _load_unimo),)
+UNIMO_SOURCE = "transformers/unimo/tokenizer.py"
+FAMILIES = (FamilyEntry("UNIMO", UNIMO_CLASSES, VOCAB_FILE, UNIMO_SOURCE, _load_unimo),)
 
 
 def find_family(config: ModelConfig) -> FamilyEntry | None:

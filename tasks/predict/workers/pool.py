@@ -109,7 +109,9 @@ class WorkerPool:
         claims = self._run.claims
         try_or_wait = claims.once if wait else claims.try_once
         made = try_or_wait(job.claim, partial(self._find, job), partial(self._make, job))
-        if made is not None and made.is_reused:  # another run made it meanwhile
+        if made is None:
+            logger.info("shard %d of %d: left to another run", job.shard.index, job.shard.count)
+        elif made.is_reused:  # another run made it meanwhile
             counts = ShardDetails.of(made.manifest).row_counts
             self._run.journal.reused({job.shard.index: counts})
         return made

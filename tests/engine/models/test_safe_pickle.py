@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tasks.engine.models.checkpoint import load_checkpoint
-from tasks.engine.models.download import download_model
+from tasks.engine.models.download import download_model, list_models
 from tasks.engine.models.safe_pickle import check_weights
 from tasks.errors import ModelError
 from tests.support.engine_reference import Recipe, make_checkpoint
@@ -62,3 +62,9 @@ def test_a_damaged_file_is_refused_with_its_name(tmp_path: Path) -> None:
 def test_a_name_that_paddlenlp_does_not_vouch_for_needs_trust(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"somebody/model.*trust_checkpoint"):
         download_model("somebody/model", tmp_path)
+
+
+def test_the_names_read_from_the_source_are_those_that_paddlenlp_vouches_for() -> None:
+    from paddlenlp.transformers import UNIMOTokenizer
+
+    assert list_models() == list(UNIMOTokenizer.pretrained_init_configuration)

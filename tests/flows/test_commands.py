@@ -1,0 +1,117 @@
+"""What the commands print and take, in this process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from flows.cli.completion import complete_config, complete_key, complete_run
+from flows.cli.console import output
+from flows.cli.doctor import print_findings
+from flows.cli.main import app
+from flows.cli.tables.runs import print_checked, print_garbage
+from tasks.errors import InputError
+from tasks.findings import Finding
+from tasks.operations.gc import Garbage
+from tasks.operations.verify import Checked
+from tests.support.rehearsal import ROOT
+from tests.support.shelf import Shelf
+
+LONG = "/data/" + "a long name/" * 30 + "file"
+
+
+def run(*arguments: object) -> str:
+    """Return what a command prints; raises what it raises."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.stdout
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version") == f"wenti {version('wenti')}\n"
+
+
+@pytest.fixture
+def config(shelf: Shelf, tmp_path: Path) -> Path:
+    """A config whose store holds a run of its own and a newer one of another."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps({"store": {"path": str(shelf.store.root)}}))
+    shelf.run(1, 1, 1, config=str(path))
+    shelf.run(2, 2, 2, config=str(tmp_path / "other.yaml"))
+    return path
+
+
+def test_the_store_of_a_config_is_used_and_its_own_runs_are_meant(
+    shelf: Shelf, config: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    listed = json.loads(run("runs", "--config", config, "--json"))
+    assert [one["run_id"] for one in listed] == [shelf.runs[0].name]
+    everything = run("runs", "--store", shelf.store.root)
+    assert [line.split()[0] for line in everything.splitlines()[1:]] == [
+        run.name for run in reversed(shelf.runs)
+    ]
+    garbage = json.loads(run("gc", "--config", config, "--keep-runs", "1", "--json"))
+    assert garbage == {"removed": False, "garbage": []}  # both are the newest of their config
+    shutil.rmtree(Path(shelf.store.root) / "datasets")  # they are not those of a real run
+    status = json.loads(run("status", "latest", "--config", config, "--json"))
+    assert status["run"]["run_id"] == shelf.runs[0].name
+    verified = json.loads(run("verify", "newest", "--config", config, "--json"))
+    assert {Path(one["path"]).parent.name for one in verified} > {shelf.runs[0].name}
+    with pytest.raises(InputError, match="not both"):
+        run("show", "latest", "--config", config, "--store", shelf.store.root)
+
+
+def test_a_store_without_runs_says_where_it_is(tmp_path: Path) -> None:
+    assert f"there are no runs in {tmp_path}" in run("runs", "--store", tmp_path)
+
+
+def test_nothing_is_broken_or_cut_where_the_output_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_garbage([Garbage(Path(LONG), "no run refers to it", 7)], is_removed=False)
+    print_findings([Finding("store.path", f"{LONG} is a file", f"remove {LONG}")], "demo", [])
+    print_checked([Checked("export", LONG, "damaged", f"{LONG} is damaged")])
+    output().print(f"x {LONG}")
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(LONG in line for line in lines) == 4
+    assert not any(line.rstrip().endswith("…") for line in lines)
+
+
+def test_the_conclusion_of_the_doctor_repeats_what_was_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--set", "dataset.predict_file=day #1.jsonl", "--date", "2026-11-23"]
+    print_findings([Finding("paddle", "2.6.2", severity="ok")], "demo", options)
+    told = "wenti run demo --set 'dataset.predict_file=day #1.jsonl' --date 2026-11-23"
+    assert capsys.readouterr().out.endswith(f"no problems found; start with: {told}\n")
+    warning = Finding("memory", "little", "use less", severity="warning")
+    print_findings([warning], "demo", options)
+    assert capsys.readouterr().out.endswith(f"with 1 warning; start with: {told}\n")
+
+
+def context(**parameters: object) -> typer.Context:
+    made = typer.Context(typer.main.get_command(app))  # type: ignore[arg-type]
+    made.params = dict(parameters)
+    return made
+
+
+def test_the_shell_completes_configs_keys_and_runs(
+    shelf: Shelf, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WENTI_CONFIGS", str(ROOT / "configs"))
+    assert complete_config("de") == ["demo"]
+    assert complete_key("decode.num_") == ["decode.num_beams=", "decode.num_return_sequences="]
+    ids = [run.name for run in reversed(shelf.runs)]
+    in_store = context(store=str(shelf.store.root), config=None)
+    assert complete_run(in_store, "") == ["latest", "newest", *ids]
+    assert complete_run(context(store=None, config=str(config)), "2026") == ids
+    assert complete_run(context(store=None, config="no such config"), "") == []
