@@ -23,6 +23,7 @@ help:
 	@echo 'make data            regenerate the sample passages and retrain the sample model'
 	@echo 'make reference       regenerate the page of config keys, docs/configuration.md'
 	@echo 'make constraints     resolve the versions in constraints.txt again'
+	@echo 'make constraints-gpu resolve those in constraints-gpu.txt again'
 
 demo: $(INSTALLED)
 	$(BIN)/wenti run configs/demo.yaml

@@ -63,13 +63,12 @@ def find_config(name: str) -> Path:
 
 
 def suggest_config(name: str) -> str:
-    """Return the name of a config that is similar to `name`, or all names and where they are."""
+    """Return the name of a config that is similar to `name`, or all names in `configs_folder()`."""
     known = list_configs()
     if near := difflib.get_close_matches(name, known, n=1):
         return f"did you mean {near[0]}?"
-    if known:
-        return f"known: {', '.join(known)}"
-    return f"there are none in {configs_folder().absolute()}; WENTI_CONFIGS names another folder"
+    listed = f"known: {', '.join(known)}" if known else "it holds none"
+    return f"{listed}; WENTI_CONFIGS names another folder"
 
 
 def is_config(name: str) -> bool:

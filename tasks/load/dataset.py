@@ -146,10 +146,12 @@ def _check_some_accepted(writer: PartWriter) -> None:
         return
     if not writer.reasons:
         raise InputError("the data set has no rows; set `dataset.predict_file` to a file")
-    reason, count = writer.reasons.most_common(1)[0]
+    total, (reason, count) = writer.reasons.total(), writer.reasons.most_common(1)[0]
+    rows = "the only row was" if total == 1 else f"all {total} rows were"
+    most = "" if count == total else f", {count} of them"
+    example = _describe(writer.examples[reason])
     raise InputError(
-        f"no row is usable: all {writer.reasons.total()} were rejected, {count} of them for"
-        f" {reason}, such as {_describe(writer.examples[reason])}; repair the input"
+        f"no row is usable: {rows} rejected{most} for {reason}; {example}; repair the input"
     )
 
 

@@ -101,7 +101,7 @@ def _warn_of_newer(latest: PurePath, newest: PurePath) -> None:
             "latest is %s, which is complete; the newest run, %s, %s; `newest` continues that",
             latest.name,
             newest.name,
-            get_state(newest),
+            get_state(newest).outcome,
         )
 
 

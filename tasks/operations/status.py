@@ -8,7 +8,13 @@ from datetime import date
 from pathlib import Path, PurePath
 from typing import Any
 
-from tasks.config.loading import find_config, is_config, load_settings, suggest_config
+from tasks.config.loading import (
+    configs_folder,
+    find_config,
+    is_config,
+    load_settings,
+    suggest_config,
+)
 from tasks.config.paths import with_date
 from tasks.config.settings import Settings
 from tasks.doctor.preflight import check
@@ -123,8 +129,8 @@ def find_status(
     try:
         folder = find_run(name, store, config)
     except InputError as error:
-        hint = suggest_config(name)
-        raise InputError(f"{error}; nor is there a config of this name: {hint}") from error
+        nor = f"nor is there a config of this name in {configs_folder().absolute()}"
+        raise InputError(f"{error}; {nor}; {suggest_config(name)}") from error
     if overrides:
         return get_status(settings_of_run(folder, overrides))
     return get_run_status(folder)

@@ -14,6 +14,7 @@ from tasks.findings import Finding
 from tasks.passages import formats
 from tasks.passages.formats import KEY, Layout, RawRow, RawRows, find_names_fault, row_too_long
 from tasks.passages.records import Reason, RowError, is_nothing
+from tasks.store.tables import open_for_arrow
 
 _PARQUET_ROWS = 64
 
@@ -62,7 +63,10 @@ def read_parquet(path: Path, layout: Layout) -> RawRows:
         pyarrow.ArrowException: the file is damaged.
         OSError: the file cannot be read.
     """
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with (
+        open_for_arrow(path) as opened,
+        pq.ParquetFile(opened, page_checksum_verification=True) as file,
+    ):
         names = file.schema_arrow.names
         wanted = layout.fields.wanted_in(names)
         required = layout.fields.required_in(names)

@@ -146,8 +146,8 @@ def find_results(name: str, store: Store, config: Path | None = None) -> PurePat
     """
     folder = find_run(name, store, config)
     if not is_complete(folder):
-        remedy = f"make what is missing with `wenti rerun {folder.name}`, or choose another run"
-        raise InputError(f"run {folder.name} has no results: {get_state(folder)}; {remedy}")
+        remedy = "`wenti runs` lists the runs that have some"
+        raise InputError(f"run {folder.name} has no results, it {get_state(folder)}; {remedy}")
     return folder
 
 

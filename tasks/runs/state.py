@@ -63,11 +63,16 @@ class RunState:
 
     def __str__(self) -> str:
         """Return the state as a clause without a subject: `failed after 3 s: the reason`."""
+        return f"{self.outcome}: {self.error}" if self.error else self.outcome
+
+    @property
+    def outcome(self) -> str:
+        """The state as a clause without a subject and without the reason: `failed after 3 s`."""
         words = _WORDS.get(self.state, self.state)
         how_long = "" if self.seconds is None else f" after {self.seconds:.0f} s"
         if self.state == "running":
             how_long = how_long.replace("after", "for")
-        return f"{words}{how_long}" + (f": {self.error}" if self.error else "")
+        return f"{words}{how_long}"
 
 
 def _seconds_between(start: str, end: str | None) -> float | None:

@@ -189,7 +189,7 @@ class _Watch:
     def check(self) -> None:
         if not self._has_logged:
             owner = find_owner(self._place) or "another run"
-            logger.info("waiting for %s, which is making %s", owner, self._short_name)
+            logger.info("waiting for %s, in work by %s", self._short_name, owner)
             self._has_logged = True
         renewal, now = self._locks.last_renewal(self._place), time.monotonic()
         if renewal != self._renewal:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -108,6 +109,15 @@ def without_losses(schema: pa.Schema) -> pa.Schema:
     return pa.schema([field for field in schema if field not in LOSSES], schema.metadata)
 
 
+def open_for_arrow(path: Path, mode: Literal["rb", "wb"] = "rb") -> pa.OSFile:
+    """Open a file for pyarrow, which refuses names that are not UTF-8 and takes `a:b` for a URI.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    return pa.OSFile(os.fsencode(path), mode)
+
+
 def commit_table(
     place: PurePath, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
 ) -> FileEntry:
@@ -126,9 +136,10 @@ def commit_table(
 
     def write(temporary: Path) -> None:
         nonlocal rows
-        with pq.ParquetWriter(
-            temporary, schema, compression="zstd", write_page_checksum=True
-        ) as writer:
+        with (
+            open_for_arrow(temporary, "wb") as file,
+            pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer,
+        ):
             for batch in batches:
                 writer.write_batch(batch)
                 rows += batch.num_rows
@@ -156,9 +167,10 @@ def read_batches(place: PurePath, columns: Sequence[str] | None = None) -> Itera
         MemoryError: there is too little memory to read it.
     """
     try:
-        with pq.ParquetFile(
-            storage_of(place).fetch(place), page_checksum_verification=True
-        ) as file:
+        with (
+            open_for_arrow(storage_of(place).fetch(place)) as opened,
+            pq.ParquetFile(opened, page_checksum_verification=True) as file,
+        ):
             groups = range(file.num_row_groups)
             for first in groups[::GROUPS_PER_BATCH]:
                 some = list(groups[first : first + GROUPS_PER_BATCH])
@@ -171,7 +183,8 @@ def read_batches(place: PurePath, columns: Sequence[str] | None = None) -> Itera
 
 def read_metadata(place: PurePath) -> dict[bytes, bytes]:
     """Return the metadata of a Parquet file's schema; empty if it has none."""
-    return dict(pq.read_schema(storage_of(place).fetch(place)).metadata or {})
+    with open_for_arrow(storage_of(place).fetch(place)) as file:
+        return dict(pq.read_schema(file).metadata or {})
 
 
 def iterate_rows(place: PurePath, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

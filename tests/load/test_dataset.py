@@ -139,7 +139,7 @@ def test_input_without_a_usable_row_is_refused_with_an_example(
     assert load_request.predict_file is not None
     text = '{"context": "a", "answer": 1}\n\n[1]\n[2]\n'
     load_request.predict_file.write_text(text, encoding="utf-8")
-    message = r"all 3 were rejected, 2 of them for not_an_object, such as row 1, line 3: .*\[1\]"
+    message = r"all 3 rows were rejected, 2 of them for not_an_object; row 1, line 3: .*\[1\]"
     with pytest.raises(InputError, match=message):
         load_passages(load_request)
     assert list(tmp_path.iterdir()) == [load_request.predict_file]

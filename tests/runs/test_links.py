@@ -53,7 +53,7 @@ def test_every_command_understands_both_words(shelf: Shelf) -> None:
     good, bad = shelf.run(1, 1, 1), shelf.run(2, 2, 2, is_complete=False)
     assert find_run(LATEST, shelf.store) == find_results(LATEST, shelf.store) == good
     assert find_run(NEWEST, shelf.store) == bad
-    with pytest.raises(InputError, match=f"run {bad.name} has no results: .*wenti rerun"):
+    with pytest.raises(InputError, match=f"run {bad.name} has no results, it .*`wenti runs`"):
         find_results(NEWEST, shelf.store)
 
 

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 
 from tasks.errors import StoppedError
 from tasks.store import claims
-from tasks.store.claims import Claims
+from tasks.store.claims import Claims, Owner, find_owner
 from tasks.store.files import commit_bytes
+from tasks.store.local import LOCAL
 from tasks.store.manifest import Found, Manifest, commit_manifest, find_checkpoint, fingerprint
 
 DECIDED_BY = {"stage": "test"}
@@ -142,3 +144,30 @@ def test_a_damaged_checkpoint_is_made_again_and_says_why(tmp_path: Path) -> None
         made = mine.once("it", partial(find, folder), partial(make, folder))
     assert made.found.damage is not None
     assert find(folder).manifest == made.manifest
+
+
+def test_others_see_who_holds_a_claim_and_since_when(tmp_path: Path) -> None:
+    place = tmp_path / "claims" / "it"
+    seen: list[Owner | None] = []
+
+    def look_and_make() -> Manifest:
+        seen.append(find_owner(place))
+        return make(tmp_path / "checkpoint")
+
+    assert find_owner(place) is None
+    with Claims(tmp_path / "claims", "20261123-010000-0a1b2c").beating() as mine:
+        mine.once("it", lambda: Found(None), look_and_make)
+        own = find_owner(tmp_path / "claims" / "20261123-010000-0a1b2c")
+    assert seen[0] is not None
+    assert own is not None
+    assert {one.run for one in (seen[0], own)} == {"20261123-010000-0a1b2c"}
+    assert seen[0].process == os.getpid()
+    assert datetime.fromisoformat(seen[0].since or "") <= datetime.now(UTC)
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
+@pytest.mark.parametrize("note", [b"", b"{", b"[]", b"\xff", b'{"run": 1}'])
+def test_a_claim_that_does_not_say_whose_it_is_is_still_one(tmp_path: Path, note: bytes) -> None:
+    with LOCAL.locks.claim(tmp_path / "it", note):
+        assert find_owner(tmp_path / "it") == Owner()
+        assert str(Owner()) == "another process"
