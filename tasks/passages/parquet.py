@@ -22,7 +22,7 @@ _PARQUET_ROWS = 64
 def inspect_parquet(place: str, path: Path, layout: Layout) -> Layout | Finding:
     """Return the layout with columns and fields, or why the file cannot be read."""
     try:
-        with pq.ParquetFile(path) as file:
+        with open_for_arrow(path) as opened, pq.ParquetFile(opened) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
     except MemoryError:  # which Arrow's is, too
         raise
