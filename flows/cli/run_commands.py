@@ -138,7 +138,7 @@ def doctor(
     config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
 ) -> None:
     """Check that this machine has everything a config needs; exit code 2 if it cannot run here."""
-    from flows.cli.doctor import can_run, examine, findings_as_json, print_findings
+    from flows.cli.tables.doctor import can_run, examine, findings_as_json, print_findings
     from tasks.config.loading import find_config
 
     findings = examine(settings_of(config, overrides, day), find_config(config))

@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from flows.cli.completion import complete_config, complete_key, complete_run
 from flows.cli.console import output
-from flows.cli.doctor import print_findings
 from flows.cli.main import app
+from flows.cli.tables.doctor import print_findings
 from flows.cli.tables.runs import print_checked, print_garbage
 from tasks.errors import InputError
 from tasks.findings import Finding

@@ -1,1 +1,1 @@
-"""What the commands print as tables: of runs and stores, of a comparison, of a benchmark."""
+"""What the commands print as tables: of runs and stores, a comparison, a benchmark, a diagnosis."""
