@@ -2,7 +2,7 @@
 
 A key is a hash of the row's tokens, the vocabulary and the template, which together decide what a
 model is given and how its output becomes text. The keys of a dataset are a checkpoint beside its
-parts, made when they are first needed.
+parts, made when they are first needed, and again if they are damaged.
 """
 
 from __future__ import annotations

@@ -202,9 +202,9 @@ def _is_recorded(entry: PurePath) -> bool:
 
 
 def _is_manifest(path: PurePath) -> bool:
-    """Return whether this is a manifest, by its name; an export has other JSON files, too."""
-    is_in_an_export = path.parent.parent.name == "exports"
-    return path.name == MANIFEST or (path.suffix == ".json" and not is_in_an_export)
+    """Return whether this is a manifest, by its name; exports and models have other JSON files."""
+    has_several = path.parent.parent.name in {"datasets", "predictions"}
+    return path.name == MANIFEST or (has_several and path.suffix == ".json")
 
 
 def _is_leftover(path: PurePath) -> bool:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from flows.cli import console
 from flows.cli.tables.comparison import print_comparison, shorten_around
 from tasks.operations.compare import Change, Comparison, Metric, choose, compare_runs, find_causes
 from tasks.operations.pairing import Row
@@ -145,7 +146,7 @@ def test_a_run_without_results_is_refused(runs: tuple[Path, Path]) -> None:
     for names in (runs, runs[::-1]):
         done = wenti("compare", *map(str, names))
         assert (done.returncode, done.stdout) == (2, "")
-        assert f"run {runs[1].name} has no results; it completed" in done.stderr
+        assert f"run {runs[1].name} has no results, it has no {SUCCESS_FILE}" in done.stderr
 
 
 def test_what_decided_an_older_run_is_not_known() -> None:
@@ -274,7 +275,7 @@ def comparison(question: Record, scored: int = 300) -> Comparison:
 def test_tables_fit_the_terminal_and_a_passage_takes_two_lines(
     width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(console, "UNLIMITED", width)  # of what is no terminal, as here
     print_comparison(comparison({}))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(cell_len, lines)) <= width
