@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
@@ -45,14 +45,19 @@ class ModelSettings(Section):
     """Which model generates the questions."""
 
     model_name_or_path: PathText = Field(
-        "unimo-text-1.0",
-        description="Folder of a UNIMO model, or the name of one that PaddleNLP can download.",
+        "unimo-text-1.0-dureader_qg",
+        description="Folder of a UNIMO model, or the name of one that PaddleNLP can download. "
+        "Trained to write questions: unimo-text-1.0-dureader_qg, "
+        "unimo-text-1.0-question-generation, unimo-text-1.0-question-generation-dureader_qg.",
     )
-    trust_checkpoint: bool = Field(
-        False,
-        description="Load weights whose pickle can run code. Only for a model from a source that "
-        "you trust.",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_trust_checkpoint(cls, values: object) -> object:
+        """Accept configs and runs of the time when it allowed weights to run code."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key != "trust_checkpoint"}
 
 
 class FieldSettings(Section):
