@@ -81,7 +81,8 @@ class DatasetSettings(Section):
 
     dataset_name: Text = Field(
         "dureader_qg",
-        description="PaddleNLP data set whose dev split is used if predict_file is null.",
+        description="PaddleNLP data set whose dev split is used if predict_file is null; "
+        "dureader_qg is the only one with the fields that are needed.",
     )
     predict_file: PathText | None = Field(
         None,
@@ -146,7 +147,8 @@ class ExportSettings(Section):
     )
     inference_model_dir: PathText | None = Field(
         None,
-        description="Folder for a second copy of the exported model. null: only in the store.",
+        description="Folder for a second copy of the exported model, with its tokenizer. If the "
+        "model has no weights, an earlier copy there is used. null: only in the store.",
     )
     use_fp16_decoding: bool = Field(
         False, description="Export the model in half precision (GPU only)."

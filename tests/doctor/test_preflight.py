@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 
 from tasks.config.loading import load_settings
-from tasks.doctor.preflight import find_config_faults
+from tasks.config.settings import Settings
+from tasks.doctor.diagnosis import diagnose
+from tasks.doctor.preflight import find_config_faults, find_model_warnings
+from tasks.engine.models.registry import QUESTION_MODELS
+from tasks.plan.model import locate_model
+from tasks.plan.plan import open_store
 from tests.support.engine_reference import Recipe, make_checkpoint
 from tests.support.older_checkpoints import LAYOUTS, write_layout
 from tests.support.rehearsal import ROOT
+
+NAME = QUESTION_MODELS[0]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -31,6 +38,53 @@ def test_rows_longer_than_a_model_has_positions_for_are_refused(
     (fault,) = faults(512)
     assert "dataset.max_seq_len" in fault
     assert "512 exceeds the model's number of positions; allowed here: at most 65" in fault
+    settings = load_settings(
+        ROOT / "configs/demo.yaml", [*asked, "dataset.max_seq_len=65", "decode.max_dec_len=65"]
+    )
+    (of_questions,) = map(str, find_config_faults(settings))
+    assert "decode.max_dec_len: 65 exceeds" in of_questions
+    assert "at most 64" in of_questions
+
+
+def settings_with(tmp_path: Path, model: str, *overrides: str) -> Settings:
+    asked = [f"store.path={tmp_path / 'store'}", f"model.model_name_or_path={model}", *overrides]
+    return load_settings(ROOT / "configs/demo.yaml", asked)
+
+
+def test_a_model_that_is_neither_a_folder_nor_known_is_refused(tmp_path: Path) -> None:
+    for name, hint in (("path/to/checkpoint", "Give the folder"), (NAME[:-1], f"mean {NAME}?")):
+        (fault,) = map(str, find_config_faults(settings_with(tmp_path, name)))
+        assert f"there is no folder '{name}', and PaddleNLP has no such model" in fault
+        assert hint in fault
+
+
+def test_a_model_that_was_not_trained_for_questions_is_warned_of(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, "unimo-text-1.0")
+    (warning,) = find_model_warnings(settings)
+    assert warning.severity == "warning"
+    assert warning in diagnose(settings)
+    assert find_config_faults(settings) == []
+    assert find_model_warnings(settings_with(tmp_path, NAME)) == []
+
+
+def test_the_default_and_the_shipped_job_name_a_model_that_writes_questions() -> None:
+    shipped = load_settings(ROOT / "configs/dureader_qg.yaml")
+    for settings in (shipped, Settings()):
+        assert settings.model.model_name_or_path in QUESTION_MODELS
+
+
+def test_a_downloaded_model_is_checked_like_a_folder(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, NAME, "dataset.max_seq_len=65")
+    folder = locate_model(settings, open_store(settings))
+    recipe = Recipe(0, vocab_size=50, hidden_size=16, max_position_embeddings=63)
+    make_checkpoint(folder, recipe)
+    (fault,) = map(str, find_config_faults(settings))
+    assert "dataset.max_seq_len: 65 exceeds" in fault
+
+
+def test_configs_of_the_time_of_trust_are_read(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, NAME, "model.trust_checkpoint=true")
+    assert "trust_checkpoint" not in settings.as_dict()["model"]
 
 
 def test_a_file_of_passages_is_explained_together_with_the_other_faults(tmp_path: Path) -> None:
