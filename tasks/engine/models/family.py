@@ -164,7 +164,9 @@ class ModelFamily(ABC):
         settings = self.model_class.config_class.from_dict(config)
         settings.dtype = "float32"
         with paddlenlp.transformers.model_utils.no_init_weights():
-            model = self.model_class(settings)
+            model = self.model_class.from_config(settings, dtype=settings.dtype)
+        for layer in model.sublayers(include_self=True):
+            layer._is_initialized = True  # else FasterUNIMOText would do it, after the loading
         from_dict = paddlenlp.generation.GenerationConfig.from_dict
         if generation is not None:
             with suppress(Exception):  # as PaddleNLP does: an invalid file counts as none
