@@ -224,7 +224,6 @@ GUARDED_KEYS = frozenset(
     {
         "store.path",
         "store.url",
-        "model.trust_checkpoint",
         "export.inference_model_dir",
         "export.decoding_lib",
         "aggregate.output_path",
