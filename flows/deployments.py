@@ -160,7 +160,4 @@ def load_permitted(config: str, overrides: Overrides) -> tuple[Path, Settings]:
     if permissions is not None:
         overrides = permissions.apply(config, overrides)
     path = find_config(config)
-    settings = load_settings(path, overrides)
-    if permissions is not None:
-        permissions.check_model(settings, overrides)
-    return path, settings
+    return path, load_settings(path, overrides)

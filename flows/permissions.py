@@ -26,7 +26,6 @@ from tasks.findings import Finding
 
 VARIABLE = "WENTI_DEPLOYMENTS"  # in the environment of the runs that `wenti serve` starts
 CONFIG = "config"
-MODEL = "model.model_name_or_path"
 SECTIONS: dict[str, tuple[str, ...]] = {
     section: tuple(f"{section}.{key}" for key in keys)
     for section, keys in Settings().as_dict().items()
@@ -79,19 +78,6 @@ class Permissions:
             raise _refused(faults)
         kept = {key: value for key, value in base.items() if key not in settable}
         return unflatten({**sent, **kept})
-
-    def check_model(self, settings: Settings, overrides: Overrides) -> None:
-        """Check that nobody chooses the model whose code a config trusts.
-
-        Raises:
-            ConfigError: the sender has chosen it.
-        """
-        known = [flatten(one.get("overrides")).get(MODEL) for one in self.given]
-        model = flatten(overrides).get(MODEL)
-        is_chosen = model not in (None, *known) and MODEL not in self.listed
-        if settings.model.trust_checkpoint and is_chosen:
-            problem = "the model cannot be chosen, because model.trust_checkpoint is true"
-            raise _refused([Finding(MODEL, problem, "choose a config that has it false")])
 
     def check_rerun(self, run: str, store: str, own_store: str) -> None:
         """Check the parameters of a rerun; `own_store` is the store if prefect.yaml names none.

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from tasks.config.settings import Settings
 from tasks.doctor.diagnosis import find_machine_faults
-from tasks.doctor.preflight import check
+from tasks.doctor.preflight import check, find_model_warnings
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
+from tasks.errors import PreflightError
 from tasks.passages.formats import Layout
 from tasks.passages.inspection import inspect_dataset, show_path
-from tasks.plan.model import get_model
+from tasks.plan.model import find_position_faults, get_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.store.lock import shared_lock
 
@@ -47,7 +48,12 @@ def prepared(settings: Settings, config: Path | None = None) -> Iterator[Plan]:
     check_settings(settings, config)
     store = open_store(settings)
     with shared_lock(store):
-        plan = make_plan(settings, get_model(settings, store))
+        for warning in find_model_warnings(settings):
+            logger.warning("%s", warning)
+        model = get_model(settings, store)
+        if faults := find_position_faults(settings, model):
+            raise PreflightError("the config", faults)
+        plan = make_plan(settings, model)
         _log_passages(plan)
         _log_engine(plan)
         yield plan

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
@@ -45,14 +45,19 @@ class ModelSettings(Section):
     """Which model generates the questions."""
 
     model_name_or_path: PathText = Field(
-        "unimo-text-1.0",
-        description="Folder of a UNIMO model, or the name of one that PaddleNLP can download.",
+        "unimo-text-1.0-dureader_qg",
+        description="Folder of a UNIMO model, or the name of one that PaddleNLP can download. "
+        "Trained to write questions: unimo-text-1.0-dureader_qg, "
+        "unimo-text-1.0-question-generation, unimo-text-1.0-question-generation-dureader_qg.",
     )
-    trust_checkpoint: bool = Field(
-        False,
-        description="Load weights whose pickle can run code. Only for a model from a source that "
-        "you trust.",
-    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_trust_checkpoint(cls, values: object) -> object:
+        """Accept configs and runs of the time when it allowed weights to run code."""
+        if not isinstance(values, dict):
+            return values
+        return {key: value for key, value in values.items() if key != "trust_checkpoint"}
 
 
 class FieldSettings(Section):
@@ -76,7 +81,8 @@ class DatasetSettings(Section):
 
     dataset_name: Text = Field(
         "dureader_qg",
-        description="PaddleNLP data set whose dev split is used if predict_file is null.",
+        description="PaddleNLP data set whose dev split is used if predict_file is null; "
+        "dureader_qg is the only one with the fields that are needed.",
     )
     predict_file: PathText | None = Field(
         None,
@@ -141,7 +147,8 @@ class ExportSettings(Section):
     )
     inference_model_dir: PathText | None = Field(
         None,
-        description="Folder for a second copy of the exported model. null: only in the store.",
+        description="Folder for a second copy of the exported model, with its tokenizer. If the "
+        "model has no weights, an earlier copy there is used. null: only in the store.",
     )
     use_fp16_decoding: bool = Field(
         False, description="Export the model in half precision (GPU only)."
@@ -217,7 +224,6 @@ GUARDED_KEYS = frozenset(
     {
         "store.path",
         "store.url",
-        "model.trust_checkpoint",
         "export.inference_model_dir",
         "export.decoding_lib",
         "aggregate.output_path",

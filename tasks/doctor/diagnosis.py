@@ -16,7 +16,7 @@ from tasks.config.settings import Settings
 from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
 from tasks.doctor.folders import check_folders
 from tasks.doctor.places import find_place_faults
-from tasks.doctor.preflight import find_config_faults
+from tasks.doctor.preflight import find_config_faults, find_model_warnings
 from tasks.engine.export.tensorrt import find_tensorrt_faults
 from tasks.engine.faster_transformer.compatibility import (
     FASTER_TRANSFORMER,
@@ -60,7 +60,11 @@ def find_machine_faults(settings: Settings, config: Path | None = None) -> list[
 
 def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
     """Return the findings of every check of a config and this machine, except Prefect's server."""
-    faults = [*find_config_faults(settings), *find_place_faults(settings, config)]
+    faults = [
+        *find_config_faults(settings),
+        *find_model_warnings(settings),
+        *find_place_faults(settings, config),
+    ]
     named = {finding.key for finding in faults}
     probe, gpus = _probe_paddle(), _check_gpus(settings)
     if not any(one.severity == "fault" for one in gpus):

@@ -15,6 +15,7 @@ from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
 from tasks.findings import Finding
+from tasks.plan.given_export import locate_given_export
 from tasks.store.layout import LATEST, NEWEST
 
 OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
@@ -45,6 +46,9 @@ def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
     reads = {} if config is None else {config: "the config"}
     if model is not None and model.is_dir():
         reads |= dict.fromkeys(model.iterdir(), "a file of the model")
+    given = locate_given_export(settings)
+    if given is not None:
+        reads |= dict.fromkeys(given.iterdir(), "a file of the given export")
     if dataset is not None:
         reads[dataset] = "dataset.predict_file"
     if library is not None:
@@ -83,8 +87,8 @@ def _find_output_fault(path: Path, store: Path, reads: Mapping[Path, str]) -> Fi
 
 def _copy_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
     folder, model = settings.export.copy_folder, model_folder(settings.model)
-    if folder is None:
-        return
+    if folder is None or locate_given_export(settings) is not None:
+        return  # a given export is only read
     if model is not None and _is_same(folder, model):
         yield Finding(COPY, f"{folder} is the folder of the model", "give another folder")
     elif _is_inside(folder, settings.store.folder):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
@@ -11,11 +10,17 @@ from tasks.engine.faster_transformer.compatibility import (
     FASTER_TRANSFORMER,
     find_faster_transformer_faults,
 )
+from tasks.engine.models.registry import find_named, unknown_name, untrained_name
 from tasks.engine.selection import choose_engine
 from tasks.errors import PreflightError
 from tasks.findings import Finding
 from tasks.passages.inspection import inspect_dataset
-from tasks.plan.model import find_model_faults, find_name_faults, longest_row
+from tasks.plan.given_export import (
+    describe_given_export,
+    find_given_faults,
+    locate_given_export,
+)
+from tasks.plan.model import find_model_faults, find_position_faults, locate_model
 from tasks.plan.plan import open_store
 
 HALF_NEEDS_A_GPU = "half precision needs a GPU: a CPU computes it in float32, only slower"
@@ -47,19 +52,27 @@ def find_config_faults(settings: Settings) -> list[Finding]:
     ]
 
 
-def _model_faults(settings: Settings) -> list[Finding]:
-    folder = model_folder(settings.model)
-    if folder is None:
-        return find_name_faults(settings, open_store(settings))
-    return find_model_faults(folder) or _length_faults(settings, folder)
-
-
-def _length_faults(settings: Settings, folder: Path) -> list[Finding]:
-    longest, wanted = longest_row(folder), settings.dataset.max_seq_len
-    if longest is None or wanted <= longest:
+def find_model_warnings(settings: Settings) -> list[Finding]:
+    """Return what a user may not expect of the model that the settings name."""
+    given = locate_given_export(settings)
+    if given is not None:
+        return [describe_given_export(settings, given)]
+    if model_folder(settings.model) is not None:
         return []
-    problem = f"{wanted} exceeds the model's number of positions"
-    return [Finding("dataset.max_seq_len", problem, f"allowed here: at most {longest}")]
+    warning = untrained_name(settings.model.model_name_or_path)
+    return [] if warning is None else [warning]
+
+
+def _model_faults(settings: Settings) -> list[Finding]:
+    name, given = settings.model.model_name_or_path, locate_given_export(settings)
+    if given is not None:
+        return find_given_faults(settings, given)
+    if model_folder(settings.model) is None and find_named(name) is None:
+        return [unknown_name(name)]
+    folder = locate_model(settings, open_store(settings))
+    if model_folder(settings.model) is None and not folder.is_dir():
+        return []  # it is not downloaded yet; `flows.prepare` checks its positions afterwards
+    return find_model_faults(folder) or find_position_faults(settings, folder)
 
 
 def _passages_faults(settings: Settings) -> list[Finding]:
@@ -68,6 +81,8 @@ def _passages_faults(settings: Settings) -> list[Finding]:
 
 
 def _export_faults(settings: Settings) -> list[Finding]:
+    if locate_given_export(settings) is not None:
+        return []
     folder = model_folder(settings.model)
     if choose_engine(settings, folder) == FASTER_TRANSFORMER:
         return find_faster_transformer_faults(settings, folder)

@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from tasks.config.settings import DecodeSettings
 from tasks.engine.batch import Batch, Generated, Int32, check_generated
 from tasks.engine.contract import Contract, SpecialTokens, input_specs, output_specs, write_contract
-from tasks.engine.tokenization.vocabulary import SPECIAL_TOKENS, VOCAB_FILE, read_vocabulary
+from tasks.engine.model_files import ModelFiles
+from tasks.engine.tokenization.vocabulary import SPECIAL_TOKENS, read_vocabulary
 from tasks.errors import OutOfMemoryError
 
 FAKE_VERSION = 1
@@ -71,17 +72,15 @@ def row_digest(input_ids: Sequence[int] | Int32) -> str:
     return f"{zlib.crc32(np.asarray(input_ids, '<i4').tobytes()):08x}"
 
 
-def export_fake(
-    checkpoint: Path, decode: DecodeSettings, folder: Path, trust_checkpoint: bool = False
-) -> Contract:
+def export_fake(checkpoint: Path | ModelFiles, decode: DecodeSettings, folder: Path) -> Contract:
     """Write the `contract.json` of an export without a graph.
 
     Has the parameters of `export_native`, but reads only the vocabulary of the model.
 
     Raises:
-        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, has changed, or is not a vocabulary of UNIMO.
     """
-    ids = read_vocabulary(checkpoint / VOCAB_FILE)
+    ids = _read_vocabulary(checkpoint)
     contract = Contract(
         engine="fake",
         engine_version=FAKE_VERSION,
@@ -102,6 +101,11 @@ def export_fake(
     )
     write_contract(contract, folder)
     return contract
+
+
+def _read_vocabulary(model: Path | ModelFiles) -> dict[str, int]:
+    files = model if isinstance(model, ModelFiles) else ModelFiles.of_tokenizer(model)
+    return read_vocabulary(files)
 
 
 class FakeEngine:
@@ -162,8 +166,8 @@ class FakeEngine:
 class FakeDetokenizer:
     """Joins tokens of a vocabulary, without the special ones."""
 
-    def __init__(self, checkpoint: Path, contract: Contract) -> None:
-        ids = read_vocabulary(checkpoint / VOCAB_FILE)
+    def __init__(self, checkpoint: Path | ModelFiles, contract: Contract) -> None:
+        ids = _read_vocabulary(checkpoint)
         self._vocabulary = {number: token for token, number in ids.items()}
         self._special = set(contract.special_tokens.model_dump().values())
 

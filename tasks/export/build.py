@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from tasks.engine.export.equivalence import REMEDY, check_equivalence
@@ -15,9 +14,12 @@ from tasks.engine.fake import export_fake
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.faster_transformer.export import Operators, export_faster_transformer
 from tasks.engine.gpu.driver import device_names
+from tasks.engine.model_files import TOKENIZER_FILES
+from tasks.engine.models.config import CONFIG_FILES
 from tasks.errors import ExportError, WorkerError
 from tasks.load.dataset import make_request, read_sample
 from tasks.plan.fingerprints import effective_decode, shape_range
+from tasks.plan.given_export import COPY_KEY, read_given_export
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
 from tasks.store.files import adopt_file, commit_file, staging_folder, storage_of
@@ -42,6 +44,8 @@ class ExportDetails(Details):
 
 def make_export(plan: Plan) -> Manifest:
     """Make the export of a plan and return its manifest; raises as `export_model` does."""
+    if plan.given_export is not None:
+        return _adopt(plan, plan.given_export)
     if is_optimized(plan):
         return _make_optimized(plan)
     with staging_folder(plan.export.folder) as staging:
@@ -91,22 +95,61 @@ def _commit(plan: Plan, staging: Path, details: ExportDetails) -> Manifest:
 def _export(plan: Plan, folder: Path) -> None:
     settings, library = plan.settings, plan.settings.export.library
     decode = effective_decode(settings.decode)
-    asked = (plan.model_folder, decode, folder, settings.model.trust_checkpoint)
+    asked = (plan.model_files, decode, folder)
     if plan.engine != FASTER_TRANSFORMER:
         call_in_child(export_fake if plan.engine == "fake" else export_native, *asked)
         return
     if library is None:
         logger.warning("PaddleNLP builds its operators, unless it has before; it takes minutes")
-    operators = Operators(library, settings.is_half, device_names(settings.predict)[0])
+    digest = None if library is None else str(plan.export.decided_by["decoding_lib"])
+    operators = Operators(library, settings.is_half, device_names(settings.predict)[0], digest)
     call_in_child(export_faster_transformer, *asked, operators=operators)
 
 
-def copy_export(folder: PurePath, manifest: Manifest, target: Path) -> None:
-    """Commit a second copy of an export for other programs to load.
+def _adopt(plan: Plan, given: Path) -> Manifest:
+    """Copy a given export into the store, byte for byte."""
+    manifest, export = read_given_export(given), plan.export
+    with staging_folder(export.folder) as staging:
+        for entry in manifest.files:
+            shutil.copyfile(given / entry.name, staging / entry.name)
+            if storage_of(staging).describe(staging / entry.name) != entry:
+                raise ExportError(
+                    f"{given / entry.name} differs from what {given / MANIFEST} lists: it was "
+                    "damaged, or replaced; copy the whole folder again, or export the model again"
+                )
+        for entry in manifest.files:
+            adopt_file(staging / entry.name, export.folder / entry.name)
+        commit_manifest(export.manifest_path, manifest)
+    return manifest
+
+
+def copy_export(plan: Plan, manifest: Manifest, target: Path) -> None:
+    """Commit a second copy of an export, with its tokenizer, so that it can be used on its own.
 
     Raises:
+        ModelError: a file of the model has changed.
         StorageError: `target` cannot be written.
     """
-    for name in (*(entry.name for entry in manifest.files), MANIFEST):
-        copy = partial(shutil.copyfile, storage_of(folder).fetch(folder / name))
-        commit_file(target / name, copy, setting="export.inference_model_dir")
+    folder, model, fetch = (
+        plan.export.folder,
+        plan.model_files,
+        storage_of(plan.export.folder).fetch,
+    )
+    for entry in manifest.files:
+        _commit_copy(target / entry.name, fetch(folder / entry.name))
+    for name in (*sorted(TOKENIZER_FILES), *CONFIG_FILES):
+        if name in model:
+            _commit_copy(target / name, model.read(name))
+        else:  # of an earlier export
+            storage_of(target).delete_file(target / name, COPY_KEY)
+    _commit_copy(target / MANIFEST, fetch(folder / MANIFEST))
+
+
+def _commit_copy(place: Path, source: Path | bytes) -> None:
+    def write(path: Path) -> None:
+        if isinstance(source, bytes):
+            path.write_bytes(source)
+        else:
+            shutil.copyfile(source, path)
+
+    commit_file(place, write, setting=COPY_KEY)

@@ -18,7 +18,7 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
     """Return the checkpoint of the exported model; make it unless the store has it.
 
     Raises:
-        ModelError: PaddleNLP cannot load the model.
+        ModelError: PaddleNLP cannot load the model, or it has changed.
         ExportError: the engine cannot export it with these settings (lists every reason), or an
             optimized export does not write the same questions as the plain one.
         InputError: there are no usable passages to try an optimized export on.
@@ -28,8 +28,8 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
     started = time.monotonic()
     made = claims.once(plan.export.fingerprint, plan.export.find, partial(make_export, plan))
     target = plan.settings.export.copy_folder
-    if target is not None:
-        copy_export(plan.export.folder, made.manifest, target)
+    if target is not None and plan.given_export is None:
+        copy_export(plan, made.manifest, target)
     return StageResult("export", made, TimeSpan.since(started))
 
 

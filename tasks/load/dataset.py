@@ -14,6 +14,7 @@ from typing import Literal
 
 from tasks.config.settings import FieldSettings
 from tasks.engine.batch import Row
+from tasks.engine.model_files import ModelFiles
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
 from tasks.load.encoding import Encoded, QuestionTokenizer
@@ -36,7 +37,7 @@ def make_request(plan: Plan) -> LoadRequest:
         folder=plan.dataset.folder,
         fingerprint=plan.dataset.fingerprint,
         decided_by=plan.dataset.decided_by,
-        model_folder=plan.model_folder,
+        tokenizer=plan.tokenizer_files,
         predict_file=settings.file,
         input_sha256=plan.dataset.decided_by["passages"].get("sha256"),
         **{name: value for name, value in settings if name != "predict_file"},
@@ -50,7 +51,7 @@ class LoadRequest:
     folder: PurePath  # of the dataset checkpoint
     fingerprint: str
     decided_by: Mapping[str, object]
-    model_folder: Path
+    tokenizer: ModelFiles
     predict_file: Path | None  # None: the named data set
     dataset_name: str
     template: int
@@ -71,11 +72,11 @@ def load_passages(request: LoadRequest) -> Manifest:
     Raises:
         InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
             is `fail`, or changed in the meantime. Nothing is left behind.
-        ModelError: the model folder has no usable vocabulary.
+        ModelError: the model folder has no usable vocabulary, or it has changed.
         StorageError: the folder cannot be written.
     """
     tokenizer = QuestionTokenizer(
-        request.model_folder, request.template, request.max_seq_len, request.max_title_len
+        request.tokenizer, request.template, request.max_seq_len, request.max_title_len
     )
     with staging_folder(request.folder) as staging:
         writer = PartWriter(staging)
@@ -172,11 +173,11 @@ def read_sample(request: LoadRequest, most: int) -> list[Row]:
     Call it in a child process: it may import PaddleNLP.
 
     Raises:
-        InputError: the passages cannot be read, or there is no usable row.
-        ModelError: the model folder has no usable vocabulary.
+        InputError: the passages cannot be read or have changed, or there is no usable row.
+        ModelError: the model folder has no usable vocabulary, or it has changed.
     """
     tokenizer = QuestionTokenizer(
-        request.model_folder, request.template, request.max_seq_len, request.max_title_len
+        request.tokenizer, request.template, request.max_seq_len, request.max_title_len
     )
     encoded = encode_rows(read_input_rows(request), tokenizer, request.on_bad_row)
     usable = (one for one in encoded if not isinstance(one, Reject))
@@ -188,4 +189,5 @@ def read_sample(request: LoadRequest, most: int) -> list[Row]:
         raise InputError(
             "no row of the passages is usable, so the export cannot be tried; repair the input"
         )
+    _check_unchanged(request)
     return rows

@@ -13,6 +13,7 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from tasks.engine.model_files import ModelFiles
 from tasks.engine.tokenization.tokenizer import join_pieces, load_text_tokenizer
 from tasks.load.templates import (
     TEMPLATE_4_DOMAINS,
@@ -54,26 +55,26 @@ class QuestionTokenizer:
     """Encodes passages and decodes questions for one model folder and one template.
 
     Args:
-        model_folder: a model checkpoint of PaddleNLP.
+        model: a model checkpoint of PaddleNLP, a folder or its files as they were hashed.
         template: number of the template, 0 to 4.
         max_seq_len: maximum tokens of a row, start token included.
         max_title_len: maximum tokens of the title in template 0.
 
     Raises:
-        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, has changed, or is not a vocabulary of UNIMO.
         ValueError: `max_title_len` leaves no room for the passage.
     """
 
     def __init__(
         self,
-        model_folder: str | Path,
+        model: str | Path | ModelFiles,
         template: int = 1,
         max_seq_len: int = 512,
         max_title_len: int = 30,
     ) -> None:
         if max_title_len > max_seq_len - 4:
             raise ValueError(f"max_title_len {max_title_len} leaves no room in {max_seq_len}")
-        self._tokenizer = load_text_tokenizer(model_folder)
+        self._tokenizer = load_text_tokenizer(model)
         self._template = template
         self._max_seq_len = max_seq_len
         self._max_title_len = max_title_len

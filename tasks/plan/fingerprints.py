@@ -15,13 +15,13 @@ from typing import Any
 from tasks.config.settings import DecodeSettings, Settings
 from tasks.engine.export.tensorrt import TENSORRT_VERSION, ShapeRange
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
+from tasks.engine.model_files import hash_model, hash_tokenizer
 from tasks.engine.paddle.installation import describe_paddle
 from tasks.engine.program.half_precision import HALF_VERSION
 from tasks.engine.selection import ENGINE_VERSIONS, choose_engine
 from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages.inspection import find_layout
-from tasks.plan.model import hash_model, hash_tokenizer
 from tasks.store.local import file_sha256
 
 # To be incremented when the same settings produce different files.

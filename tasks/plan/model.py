@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from importlib.metadata import version
 from pathlib import Path
 
 from tasks.config.paths import model_folder
 from tasks.config.settings import ModelSettings, Settings
+from tasks.engine.contract import CONTRACT_FILE
+from tasks.engine.model_files import list_model_files
 from tasks.engine.models.checkpoint import checkpoint_faults
 from tasks.engine.models.config import read_config
-from tasks.engine.models.download import download_model, list_models
+from tasks.engine.models.download import download_model
+from tasks.engine.models.registry import MODEL_KEY
 from tasks.findings import Finding
+from tasks.plan.given_export import COPY_KEY, locate_given_export, locate_tokenizer
 from tasks.processes import call_in_child
 from tasks.store.files import adopt_file, staging_folder, storage_of
 from tasks.store.layout import Store
-from tasks.store.local import file_sha256
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint, fingerprint
 
 
 def locate_model(settings: Settings, store: Store) -> Path:
-    """Return the model folder, or where a named model will be downloaded to; reads nothing."""
-    given = model_folder(settings.model)
-    if given is not None:
-        return given
+    """Return the model folder, or where a named model will be downloaded to; reads nothing.
+
+    With a given export, it is the folder with its tokenizer.
+    """
+    export = locate_given_export(settings)
+    if export is not None:
+        return locate_tokenizer(settings, export)
+    folder = model_folder(settings.model)
+    if folder is not None:
+        return folder
     copy = store.model_folder(fingerprint(_decide(settings.model.model_name_or_path)))
     return storage_of(copy).fetch(copy)
 
@@ -32,7 +40,7 @@ def locate_model(settings: Settings, store: Store) -> Path:
 def find_model(settings: Settings, store: Store) -> Path | None:
     """Return the model folder; None if it is a named model that is not downloaded yet."""
     name, folder = settings.model.model_name_or_path, locate_model(settings, store)
-    if model_folder(settings.model) is not None:
+    if model_folder(settings.model) is not None or locate_given_export(settings) is not None:
         return folder
     found = find_checkpoint(folder / MANIFEST, fingerprint(_decide(name)))
     return folder if found.manifest is not None else None
@@ -55,7 +63,7 @@ def _download(model: ModelSettings, store: Store) -> Path:
     digest = fingerprint(decided_by)
     folder = store.model_folder(digest)
     with staging_folder(folder) as staging:
-        call_in_child(download_model, name, staging, model.trust_checkpoint)
+        call_in_child(download_model, name, staging)
         files = [adopt_file(path, folder / path.name) for path in sorted(staging.iterdir())]
         commit_manifest(
             folder / MANIFEST,
@@ -68,28 +76,20 @@ def _decide(name: str) -> dict[str, str]:
     return {"stage": "model", "name": name, "paddlenlp": version("paddlenlp")}
 
 
-KEY = "model.model_name_or_path"
-TOKENIZER_FILES = {
-    "vocab.txt",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-}
-MODEL_SUFFIXES = {".pdparams", ".safetensors", ".json"}
-
-
 def find_model_faults(folder: Path) -> list[Finding]:
     """Return what is wrong with a model folder, as far as this shows without loading it."""
     remedy = "give a folder that PaddleNLP's save_pretrained has written"
+    if (folder / CONTRACT_FILE).is_file():
+        remedy = f"it is an export: to predict with it, set `{COPY_KEY}` to it"
     where = folder.absolute()
     faults = checkpoint_faults(folder) or _entry_faults(folder)
-    return [Finding(KEY, f"{where}: {fault}", remedy) for fault in faults]
+    return [Finding(MODEL_KEY, f"{where}: {fault}", remedy) for fault in faults]
 
 
 def _entry_faults(folder: Path) -> list[str]:
     """Return which files of the model cannot be hashed: pipes, which wait for ever, and others."""
     faults = []
-    for path in _model_files(folder):
+    for path in list_model_files(folder):
         if not path.is_file():
             what = "a broken link" if path.is_symlink() else "not a regular file"
             faults.append(f"{path.name} is {what}")
@@ -98,56 +98,24 @@ def _entry_faults(folder: Path) -> list[str]:
     return faults
 
 
-def find_name_faults(settings: Settings, store: Store) -> list[Finding]:
-    """Return what is wrong with the name of a model to download; nothing is downloaded.
-
-    It must be one of PaddleNLP's own, unless `model.trust_checkpoint` is set or the store has it.
-    """
-    name, known = settings.model.model_name_or_path, list_models()
-    manifest = locate_model(settings, store) / MANIFEST
-    is_usable = not known or name in known or settings.model.trust_checkpoint
-    if is_usable or storage_of(manifest).is_file(manifest):
-        return []
-    near = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {near[0]}?" if near else f"give a folder, or one of {', '.join(known)}"
-    place = Path(name).absolute()
-    problem = f"there is no folder {place}, and PaddleNLP has no model of the name {name}"
-    trust = "`model.trust_checkpoint: true` allows others, if you trust whoever published them"
-    return [Finding(KEY, problem, f"{remedy}; {trust}")]
-
-
-def longest_row(folder: Path) -> int | None:
-    """Return the maximum tokens of a row, start token included; None if the config lacks it.
+def find_position_faults(settings: Settings, folder: Path) -> list[Finding]:
+    """Return the lengths that exceed the positions of the model in a folder, by its config.
 
     The positions of the target start at 0 again, so the start token takes none of the source's.
     """
     positions = read_config(folder).max_position_embeddings
-    return None if positions is None else positions + 1
-
-
-def hash_model(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file that decides what the model computes, by name.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    return {path.name: file_sha256(path) for path in _model_files(folder)}
-
-
-def _model_files(folder: Path) -> list[Path]:
-    """Return the entries of a model folder that decide what the model computes, sorted."""
+    if positions is None:
+        return []
+    lengths = {
+        "dataset.max_seq_len": (settings.dataset.max_seq_len, positions + 1),
+        "decode.max_dec_len": (settings.decode.max_dec_len, positions),
+    }
     return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name in TOKENIZER_FILES or path.suffix in MODEL_SUFFIXES
+        Finding(
+            key,
+            f"{wanted} exceeds the model's number of positions",
+            f"allowed here: at most {most}",
+        )
+        for key, (wanted, most) in lengths.items()
+        if wanted > most
     ]
-
-
-def hash_tokenizer(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file that decides how text becomes tokens, by name.
-
-    Raises:
-        OSError: a file cannot be read.
-    """
-    paths = (folder / name for name in sorted(TOKENIZER_FILES))
-    return {path.name: file_sha256(path) for path in paths if path.is_file()}

@@ -12,7 +12,9 @@ from pathlib import Path, PurePath
 from typing import Any, Self
 
 from tasks.config.settings import Settings
+from tasks.engine.model_files import ModelFiles
 from tasks.plan.fingerprints import decide_dataset, decide_export, decide_predictions
+from tasks.plan.given_export import locate_given_export, read_given_export
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Found, find_checkpoint, fingerprint
@@ -54,7 +56,10 @@ class PlannedCheckpoint(PlannedFolder):
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run makes. Each shard in `predictions` is a checkpoint with its own manifest."""
+    """What a run makes. Each shard in `predictions` is a checkpoint with its own manifest.
+
+    `given_export` is the folder of an export that is used instead of exporting the model.
+    """
 
     settings: Settings
     store: Store
@@ -62,11 +67,22 @@ class Plan:
     export: PlannedCheckpoint
     dataset: PlannedCheckpoint
     predictions: PlannedFolder
+    given_export: Path | None = None
 
     @property
     def engine(self) -> str:
         """The engine that exports the model."""
         return str(self.export.decided_by["engine"])
+
+    @property
+    def model_files(self) -> ModelFiles:
+        """The files of the model as they were when they were hashed for the export."""
+        return ModelFiles(self.model_folder.absolute(), self.export.decided_by["model"])
+
+    @property
+    def tokenizer_files(self) -> ModelFiles:
+        """The files of the tokenizer as they were when they were hashed for the dataset."""
+        return ModelFiles(self.model_folder.absolute(), self.dataset.decided_by["tokenizer"])
 
     @property
     def decided_by(self) -> dict[str, dict[str, Any]]:
@@ -89,10 +105,17 @@ def make_plan(settings: Settings, model_folder: Path) -> Plan:
     Raises:
         InputError: the passages cannot be identified.
         OSError: a file of the model cannot be read.
+        StoreCorruptionError: the given export is damaged.
     """
     store = open_store(settings)
-    export = PlannedCheckpoint.of(decide_export(settings, model_folder), store.export_folder)
+    given = locate_given_export(settings)
+    decided_export = (
+        decide_export(settings, model_folder)
+        if given is None
+        else read_given_export(given).decided_by
+    )
+    export = PlannedCheckpoint.of(decided_export, store.export_folder)
     dataset = PlannedCheckpoint.of(decide_dataset(settings, model_folder), store.dataset_folder)
     decided = decide_predictions(settings, export.fingerprint, dataset.fingerprint)
     predictions = PlannedFolder.of(decided, store.predictions_folder)
-    return Plan(settings, store, model_folder, export, dataset, predictions)
+    return Plan(settings, store, model_folder, export, dataset, predictions, given)

@@ -36,7 +36,7 @@ def test_an_empty_config_has_the_scripts_defaults(tmp_path: Path) -> None:
     path.write_text("")
     settings = load_settings(path)
     decode = settings.decode
-    assert settings.model.model_name_or_path == "unimo-text-1.0"
+    assert settings.model.model_name_or_path == "unimo-text-1.0-dureader_qg"
     assert settings.dataset.dataset_name == "dureader_qg"
     assert (settings.dataset.template, settings.dataset.max_seq_len) == (1, 512)
     assert (settings.predict.device, settings.predict.batch_size) == ("gpu", 16)

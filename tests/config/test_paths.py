@@ -34,4 +34,4 @@ def test_absolute_paths_are_those_of_the_working_folder(
     absolute = with_absolute_paths(settings)
     assert absolute.dataset.predict_file == str(tmp_path / "passages.jsonl")
     assert absolute.store.path == str(tmp_path / "wenti-store")
-    assert absolute.model.model_name_or_path == "unimo-text-1.0"
+    assert absolute.model.model_name_or_path == "unimo-text-1.0-dureader_qg"

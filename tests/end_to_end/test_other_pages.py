@@ -28,7 +28,7 @@ async ([api, deployment, secret]) => {
   const body = name => JSON.stringify({
     name, enforce_parameter_schema: false,
     state: {type: "SCHEDULED", state_details: {scheduled_time: "2999-01-01T00:00:00Z"}},
-    parameters: {config: "demo", overrides: {model: {trust_checkpoint: true}}}
+    parameters: {config: "demo", overrides: {export: {decoding_lib: "/x"}}}
   })
   const typed = {"Content-Type": "application/json", Authorization: `Basic ${btoa(secret)}`}
   const untyped = {method: "POST", mode: "no-cors"}
@@ -169,7 +169,7 @@ def test_a_run_uses_the_server_of_wenti_serve(
 
 
 def test_a_sender_sets_only_what_prefect_yaml_allows(served: Served, tmp_path: Path) -> None:
-    harm = {"aggregate": {"output_path": str(tmp_path / "x")}, "model": {"trust_checkpoint": True}}
+    harm = {"aggregate": {"output_path": str(tmp_path / "x")}, "export": {"decoding_lib": "/x"}}
     start = f"deployments/{served.demo['id']}/create_flow_run"
     parameters = {"config": "configs/demo.yaml", "overrides": harm}
     run = served.server.post(start, parameters=parameters, enforce_parameter_schema=False)
@@ -177,7 +177,7 @@ def test_a_sender_sets_only_what_prefect_yaml_allows(served: Served, tmp_path: P
     while seen["state_type"] in {"SCHEDULED", "PENDING", "RUNNING"}:
         (seen,) = served.server.post("flow_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
     assert seen["state_type"] == "FAILED"
-    for key in ("config", "aggregate.output_path", "model.trust_checkpoint"):
+    for key in ("config", "aggregate.output_path", "export.decoding_lib"):
         assert f"{key}: " in seen["state"]["message"]
     assert list(tmp_path.iterdir()) == []
 
@@ -216,7 +216,7 @@ def test_the_ui_asks_for_the_secret_and_works_with_it(
         pages.open_form("demo")
         pages.field("num_beams").wait_for()
         assert pages.field("allow_partial").count() == 1
-        for key in ("output_path", "trust_checkpoint", "decoding_lib", "inference_model_dir"):
+        for key in ("output_path", "decoding_lib", "inference_model_dir"):
             assert pages.field(key).count() == 0
         # The same attempts as of other pages; this shows that they work where they are allowed.
         seen = attempt(page, served)

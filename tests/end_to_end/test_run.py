@@ -86,6 +86,29 @@ def test_an_appended_row_is_the_only_one_that_is_generated(
     assert texts[: len(first)] == first
 
 
+def test_an_export_is_enough_when_the_model_is_gone(
+    store: Path, run_demo: RunFlow, tmp_path: Path
+) -> None:
+    first = read_texts(store / "runs/latest")
+    model, passages = tmp_path / "model", tmp_path / "few.jsonl"
+    shutil.copytree(CHECKPOINT, model)
+    lines = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    passages.write_text("\n".join(lines[:20]), encoding="utf-8")
+    places = (
+        f"model.model_name_or_path={model}",
+        f"export.inference_model_dir={tmp_path / 'exported'}",
+    )
+    metrics = run_demo(store, *places)["metrics"]
+    assert metrics["shards_made"] == 0
+    shutil.rmtree(model)
+    result = run_demo(tmp_path / "other", *places, f"dataset.predict_file={passages}")
+    assert result["metrics"]["shards_made"] == 1
+    assert read_texts(Path(result["folder"])) == first[:20]
+    (export,) = (tmp_path / "other/exports").iterdir()
+    for path in (store / "exports" / export.name).iterdir():
+        assert (export / path.name).read_bytes() == path.read_bytes(), path.name
+
+
 def read_texts(run: Path) -> list[dict[str, Any]]:
     """Return the predictions of a run without scores, whose last digits may differ."""
     columns = ["row", "id", "context", "answer", "reference", "question", "output_ids"]

@@ -149,7 +149,7 @@ def test_each_deployment_has_the_form_of_its_permissions() -> None:
     assert list(shown(question_generation, "config", "model")) == ["config", "day", "overrides"]
     sections = shown(question_generation, "model", *GUARDED_KEYS)["overrides"]["properties"]
     assert list(sections) == ["store", "model", "export", "aggregate"]
-    assert list(sections["model"]["properties"]) == ["model_name_or_path", "trust_checkpoint"]
+    assert list(sections["model"]["properties"]) == ["model_name_or_path"]
     assert "store" not in shown(rerun)
     assert "store" in shown(rerun, "store.path")
     assert "config" in parameter_schema(question_generation).model_dump()["properties"]

@@ -22,7 +22,7 @@ from tasks.errors import ConfigError
 from tests.support.rehearsal import ROOT
 
 TEXTS_WITHOUT_HARM = {
-    "model.model_name_or_path",  # its weights are checked, unless trust_checkpoint is true
+    "model.model_name_or_path",  # nothing in its files is executed
     "dataset.dataset_name",  # a module of PaddleNLP's own
     "dataset.predict_file",  # is only read
     "dataset.encoding",  # one that Python knows
@@ -65,7 +65,7 @@ def test_every_text_of_a_config_is_known_to_be_harmless_or_is_guarded() -> None:
             options = inner.get("anyOf", [inner])
             if any(one.get("type") == "string" and "enum" not in one for one in options):
                 texts.add(f"{section}.{key}")
-    assert texts == GUARDED_KEYS - {"model.trust_checkpoint"} | TEXTS_WITHOUT_HARM
+    assert texts == GUARDED_KEYS | TEXTS_WITHOUT_HARM
 
 
 def test_by_default_every_key_may_be_set_but_those_that_are_guarded() -> None:
@@ -100,11 +100,11 @@ def test_a_guarded_key_is_refused_and_named(key: str) -> None:
 
 
 def test_all_faults_are_told_at_once() -> None:
-    overrides = {"model": {"trust_checkpoint": True}, "export": {"decoding_lib": "/elsewhere/x.so"}}
+    overrides = {"store": {"path": "/elsewhere/x"}, "export": {"decoding_lib": "/elsewhere/x.so"}}
     with pytest.raises(ConfigError) as caught:
         Permissions().apply("/elsewhere/mine.yaml", overrides)
     keys = {fault.key for fault in caught.value.faults}
-    assert keys == {"model.trust_checkpoint", "export.decoding_lib", "config"}
+    assert keys == {"store.path", "export.decoding_lib", "config"}
 
 
 @pytest.mark.parametrize("config", ["configs/demo.yaml", "../demo", "nothing", "demo.yaml"])
@@ -163,17 +163,6 @@ def test_a_run_has_only_allowed_values_and_those_of_prefect_yaml(
     for key in result.keys() | base.keys():
         expected = sent if key in permissions.keys else base
         assert result.get(key) == expected.get(key)
-
-
-def test_a_sender_does_not_choose_the_model_that_a_config_trusts() -> None:
-    chosen = {"model": {"model_name_or_path": "/elsewhere/mine"}}
-    trusting = settings(model={"trust_checkpoint": True})
-    with pytest.raises(ConfigError, match=r"because model\.trust_checkpoint is true"):
-        Permissions().check_model(trusting, chosen)
-    Permissions().check_model(settings(), chosen)
-    Permissions().check_model(trusting, {})
-    Permissions([*ALL, "model.model_name_or_path"]).check_model(trusting, chosen)
-    permissions_of({"parameters": {"overrides": chosen}}).check_model(trusting, chosen)
 
 
 def test_a_rerun_is_of_a_run_in_the_store_of_prefect_yaml() -> None:

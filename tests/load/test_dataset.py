@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.engine.model_files import ModelFiles
 from tasks.errors import InputError, ModelError, StorageError
 from tasks.load import dataset as dataset
 from tasks.load import parts
@@ -192,7 +193,7 @@ def test_unusable_model_or_missing_input_creates_no_folder(
     with pytest.raises(InputError, match="no such file"):
         load_passages(load_request)
     with pytest.raises(ModelError):
-        load_passages(replace(load_request, model_folder=tmp_path))
+        load_passages(replace(load_request, tokenizer=ModelFiles.of_tokenizer(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 

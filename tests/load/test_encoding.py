@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -376,7 +377,7 @@ from collections import namedtuple
 from paddlenlp.datasets import dureader_qg
 
 class LocalQG(dureader_qg.DuReaderQG):
-    SPLITS = {{"dev": namedtuple("Meta", "file md5 url")("dev.json", None, "{url}")}}
+    SPLITS = {{"dev": namedtuple("Meta", "file md5 url")("dev.json", {md5!r}, "{url}")}}
 """
 
 
@@ -395,8 +396,8 @@ def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     sys.modules.pop("paddlenlp.datasets.local_qg", None)
 
 
-def install(home: Path, text: str) -> None:
-    code = BUILDER.format(url="http://127.0.0.1:9/dev.json")
+def install(home: Path, text: str, md5: str | None = None) -> None:
+    code = BUILDER.format(url="http://127.0.0.1:9/dev.json", md5=md5)
     (home / "code" / "local_qg.py").write_text(code, encoding="utf-8")
     (home / "data" / "LocalQG" / "dev.json").write_text(text, encoding="utf-8")
 
@@ -419,6 +420,18 @@ def test_named_data_set_is_read_lazily_and_a_broken_one_ends_reading(data_home: 
     assert next(records)["title"] == "长江"
     with pytest.raises(InputError, match=r"after 1 rows: JSONDecodeError.*dataset.predict_file"):
         next(records)
+
+
+def test_named_data_set_that_is_replaced_while_it_is_read_is_refused(data_home: Path) -> None:
+    row = {"context": "长江很长。", "answer": "长江", "id": 3}
+    text = json.dumps(row) + "\n"
+    install(data_home, text, hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
+    assert len(list(read_named_passages("local_qg"))) == 1
+    records = read_named_passages("local_qg")
+    next(records)
+    (data_home / "data/LocalQG/dev.json").write_text(text * 2, encoding="utf-8")
+    with pytest.raises(InputError, match="is not the published one"):
+        list(records)
 
 
 def test_data_set_that_cannot_be_downloaded_is_refused(data_home: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.plan.model import find_model_faults, hash_model
+from tasks.engine.model_files import hash_model
+from tasks.plan.model import find_model_faults
 from tests.support.rehearsal import ROOT
 
 

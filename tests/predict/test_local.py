@@ -12,6 +12,7 @@ import pytest
 
 from tasks.config.settings import DatasetSettings, DecodeSettings, PredictSettings
 from tasks.engine.fake import FAULTS_VARIABLE, export_fake, row_digest
+from tasks.engine.model_files import ModelFiles
 from tasks.errors import BadOutputError, BatchTimeoutError, StoppedError, WorkerError
 from tasks.predict.jobs import ShardJob
 from tasks.predict.shards import Shard
@@ -34,7 +35,8 @@ def job(tmp_path: Path) -> ShardJob:
 def worker(tmp_path: Path) -> Iterator[LocalWorker]:
     (tmp_path / "export").mkdir()
     export_fake(MODEL, DecodeSettings(num_return_sequences=2), tmp_path / "export")
-    order = WorkerOrder("cpu", tmp_path / "export", MODEL, DatasetSettings(), PredictSettings())
+    tokenizer = ModelFiles.of_tokenizer(MODEL)
+    order = WorkerOrder("cpu", tmp_path / "export", tokenizer, DatasetSettings(), PredictSettings())
     worker = LocalWorker(order)
     yield worker
     worker.close()

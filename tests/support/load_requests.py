@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.engine.model_files import ModelFiles
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest
 from tasks.load.parts import DatasetDetails, read_dataset_parts
@@ -33,7 +34,7 @@ def make_request(folder: Path, model_folder: Path) -> LoadRequest:
         folder=folder / "store" / "datasets" / FINGERPRINT,
         fingerprint=FINGERPRINT,
         decided_by={"template": 1, "text": "长江"},
-        model_folder=model_folder,
+        tokenizer=ModelFiles.of_tokenizer(model_folder),
         predict_file=folder / "passages.jsonl",
         dataset_name="dureader_qg",
         template=1,

@@ -14,26 +14,24 @@ from tasks.engine.contract import (
 )
 from tasks.engine.export.requirements import decode_reasons, model_reasons, refuse
 from tasks.engine.export.saving import make_contract, save_graph, try_export
+from tasks.engine.model_files import ModelFiles
 from tasks.engine.models.checkpoint import LoadedCheckpoint, load_checkpoint
 from tasks.engine.paddle.runtime import Untyped
 
 
-def export_native(
-    checkpoint: Path, decode: DecodeSettings, folder: Path, trust_checkpoint: bool = False
-) -> Contract:
+def export_native(checkpoint: Path | ModelFiles, decode: DecodeSettings, folder: Path) -> Contract:
     """Write a model with its search as one static graph, and try the result.
 
     Args:
-        checkpoint: folder of the model.
+        checkpoint: the model, a folder or its files as they were hashed.
         decode: the search, which becomes part of the graph.
         folder: an existing, empty folder: it gets the model, its weights and `contract.json`.
-        trust_checkpoint: load weights that could run code.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or has changed.
         ExportError: the native engine cannot export this; lists every reason.
     """
-    loaded = load_checkpoint(checkpoint, trust_checkpoint)
+    loaded = load_checkpoint(checkpoint)
     refuse("the native engine", decode_reasons(decode) + model_reasons(loaded, decode))
     contract = make_contract(
         loaded,

@@ -23,12 +23,14 @@ from tasks.engine.faster_transformer.compatibility import (
     shape_faults,
 )
 from tasks.engine.faster_transformer.paddlenlp_fixes import transferring_plain_tensors
+from tasks.engine.model_files import ModelFiles
 from tasks.engine.models.checkpoint import LoadedCheckpoint, load_checkpoint
 from tasks.engine.models.config import parse_config
 from tasks.engine.paddle.custom_operators import OPERATOR, load_operator
 from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
 from tasks.engine.tokenization.tokenizer import load_text_tokenizer
 from tasks.errors import ExportError, describe_error
+from tasks.store.local import file_sha256
 
 LIBRARY_FILE = "libdecoding_op.so"
 EXTENSION = "FastGeneration"
@@ -42,41 +44,43 @@ class Operators:
         library: a shared library with the operators; None: PaddleNLP builds it.
         is_half: store the weights in half precision.
         device: the device to try the export on.
+        sha256: the hash that the library must have; None: any.
     """
 
     library: Path | None
     is_half: bool
     device: str
+    sha256: str | None = None
 
 
 def export_faster_transformer(
-    checkpoint: Path,
+    checkpoint: Path | ModelFiles,
     decode: DecodeSettings,
     folder: Path,
-    trust_checkpoint: bool = False,
     *,
     operators: Operators,
 ) -> Contract:
     """Write a model as a graph of `FasterUNIMOText` with its operators, and try the result.
 
     Args:
-        checkpoint: folder of a UNIMO model.
+        checkpoint: a UNIMO model, a folder or its files as they were hashed.
         decode: the search, which becomes part of the graph.
         folder: an existing, empty folder: it gets the model, its weights, the library of
             operators and `contract.json`.
-        trust_checkpoint: load weights that could run code.
         operators: the operators, their precision and device.
 
     Raises:
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or has changed.
         ExportError: FasterTransformer cannot be used here; lists every reason.
     """
-    loaded = load_checkpoint(checkpoint, trust_checkpoint)
+    loaded = load_checkpoint(checkpoint)
     shape = shape_faults(parse_config(loaded.model.config.to_dict()))
     reasons = [*model_reasons(loaded, decode), *(fault.problem for fault in shape)]
     refuse("FasterTransformer", reasons)
     library = folder / LIBRARY_FILE
     shutil.copyfile(operators.library or build_library(), library)
+    if operators.sha256 not in (None, file_sha256(library)):
+        raise ExportError(f"{operators.library} was changed after the run had begun; run again")
     load_operator(library)
     start = load_text_tokenizer(checkpoint).special_ids["cls_token"]
     tokens, _scores = output_specs(decode)

@@ -1,27 +1,35 @@
-"""Loading a model checkpoint from a folder, and finding out what is wrong with the folder."""
+"""Loading a model checkpoint from a folder, and finding out what is wrong with the folder.
+
+PaddleNLP only makes the model of a config; the weights are read by `tasks.engine.weights`, so that
+nothing in a checkpoint is executed.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tasks.engine.contract import SpecialTokens
+from tasks.engine.model_files import ModelFiles
 from tasks.engine.models.config import CONFIG_FILES, find_config, load_config, read_config
 from tasks.engine.models.family import Limits, ModelFamily
 from tasks.engine.models.registry import FAMILIES, family_names, find_family
-from tasks.engine.models.safe_pickle import check_weights
 from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
+from tasks.engine.weights.read import (
+    INDEX,
+    WEIGHT_FILES,
+    as_float32,
+    find_weights,
+    parse_index,
+    read_weights,
+)
 from tasks.errors import ModelError
 
-WEIGHT_FILES = (
-    "model_state.pdparams",
-    "model_state.pdparams.index.json",
-    "model.safetensors",
-    "model.safetensors.index.json",
-)
+GENERATION_FILE = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -41,35 +49,43 @@ class LoadedCheckpoint:
     limits: Limits
 
 
-def load_checkpoint(folder: Path, trust_checkpoint: bool = False) -> LoadedCheckpoint:
-    """Load the model in `folder`, weights in float32, on the CPU.
-
-    Weights that could run code are loaded only with `trust_checkpoint`.
+def load_checkpoint(model: Path | ModelFiles) -> LoadedCheckpoint:
+    """Load a model from its folder, weights in float32, on the CPU; run no code of the checkpoint.
 
     Raises:
-        ModelError: the folder does not contain a usable checkpoint; lists every reason.
+        ModelError: the folder does not contain a usable checkpoint, for every reason at once; or a
+            file has changed since `model` was made.
     """
+    files = model if isinstance(model, ModelFiles) else ModelFiles.of_model(model)
+    folder = files.folder
     entry = find_family(read_config(folder))
     faults = checkpoint_faults(folder)
     if faults or entry is None:
         raise _unusable(folder, faults)
-    if not trust_checkpoint:
-        check_weights(folder)
     import_paddle().set_device("cpu")
     family = entry.load()
     with _loading(folder, "the model"):
-        model = family.load_model(folder)
-        stored = _stored_names(folder)
-    with _loading(
-        folder, f"the tokenizer ({entry.tokenizer_file}: a token, a tab and its id per line)"
-    ):
-        tokenizer = family.load_tokenizer(folder)
-    faults = _missing_weights(family, model, stored) + family.find_faults(model, tokenizer)
+        loaded = family.make_model(*_read_settings(files))
+    faults = load_weights(family, loaded, files)
+    with _loading(folder, "the tokenizer"):
+        tokenizer = family.load_tokenizer(files)
+    faults += family.find_faults(loaded, tokenizer)
     if faults:
         raise _unusable(folder, faults)
-    model.eval()
-    special = family.special_tokens(model, tokenizer)
-    return LoadedCheckpoint(family, model, special, family.limits(model))
+    loaded.eval()
+    special = family.special_tokens(loaded, tokenizer)
+    return LoadedCheckpoint(family, loaded, special, family.limits(loaded))
+
+
+def _read_settings(files: ModelFiles) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the content of a checkpoint's config, and of its generation config if it has one."""
+    name = next(name for name in CONFIG_FILES if name in files)
+    config: dict[str, Any] = json.loads(files.read(name))
+    generation = None
+    if GENERATION_FILE in files:
+        with suppress(ValueError, RecursionError):  # PaddleNLP, too, ignores a file that is no JSON
+            generation = json.loads(files.read(GENERATION_FILE))
+    return config, generation if isinstance(generation, dict) else None
 
 
 @contextmanager
@@ -78,11 +94,36 @@ def _loading(folder: Path, part: str) -> Iterator[None]:
     try:
         with quiet():
             yield
-    except MemoryError:
+    except (ModelError, MemoryError):
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise _unusable(folder, [f"PaddleNLP cannot load {part}: {lines[-1]}"]) from error
+
+
+def load_weights(family: ModelFamily, model: Untyped, files: ModelFiles) -> list[str]:
+    """Set all weights of a model; return a fault for each kind of weights that could not be set.
+
+    Raises:
+        ModelError: a file of weights cannot be read, or has changed.
+    """
+    wanted, faults = model.state_dict(), []
+    missing = dict.fromkeys(wanted)
+    for name, stored in read_weights(files):
+        if name not in missing:
+            continue
+        del missing[name]
+        array = as_float32(stored)
+        if array is None:
+            faults.append(f"the weight {name} has the dtype {stored.dtype}, which is no float")
+        elif list(array.shape) != wanted[name].shape:
+            faults.append(
+                f"the weight {name} has the shape {list(array.shape)}, but the config needs "
+                f"{wanted[name].shape}"
+            )
+        else:
+            wanted[name].set_value(array)
+    return _missing_weights([name for name in missing if name not in family.tied_weights]) + faults
 
 
 def checkpoint_faults(folder: Path) -> list[str]:
@@ -96,7 +137,20 @@ def checkpoint_faults(folder: Path) -> list[str]:
     for names in (CONFIG_FILES, WEIGHT_FILES, (family.tokenizer_file,)):
         if not any((folder / name).is_file() for name in names):
             faults.append(f"{' or '.join(names)} is missing")
-    return faults + _config_faults(folder)
+    return faults + _config_faults(folder) + _index_faults(folder)
+
+
+def _index_faults(folder: Path) -> list[str]:
+    """Return what is wrong with the index of a checkpoint whose weights are in several files."""
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    first = find_weights(names)
+    if first is None or not first.endswith(INDEX):
+        return []
+    try:
+        parse_index(first, (folder / first).read_bytes(), names)
+    except (OSError, ValueError) as error:
+        return [str(error)]
+    return []
 
 
 def _config_faults(folder: Path) -> list[str]:
@@ -113,27 +167,7 @@ def _config_faults(folder: Path) -> list[str]:
     return [f"{path.name} is for {config.architecture or 'an unnamed model'}, not for {wanted}"]
 
 
-def _stored_names(folder: Path) -> set[str]:
-    """Return the names of the weights in the folder."""
-    path = next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
-    if path.name.endswith(".index.json"):
-        return set(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(str(path), framework="np") as weights:
-            return set(weights.keys())
-    return set(import_paddle().load(str(path), return_numpy=True))
-
-
-def _missing_weights(family: ModelFamily, model: Untyped, stored: set[str]) -> list[str]:
-    """Return a fault that names the weights that PaddleNLP has initialized randomly, if any."""
-    prefix = f"{model.base_model_prefix}."
-    missing = [
-        name
-        for name in model.state_dict()
-        if not {name, name.removeprefix(prefix)} & stored and name not in family.tied_weights
-    ]
+def _missing_weights(missing: list[str]) -> list[str]:
     if not missing:
         return []
     shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")

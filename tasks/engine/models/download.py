@@ -2,70 +2,110 @@
 
 from __future__ import annotations
 
-import ast
-from importlib.util import find_spec
+import logging
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+import requests
+from requests.exceptions import ChunkedEncodingError
+
+from tasks.engine.model_files import ModelFiles
+from tasks.engine.models.checkpoint import load_weights
 from tasks.engine.models.family import ModelFamily
-from tasks.engine.models.registry import FAMILIES, family_names
+from tasks.engine.models.registry import find_named, unknown_name
+from tasks.engine.paddle.runtime import import_paddle, import_paddlenlp
 from tasks.errors import ModelError
+from tasks.store.local import file_sha256
 
-NAMES = "pretrained_init_configuration"
+logger = logging.getLogger("wenti.download")
+
+DELAYS_SECONDS = (1.0, 4.0, 10.0)
+"""Before each further attempt after an error of the network or the server."""
+
+BUSY = {408, 429}
+"""Besides 5xx, the answers of a server after which another attempt may succeed."""
+
+Result = TypeVar("Result")
 
 
-def download_model(name: str, folder: Path, trust_checkpoint: bool = False) -> None:
+def download_model(name: str, folder: Path) -> None:
     """Download the named model and tokenizer with PaddleNLP, and save both into `folder`.
 
     Raises:
-        ModelError: PaddleNLP cannot download or load a model of this name, or it is not one of
-            PaddleNLP's own (loading it could run code) and `trust_checkpoint` is false.
+        ModelError: PaddleNLP has no such model, cannot download it, or it is damaged.
     """
-    families = [entry.load() for entry in FAMILIES]
-    known = [one for one in families if name in one.tokenizer_class.pretrained_init_configuration]
-    if not known:
-        _require_trust(name, trust_checkpoint)
+    entry = find_named(name)
+    if entry is None:
+        raise ModelError(str(unknown_name(name)))
+    family = entry.load()
     try:
-        _save((known or families)[0], name, folder)
+        tokenizer = retrying(lambda: family.tokenizer_class.from_pretrained(name))
+        weights = retrying(lambda: _download_weights(family, name))
     except Exception as error:  # PaddleNLP's many sources can raise anything
+        cause = find_network_error(error) or error
         raise ModelError(
-            f"model.model_name_or_path: PaddleNLP cannot download a {family_names()} model called "
-            f"{name!r} ({type(error).__name__}: {error}); check the name and the network, "
-            "or give the folder of a checkpoint"
+            f"model.model_name_or_path: PaddleNLP cannot download {name!r} "
+            f"({type(cause).__name__}: {cause}); check the network, or give the folder of a "
+            "checkpoint"
         ) from error
+    tokenizer.save_pretrained(str(folder))
+    _save_model(family, name, weights, folder)
 
 
-def list_models() -> list[str]:
-    """Return the names of the models that PaddleNLP itself can download, without importing it.
-
-    They are the keys of `pretrained_init_configuration` in the source of the tokenizers; empty if
-    PaddleNLP is not installed, or its source does not tell.
-    """
-    spec = find_spec("paddlenlp")
-    folders = [] if spec is None else list(spec.submodule_search_locations or [])
-    sources = (Path(folder) / one.tokenizer_source for folder in folders for one in FAMILIES)
-    return [name for source in sources for name in _read_names(source)]
+def _download_weights(family: ModelFamily, name: str) -> Path:
+    """Return PaddleNLP's copy of the weights, downloaded unless its cache has it."""
+    download = import_paddlenlp("utils.download").utils.download
+    url = family.model_class.pretrained_resource_files_map["model_state"][name]
+    return Path(download.resolve_file_path(name, [url]))
 
 
-def _read_names(source: Path) -> list[str]:
+def _save_model(family: ModelFamily, name: str, weights: Path, folder: Path) -> None:
+    """Save a model as `from_pretrained(name).save_pretrained(folder)`, but unpickle nothing."""
+    import_paddle().set_device("cpu")
+    model = family.make_model(family.model_class.pretrained_init_configuration[name], None)
+    files = ModelFiles(weights.parent, {weights.name: file_sha256(weights)})
+    remedy = f"delete {weights}, so that it is downloaded again"
     try:
-        nodes = list(ast.walk(ast.parse(source.read_bytes())))
-    except (OSError, SyntaxError, ValueError):
-        return []
-    assigned = (node for node in nodes if isinstance(node, ast.Assign))
-    named = (one for one in assigned if NAMES in (getattr(to, "id", "") for to in one.targets))
-    keys = (key for one in named if isinstance(one.value, ast.Dict) for key in one.value.keys)
-    return [key.value for key in keys if isinstance(key, ast.Constant) and type(key.value) is str]
+        faults = load_weights(family, model, files)
+    except ModelError as error:
+        raise ModelError(f"{error}; {remedy}") from error
+    if faults:
+        raise ModelError(f"{weights} has not the weights of {name}: {'; '.join(faults)}; {remedy}")
+    model.save_pretrained(str(folder))
 
 
-def _save(family: ModelFamily, name: str, folder: Path) -> None:
-    for kind in (family.tokenizer_class, family.model_class):
-        kind.from_pretrained(name).save_pretrained(str(folder))
+def retrying(download: Callable[[], Result]) -> Result:
+    """Return `download()`; call it again after an error of the network or the server.
+
+    Raises whatever its last call raised.
+    """
+    for delay in DELAYS_SECONDS:
+        try:
+            return download()
+        except Exception as error:
+            cause = find_network_error(error)
+            if cause is None:
+                raise
+            logger.warning("the download failed (%s); next attempt in %.0f s", cause, delay)
+            time.sleep(delay)
+    return download()
 
 
-def _require_trust(name: str, trust_checkpoint: bool) -> None:
-    if not trust_checkpoint:
-        raise ModelError(
-            f"model.model_name_or_path: there is no folder {name!r}, and it is not a model of "
-            "PaddleNLP's own; correct the path, or, if you trust whoever published a model of this "
-            "name, set `model.trust_checkpoint: true`"
-        )
+def find_network_error(error: BaseException | None) -> Exception | None:
+    """Return the error behind an error after which another attempt may succeed; None without one.
+
+    PaddleNLP replaces the errors of `requests` by others with general texts.
+    """
+    passing = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
+    while isinstance(error, Exception):
+        if isinstance(error, passing) or _is_busy(getattr(error, "response", None)):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _is_busy(response: requests.Response | None) -> bool:
+    status = 0 if response is None else response.status_code
+    return status >= 500 or status in BUSY

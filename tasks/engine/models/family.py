@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tasks.engine.contract import SpecialTokens
-from tasks.engine.paddle.runtime import Tensor, Untyped
+from tasks.engine.model_files import ModelFiles
+from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddlenlp
 
 
 class KeyValue(NamedTuple):
@@ -131,6 +132,10 @@ class ModelFamily(ABC):
         """PaddleNLP's class of the tokenizer."""
 
     @abstractmethod
+    def load_tokenizer(self, files: ModelFiles) -> Untyped:
+        """Return PaddleNLP's tokenizer of a checkpoint; raise whatever PaddleNLP raises."""
+
+    @abstractmethod
     def find_faults(self, model: Untyped, tokenizer: Untyped) -> list[str]:
         """Return why a loaded model and its tokenizer do not work together."""
 
@@ -146,10 +151,24 @@ class ModelFamily(ABC):
     def make_network(self, model: Untyped, special: SpecialTokens) -> Network:
         """Arrange the weights of a loaded model for decoding; `special` is `special_tokens()`."""
 
-    def load_model(self, folder: Path) -> Untyped:
-        """Load the model of a checkpoint in float32; raises whatever PaddleNLP raises."""
-        return self.model_class.from_pretrained(str(folder), dtype="float32")
+    def make_model(self, config: dict[str, Any], generation: dict[str, Any] | None) -> Untyped:
+        """Return a model in float32 without the weights of its checkpoint.
 
-    def load_tokenizer(self, folder: Path) -> Untyped:
-        """Load the tokenizer of a checkpoint; raises whatever PaddleNLP raises."""
-        return self.tokenizer_class.from_pretrained(str(folder))
+        Args:
+            config: the content of a checkpoint's config, in any layout of PaddleNLP's.
+            generation: that of its generation_config.json; None: derived from the config.
+
+        Raises whatever PaddleNLP raises.
+        """
+        paddlenlp = import_paddlenlp("transformers.model_utils", "generation")
+        settings = self.model_class.config_class.from_dict(config)
+        settings.dtype = "float32"
+        with paddlenlp.transformers.model_utils.no_init_weights():
+            model = self.model_class.from_config(settings, dtype=settings.dtype)
+        for layer in model.sublayers(include_self=True):
+            layer._is_initialized = True  # else FasterUNIMOText would do it, after the loading
+        from_dict = paddlenlp.generation.GenerationConfig.from_dict
+        if generation is not None:
+            with suppress(Exception):  # as PaddleNLP does: an invalid file counts as none
+                model.generation_config = from_dict(generation)
+        return model

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from tasks.engine.paddle.runtime import import_paddlenlp
@@ -14,8 +16,11 @@ from tasks.errors import InputError
 def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
     """Read the dev split of one of PaddleNLP's data sets lazily, as records for `parse_record`.
 
+    PaddleNLP itself tries a download three times.
+
     Raises:
-        InputError: PaddleNLP has no such data set, or cannot download or read it.
+        InputError: PaddleNLP has no such data set, or cannot download or read it; after the last
+            row, its file is not the published one.
     """
     load_dataset = import_paddlenlp("datasets").datasets.load_dataset
     remedy = "give a file in `dataset.predict_file`"
@@ -35,3 +40,24 @@ def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
             f"PaddleNLP's data set `{dataset_name}` cannot be read after {rows} rows:"
             f" {type(error).__name__}: {error}; check the network, or {remedy}"
         ) from error
+    if not _is_published(dataset_name):
+        raise InputError(
+            f"PaddleNLP's data set `{dataset_name}` is not the published one: its file was damaged "
+            "by the download, or replaced; run again, and PaddleNLP downloads it again"
+        )
+
+
+def _is_published(dataset_name: str) -> bool:
+    """Return whether the file of the dev split has the md5 that PaddleNLP knows, if it knows one.
+
+    PaddleNLP compares it before it reads a file that it has, but not after a download.
+    """
+    module = import_paddlenlp("datasets.dataset").datasets.dataset
+    builder = module.import_main_class(dataset_name)
+    split = getattr(builder, "SPLITS", {}).get("dev")
+    known = getattr(split, "md5", None)
+    path = Path(module.DATA_HOME, builder.__name__, getattr(split, "file", ""))
+    if known is None or not path.is_file():
+        return True
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest() == str(known)

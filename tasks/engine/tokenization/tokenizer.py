@@ -6,12 +6,15 @@ to import. For all others, PaddleNLP's own tokenizer is used.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.engine.model_files import TOKENIZER_FILES, ModelFiles
 from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
 from tasks.engine.tokenization.vocabulary import (
+    CONFIG_FILE,
     SPECIAL_TOKENS,
     VOCAB_FILE,
     PlainTokenizer,
@@ -36,38 +39,68 @@ class TextTokenizer:
     first_ids: Callable[[str, int], list[int]]
 
 
-def load_text_tokenizer(model_folder: str | Path) -> TextTokenizer:
+def load_text_tokenizer(model: str | Path | ModelFiles) -> TextTokenizer:
     """Load the tokenizer of a checkpoint folder.
 
     Raises:
-        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO; or a file has changed
+            since `model` was made.
     """
-    plain = read_plain_tokenizer(Path(model_folder).absolute())
+    files = _files_of(model)
+    plain = read_plain_tokenizer(files)
     if plain is None:
-        return _through_paddlenlp(load_paddlenlp_tokenizer(model_folder))
+        return _through_paddlenlp(load_paddlenlp_tokenizer(files))
     return _without_paddlenlp(plain)
 
 
-def load_paddlenlp_tokenizer(model_folder: str | Path) -> Untyped:
+def load_paddlenlp_tokenizer(model: str | Path | ModelFiles) -> Untyped:
     """Return PaddleNLP's `UNIMOTokenizer` of a checkpoint folder.
 
     Raises:
-        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO; a file has changed
+            since `model` was made, or refers to another folder.
     """
-    folder = Path(model_folder).absolute()  # PaddleNLP may download a relative name
-    read_vocabulary(folder / VOCAB_FILE)  # PaddleNLP does not report what is wrong with it
+    files = _files_of(model)
+    read_vocabulary(files)  # PaddleNLP does not report what is wrong with it
     transformers = import_paddlenlp().transformers
     try:
-        tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))
-    except MemoryError:
+        with files.copied(sorted(TOKENIZER_FILES)) as folder:
+            _check_paths(files.folder, folder)
+            tokenizer = transformers.UNIMOTokenizer.from_pretrained(str(folder))
+    except (ModelError, MemoryError):
         raise
     except Exception as error:  # the files beside vocab.txt can make it raise anything
         raise ModelError(
-            f"{folder}: the tokenizer cannot be loaded: {type(error).__name__}: {error}; save it"
-            " again with UNIMOTokenizer.save_pretrained"
+            f"{files.folder}: the tokenizer cannot be loaded: {type(error).__name__}: {error}; save"
+            " it again with UNIMOTokenizer.save_pretrained"
         ) from error
-    _check_special_tokens(folder, tokenizer)
+    _check_special_tokens(files.folder, tokenizer)
     return tokenizer
+
+
+def _files_of(model: str | Path | ModelFiles) -> ModelFiles:
+    if isinstance(model, ModelFiles):
+        return model
+    return ModelFiles.of_tokenizer(Path(model).absolute())
+
+
+def _check_paths(original: Path, copy: Path) -> None:
+    """Refuse a vocabulary elsewhere, which PaddleNLP would read instead of the one in the folder.
+
+    A path to the vocabulary in the folder itself is removed from the copy.
+    """
+    path = copy / CONFIG_FILE
+    config = json.loads(path.read_bytes()) if path.is_file() else {}
+    named = config.pop("vocab_file", None) if isinstance(config, dict) else None
+    if named is None:
+        return
+    place = Path(str(named))
+    if place.is_file() and not place.samefile(original / VOCAB_FILE):
+        raise ModelError(
+            f"{original / CONFIG_FILE} names another vocabulary, {place}; remove `vocab_file` from "
+            f"it, so that {VOCAB_FILE} in the same folder is read"
+        )
+    path.write_text(json.dumps(config), encoding="utf-8")
 
 
 def join_pieces(tokens: Iterable[str]) -> list[str]:

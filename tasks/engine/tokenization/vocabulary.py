@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.engine.model_files import ModelFiles
 from tasks.errors import ModelError
 
 SPECIAL_TOKENS = {
@@ -19,9 +21,9 @@ SPECIAL_TOKENS = {
 """UNIMO's special tokens by the names of PaddleNLP's attributes."""
 
 VOCAB_FILE = "vocab.txt"
-_CONFIG_FILE = "tokenizer_config.json"
+CONFIG_FILE = "tokenizer_config.json"
 _SPECIAL_FILE = "special_tokens_map.json"
-_OTHER_FILES = ("added_tokens.json", "chat_template.json")
+_ADDED_FILE = "added_tokens.json"
 # PaddleNLP writes these, but they do not change how text is tokenized.
 _IDLE_OPTIONS = {"tokenizer_class", "init_class", "model_max_length", "special_tokens_map_file"}
 
@@ -34,22 +36,22 @@ class PlainTokenizer:
     lower_case: bool
 
 
-def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
+def read_plain_tokenizer(files: ModelFiles) -> PlainTokenizer | None:
     """Return a checkpoint's tokenizer; None if it has options that require PaddleNLP.
 
     Raises:
-        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO.
+        ModelError: `vocab.txt` is missing, or is not a vocabulary of UNIMO; or a file has changed.
     """
-    ids = read_vocabulary(folder / VOCAB_FILE)
+    ids = read_vocabulary(files)
     special = {ids.get(token, -1) for token in SPECIAL_TOKENS.values()}
     is_plain = (
         -1 not in special
         and len(special) == len(SPECIAL_TOKENS)
         and max(ids.values()) < 1 << 32  # the limit of the `tokenizers` library
-        and not any((folder / name).exists() for name in _OTHER_FILES)
-        and _is_usual(_read_object(folder / _SPECIAL_FILE))
+        and _ADDED_FILE not in files
+        and _is_usual(_read_object(files, _SPECIAL_FILE))
     )
-    config = _read_object(folder / _CONFIG_FILE)
+    config = _read_object(files, CONFIG_FILE)
     if not is_plain or config is None:
         return None
     options = {name: value for name, value in config.items() if name not in _IDLE_OPTIONS}
@@ -59,20 +61,16 @@ def read_plain_tokenizer(folder: Path) -> PlainTokenizer | None:
     return PlainTokenizer(ids, lower_case)
 
 
-def read_vocabulary(path: Path) -> dict[str, int]:
+def read_vocabulary(files: ModelFiles) -> dict[str, int]:
     """Return the id of each token of a vocabulary; if a token is on two lines, the later id.
 
     Raises:
-        ModelError: it cannot be read, or a line is not a token, a tab and its id.
+        ModelError: it cannot be read or has changed, or a line is not a token, a tab and its id.
     """
+    path = files.folder / VOCAB_FILE
+    lines = io.TextIOWrapper(io.BytesIO(files.read(VOCAB_FILE)), encoding="utf-8")
     try:
-        with path.open(encoding="utf-8") as file:
-            return dict(_parse(path, line, text) for line, text in enumerate(file, 1))
-    except OSError as error:
-        raise ModelError(
-            f"{path} cannot be read ({error.strerror}); `model.model_name_or_path` needs the"
-            " vocabulary of its checkpoint"
-        ) from error
+        return dict(_parse(path, number, text) for number, text in enumerate(lines, 1))
     except UnicodeDecodeError as error:
         raise ModelError(
             f"{path} is not UTF-8 ({error}); copy it again from its checkpoint"
@@ -88,13 +86,13 @@ def _parse(path: Path, line: int, text: str) -> tuple[str, int]:
     return token, int(index)
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
+def _read_object(files: ModelFiles, name: str) -> dict[str, Any] | None:
     """Return the object in a JSON file: empty without a file, None if it is no object."""
-    if not path.is_file():
+    if name not in files:
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = json.loads(files.read(name))
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

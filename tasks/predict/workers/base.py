@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from tasks.config.settings import DatasetSettings, PredictSettings
+from tasks.engine.model_files import ModelFiles
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import ShardJob
 from tasks.predict.questions import Question
@@ -120,7 +121,7 @@ class WorkerOrder:
 
     device: str
     export_folder: Path
-    model_folder: Path
+    tokenizer: ModelFiles
     dataset: DatasetSettings
     predict: PredictSettings
 
@@ -130,7 +131,7 @@ class WorkerOrder:
         return cls(
             device=device,
             export_folder=storage_of(plan.export.folder).fetch(plan.export.folder),
-            model_folder=plan.model_folder,
+            tokenizer=plan.tokenizer_files,
             dataset=plan.settings.dataset,
             predict=plan.settings.predict,
         )

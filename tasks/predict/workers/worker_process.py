@@ -105,7 +105,8 @@ def load_generator(order: WorkerOrder, device: str) -> Generator:
     """Load the exported model and its vocabulary; `device` is its name in this process.
 
     Raises:
-        WentiError: the export or the vocabulary cannot be read, or the device cannot be used.
+        WentiError: the export or the vocabulary cannot be read, the vocabulary has changed, or the
+            device cannot be used.
     """
     contract = read_contract(order.export_folder)
     load = _load_fake if contract.engine == "fake" else _load_session
@@ -126,11 +127,11 @@ def _load_session(
     return (
         Session(order.export_folder, contract, order.predict, device, called=order.device),
         QuestionTokenizer(
-            order.model_folder, dataset.template, dataset.max_seq_len, dataset.max_title_len
+            order.tokenizer, dataset.template, dataset.max_seq_len, dataset.max_title_len
         ),
     )
 
 
 def _load_fake(order: WorkerOrder, contract: Contract, _device: str) -> tuple[Engine, Detokenizer]:
-    detokenizer = FakeDetokenizer(order.model_folder, contract)
+    detokenizer = FakeDetokenizer(order.tokenizer, contract)
     return load_fake(contract, order.device), detokenizer

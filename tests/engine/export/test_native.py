@@ -190,7 +190,7 @@ def test_a_vocabulary_of_another_size(broken: Path, tmp_path: Path) -> None:
 
 def test_a_vocabulary_that_is_none(broken: Path, tmp_path: Path) -> None:
     (broken / "vocab.txt").write_text("a list of words\n")
-    assert "cannot load the tokenizer (vocab.txt" in refusal(broken, tmp_path)
+    assert "vocab.txt, line 1: not a token, a tab and its id" in refusal(broken, tmp_path)
 
 
 def test_devices_that_are_not_there_are_all_named() -> None:
