@@ -30,13 +30,21 @@ from prefect.states import Completed, Crashed, Failed
 from prefect.utilities.slugify import slugify
 
 from flows.run_context import STOPPED
-from flows.summary import as_markdown, count_outcomes, count_rows, count_shards, tabulate_shards
+from flows.summary import (
+    as_markdown,
+    count_outcomes,
+    count_rows,
+    count_shards,
+    tabulate_shards,
+    tell_rejects,
+)
 from tasks.errors import WentiError
 from tasks.escaping import visible
 from tasks.outages import tolerate_outage
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction
 from tasks.predict.progress import Pace
+from tasks.report.facts import has_many_rejects
 from tasks.runs.journal import JOURNAL_FILE, read_journal
 from tasks.runs.results import PREDICTIONS_FILE, REPORT_FILE
 from tasks.runs.run import Run
@@ -45,6 +53,7 @@ from tasks.store.tables import read_places, spaced
 logger = logging.getLogger("wenti.run_page")
 
 PARTIAL_EVENT = "wenti.run.partial"
+MANY_REJECTS_EVENT = "wenti.run.many_rejects"
 UPDATE_SECONDS = 1.0
 RETRIES = 1  # of an update of the progress
 SAMPLES = 10
@@ -128,7 +137,7 @@ def show_shards(run: Run, prediction: Prediction) -> None:
 
 
 def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
-    """Show metrics, samples, settings and the results folder; emit an event if partial."""
+    """Show metrics, samples, settings and the results folder; emit events for what is amiss."""
     places = spaced(metrics["predictions"], SAMPLES)
     samples = list(read_places(run.folder / PREDICTIONS_FILE, places))
     with _page_outage():
@@ -141,23 +150,33 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
             report = f"{plan.settings.store.url.rstrip('/')}/runs/{run.folder.name}/{REPORT_FILE}"
             text = f"The report of run {run.folder.name}"
             create_link_artifact(report, REPORT_FILE, key=_key("report", run), description=text)
-    if metrics["partial"]:
-        folder = visible(str(Path(run.folder).absolute()))
+    events = {
+        PARTIAL_EVENT: metrics["partial"],
+        MANY_REJECTS_EVENT: has_many_rejects(metrics),
+    }
+    for name in (name for name, is_so in events.items() if is_so):
         emit_event(
-            PARTIAL_EVENT,
+            name,
             resource={"prefect.resource.id": f"wenti.run.{run.folder.name}"},
-            payload={"folder": folder, "shards": count_shards(metrics)},
+            payload={
+                "folder": visible(str(Path(run.folder).absolute())),
+                "shards": count_shards(metrics),
+                "rejects": tell_rejects(metrics),
+                "reject_share": metrics["reject_share"],
+            },
         )
 
 
 def final_state(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the final state of a run: how many shards it reused and made, and what is missing.
+    """Return the final state of a run: its shards, what is missing, and its rejects.
 
     The caller of the flow receives the state's data: Prefect unwraps a state that a flow returns.
     """
+    name = "Many rejects" if has_many_rejects(metrics) else None
+    counts = "; ".join(filter(None, (count_shards(metrics), tell_rejects(metrics))))
     state: State[dict[str, Any]] = Completed(
-        name="Partial" if metrics["partial"] else None,
-        message=f"{count_shards(metrics)} (run {run.folder.name})",
+        name="Partial" if metrics["partial"] else name,
+        message=f"{counts} (run {run.folder.name})",
         data={"folder": str(run.folder), "metrics": metrics},
     )
     return cast(dict[str, Any], state)

@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.exceptions import TerminationSignal
+from prefect.futures import as_completed
 from prefect.runtime import flow_run
 
 from flows.artifacts import (
@@ -26,7 +27,7 @@ from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder
 from flows.prepare import prepared
 from flows.run_context import flow_run_id, is_serve_stopped, scheduled_day, send_logs
 from flows.server.connection import STOPPING
-from tasks.aggregate.partial import raise_if_failed
+from tasks.aggregate.partial import raise_if_missing
 from tasks.aggregate.task import aggregate_task
 from tasks.config.paths import with_date
 from tasks.errors import StorageError, WentiError, describe_error
@@ -156,6 +157,8 @@ def carry_out(
     with recorded(plan, config_file, rerun_of) as run, machine_faults():
         exporting = export_task.submit(plan, run.claims)
         loading = load_task.submit(plan, run.claims)
+        for future in as_completed([exporting, loading]):
+            future.result()  # a fault of one ends the run before the other is done
         export, dataset = exporting.result(), loading.result()
         for result in (export, dataset):
             logger.info("%s", result)
@@ -165,7 +168,7 @@ def carry_out(
             progress = Progress(artifact.follow, display)
             prediction = predict_missing(plan, run, jobs, selection, progress)
         show_shards(run, prediction)
-        raise_if_failed(prediction, plan.settings.aggregate.allow_partial)
+        raise_if_missing(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction)
         show_results(plan, run, metrics)
         return final_state(run, metrics)

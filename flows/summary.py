@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.aggregate.partial import REASONS
 from tasks.escaping import in_markdown, shorten, visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
+from tasks.load.rules import describe_counts, describe_share
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
 from tasks.report.lineage import list_config
@@ -19,13 +21,13 @@ from tasks.runs.results import REPORT_FILE
 LONGEST_TEXT = 200  # characters
 LONGEST_ERROR = 80  # characters; the UI's table does not wrap text
 MOST_SHARDS = 1000  # rows of a table that a browser shows without delay
-STATES = ("reused", "made", "failed")
+STATES = ("reused", "made", "failed", "left out")
 UNTRIED = ShardHistory(state="", attempts=0)
 
 
 def count_shards(metrics: Mapping[str, Any]) -> str:
     """Return how many shards a run reused, made and lacks, and how many rows are missing."""
-    text = _count_states({state: metrics[f"shards_{state}"] for state in STATES})
+    text = _count_states({state: metrics[f"shards_{state.replace(' ', '_')}"] for state in STATES})
     return f"{text}; {metrics['rows_missing']} rows are missing" if metrics["partial"] else text
 
 
@@ -52,7 +54,35 @@ def count_outcomes(prediction: Prediction) -> str:
 
 
 def _count_states(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{state} {counts[state]}" for state in STATES)
+    told = [state for state in STATES if state != "left out" or counts[state]]
+    return ", ".join(f"{state} {counts[state]}" for state in told)
+
+
+def tell_rejects(metrics: Mapping[str, Any]) -> str:
+    """Return how many rows were rejected and why; empty if none was."""
+    rejected = metrics["rejects"] - metrics["rows_missing"]
+    if not rejected:
+        return ""
+    missing = REASONS.values()
+    reasons = {
+        name: rows for name, rows in metrics["reject_reasons"].items() if name not in missing
+    }
+    share = describe_share(rejected, metrics["rows_in"])
+    return f"{share} rejected: {describe_counts(reasons)}"
+
+
+def tell_losses(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the model does not see of the accepted rows: nothing if it sees everything."""
+    if metrics["cut"] is None:
+        return {"cut": "unknown: an older version of Wenti loaded the passages"}
+    rows = metrics["rows_in"]
+    told = {
+        "cut": f"{describe_share(metrics['cut_rows'], rows)}: {describe_counts(metrics['cut'])}",
+        "unknown": f"{metrics['unknown_tokens']} characters or words ([UNK]) in "
+        f"{describe_share(metrics['unknown_rows'], rows)}",
+    }
+    counts = {"cut": metrics["cut_rows"], "unknown": metrics["unknown_rows"]}
+    return {name: text for name, text in told.items() if counts[name]}
 
 
 def tabulate_shards(
@@ -122,6 +152,8 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
     return {
         "rows": count_rows(metrics),
         "generated": count_reuse(metrics) or "all",
+        **({"rejects": tell_rejects(metrics)} if tell_rejects(metrics) else {}),
+        **tell_losses(metrics),
         "shards": f"{is_partial}{count_shards(metrics)}",
         **{name: score for name, score in scores.items() if score is not None},
         "rows per second": metrics["rows_per_second"],

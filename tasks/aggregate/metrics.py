@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.aggregate.rejects import count_rejects
 from tasks.load.parts import DatasetDetails
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
@@ -20,7 +21,9 @@ def make_metrics(
 ) -> dict[str, Any]:
     """Return the numbers of rows, shards and tokens of the whole result, and this run's speed.
 
-    The result is `partial` if shards failed; `rejects` includes their rows, `rows_missing`.
+    The result is `partial` if shards failed or were left out; `rejects` includes their rows,
+    `rows_missing`. `reject_share` is 0 to 1. `cut_rows`, `cut` (by what was cut off) and
+    `unknown_tokens` count the accepted rows; null if an older version loaded them.
     `rows_made` counts the rows that this run generated, `rows_reused` those whose questions came
     from the store or from an equal row of the same shard; `reused_from` has the former by the run
     that they come from. `padding_share` is the share of padding in the tokens of the batches, 0 to
@@ -32,17 +35,24 @@ def make_metrics(
     """
     of_dataset = DatasetDetails.of(dataset)
     shards = [ShardDetails.of(manifest) for manifest in prediction.manifests]
-    rejects = sum(len(shard.rejects) for shard in shards)
+    reject_reasons = count_rejects(dataset, prediction)
+    rejects = sum(reject_reasons.values())
     input_tokens = sum(shard.input_tokens for shard in shards)
     padded_tokens = sum(shard.padded_tokens for shard in shards)
-    rows_missing = _rows(prediction.failed)
+    rows_missing = _rows(prediction.missing)
     rows_reused = prediction.rows_reused
     rows_made = _rows(prediction.made) + _rows(prediction.reused) - rows_reused
     return {
         "rows_in": of_dataset.rows_in,
         "predictions": sum(shard.rows for shard in shards),
-        "rejects": of_dataset.rejects + rejects + rows_missing,
-        "partial": bool(prediction.failed),
+        "rejects": rejects,
+        "reject_share": round(rejects / of_dataset.rows_in, 4),
+        "reject_reasons": reject_reasons,
+        "cut_rows": of_dataset.cut_rows,
+        "cut": of_dataset.cut,
+        "unknown_tokens": of_dataset.unknown_tokens,
+        "unknown_rows": of_dataset.unknown_rows,
+        "partial": bool(prediction.missing),
         "rows_missing": rows_missing,
         "rows_made": rows_made,
         "rows_reused": rows_reused,
@@ -51,6 +61,7 @@ def make_metrics(
         "shards_reused": len(prediction.reused),
         "shards_made": len(prediction.made),
         "shards_failed": len(prediction.failed),
+        "shards_left_out": len(prediction.left_out),
         **scores,
         "input_tokens": input_tokens,
         "output_tokens": sum(shard.output_tokens for shard in shards),

@@ -1,10 +1,16 @@
-"""The result files of a run: its shards joined in input order."""
+"""The result files of a run: its shards joined in input order.
+
+Line n of a text belongs to input row n; the line of a reject is empty.
+"""
 
 from __future__ import annotations
 
 import heapq
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
@@ -32,6 +38,8 @@ from tasks.store.tables import (
     without_losses,
 )
 
+logger = logging.getLogger("wenti.aggregate")
+
 ROWS_AT_A_TIME = 8192
 
 
@@ -54,12 +62,13 @@ def write_predictions(
     commit_table(
         rejects, missing.mark(REJECTS), join_rejects(unusable, prediction.manifests, missing)
     )
-    check_rows(predictions, rejects, DatasetDetails.of(dataset).rows_in)
+    rows_in = DatasetDetails.of(dataset).rows_in
+    check_rows(predictions, rejects, rows_in)
     commit_text(
         folder / LINES_FILE,
         lambda: (as_line(row, missing.is_partial) for row in iterate_rows(predictions)),
     )
-    commit_marked(folder / TEXT_FILE, lambda: read_questions(predictions), missing)
+    commit_marked(folder / TEXT_FILE, lambda: read_lines(predictions, "question", rows_in), missing)
 
 
 def join_shards(outcomes: Iterable[ShardOutcome], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -103,18 +112,29 @@ def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
         )
 
 
-def read_questions(predictions: PurePath) -> Iterator[str]:
-    """Yield the questions of predictions.parquet."""
-    return (row["question"] for row in iterate_rows(predictions))
+def read_lines(predictions: PurePath, column: str, rows_in: int) -> Iterator[str]:
+    """Yield the texts of a column of predictions.parquet, one for each row of the input.
+
+    A row without a text, such as a reject, has an empty one. No text has line breaks.
+    """
+    done = 0
+    for row in iterate_rows(predictions, ["row", column]):
+        yield from repeat("", row["row"] - done)
+        yield _on_one_line(row[column])
+        done = row["row"] + 1
+    yield from repeat("", rows_in - done)
 
 
 def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
     """Return a prediction as a JSON line with dureader_qg's fields; `question` is generated.
 
-    With `is_partial`, for a result that lacks rows, the line has `"partial": true`.
+    `row` is the number of the input row; `cut` is there only if anything was cut off. With
+    `is_partial`, for a result that lacks rows, the line has `"partial": true`.
     """
-    names = ("id", "context", "answer", "question", "reference")
+    names = ("row", "id", "context", "answer", "question", "reference")
     line = {name: row[name] for name in names} | {"score": _rounded(row["score"])}
+    if row.get("cut"):
+        line["cut"] = row["cut"]
     if row["alternatives"]:
         others = row["alternatives"]
         line["alternatives"] = [{**other, "score": _rounded(other["score"])} for other in others]
@@ -162,29 +182,30 @@ def commit_marked(
         storage_of(mark).delete_file(mark, setting)
 
 
-def write_output(predictions: PurePath, output_path: PurePath, missing: Missing) -> None:
+def write_output(
+    predictions: PurePath, rows_in: int, output_path: PurePath, missing: Missing
+) -> None:
     """Write the questions to `output_path`, and the references, if any, beside them.
 
     These are the two files of the example's inference.py; the second is
-    `output_path`.reference.txt.
+    `output_path`.reference.txt. `rows_in` is the number of input rows.
 
     Raises:
         StorageError: a file cannot be written.
     """
     key = "aggregate.output_path"
-    commit_marked(output_path, lambda: read_questions(predictions), missing, key)
-    if any(row["reference"] for row in iterate_rows(predictions)):
-        commit_marked(
-            output_path.with_name(output_path.name + REFERENCES_SUFFIX),
-            lambda: (_on_one_line(row["reference"]) for row in iterate_rows(predictions)),
-            missing,
-            key,
-        )
+    texts = {"question": output_path}
+    references = output_path.with_name(output_path.name + REFERENCES_SUFFIX)
+    if any(row["reference"] for row in iterate_rows(predictions, ["reference"])):
+        texts["reference"] = references
+    elif storage_of(references).is_file(references):
+        logger.warning("%s is not of this run, whose passages have no references", references)
+    for column, path in texts.items():
+        commit_marked(path, partial(read_lines, predictions, column, rows_in), missing, key)
 
 
-def _on_one_line(reference: str | None) -> str:
-    """Return a reference without line breaks, because line n belongs to question n."""
-    return " ".join((reference or "").splitlines())
+def _on_one_line(text: str | None) -> str:
+    return " ".join((text or "").splitlines())
 
 
 def _rounded(score: float | None) -> float | None:

@@ -11,8 +11,10 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.aggregate.metrics import make_metrics
 from tasks.aggregate.outputs import write_output, write_predictions
-from tasks.aggregate.partial import SHARD_FAILED, Missing
+from tasks.aggregate.partial import Missing
+from tasks.aggregate.rejects import check_all_rejects
 from tasks.evaluation.evaluate import evaluate
+from tasks.load.parts import REJECTS_FILE, DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.predict.jobs import Prediction
@@ -29,30 +31,31 @@ def aggregate(
 ) -> dict[str, Any]:
     """Write a run's results, `_SUCCESS` last, and return the content of metrics.json.
 
-    Failed shards are left out, and the results are then marked as partial; the caller has checked
-    that this is allowed.
+    The results are marked as partial if shards are missing; the caller has checked that this is
+    allowed.
 
     Raises:
+        InputError: more rows are rejected than `dataset.max_rejected` allows.
+        ShardsFailedError: with the rows of missing shards, more are rejected than it allows.
         StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
             are not the rows of the input.
         StorageError: the results cannot be written.
         WorkerError: the child process that computes the metrics died.
     """
     started = time.monotonic()
-    missing = Missing(tuple(prediction.failed))
+    missing, rejects = Missing(tuple(prediction.missing)), run.folder / REJECTS_FILE
     if missing.is_partial:
-        logger.warning(
-            "partial results: %d rows are missing; rejects.parquet lists them as %s",
-            missing.rows,
-            SHARD_FAILED,
-        )
+        logger.warning("partial results: %d rows are missing; they are rejects", missing.rows)
     logger.info("aggregate: joining the shards")
     write_predictions(plan, dataset.manifest, prediction, missing, run.folder)
+    limit = plan.settings.dataset.max_rejected
+    check_all_rejects(limit, dataset.manifest, prediction, rejects)
     logger.info("aggregate: computing the metrics")
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
     output_path = plan.settings.aggregate.output
     if output_path is not None:
-        write_output(run.folder / PREDICTIONS_FILE, output_path, missing)
+        rows_in = DatasetDetails.of(dataset.manifest).rows_in
+        write_output(run.folder / PREDICTIONS_FILE, rows_in, output_path, missing)
     seconds = {
         "export": export.span.seconds,
         "load": dataset.span.seconds,

@@ -8,14 +8,24 @@ models are frozen, forbid unknown keys and do not convert types. `sections/` has
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
 from tasks.config.sections.prediction import ShardSettings as ShardSettings
 from tasks.config.sections.section import PathText, Section, Text
+
+
+def _is_share_or_number(value: float) -> float:
+    if value >= 1 and not value.is_integer():
+        raise ValueError("allowed here: a share below 1, or a whole number of rows")
+    return value
+
+
+RowLimit = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_is_share_or_number)]
+"""The most rows of a kind: below 1 a share of all rows, otherwise their number."""
 
 UTF_8 = "utf-8"
 
@@ -112,6 +122,16 @@ class DatasetSettings(Section):
     max_title_len: int = Field(30, ge=1, description="Maximum tokens of the title (template 0).")
     on_bad_row: Literal["reject", "fail"] = Field(
         "reject", description="reject: record an unusable row and continue. fail: stop the run."
+    )
+
+    max_rejected: RowLimit | None = Field(
+        None,
+        description="Rejected rows above which a run fails: a share below 1, or a number of rows. "
+        "null: no limit. Above 5 %, a run warns.",
+    )
+    max_cut: RowLimit | None = Field(
+        None,
+        description="The same for rows that max_seq_len or max_title_len cut.",
     )
 
     @property

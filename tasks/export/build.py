@@ -7,7 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.engine.export.equivalence import REMEDY, check_equivalence
+from tasks.engine.export.equivalence import (
+    REMEDY,
+    Reproduction,
+    check_equivalence,
+    find_problems,
+)
 from tasks.engine.export.native import export_native
 from tasks.engine.export.optimize import optimize_export
 from tasks.engine.fake import export_fake
@@ -23,7 +28,7 @@ from tasks.plan.given_export import COPY_KEY, read_given_export
 from tasks.plan.plan import Plan
 from tasks.processes import call_in_child
 from tasks.store.files import adopt_file, commit_file, staging_folder, storage_of
-from tasks.store.manifest import MANIFEST, Details, Manifest, commit_manifest
+from tasks.store.manifest import MANIFEST, Details, Found, Manifest, commit_manifest
 
 logger = logging.getLogger("wenti.export")
 
@@ -51,6 +56,22 @@ def make_export(plan: Plan) -> Manifest:
     with staging_folder(plan.export.folder) as staging:
         _export(plan, staging)
         return _commit(plan, staging, ExportDetails())
+
+
+def find_export(plan: Plan) -> Found:
+    """Look up the export of a plan; an optimized one must still be equivalent by today's limits.
+
+    It was compared with the float32 export on the passages of the run that made it, which its
+    manifest names; those of this run can be others.
+    """
+    found = plan.export.find()
+    if found.manifest is None or not is_optimized(plan):
+        return found
+    reproduction = ExportDetails.of(found.manifest).reproduction
+    if reproduction is None:
+        return Found(None, "it was never compared with the float32 export")
+    problems = find_problems(Reproduction.from_figures(reproduction))
+    return Found(None, "; ".join(problems)) if problems else found
 
 
 def is_optimized(plan: Plan) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.export.build import copy_export, make_export
+from tasks.export.build import copy_export, find_export, make_export
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.store.claims import Claims
@@ -26,7 +26,8 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
         WorkerError: a child process died.
     """
     started = time.monotonic()
-    made = claims.once(plan.export.fingerprint, plan.export.find, partial(make_export, plan))
+    find, make = partial(find_export, plan), partial(make_export, plan)
+    made = claims.once(plan.export.fingerprint, find, make)
     target = plan.settings.export.copy_folder
     if target is not None and plan.given_export is None:
         copy_export(plan, made.manifest, target)

@@ -19,6 +19,7 @@ from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
 from tasks.load.encoding import Encoded, QuestionTokenizer
 from tasks.load.parts import PartWriter
+from tasks.load.rules import bad_row, describe_reject
 from tasks.passages.fields import Fields
 from tasks.passages.formats import hash_passages
 from tasks.passages.reader import read_passages
@@ -28,6 +29,9 @@ from tasks.store.files import staging_folder
 from tasks.store.layout import Store
 from tasks.store.lock import shared_lock
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
+
+NOT_LOADED = {"predict_file", "max_rejected", "max_cut"}
+"""Keys of the section `dataset` that a child process does not need as they are."""
 
 
 def make_request(plan: Plan) -> LoadRequest:
@@ -40,7 +44,7 @@ def make_request(plan: Plan) -> LoadRequest:
         tokenizer=plan.tokenizer_files,
         predict_file=settings.file,
         input_sha256=plan.dataset.decided_by["passages"].get("sha256"),
-        **{name: value for name, value in settings if name != "predict_file"},
+        **{name: value for name, value in settings if name not in NOT_LOADED},
     )
 
 
@@ -119,8 +123,7 @@ def encode_rows(
         encoded = row if isinstance(row, Reject) else tokenizer.encode(row)
         if isinstance(encoded, Reject):
             if on_bad_row == "fail":
-                remedy = "repair it, or set `dataset.on_bad_row` to reject"
-                raise InputError(f"{_describe(encoded)}; {remedy}")
+                raise bad_row(vars(encoded))
             yield encoded
         elif isinstance(row, Passage):
             yield row, encoded
@@ -150,7 +153,7 @@ def _check_some_accepted(writer: PartWriter) -> None:
     total, (reason, count) = writer.reasons.total(), writer.reasons.most_common(1)[0]
     rows = "the only row was" if total == 1 else f"all {total} rows were"
     most = "" if count == total else f", {count} of them"
-    example = _describe(writer.examples[reason])
+    example = describe_reject(vars(writer.examples[reason]))
     raise InputError(
         f"no row is usable: {rows} rejected{most} for {reason}; {example}; repair the input"
     )
@@ -160,11 +163,6 @@ def _check_unchanged(request: LoadRequest) -> None:
     path, known = request.predict_file, request.input_sha256
     if path is not None and known is not None and hash_passages(path) != known:
         raise InputError(f"{path} changed while it was read; run again")
-
-
-def _describe(reject: Reject) -> str:
-    line = "" if reject.line is None else f", line {reject.line}"
-    return f"row {reject.row}{line}: {reject.reason.value}: {reject.detail}"
 
 
 def read_sample(request: LoadRequest, most: int) -> list[Row]:

@@ -10,12 +10,13 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.load.dataset import load_into, make_request
-from tasks.load.parts import DatasetDetails
+from tasks.load.parts import DatasetDetails, has_losses
+from tasks.load.rules import check_dataset
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.processes import call_in_child
 from tasks.store.claims import Claims
-from tasks.store.manifest import Manifest
+from tasks.store.manifest import Found, Manifest
 
 logger = logging.getLogger("wenti.load")
 
@@ -24,17 +25,27 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
     """Return the checkpoint of the tokenized passages; make it unless the store has it.
 
     Raises:
-        InputError: the passages cannot be read or changed in the meantime, none is usable, or one
-            is not and `dataset.on_bad_row` is `fail`.
+        InputError: the passages cannot be read or changed in the meantime, none is usable, or the
+            dataset, made or reused, breaks a rule of `tasks.load.rules.check_dataset`.
         ModelError: the model folder has no usable vocabulary.
         StorageError: the store cannot be written.
         WorkerError: the child process died.
     """
     started = time.monotonic()
     make = partial(call_in_child, load_into, plan.store, make_request(plan))
-    made = claims.once(plan.dataset.fingerprint, plan.dataset.find, make)
+    made = claims.once(plan.dataset.fingerprint, partial(_find, plan), make)
     _warn_of_multiline_rows(made.manifest)
+    check_dataset(plan.settings.dataset, plan.dataset.folder, made.manifest)
     return StageResult("load", made, TimeSpan.since(started))
+
+
+def _find(plan: Plan) -> Found:
+    found = plan.dataset.find()
+    if plan.settings.dataset.max_cut is None or found.manifest is None:
+        return found
+    if has_losses(found.manifest):
+        return found
+    return Found(None, "an older version of Wenti did not count the rows that it cut")
 
 
 def _warn_of_multiline_rows(dataset: Manifest) -> None:

@@ -74,18 +74,23 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardOutcome:
-    """The outcome of a planned shard: reused or made, with a manifest, or failed, with an error."""
+    """The outcome of a planned shard.
+
+    It was reused or made, with a manifest; it failed, with an error; or the store does not have it,
+    and it was left out because it was not selected.
+    """
 
     job: ShardJob
     manifest: Manifest | None
     is_reused: bool = False
     error: str | None = None
+    is_left_out: bool = False
 
     @property
     def state(self) -> str:
-        """`reused`, `made` or `failed`."""
+        """`reused`, `made`, `failed` or `left out`."""
         if self.manifest is None:
-            return "failed"
+            return "left out" if self.is_left_out else "failed"
         return "reused" if self.is_reused else "made"
 
 
@@ -106,9 +111,19 @@ class Prediction:
         return [outcome.manifest for outcome in self.outcomes if outcome.manifest is not None]
 
     @property
+    def missing(self) -> list[ShardOutcome]:
+        """The shards that failed or were left out, in order."""
+        return self._in("failed", "left out")
+
+    @property
     def failed(self) -> list[ShardOutcome]:
-        """The shards that are still missing."""
+        """The shards that this run tried to make in vain."""
         return self._in("failed")
+
+    @property
+    def left_out(self) -> list[ShardOutcome]:
+        """The missing shards that were not selected."""
+        return self._in("left out")
 
     @property
     def reused(self) -> list[ShardOutcome]:
@@ -136,8 +151,8 @@ class Prediction:
             origins.update(ShardDetails.of(one.manifest).known if one.manifest else {})
         return origins
 
-    def _in(self, state: str) -> list[ShardOutcome]:
-        return [outcome for outcome in self.outcomes if outcome.state == state]
+    def _in(self, *states: str) -> list[ShardOutcome]:
+        return [outcome for outcome in self.outcomes if outcome.state in states]
 
 
 @dataclass(frozen=True)

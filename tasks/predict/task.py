@@ -31,8 +31,6 @@ from tasks.store.claims import Made
 
 logger = logging.getLogger("wenti.predict")
 
-LEFT_OUT = "left out of this rerun"
-
 
 def _can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | None]) -> bool:
     answer = state.result(raise_on_failure=False)
@@ -60,7 +58,9 @@ def predict_shard(job: ShardJob, pool: ShardPool, wait: bool) -> Made | None:
 def predict_missing(
     plan: Plan, run: Run, jobs: Sequence[ShardJob], selection: Selection, progress: Progress
 ) -> Prediction:
-    """Generate the shards that the store does not have; those that fail are outcomes, not errors.
+    """Generate the selected shards that the store does not have.
+
+    Those that fail, and missing ones that are not selected, are outcomes, not errors.
 
     There is a Prefect thread for each worker, and each shard goes to an idle worker. `progress`
     counts the rows that are not reused.
@@ -83,7 +83,7 @@ def predict_missing(
             "already made, and reused: shard %s; --force (`force` in Prefect's UI) remakes it",
             ", ".join(map(str, reused)),
         )
-    missing = [one.job for one in outcomes.values() if one.manifest is None and one.error is None]
+    missing = [one.job for one in outcomes.values() if one.manifest is None and not one.is_left_out]
     devices: dict[str, dict[str, Any]] = {}
     if missing:
         progress.start(sum(job.shard.rows for job in missing))
@@ -109,7 +109,7 @@ def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
     manifest = look_up(job).manifest
     if manifest is not None:
         return ShardOutcome(job, manifest, is_reused=True)
-    return ShardOutcome(job, None, error=None if is_selected else LEFT_OUT)
+    return ShardOutcome(job, None, is_left_out=not is_selected)
 
 
 def _generate(pool: ShardPool, jobs: Sequence[ShardJob]) -> list[ShardOutcome]:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
 from tasks.load.parts import REJECTS_FILE
+from tasks.load.rules import MANY, is_above
 from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
-from tasks.store.tables import read_batches, read_metadata
+from tasks.store.tables import iterate_rows, read_schema
 
 EXAMPLES = 5  # of each reason
+BEFORE: Mapping[str, Any] = {
+    "partial": False,
+    "rows_missing": 0,
+    "devices": {},
+    "shards_left_out": 0,
+    **dict.fromkeys(("cut_rows", "cut", "unknown_tokens", "unknown_rows")),
+}
+"""What metrics of older versions lack; None is unknown."""
 
 
 @dataclass(frozen=True)
-class RejectGroup:
-    """The rejects with one reason: how many, and the first ones with the columns of the file."""
+class RowGroup:
+    """Rows with one value in a column: how many, and the first ones with columns of the file."""
 
-    reason: str
+    value: str
     count: int
     examples: list[dict[str, Any]]
 
@@ -36,6 +46,7 @@ class Facts:
         metrics: metrics.json.
         rows: predictions.parquet.
         rejects: rejects.parquet by reason, most frequent first.
+        cuts: rows of predictions.parquet by what was cut off, likewise.
         shards: the history of each shard in the journal, by number.
         missing: the mark in predictions.parquet if it is partial, else empty.
     """
@@ -43,7 +54,8 @@ class Facts:
     record: RunRecord
     metrics: Mapping[str, Any]
     rows: ReportRows
-    rejects: list[RejectGroup]
+    rejects: list[RowGroup]
+    cuts: list[RowGroup]
     shards: Mapping[int, ShardHistory]
     missing: Mapping[str, Any]
 
@@ -65,9 +77,19 @@ class Facts:
         return all(self.metrics[name] == rows for name, rows in counted.items())
 
     @property
+    def has_many_rejects(self) -> bool:
+        """See `has_many_rejects`."""
+        return has_many_rejects(self.metrics)
+
+    @property
     def failed_attempts(self) -> int:
         """The number of failed attempts, including those of shards that were made later."""
         return sum(one.attempts - (one.state == "made") for one in self.shards.values())
+
+
+def has_many_rejects(metrics: Mapping[str, Any]) -> bool:
+    """Return whether load and predict rejected so many rows that somebody should look at them."""
+    return is_above(MANY, metrics["rejects"] - metrics["rows_missing"], metrics["rows_in"])
 
 
 def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> Facts:
@@ -78,28 +100,34 @@ def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]
     """
     return Facts(
         record=record,
-        # Metrics of older versions are never partial and have no devices.
-        metrics={"partial": False, "rows_missing": 0, "devices": {}, **metrics},
+        metrics={**BEFORE, **metrics},
         rows=read_report_rows(folder / PREDICTIONS_FILE),
-        rejects=_read_rejects(folder / REJECTS_FILE),
+        rejects=_group_rows(iterate_rows(folder / REJECTS_FILE), "reason"),
+        cuts=_read_cuts(folder / PREDICTIONS_FILE),
         shards=dict(sorted(read_journal(folder / JOURNAL_FILE).items())),
         missing=_read_mark(folder / PREDICTIONS_FILE),
     )
 
 
-def _read_rejects(path: PurePath) -> list[RejectGroup]:
-    counts: dict[str, int] = {}
+def _read_cuts(predictions: PurePath) -> list[RowGroup]:
+    if "cut" not in read_schema(predictions).names:  # by an older version
+        return []
+    rows = iterate_rows(predictions, ["row", "id", "cut"])
+    return _group_rows((row for row in rows if row["cut"] is not None), "cut")
+
+
+def _group_rows(rows: Iterable[dict[str, Any]], column: str) -> list[RowGroup]:
+    counts: Counter[str] = Counter()
     examples: dict[str, list[dict[str, Any]]] = {}
-    for batch in read_batches(path):
-        for reject in batch.to_pylist():
-            reason = reject["reason"]
-            counts[reason] = counts.get(reason, 0) + 1
-            if counts[reason] <= EXAMPLES:
-                examples.setdefault(reason, []).append(reject)
-    ordered = sorted(counts, key=lambda reason: (-counts[reason], reason))
-    return [RejectGroup(reason, counts[reason], examples[reason]) for reason in ordered]
+    for row in rows:
+        value = row[column]
+        counts[value] += 1
+        if counts[value] <= EXAMPLES:
+            examples.setdefault(value, []).append(row)
+    ordered = sorted(counts, key=lambda value: (-counts[value], value))
+    return [RowGroup(value, counts[value], examples[value]) for value in ordered]
 
 
 def _read_mark(predictions: PurePath) -> dict[str, Any]:
-    mark = read_metadata(predictions).get(METADATA_KEY.encode())
+    mark = (read_schema(predictions).metadata or {}).get(METADATA_KEY.encode())
     return {} if mark is None else dict(json.loads(mark))

@@ -61,7 +61,7 @@ def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
     missing = {
         one["shard"]: replace(
             facts.shards.get(one["shard"], ShardHistory("failed")),
-            state="failed",
+            state=one.get("state", "failed"),  # older versions did not tell the states apart
             rows=one["rows"],
             last_error=one["error"],
         )

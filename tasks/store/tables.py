@@ -181,10 +181,10 @@ def read_batches(place: PurePath, columns: Sequence[str] | None = None) -> Itera
         raise StoreCorruptionError(f"{place} cannot be read: {error}") from error
 
 
-def read_metadata(place: PurePath) -> dict[bytes, bytes]:
-    """Return the metadata of a Parquet file's schema; empty if it has none."""
+def read_schema(place: PurePath) -> pa.Schema:
+    """Return the schema of a Parquet file, with its metadata."""
     with open_for_arrow(storage_of(place).fetch(place)) as file:
-        return dict(pq.read_schema(file).metadata or {})
+        return pq.read_schema(file)
 
 
 def iterate_rows(place: PurePath, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,6 +53,54 @@ def test_a_row_that_is_lost_or_twice_is_found(
         check_rows(*files, rows_in=3)
 
 
+@given(
+    st.lists(st.sampled_from([None, "", "问题？", "a\u2028b\x85\r\nc", "\n"]), max_size=12),
+    st.integers(0, 3),
+)
+def test_line_n_of_every_text_belongs_to_row_n(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str | None], rejected_at_the_end: int
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    rows_in = len(texts) + rejected_at_the_end
+    records = [
+        {**prediction_batch([row]).to_pylist()[0], "question": text, "reference": f"r{text}"}
+        for row, text in enumerate(texts)
+        if text is not None
+    ]
+    batch = pa.RecordBatch.from_pylist(records, schema=PREDICTIONS)
+    commit_table(folder / "predictions.parquet", PREDICTIONS, [batch])
+    write_output(folder / "predictions.parquet", rows_in, folder / "out.txt", Missing())
+    joined = [None if text is None else " ".join(text.splitlines()) for text in texts]
+    joined += [None] * rejected_at_the_end
+    expected = {"out.txt": [text or "" for text in joined]}
+    if records:
+        references = ["" if text is None else " ".join(f"r{text}".splitlines()) for text in texts]
+        expected["out.txt.reference.txt"] = references + [""] * rejected_at_the_end
+    for name, lines in expected.items():
+        assert (folder / name).read_text().split("\n") == [*lines, ""], name
+        assert len((folder / name).read_text().splitlines()) == rows_in
+
+
+def test_an_old_file_of_references_is_left_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    predictions, _rejects = write_rows(tmp_path, [0], [])
+    old = tmp_path / "out.txt.reference.txt"
+    old.write_text("of yesterday\n", encoding="utf-8")
+    write_output(predictions, 1, tmp_path / "out.txt", Missing())
+    assert old.read_text(encoding="utf-8") == "of yesterday\n"
+    assert f"{old} is not of this run" in caplog.text
+
+
+def test_a_json_line_says_which_row_it_is_and_what_was_cut_off() -> None:
+    row = prediction_batch([7]).to_pylist()[0]
+    assert json.loads(as_line(row))["row"] == 7
+    assert "cut" not in json.loads(as_line(row))
+    assert json.loads(as_line(row | {"cut": "answer"}))["cut"] == "answer"
+    del row["cut"]  # of an older version
+    assert "cut" not in json.loads(as_line(row))
+
+
 def test_alternatives_stand_in_the_line_only_when_there_are_some() -> None:
     row = prediction_batch([7]).to_pylist()[0]
     assert "alternatives" not in as_line(row)
@@ -62,7 +111,7 @@ def test_alternatives_stand_in_the_line_only_when_there_are_some() -> None:
 def test_references_with_line_breaks_keep_to_their_line(tmp_path: Path) -> None:
     predictions = tmp_path / "predictions.parquet"
     commit_table(predictions, PREDICTIONS, [prediction_batch([0, 1], reference="first\nsecond")])
-    write_output(predictions, tmp_path / "out.txt", Missing())
+    write_output(predictions, 2, tmp_path / "out.txt", Missing())
     assert (tmp_path / "out.txt").read_text() == "q\nq\n"
     assert (tmp_path / "out.txt.reference.txt").read_text() == "first second\n" * 2
 
@@ -72,5 +121,5 @@ def test_a_folder_with_the_name_of_the_mark_is_left_as_it_is(tmp_path: Path) -> 
     (tmp_path / "q.txt.partial").mkdir()
     (tmp_path / "q.txt.partial/mine").write_text("mine", encoding="utf-8")
     with pytest.raises(OSError, match="Is a directory"):
-        write_output(predictions, tmp_path / "q.txt", Missing())
+        write_output(predictions, 1, tmp_path / "q.txt", Missing())
     assert (tmp_path / "q.txt.partial/mine").read_text(encoding="utf-8") == "mine"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from tasks.aggregate.metrics import make_metrics
 from tasks.aggregate.outputs import commit_marked, write_output, write_predictions
-from tasks.aggregate.partial import Missing, raise_if_failed
-from tasks.errors import ShardsFailedError, StorageError
+from tasks.aggregate.partial import Missing, name_shards, raise_if_missing
+from tasks.aggregate.rejects import check_all_rejects
+from tasks.errors import InputError, ShardsFailedError, StorageError
 from tasks.load.parts import DatasetDetails
+from tasks.operations.rerun import parse_shards
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
 from tasks.predict.jobs import Prediction, ShardJob, ShardOutcome, plan_jobs
@@ -83,8 +86,12 @@ def dataset_batch(rows: list[int]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(records, schema=DATASET)
 
 
-def predict(plan: Plan, dataset: Manifest, failed: tuple[int, ...] = ()) -> Prediction:
+def predict(
+    plan: Plan, dataset: Manifest, failed: tuple[int, ...] = (), left_out: tuple[int, ...] = ()
+) -> Prediction:
     outcomes = [make_shard(job, failed) for job in plan_jobs(plan, dataset)]
+    for shard in left_out:
+        outcomes[shard] = ShardOutcome(outcomes[shard].job, None, is_left_out=True)
     return Prediction(outcomes, TimeSpan(0.0, 1.0))
 
 
@@ -122,7 +129,7 @@ def make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
 
 def write_run(plan: Plan, dataset: Manifest, folder: Path, failed: tuple[int, ...] = ()) -> Missing:
     prediction = predict(plan, dataset, failed)
-    missing = Missing(tuple(prediction.failed))
+    missing = Missing(tuple(prediction.missing))
     write_predictions(plan, dataset, prediction, missing, folder)
     return missing
 
@@ -153,6 +160,8 @@ def test_every_input_row_is_a_prediction_or_a_reject_with_its_reason(
     kept = [row for row in range(ROWS_IN) if row not in reasons]
     assert predictions["row"].to_pylist() == kept
     assert predictions["question"].to_pylist() == [f"q{row}" for row in kept]
+    lines = (tmp_path / "run/predictions.txt").read_text(encoding="utf-8").split("\n")
+    assert lines == ["" if row in reasons else f"q{row}" for row in range(ROWS_IN)] + [""]
 
 
 @pytest.mark.parametrize("failed", [(), (1,), (0, 3), (0, 1, 2)])
@@ -167,6 +176,9 @@ def test_metrics_count_what_is_in_the_files(
     }
     assert {name: metrics[name] for name in counts} == counts
     assert metrics["rows_in"] == sum(counts.values())
+    reasons = pq.read_table(tmp_path / "run/rejects.parquet")["reason"].to_pylist()
+    assert metrics["reject_reasons"] == Counter(reasons)
+    assert metrics["reject_share"] == len(reasons) / ROWS_IN
     assert metrics["partial"] is bool(failed)
     assert metrics["rows_missing"] == sum(len(SHARDS[shard]) for shard in failed)
     assert metrics["shards_failed"] == len(failed)
@@ -177,11 +189,13 @@ def test_every_output_says_that_it_is_partial_and_what_is_missing(
 ) -> None:
     run, output = tmp_path / "run", tmp_path / "out/questions.txt"
     missing = write_run(plan, dataset, run, failed=(1, 3))
-    write_output(run / "predictions.parquet", output, missing)
+    write_output(run / "predictions.parquet", ROWS_IN, output, missing)
     # Shard 1 has the rows 6, 7, 8, 9 and 11; the load stage rejected row 10.
     shards = [
-        {"shard": 1, "rows": 5, "first_row": 6, "last_row": 11, "error": "the worker of 1 died"},
-        {"shard": 3, "rows": 3, "first_row": 17, "last_row": 19, "error": "the worker of 3 died"},
+        {"shard": 1, "state": "failed", "rows": 5, "first_row": 6, "last_row": 11}
+        | {"error": "the worker of 1 died"},
+        {"shard": 3, "state": "failed", "rows": 3, "first_row": 17, "last_row": 19}
+        | {"error": "the worker of 3 died"},
     ]
     summaries = [
         json.loads(pq.read_schema(run / name).metadata[b"wenti.partial"])
@@ -204,13 +218,13 @@ def test_every_output_says_that_it_is_partial_and_what_is_missing(
 
 def test_a_whole_run_carries_no_mark(plan: Plan, dataset: Manifest, tmp_path: Path) -> None:
     run, output = tmp_path / "run", tmp_path / "out/questions.txt"
-    write_output(run / "predictions.parquet", output, write_run(plan, dataset, run))
+    write_output(run / "predictions.parquet", ROWS_IN, output, write_run(plan, dataset, run))
     assert set(contents(run)) == WHOLE_RUN
     assert set(contents(output.parent)) == {"questions.txt", "questions.txt.reference.txt"}
     for name in ("predictions.parquet", "rejects.parquet"):
         assert pq.read_schema(run / name).metadata is None
     lines = (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    fields = {"id", "context", "answer", "question", "reference", "score"}
+    fields = {"row", "id", "context", "answer", "question", "reference", "score"}
     assert all(set(json.loads(line)) == fields for line in lines)
 
 
@@ -221,7 +235,8 @@ def test_the_next_run_that_is_whole_gives_the_bytes_of_an_undisturbed_one_and_ta
         for failed in faults:
             run = tmp_path / place / f"run-{len(failed)}"
             missing = write_run(plan, dataset, run, failed)
-            write_output(run / "predictions.parquet", tmp_path / place / "out/q.txt", missing)
+            text = tmp_path / place / "out/q.txt"
+            write_output(run / "predictions.parquet", ROWS_IN, text, missing)
     for folder in ("run-0", "out"):
         assert contents(tmp_path / "disturbed" / folder) == contents(
             tmp_path / "undisturbed" / folder
@@ -231,7 +246,7 @@ def test_the_next_run_that_is_whole_gives_the_bytes_of_an_undisturbed_one_and_ta
 def test_a_text_without_all_its_rows_never_stands_without_its_mark(
     plan: Plan, dataset: Manifest, tmp_path: Path
 ) -> None:
-    missing = Missing(tuple(predict(plan, dataset, failed=(1,)).failed))
+    missing = Missing(tuple(predict(plan, dataset, failed=(1,)).missing))
     text, mark = tmp_path / "q.txt", tmp_path / "q.txt.partial"
 
     def look() -> Iterator[str]:
@@ -247,7 +262,7 @@ def test_a_text_without_all_its_rows_never_stands_without_its_mark(
 def test_a_mark_that_cannot_be_written_is_a_message_with_the_key_and_leaves_the_text(
     plan: Plan, dataset: Manifest, small_disk: Path
 ) -> None:
-    missing = Missing(tuple(predict(plan, dataset, failed=(1,)).failed))
+    missing = Missing(tuple(predict(plan, dataset, failed=(1,)).missing))
     (small_disk / "q.txt").write_text("all the questions\n")
     (small_disk / "filler").write_bytes(bytes(252 << 10))
     with pytest.raises(StorageError, match=r"disk is full.*aggregate\.output_path"):
@@ -261,7 +276,7 @@ def test_failed_shards_are_an_error_that_names_each_and_the_option(
 ) -> None:
     prediction = predict(plan, dataset, failed=(1, 3))
     with pytest.raises(ShardsFailedError) as caught:
-        raise_if_failed(prediction, allow_partial=False)
+        raise_if_missing(prediction, allow_partial=False)
     first, *lines = str(caught.value).splitlines()
     assert first.startswith("2 of 4 shards failed")
     assert "aggregate.allow_partial" in first
@@ -272,8 +287,8 @@ def test_failed_shards_are_an_error_that_names_each_and_the_option(
 def test_without_failures_or_with_leave_to_go_on_there_is_no_error(
     plan: Plan, dataset: Manifest
 ) -> None:
-    raise_if_failed(predict(plan, dataset), allow_partial=False)
-    raise_if_failed(predict(plan, dataset, failed=(0, 1, 2)), allow_partial=True)
+    raise_if_missing(predict(plan, dataset), allow_partial=False)
+    raise_if_missing(predict(plan, dataset, failed=(0, 1, 2)), allow_partial=True)
 
 
 def test_when_every_shard_failed_there_is_nothing_to_go_on_with(
@@ -281,8 +296,85 @@ def test_when_every_shard_failed_there_is_nothing_to_go_on_with(
 ) -> None:
     prediction = predict(plan, dataset, failed=(0, 1, 2, 3))
     with pytest.raises(ShardsFailedError, match="4 of 4 shards failed") as caught:
-        raise_if_failed(prediction, allow_partial=True)
+        raise_if_missing(prediction, allow_partial=True)
     assert "allow_partial" not in str(caught.value)
+
+
+def test_shards_that_were_left_out_are_not_told_as_failed(
+    plan: Plan, dataset: Manifest, tmp_path: Path
+) -> None:
+    prediction = predict(plan, dataset, failed=(2,), left_out=(0, 1))
+    with pytest.raises(ShardsFailedError) as caught:
+        raise_if_missing(prediction, allow_partial=False)
+    first, *lines = str(caught.value).splitlines()
+    assert first.startswith("1 of 4 shards failed, 2 were left out (")
+    assert "a rerun without chosen shards makes what is missing" in first
+    assert "same command" not in first
+    assert lines == [
+        "  shard 2: the worker of 2 died",
+        "  shards 0-1: left out of this rerun, which made only chosen shards",
+    ]
+    missing = Missing(tuple(prediction.missing))
+    write_predictions(plan, dataset, prediction, missing, tmp_path)
+    reasons = Counter(pq.read_table(tmp_path / "rejects.parquet")["reason"].to_pylist())
+    assert reasons == {"not_json": 2, "shard_left_out": 10, "shard_failed": 5}
+    assert [shard["state"] for shard in missing.summary["shards"]] == ["left out"] * 2 + ["failed"]
+    metrics = make_metrics(dataset, prediction, {}, {})
+    assert metrics["reject_reasons"] == reasons
+    assert (metrics["shards_failed"], metrics["shards_left_out"]) == (1, 2)
+    assert (metrics["partial"], metrics["rows_missing"]) == (True, 15)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"), [([], ""), ([3], "3"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8"), ([1, 3], "1,3")]
+)
+def test_shards_are_named_as_a_rerun_takes_them(numbers: list[int], text: str) -> None:
+    assert name_shards(numbers) == text
+    assert (parse_shards(text) if text else []) == numbers
+
+
+# ---- dataset.max_rejected, asked of the whole result
+
+
+def check(plan: Plan, dataset: Manifest, prediction: Prediction, limit: float | None) -> None:
+    folder = plan.store.root / "runs/one"
+    write_predictions(plan, dataset, prediction, Missing(tuple(prediction.missing)), folder)
+    check_all_rejects(limit, dataset, prediction, folder / "rejects.parquet")
+
+
+def test_rows_that_the_engine_rejects_count_too(plan: Plan, dataset: Manifest) -> None:
+    prediction = predict(plan, dataset)  # 2 rows rejected by load and 1 by the engine, of 20
+    for limit in (None, 3, 0.15, 0.9):
+        check(plan, dataset, prediction, limit)
+    for limit in (2, 0.14, 0):
+        with pytest.raises(InputError) as caught:
+            check(plan, dataset, prediction, limit)
+        text = str(caught.value)
+        assert "3 of 20 rows (15.0 %) were rejected: not_json 2, engine_crash 1" in text
+        assert "such as row 3, line 4: not_json: no object" in text
+        assert f"`dataset.max_rejected` is {limit:g}" in text
+        assert caught.value.exit_code == 2
+
+
+def test_a_dataset_that_was_checked_before_is_not_told_again(
+    plan: Plan, dataset: Manifest, caplog: pytest.LogCaptureFixture
+) -> None:
+    healthy = [one for one in predict(plan, dataset).outcomes if one.job.shard.index != 1]
+    check_all_rejects(0, dataset, Prediction(healthy, TimeSpan(0, 1)), plan.store.root / "none")
+    assert caplog.text == ""
+
+
+def test_rows_of_missing_shards_above_the_limit_are_made_by_another_run(
+    plan: Plan, dataset: Manifest
+) -> None:
+    prediction = predict(plan, dataset, failed=(3,))  # 3 rows beside the 3 that are rejected
+    check(plan, dataset, prediction, 6)
+    with pytest.raises(ShardsFailedError) as caught:
+        check(plan, dataset, prediction, 5)
+    text = str(caught.value)
+    assert "6 of 20 rows (30.0 %) have no question, `dataset.max_rejected` is 5" in text
+    assert "1 of 4 shards failed" in text
+    assert "makes what is missing" in text
 
 
 def test_a_shard_that_failed_without_a_word_still_has_a_reason(

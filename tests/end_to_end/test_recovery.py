@@ -113,7 +113,8 @@ def test_failed_shards_are_named_and_made_by_a_rerun(rehearsal: Rehearsal, store
     first.rmdir()
     rerun = wenti(rehearsal, "rerun", run, "--shards", "1")
     assert rerun.returncode == 3
-    assert "shard 3: left out" in rerun.stderr
+    assert "1 of 5 shards were left out" in rerun.stderr
+    assert "shards 3: left out" in rerun.stderr
     second.rmdir()
     rerun = wenti(rehearsal, "rerun", run, "--failed", "--json")
     assert rerun.returncode == 0, rerun.stderr

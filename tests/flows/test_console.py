@@ -61,7 +61,7 @@ tables.print_checked([Checked(text, text, text)])
 print("PART of verify: damage", flush=True)
 tables.print_checked([Checked("", "", "", text)])
 print("PART of run", flush=True)
-tables.print_summary(Path(text), defaultdict(int))
+tables.print_summary(Path(text), defaultdict(int, cut={text: 1}, cut_rows=1))
 """
 PARTS = PRINT_EVERYTHING.count("PART ")
 PROGRAM = [sys.executable, "-c", PRINT_EVERYTHING]
@@ -140,7 +140,7 @@ def test_log_files_and_pipes_get_no_controls() -> None:
 def hostile_store(tmp_path: Path) -> Path:
     """A store with a run whose texts contain control sequences."""
     folder = tmp_path / "store" / "runs" / "hostile"
-    row = {"row": 0, "score": 0.5, "output_ids": [1], "alternatives": []}
+    row = {"row": 0, "score": 0.5, "output_ids": [1], "alternatives": [], "unknown_tokens": 0}
     row |= dict.fromkeys(("id", "context", "answer", "reference", "question"), HOSTILE)
     batch = pa.RecordBatch.from_pylist([row], schema=PREDICTIONS)
     commit_table(folder / PREDICTIONS_FILE, PREDICTIONS, [batch])

@@ -1,9 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.summary import as_markdown, count_reuse, count_rows, count_shards, tabulate_shards
+from flows.summary import (
+    as_markdown,
+    count_reuse,
+    count_rows,
+    count_shards,
+    tabulate_shards,
+    tell_losses,
+    tell_rejects,
+)
 from tasks.config.settings import DecodeSettings, Settings, StoreSettings
 from tasks.predict.jobs import ShardJob, ShardOutcome
 from tasks.predict.shards import Shard
@@ -16,6 +25,11 @@ METRICS: dict[str, Any] = {
     "rows_in": 60,
     "predictions": 57,
     "rejects": 3,
+    "reject_reasons": {"empty_field": 1, "not_json": 2},
+    "cut_rows": 0,
+    "cut": {},
+    "unknown_tokens": 0,
+    "unknown_rows": 0,
     "partial": False,
     "rows_missing": 0,
     "rows_made": 57,
@@ -24,6 +38,7 @@ METRICS: dict[str, Any] = {
     "shards_reused": 57,
     "shards_made": 3,
     "shards_failed": 0,
+    "shards_left_out": 0,
     "bleu_4": 41.08,
     "rouge_l": None,
     "sacrebleu_zh": None,
@@ -55,6 +70,35 @@ def test_rows_that_are_missing_are_not_told_as_rejected() -> None:
     partial = METRICS | counts | {"partial": True}
     assert count_shards(partial) == "reused 57, made 3, failed 1; 6 rows are missing"
     assert count_rows(partial) == "60 in, 51 questions, 3 rejected, 6 missing"
+
+
+def test_rejects_are_told_with_their_share_and_reasons() -> None:
+    assert tell_rejects(METRICS) == "3 of 60 rows (5.0 %) rejected: not_json 2, empty_field 1"
+    assert tell_rejects(METRICS | {"rejects": 0, "reject_reasons": {}}) == ""
+    partial = {"rejects": 9, "rows_missing": 6, "partial": True}
+    reasons = {**METRICS["reject_reasons"], "shard_failed": 4, "shard_left_out": 2}
+    assert tell_rejects(METRICS | partial | {"reject_reasons": reasons}) == tell_rejects(METRICS)
+
+
+def test_what_the_model_does_not_see_is_told_if_there_is_any() -> None:
+    assert tell_losses(METRICS) == {}
+    cut = {"cut_rows": 3, "cut": {"answer": 1, "passage_end": 2}}
+    unknown = {"unknown_tokens": 7, "unknown_rows": 6}
+    assert tell_losses(METRICS | cut | unknown) == {
+        "cut": "3 of 60 rows (5.0 %): passage_end 2, answer 1",
+        "unknown": "7 characters or words ([UNK]) in 6 of 60 rows (10.0 %)",
+    }
+    older = dict.fromkeys((*cut, *unknown))
+    assert tell_losses(METRICS | older)["cut"].startswith("unknown: an older version")
+
+
+def test_shards_that_were_left_out_are_neither_failed_nor_silent() -> None:
+    partial = METRICS | {"shards_made": 1, "shards_left_out": 4, "partial": True}
+    assert count_shards(partial | {"rows_missing": 24}) == (
+        "reused 57, made 1, failed 0, left out 4; 24 rows are missing"
+    )
+    (row,) = tabulate_shards([replace(outcome(0), is_left_out=True)], {})
+    assert (row["state"], row["last error"]) == ("left out", "")
 
 
 def test_a_shard_that_was_made_after_all_does_not_look_like_one_that_failed() -> None:

@@ -28,12 +28,12 @@ SECTIONS = ["overview", "samples", "rankings", "rejects", "distributions", "spee
 
 @pytest.fixture
 def run() -> FinishedRun:
-    """Thirty rows in three shards, one of them made by the second attempt, and two rejects."""
+    """Thirty rows in three shards, one of them made by the second attempt, and a reject."""
     lost = {"line": 7, "id": None, "reason": "not_json", "detail": "no object"}
     failure = {"shard": 1, "event": "failed", "device": "gpu:1", "error": "died", "at": 4.0}
     return FinishedRun(
         predictions=[prediction(row) for row in range(30)],
-        rejects=[{"row": row, **lost} for row in (30, 31)],
+        rejects=[{"row": row, **lost} for row in (30,)],
         events=[made(0, 4.5), failure, made(2, 5.5), made(1, 6.5, device="gpu:1")],
     )
 
@@ -91,8 +91,8 @@ def test_the_first_screen_answers_what_a_morning_asks(run: FinishedRun, tmp_path
     assert "23 November 2026, 01:00 UTC" in top
     assert "took 8.1 s" in top
     rows, quality, speed, failed = (card.words for card in page.named("div", "card"))
-    assert "30 of 32 rows" in rows
-    assert "Every row is accounted for: 30 questions and 2 rejects" in rows
+    assert "30 of 31 rows" in rows
+    assert "Every row is accounted for: 30 questions and 1 reject" in rows
     assert "12.50 BLEU-4" in quality
     assert "against 30 reference questions" in quality
     assert "7.50 rows per second" in speed
@@ -200,11 +200,13 @@ def test_a_partial_run_says_so_at_the_top_with_each_failed_shard(
 ) -> None:
     shards = [
         {"shard": 4, "rows": 9, "first_row": 32, "last_row": 41, "error": f"died of {HOSTILE}"},
-        {"shard": 3, "rows": 3, "first_row": 42, "last_row": 44, "error": "left out"},
+        {"shard": 3, "state": "left out", "rows": 3, "first_row": 42, "last_row": 44}
+        | {"error": "not chosen"},
     ]
     summary = {"rows_missing": 12, "shards": shards, "remedy": "run again"}
     run.mark = {b"wenti.partial": json.dumps(summary).encode()}
-    run.metrics = {"partial": True, "rows_missing": 12, "shards_failed": 2, "shards_planned": 5}
+    run.metrics = {"partial": True, "rows_missing": 12, "shards_failed": 1, "shards_planned": 5}
+    run.metrics["shards_left_out"] = 1
     lost = {"line": None, "id": "x", "reason": "shard_failed", "detail": "died"}
     run.rejects += [{"row": row, **lost} for row in range(32, 44)]
     page = read_page(run.report(tmp_path))
@@ -214,18 +216,48 @@ def test_a_partial_run_says_so_at_the_top_with_each_failed_shard(
     assert first.attributes["role"] == "alert"
     for words in (
         "Partial results: 12 rows are missing",
-        "2 of 5 shards failed",
+        "Of 5 shards, 1 failed and 1 was left out of this rerun.",
         "To finish: run again.",
         f"Shard 4, rows 32 to 41: died of {HOSTILE[:90]}",
-        "Shard 3, rows 42 to 44: left out",
+        "Shard 3, rows 42 to 44: not chosen",
     ):
         assert words in first.words
     assert "of which 12 missing with their shards" in page.named("div", "card")[0].words
     lines = [line.words for line in page.part("shards").named("tr")]
-    assert lines[1].startswith("3 failed 3 ")
-    assert lines[2] == "left out"
+    assert lines[1].startswith("3 left out 3 ")
+    assert lines[2] == "not chosen"
     assert lines[3].startswith("4 failed 9 ")
     assert lines[4] == f"died of {HOSTILE}"
+
+
+def test_many_rejects_are_not_green(run: FinishedRun, tmp_path: Path) -> None:
+    few = read_page(run.report(tmp_path))
+    assert few.named("h1")[0].named("span", "good")[0].words == "Complete"
+    assert few.named("div", "notice") == []
+    rejects = len(run.rejects)
+    lost = {"line": 1, "id": None, "reason": "missing_field", "detail": "`context` is missing"}
+    run.rejects += [{"row": row, **lost} for row in range(100, 100 + 2 * len(run.predictions))]
+    page = read_page(run.report(tmp_path))
+    assert page.named("h1")[0].words == "nightly Many rejects"
+    assert page.named("h1")[0].named("span", "good") == []
+    notice, *_ = page.part("overview").named("div", "notice")
+    rows = len(run.predictions) * 3 + rejects
+    assert f"{len(run.rejects)} of {rows} rows could not be used" in notice.words
+    (card, *_) = page.named("div", "card")
+    assert card.named("span", "good") == []
+    assert "Every row is accounted for" in card.named("span", "warn")[0].words
+
+
+def test_cut_rows_are_counted_and_can_be_found(run: FinishedRun, tmp_path: Path) -> None:
+    assert "0 rows of" in read_page(run.report(tmp_path)).part("rejects").words
+    for row, cut in ((0, "answer"), (1, "passage_end"), (2, "passage_end")):
+        run.predictions[row]["cut"] = cut
+    run.metrics = {"cut_rows": 3, "unknown_tokens": 8, "unknown_rows": 4}
+    page = read_page(run.report(tmp_path))
+    told = page.part("rejects").words
+    assert "8 characters or words that the vocabulary does not have ([UNK]), in 4 rows" in told
+    assert "passage_end 2 rows: 1, 2 answer 1 row: 0" in told
+    assert "3 rows cut by max_seq_len" in page.named("div", "card")[0].words
 
 
 def test_rows_that_do_not_add_up_are_told(run: FinishedRun, tmp_path: Path) -> None:
@@ -280,8 +312,10 @@ def test_a_run_of_an_older_wenti_has_a_report_too(run: FinishedRun, tmp_path: Pa
     run.events = [{"shard": 0, "event": "reused"}, made(1, 1.0)]
     del run.events[1]["at"]
     in_the_record = ("stages", "versions", "decided_by", "config", "config_file", "model_folder")
-    without = (*in_the_record, "partial", "rows_missing")
+    losses = ("cut_rows", "cut", "unknown_tokens", "unknown_rows")
+    without = (*in_the_record, *losses, "partial", "rows_missing", "shards_left_out")
     page = read_page(run.report(tmp_path, without))
+    assert "Unknown: an older version" in page.part("rejects").words
     assert page.named("h1")[0].words == f"{RUN_ID} Complete"
     speed = page.part("speed").words
     assert "did not record when they started" in speed

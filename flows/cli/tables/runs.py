@@ -12,13 +12,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.cli.console import output
-from flows.summary import count_reuse, count_rows
+from flows.summary import count_reuse, count_rows, tell_losses, tell_rejects
 from tasks.escaping import visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.operations.gc import Garbage
 from tasks.operations.runs import RunSummary
 from tasks.operations.status import ShardStatus, Status
 from tasks.operations.verify import Checked
+from tasks.report.facts import has_many_rejects
 from tasks.runs.results import REPORT_FILE
 from tasks.store.layout import Store
 
@@ -30,11 +31,11 @@ def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
 
 def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
     """Print a run's rows, rejects, shards and scores, and where its results are."""
-    left_out = " (partial: their rows are rejects)" if metrics["partial"] else ""
-    shards = f"{metrics['shards_reused']} reused, {metrics['shards_made']} made, "
     lines = {
+        **({"warning": tell_rejects(metrics)} if has_many_rejects(metrics) else {}),
         "rows": count_rows(metrics),
-        "shards": f"{shards}{metrics['shards_failed']} failed{left_out}",
+        **tell_losses(metrics),
+        "shards": _shards(metrics),
         "generated": count_reuse(metrics),
         "scores": _scores(metrics),
         "results": str(folder),
@@ -45,6 +46,13 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
         if text is not None:
             _add_row(table, name, text)
     output().print(table)
+
+
+def _shards(metrics: Mapping[str, Any]) -> str:
+    counts = {name: metrics[f"shards_{name}"] for name in ("reused", "made", "failed", "left_out")}
+    told = {name: count for name, count in counts.items() if name != "left_out" or count}
+    text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in told.items())
+    return f"{text} (partial: their rows are rejects)" if metrics["partial"] else text
 
 
 def _scores(metrics: Mapping[str, Any]) -> str:
@@ -150,11 +158,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         "answer": "answer",
         "question": "question",
         "reference": "reference",
+        "cut": "cut off",
     }
     for row in rows:
         grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
         for name, label in labels.items():
-            if row[name] is not None:
+            if row.get(name) is not None:  # runs of older versions have no column `cut`
                 style = "bold" if name == "question" else None
                 _add_row(grid, label, row[name], style=style)
         console.print(grid)

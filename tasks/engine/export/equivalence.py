@@ -6,9 +6,10 @@ GPU, so both exports are run on the same rows on that GPU, and their outputs are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -57,6 +58,11 @@ class Reproduction:
             f"{self.identical} of {self.rows} questions are the same as in float32, their scores "
             f"differ by at most {self.difference:.2g}"
         )
+
+    @classmethod
+    def from_figures(cls, figures: Mapping[str, Any]) -> Self:
+        """Return the reproduction whose `figures` these are."""
+        return cls(figures["rows"], figures["identical"], figures["difference"])
 
     def figures(self) -> dict[str, float]:
         """Return the figures and their limits, for the manifest."""
