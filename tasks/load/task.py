@@ -33,13 +33,14 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
     """
     started = time.monotonic()
     make = partial(call_in_child, load_into, plan.store, make_request(plan))
-    made = claims.once(plan.dataset.fingerprint, partial(_find, plan), make)
+    made = claims.once(plan.dataset.fingerprint, partial(find_dataset, plan), make)
     _warn_of_multiline_rows(made.manifest)
     check_dataset(plan.settings.dataset, plan.dataset.folder, made.manifest)
     return StageResult("load", made, TimeSpan.since(started))
 
 
-def _find(plan: Plan) -> Found:
+def find_dataset(plan: Plan) -> Found:
+    """Look up the dataset of a plan; one that lacks what a rule asks for counts as missing."""
     found = plan.dataset.find()
     if plan.settings.dataset.max_cut is None or found.manifest is None:
         return found

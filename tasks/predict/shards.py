@@ -120,7 +120,8 @@ def read_shard(
     rejected = pa.array([reject.row for reject in ShardDetails.of(manifest).rejects], pa.int64())
     done = 0
     for part in parts:
-        answered = part.filter(pc.invert(pc.is_in(part["row"], value_set=rejected)))
+        is_rejected = pc.is_in(part["row"], value_set=rejected)
+        answered = part.filter(pc.invert(is_rejected)) if pc.any(is_rejected).as_py() else part
         rows = shard.slice(done, answered.num_rows)
         for name in ("row", "id"):
             if not rows[name].equals(answered[name]):

@@ -83,7 +83,7 @@ def make_batches(
     waiting: list[dict[str, Any]] = []
     characters = 0
     for record in records:
-        size = count_characters(list(record.values()))
+        size = count_characters(record)
         if waiting and (len(waiting) == most_rows or characters + size > CHARACTERS_PER_BATCH):
             yield pa.RecordBatch.from_pylist(waiting, schema=schema)
             waiting, characters = [], 0
@@ -98,7 +98,7 @@ def count_characters(value: object) -> int:
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
-        value = list(value.values())
+        return sum(map(count_characters, value.values()))
     if not isinstance(value, list) or (value and isinstance(value[0], int)):  # a list of tokens
         return 0
     return sum(map(count_characters, value))

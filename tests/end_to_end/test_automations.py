@@ -74,6 +74,10 @@ def create(server: PrefectServer, name: str, folder: Path, old: str, new: str) -
     subprocess.run(command, env=server.environment, check=True, capture_output=True)
 
 
+def is_partial(message: str) -> bool:
+    return " is partial" in message
+
+
 def newest_run(server: PrefectServer) -> dict[str, Any]:
     run: dict[str, Any] = server.post("flow_runs/filter", sort="EXPECTED_START_TIME_DESC", limit=1)[
         0
@@ -81,7 +85,7 @@ def newest_run(server: PrefectServer) -> dict[str, Any]:
     return run
 
 
-def test_a_partial_run_and_a_failed_one_are_notified_with_their_names_and_what_is_missing(
+def test_runs_that_are_partial_rejected_many_rows_or_failed_are_notified_with_their_names(
     here: Rehearsal, server: PrefectServer, tmp_path: Path, messages: tuple[str, Messages]
 ) -> None:
     url, received = messages
@@ -99,10 +103,13 @@ def test_a_partial_run_and_a_failed_one_are_notified_with_their_names_and_what_i
     )  # so that no file can be renamed to it
     code, said = here.run(store, "aggregate.allow_partial=true")
     assert code == 0, said
-    message = received.get(timeout=600)
-    assert f"{newest_run(server)['name']} is partial" in message
-    assert "reused 0, made 4, failed 1; 6 rows are missing" in message
-    assert str((store / "runs/latest").resolve()) in message
+    rejects, partial = sorted((received.get(timeout=600) for _ in range(2)), key=is_partial)
+    assert f"{newest_run(server)['name']} rejected many rows" in rejects
+    assert "3 of 30 rows (10.0 %) rejected: missing_field 3" in rejects
+    assert f"{newest_run(server)['name']} is partial" in partial
+    assert "reused 0, made 4, failed 1; 6 rows are missing" in partial
+    for message in (rejects, partial):
+        assert str((store / "runs/latest").resolve()) in message
 
     nothing = tmp_path / "nothing.jsonl"
     nothing.write_text("no JSON\n")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tasks.engine.paddle.installation import describe_paddle
-from tests.support.rehearsal import RESULTS, ROOT, WENTI, Rehearsal
+from tests.support.rehearsal import ROOT, WENTI, Rehearsal
 
 KEPT = ROOT / "tests/kept_store"
 
@@ -59,6 +59,10 @@ def wenti(job: Path, rehearsal: Rehearsal, *args: str) -> str:
     return done.stdout
 
 
+def read_lines(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def test_everything_is_reused_and_the_results_are_the_same(job: Path, rehearsal: Rehearsal) -> None:
     (before,) = (job / "store/runs").glob("2*")
     answer = json.loads(wenti(job, rehearsal, "run", "config.yaml", "--json"))
@@ -66,8 +70,16 @@ def test_everything_is_reused_and_the_results_are_the_same(job: Path, rehearsal:
     after = Path(answer["folder"])
     stages = json.loads((job / after / "run.json").read_bytes())["stages"]
     assert (stages["export"]["reused"], stages["load"]["reused"]) == (True, True)
-    for name in RESULTS:
+    for name in ("predictions.parquet", "rejects.parquet"):
         assert (job / after / name).read_bytes() == (before / name).read_bytes(), name
+    # Texts of that version had no line for a reject, and JSON lines no row number.
+    texts = [(place / "predictions.txt").read_text() for place in (before, job / after)]
+    assert texts[0] == "".join(f"{line}\n" for line in texts[1].splitlines() if line)
+    assert len(texts[1].splitlines()) == answer["metrics"]["rows_in"]
+    old, new = (read_lines(place / "predictions.jsonl") for place in (before, job / after))
+    assert new == [{"row": line["row"], **one} for line, one in zip(new, old, strict=True)]
+    losses = ("cut", "cut_rows", "unknown_tokens", "unknown_rows")
+    assert [answer["metrics"][name] for name in losses] == [None] * 4
 
 
 def test_an_old_run_is_verified_shown_compared_and_reported(

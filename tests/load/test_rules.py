@@ -15,8 +15,10 @@ from tasks.config.settings import DatasetSettings
 from tasks.errors import InputError
 from tasks.load.dataset import LoadRequest, load_passages
 from tasks.load.rules import check_dataset, describe_counts, is_above
-from tasks.store.manifest import Manifest
+from tasks.load.task import find_dataset
+from tasks.store.manifest import Manifest, commit_manifest
 from tests.support.load_requests import write_rows
+from tests.support.planned_jobs import plan_job, write_job
 
 
 @pytest.fixture
@@ -122,6 +124,27 @@ def test_cut_rows_are_counted_limited_and_can_be_found(
     with pytest.raises(InputError) as caught:
         check(load_request, dataset, max_cut=0.49)
     assert "were cut: answer 1, passage_end 1; `dataset.max_cut` is 0.49" in str(caught.value)
+
+
+@pytest.mark.parametrize(("rule", "is_found"), [("null", True), ("0.5", False)])
+def test_a_dataset_that_did_not_count_its_cut_rows_is_loaded_again_if_they_are_limited(
+    tmp_path: Path, rule: str, is_found: bool
+) -> None:
+    plan = plan_job(
+        write_job(tmp_path), f"store.path={tmp_path / 'store'}", f"dataset.max_cut={rule}"
+    )
+    details = {"rows_in": 1, "rows": 1, "rejects": 0, "tokens": 9, "longest": 9}
+    old = Manifest(
+        kind="dataset",
+        fingerprint=plan.dataset.fingerprint,
+        decided_by=plan.dataset.decided_by,
+        files=(),
+        details={**details, "part_rows": [1], "reject_reasons": {}},
+    )
+    commit_manifest(plan.dataset.manifest_path, old)
+    found = find_dataset(plan)
+    assert (found.manifest == old) == is_found
+    assert is_found or "did not count the rows that it cut" in (found.damage or "")
 
 
 def test_counts_are_told_largest_first() -> None:

@@ -2,12 +2,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine.batch import plan_batches
-from tasks.predict.shards import has_shards, plan_shards
+from tasks.errors import StoreCorruptionError
+from tasks.predict.shards import (
+    RejectRow,
+    ShardDetails,
+    has_shards,
+    plan_shards,
+    read_shard,
+)
+from tasks.store.manifest import Manifest
+from tasks.store.tables import SHARD, commit_table, make_batches
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=200)
 
@@ -55,3 +65,51 @@ def test_a_folder_has_shards_when_it_has_a_manifest_of_one(
         (tmp_path / name).touch()
     assert has_shards(tmp_path) == expected
     assert not has_shards(tmp_path / "missing")
+
+
+def test_a_shard_with_more_text_than_an_array_can_hold_is_read_part_by_part(
+    tmp_path: Path,
+) -> None:
+    rows = 33
+    text = pa.array(["长" * (64 << 20 >> 1)])  # 96 MiB, which all parts share
+    records = [
+        {"row": row, "id": str(row), "question": "q", "output_ids": [1], "alternatives": []}
+        for row in range(rows)
+        if row != 5
+    ]
+    entry = commit_table(tmp_path / "shard.parquet", SHARD, make_batches(records, SHARD))
+    reject = RejectRow(row=5, line=None, id="5", reason="timeout", detail="hung")
+    counts = dict.fromkeys(("batches", "input_tokens", "padded_tokens", "output_tokens"), 1)
+    details = ShardDetails(rows=rows - 1, rejects=[reject], **counts)
+    manifest = Manifest(
+        kind="shard", fingerprint="f", decided_by={}, files=(entry,), details=details.as_dict()
+    )
+    parts = (
+        pa.table({"row": pa.array([row]), "id": [str(row)], "context": text}) for row in range(rows)
+    )
+    read, size = [], 0
+    for shard, answered in read_shard(tmp_path, manifest, parts):
+        assert shard["row"].to_pylist() == answered["row"].to_pylist()
+        read += shard["row"].to_pylist()
+        size += answered["context"].nbytes
+    assert read == [row for row in range(rows) if row != 5]
+    assert size > 1 << 31
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 3], [0, 1, 2, 3], [0, 1], []])
+def test_a_shard_with_other_rows_than_its_dataset_is_damage(
+    tmp_path: Path, rows: list[int]
+) -> None:
+    records = [
+        {"row": row, "id": str(row), "question": "q", "output_ids": [1], "alternatives": []}
+        for row in rows
+    ]
+    entry = commit_table(tmp_path / "shard.parquet", SHARD, make_batches(records, SHARD))
+    counts = ("rows", "batches", "input_tokens", "padded_tokens", "output_tokens")
+    details = {**dict.fromkeys(counts, 1), "rejects": []}
+    manifest = Manifest(
+        kind="shard", fingerprint="f", decided_by={}, files=(entry,), details=details
+    )
+    parts = [pa.table({"row": [row], "id": [str(row)]}) for row in range(3)]
+    with pytest.raises(StoreCorruptionError, match=r"holds (other|more) rows than the dataset"):
+        list(read_shard(tmp_path, manifest, parts))

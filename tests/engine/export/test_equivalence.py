@@ -26,6 +26,7 @@ from tasks.engine.export.tensorrt import SHAPES_FILE, ShapeRange
 from tasks.engine.paddle.api import read_program
 from tasks.engine.program.weights import Weight, change_weights
 from tasks.errors import ExportError, InputError
+from tasks.export.build import find_export
 from tasks.export.task import export_model
 from tasks.plan.plan import Plan, make_plan
 from tasks.store.claims import Claims
@@ -153,6 +154,10 @@ def test_an_export_in_half_precision_is_committed_with_its_figures(
     again = export_model(plan, Claims(plan.store.claims_folder))
     assert again.made.is_reused
     assert again.manifest == made
+    monkeypatch.setattr("tasks.engine.export.equivalence.LARGEST_DIFFERENCE", -1.0)
+    stricter = find_export(plan)  # the limits of today decide, also for a reused export
+    assert stricter.manifest is None
+    assert "the score of a question differs" in (stricter.damage or "")
 
 
 def test_an_export_that_writes_something_else_is_refused_and_nothing_is_left_of_it(
