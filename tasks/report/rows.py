@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tasks.evaluation.scores import sentence_bleu
 from tasks.report.charts import Values
-from tasks.store.tables import read_batches, read_places, spaced
+from tasks.store.tables import read_batches, read_places, read_schema, spaced
 
 MOST_SAMPLES = 1000
 MOST_SCORED = 20_000  # rows with a sentence BLEU
@@ -42,7 +42,8 @@ class Excerpt:
 class SampleRow:
     """A row to show, with shortened text.
 
-    `score` is None if the engine returns none, `bleu` if it was not computed.
+    `score` is None if the engine returns none, `bleu` if it was not computed, `cut` if nothing was
+    cut off (or an older version did not note it).
     """
 
     row: int
@@ -53,6 +54,7 @@ class SampleRow:
     reference: str | None
     score: float | None
     bleu: float | None
+    cut: str | None
     alternatives: list[dict[str, Any]]
     more_alternatives: int
 
@@ -114,7 +116,8 @@ def read_report_rows(path: PurePath) -> ReportRows:
     samples = spaced(values.scores.size, MOST_SAMPLES)
     rankings = {name: list(ranking) for name, ranking in _rank(values)}
     wanted = sorted({*samples, *(at for ranking in rankings.values() for at in ranking)})
-    names = ["row", "id", "context", "answer", "reference", "question", "alternatives"]
+    names = ["row", "id", "context", "answer", "reference", "question", "alternatives", "cut"]
+    names = [name for name in read_schema(path).names if name in names]  # older files have no `cut`
     records = zip(wanted, read_places(path, wanted, names), strict=True)
     rows = {at: _make_row(record, values, at) for at, record in records}
     picked = {name: [rows[at] for at in ranking] for name, ranking in rankings.items()}
@@ -203,6 +206,7 @@ def _make_row(record: Mapping[str, Any], values: RowValues, at: int) -> SampleRo
         reference=None if reference is None else _cut(reference),
         score=_or_none(values.scores[at]),
         bleu=_or_none(values.bleus[at]),
+        cut=record.get("cut"),
         alternatives=[
             {**other, "question": _cut(other["question"])} for other in others[:MOST_ALTERNATIVES]
         ],

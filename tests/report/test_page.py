@@ -258,6 +258,8 @@ def test_cut_rows_are_counted_and_can_be_found(run: FinishedRun, tmp_path: Path)
     assert "8 characters or words that the vocabulary does not have ([UNK]), in 4 rows" in told
     assert "passage_end 2 rows: 1, 2 answer 1 row: 0" in told
     assert "3 rows cut by max_seq_len" in page.named("div", "card")[0].words
+    first, *_ = page.part("samples").named("article")
+    assert "cut off: answer" in first.words
 
 
 def test_rows_that_do_not_add_up_are_told(run: FinishedRun, tmp_path: Path) -> None:
