@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from tasks.plan.plan import Plan
 from tasks.predict.jobs import ShardJob
 from tasks.predict.sources import UNKNOWN, Integers, Source, SourceTables, find_sources
 from tasks.store.manifest import Manifest
-from tasks.store.tables import SHARD
+from tasks.store.tables import SHARD, sort_rows
 
 KNOWN = pa.schema([pa.field("position", pa.int64(), nullable=False), *SHARD])
 """Questions of known rows, by their position in a shard, from 0, ascending; `row` and `id` are
@@ -80,7 +80,7 @@ class KnownPart:
             column = SHARD.field(name)
             values = pa.array([row[name] for row in mine], column.type)
             known = known.set_column(place, column, values)
-        return pa.concat_tables([made, known]).sort_by("row")
+        return sort_rows(pa.concat_tables([made, known]), "row")
 
 
 class KnownRows:
@@ -140,11 +140,11 @@ class KnownRows:
             table, source = self._tables.read(number), self._tables.sources[number]
             if table is not None:
                 positions = np.flatnonzero(places[:, 0] == number)
-                rows = table.take(pa.array(places[positions, 1]))
-                pieces.append(rows.add_column(0, KNOWN.field(0), pa.array(positions)))
+                pieces += _take(table, places[positions, 1], positions)
                 origins[source.manifest.fingerprint] += len(positions)
                 files.append(source.manifest.files[0].sha256)
-        return KnownPart(pa.concat_tables(pieces).sort_by("position"), {}, origins, tuple(files))
+        questions = sort_rows(pa.concat_tables(pieces), "position")
+        return KnownPart(questions, {}, origins, tuple(files))
 
 
 def find_known_rows(plan: Plan, dataset: Manifest) -> KnownRows:
@@ -155,6 +155,19 @@ def find_known_rows(plan: Plan, dataset: Manifest) -> KnownRows:
         StorageError: the store cannot be read or written.
     """
     return KnownRows(load_row_keys(plan.dataset.folder, dataset), find_sources(plan))
+
+
+def _take(table: pa.Table, places: Integers, positions: Integers) -> Iterator[pa.Table]:
+    """Yield rows of a source with their positions, columns `KNOWN`, batch by batch of the source.
+
+    `Table.take` would put all texts of a column into one array.
+    """
+    first = 0
+    for batch in table.to_batches():
+        is_here = (first <= places) & (places < first + batch.num_rows)
+        rows = pa.Table.from_batches([batch.take(pa.array(places[is_here] - first))])
+        yield rows.add_column(0, KNOWN.field(0), pa.array(positions[is_here]))
+        first += batch.num_rows
 
 
 def _number(lengths: Iterable[int]) -> Integers:

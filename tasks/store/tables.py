@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -69,6 +70,7 @@ PREDICTIONS = pa.schema(
 
 
 GROUPS_PER_BATCH = 4
+BYTES_PER_SORT = 1 << 30
 CHARACTERS_PER_BATCH = 1 << 26
 """At most 256 MiB: strings have 32-bit offsets, so no batch may hold 2 GiB of text."""
 
@@ -91,6 +93,19 @@ def make_batches(
         characters += size
     if waiting:
         yield pa.RecordBatch.from_pylist(waiting, schema=schema)
+
+
+def sort_rows(table: pa.Table, column: str) -> pa.Table:
+    """Return a table sorted by a column of different integers.
+
+    Sorting puts all texts of a column into one array, so a larger table is sorted in parts.
+    """
+    if table.nbytes < BYTES_PER_SORT or table.num_rows < 2:
+        return table.sort_by(column)
+    middle = pc.quantile(table[column], interpolation="lower")[0]
+    is_low = pc.less_equal(table[column], pc.cast(middle, pa.int64()))
+    parts = (table.filter(is_low), table.filter(pc.invert(is_low)))
+    return pa.concat_tables([sort_rows(part, column) for part in parts])
 
 
 def count_characters(value: object) -> int:

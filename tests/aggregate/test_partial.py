@@ -319,7 +319,7 @@ def test_shards_that_were_left_out_are_not_told_as_failed(
     reasons = Counter(pq.read_table(tmp_path / "rejects.parquet")["reason"].to_pylist())
     assert reasons == {"not_json": 2, "shard_left_out": 10, "shard_failed": 5}
     assert [shard["state"] for shard in missing.summary["shards"]] == ["left out"] * 2 + ["failed"]
-    metrics = make_metrics(dataset, prediction, {}, {})
+    metrics = make_metrics(dataset, prediction, {}, {}, {})
     assert metrics["reject_reasons"] == reasons
     assert (metrics["shards_failed"], metrics["shards_left_out"]) == (1, 2)
     assert (metrics["partial"], metrics["rows_missing"]) == (True, 15)

@@ -63,7 +63,7 @@ def test_a_run_leaves_a_report_among_its_results(store: Path, rehearsal: Rehears
     assert REPORT in [entry["name"] for entry in read_mark(run)["files"]]
     assert all(part.state == "ok" for part in verify_run(run))
     page = read_page((run / REPORT).read_text(encoding="utf-8"))
-    assert page.named("h1")[0].words == "demo Complete"
+    assert page.named("h1")[0].words == "demo Many rejects"
     rows, quality, _, failed = (card.words for card in page.named("div", "card"))
     assert f"{metrics['predictions']} of {metrics['rows_in']} rows" in rows
     assert "✓ Every row is accounted for" in rows

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.store import tables
-from tasks.store.tables import REJECTS, commit_table, count_characters, make_batches, read_batches
+from tasks.store.tables import (
+    REJECTS,
+    commit_table,
+    count_characters,
+    make_batches,
+    read_batches,
+    sort_rows,
+)
 
 SIZES = st.lists(st.integers(0, 40), max_size=40)
 
@@ -38,6 +45,16 @@ def test_batches_have_every_record_once_within_both_limits(
         first = len(after.to_pylist()[0]["detail"])
         text = sum(len(row["detail"]) for row in before.to_pylist()) + first
         assert before.num_rows == most_rows or text > most_characters
+
+
+@given(st.lists(st.integers(0, 99), unique=True, max_size=20), st.integers(1, 400))
+def test_a_table_that_is_sorted_in_parts_is_sorted(rows: list[int], most_bytes: int) -> None:
+    table = pa.Table.from_pylist([record(row, row) for row in rows], REJECTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "BYTES_PER_SORT", most_bytes)
+        found = sort_rows(table, "row")
+    assert found.to_pylist() == [record(row, row) for row in sorted(rows)]
+    assert all(len(set(chunk)) * 4 <= most_bytes or len(chunk) < 2 for chunk in found["row"].chunks)
 
 
 @pytest.mark.parametrize(
