@@ -25,11 +25,18 @@ from flows.artifacts import (
 from flows.deployments import find_permissions, load_permitted
 from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder, exact_value
 from flows.prepare import prepared
-from flows.run_context import flow_run_id, is_serve_stopped, scheduled_day, send_logs
+from flows.run_context import (
+    flow_run_id,
+    is_serve_stopped,
+    schedule_zone,
+    scheduled_day,
+    send_logs,
+)
 from flows.server.connection import STOPPING
 from tasks.aggregate.partial import raise_if_missing
 from tasks.aggregate.task import aggregate_task
 from tasks.config.paths import with_date
+from tasks.config.settings import Settings
 from tasks.errors import StorageError, WentiError, describe_error
 from tasks.export.task import export_task
 from tasks.load.task import load_task
@@ -75,7 +82,8 @@ def question_generation(
 
     Args:
         config: The name of a config. (In prefect.yaml, it may be the path of a YAML file.)
-        day: The day that {date} in a path stands for. By default, the day the run is scheduled for.
+        day: The day that {date} in a path stands for. By default, the day for which the run is
+            scheduled, in the time zone of its schedule.
         overrides: Values that override the config, by section and key.
 
     Returns:
@@ -90,7 +98,7 @@ def question_generation(
     try:
         given = exact_value("config", config), exact_value("overrides", overrides)
         path, settings = load_permitted(*given)
-        settings = with_date(settings, day or scheduled_day())
+        settings = on_day(settings, day)
         with machine_faults(), prepared(settings, path) as plan:
             config_file = str(path.absolute())
             log_changes(plan, path)
@@ -101,6 +109,15 @@ def question_generation(
         if is_serve_stopped():
             return stopped_state()
         raise
+
+
+def on_day(settings: Settings, day: date | None) -> Settings:
+    """Return the settings on a day, by default that of the run; log the day if it is used."""
+    dated = with_date(settings, day or scheduled_day())
+    if dated != settings:
+        zone = schedule_zone() or "the time zone of this machine"
+        logger.info("{date} is %s", day or f"{scheduled_day()}, the day of the run in {zone}")
+    return dated
 
 
 @flow(name="rerun", flow_run_name=name_rerun, retries=0)

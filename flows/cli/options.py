@@ -50,9 +50,9 @@ Day = Annotated[
     datetime | None,
     typer.Option(
         "--date",
+        formats=["%Y-%m-%d", "%Y%m%d"],
         metavar="DATE",
-        formats=["%Y-%m-%d"],
-        help="The day that {date} in a path stands for.",
+        help="The day that {date} in a path stands for; also 20261122.",
         show_default="today",
     ),
 ]

@@ -36,6 +36,7 @@ def run(
     from tasks.config.loading import find_config
     from tasks.config.overrides import parse_overrides
 
+    day = day or datetime.now()  # the same day for both, even at midnight
     check_settings(settings_of(config, overrides, day), find_config(config))
     values, _no_faults = parse_overrides(overrides or [])
     with follow(), connected():

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Any
 
+from tasks.config.dates import replace_templates
 from tasks.config.settings import ModelSettings, Settings
+from tasks.errors import ConfigError
+from tasks.findings import Finding
 
-DAY = "{date}"
+PATHS = (
+    ("store", "path"),
+    ("dataset", "predict_file"),
+    ("export", "inference_model_dir"),
+    ("export", "decoding_lib"),
+    ("aggregate", "output_path"),
+)
+MODEL = ("model", "model_name_or_path")
+URL = ("store", "url")
 
 
 def model_folder(model: ModelSettings) -> Path | None:
@@ -24,32 +36,40 @@ def model_folder(model: ModelSettings) -> Path | None:
 
 def with_absolute_paths(settings: Settings) -> Settings:
     """Return the settings with every path absolute, relative ones resolved here and now."""
-    return _with_paths(settings, lambda path: str(Path(path).absolute()))
+
+    def absolute(path: str) -> str:
+        return str(Path(path).absolute())
+
+    model = absolute if model_folder(settings.model) else str  # a model to download is no path
+    return _changed(settings, {**dict.fromkeys(PATHS, absolute), MODEL: model})
 
 
 def with_date(settings: Settings, day: date) -> Settings:
-    """Return the settings with `{date}` in every path replaced, by 2026-11-23 for example."""
-    return _with_paths(settings, lambda path: path.replace(DAY, day.isoformat()))
+    """Return the settings with `{date}` in every path, and in the store's URL, replaced by a day.
+
+    Raises:
+        ConfigError: a template means a day that is not in the calendar.
+    """
+
+    def dated(text: str) -> str:
+        return replace_templates(text, day)
+
+    try:
+        return _changed(settings, dict.fromkeys((*PATHS, MODEL, URL), dated))
+    except OverflowError as error:
+        fault = Finding("{date}", f"the calendar ends before the day that is meant on {day}")
+        raise ConfigError("the config", [fault]) from error
 
 
-def _with_paths(settings: Settings, change: Callable[[str], str]) -> Settings:
-    """Apply `change` to every path; the name of a model to download is not a path."""
-
-    def changed(path: str | None) -> str | None:
-        return None if path is None else change(path)
-
-    name = settings.model.model_name_or_path
-    changes: dict[str, dict[str, str | None]] = {
-        "store": {"path": change(settings.store.path)},
-        "model": {"model_name_or_path": change(name) if model_folder(settings.model) else name},
-        "dataset": {"predict_file": changed(settings.dataset.predict_file)},
-        "export": {
-            "inference_model_dir": changed(settings.export.inference_model_dir),
-            "decoding_lib": changed(settings.export.decoding_lib),
-        },
-        "aggregate": {"output_path": changed(settings.aggregate.output_path)},
+def _changed(
+    settings: Settings, changes: Mapping[tuple[str, str], Callable[[str], str]]
+) -> Settings:
+    """Return the settings with the texts of some keys changed; null stays null."""
+    sections: dict[str, Any] = {name: {} for name, _key in changes}
+    for (name, key), change in changes.items():
+        text = getattr(getattr(settings, name), key)
+        sections[name][key] = None if text is None else change(text)
+    updated = {
+        name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()
     }
-    sections = {
-        name: getattr(settings, name).model_copy(update=change) for name, change in changes.items()
-    }
-    return settings.model_copy(update=sections)
+    return settings.model_copy(update=updated)

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
 from tasks.config.sections.prediction import ShardSettings as ShardSettings
-from tasks.config.sections.section import PathText, Section, Text
+from tasks.config.sections.section import DatedText, PathText, Section, Text
 
 
 def _is_share_or_number(value: float) -> float:
@@ -40,7 +40,7 @@ class StoreSettings(Section):
     """Where the checkpoints of the stages are stored."""
 
     path: PathText = Field("wenti-store", description="Folder of the store.")
-    url: Text | None = Field(
+    url: DatedText | None = Field(
         None,
         description="URL at which your web server serves that folder; for links in Prefect's UI.",
     )

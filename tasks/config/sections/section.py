@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from tasks.config.dates import check_templates
+
 LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes, in Linux
 
 
@@ -46,7 +48,10 @@ def expand_path(text: str) -> str:
     return path
 
 
-PathText = Annotated[Text, AfterValidator(expand_path)]
+DatedText = Annotated[Text, AfterValidator(check_templates)]
+"""A text in which `{date}` stands for the day of a run."""
+
+PathText = Annotated[DatedText, AfterValidator(expand_path)]
 """A path, or for `model_name_or_path` a name."""
 
 
