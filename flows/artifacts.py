@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed, Crashed, Failed
 from prefect.utilities.slugify import slugify
 
-from flows.run_context import STOPPED
+from flows.run_context import Stop, job_name
 from flows.summary import (
     as_markdown,
     count_outcomes,
@@ -193,19 +193,19 @@ def failed_state(error: WentiError) -> dict[str, Any]:
     return cast(dict[str, Any], Failed(message=message, data=error))
 
 
-def stopped_state() -> dict[str, Any]:
-    """Return the state of a run that ended because `wenti serve` was stopped."""
-    return cast(dict[str, Any], Crashed(message=STOPPED))
+def stopped_state(stop: Stop) -> dict[str, Any]:
+    """Return the state of a run that was stopped, but not by a cancellation."""
+    return cast(dict[str, Any], Crashed(message=stop.message))
 
 
 def _key(kind: str, run: Run) -> str:
-    """Return the key of an artifact, such as `wenti-summary-demo`.
+    """Return the key of an artifact, such as `wenti-summary-nightly`.
 
-    There is one key per config: the UI shows all artifacts of a key as a history, so that the
-    nightly runs of one job can be compared.
+    There is one key per deployment, or config: the UI shows all artifacts of a key as a history, so
+    that the nightly runs of one job can be compared.
     """
-    config = Path(run.record.config_file or "").stem
-    return slugify(f"wenti {kind} {config}")
+    job = job_name() or Path(run.record.config_file or "").stem
+    return slugify(f"wenti {kind} {job}")
 
 
 def _page_outage() -> AbstractContextManager[None]:

@@ -79,7 +79,8 @@ def _key(
     if known["type"] not in SHOWN_TYPES:
         meaning.append(f"Allowed: {allowed(path)}.")
     if schema["default"] is not None:
-        meaning.append(f"Default: {json.dumps(schema['default'])}.")
+        default = json.dumps(schema["default"], ensure_ascii=False)
+        meaning.append(f"Empty: the value of the config; {default} if it has none.")
     kept = {key: value for key, value in known.items() if key != "default"}
     return {**kept, "title": path[-1], "description": " ".join(meaning)}
 

@@ -105,13 +105,13 @@ def permissions_of(one: Mapping[str, Any]) -> Permissions:
 
 def find_faults(one: Mapping[str, Any]) -> list[Finding]:
     """Return what is wrong with the `allow_overrides` of a deployment in prefect.yaml."""
-    listed, where = one.get("allow_overrides", []), f"{one['name']}: allow_overrides"
+    listed, where = one.get("allow_overrides", []), f"{one['name']}.allow_overrides"
     if not isinstance(listed, list):
         return [Finding(where, "it is not a list", "for example [config, dataset, decode.topk]")]
     return [
         Finding(where, f"there is no key {name!r}", _suggest(str(name)))
         for name in listed
-        if name not in KEYS
+        if not isinstance(name, str) or name not in KEYS
     ]
 
 

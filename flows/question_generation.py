@@ -22,12 +22,14 @@ from flows.artifacts import (
     show_shards,
     stopped_state,
 )
-from flows.deployments import find_permissions, load_permitted
+from flows.deployments.permitted import find_permissions, load_permitted
 from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder, exact_value
 from flows.prepare import prepared
 from flows.run_context import (
+    Stop,
+    find_stop,
     flow_run_id,
-    is_serve_stopped,
+    job_name,
     schedule_zone,
     scheduled_day,
     send_logs,
@@ -57,10 +59,10 @@ logger = logging.getLogger("wenti.flow")
 
 
 def name_run() -> str:
-    """Return a run's name in the UI, such as question-generation/dureader_qg/2026-11-23/3f9a."""
+    """Return a run's name in the UI, such as question-generation/nightly/2026-11-23/3f9a."""
     parameters = flow_run.parameters
     day = parameters.get("day") or scheduled_day()
-    return _name(Path(parameters["config"]).stem, str(day))
+    return _name(job_name() or Path(parameters["config"]).stem, str(day))
 
 
 def name_rerun() -> str:
@@ -106,9 +108,9 @@ def question_generation(
     except WentiError as error:
         return failed_state(error)
     except TerminationSignal:
-        if is_serve_stopped():
-            return stopped_state()
-        raise
+        if (stop := find_stop()) is Stop.CANCELLED:
+            raise
+        return stopped_state(stop)
 
 
 def on_day(settings: Settings, day: date | None) -> Settings:
@@ -162,16 +164,18 @@ def rerun(
     except WentiError as error:
         return failed_state(error)
     except TerminationSignal:
-        if is_serve_stopped():
-            return stopped_state()
-        raise
+        if (stop := find_stop()) is Stop.CANCELLED:
+            raise
+        return stopped_state(stop)
 
 
 def carry_out(
     plan: Plan, selection: Selection, config_file: str | None, rerun_of: str | None = None
 ) -> dict[str, Any]:
     """Make what is selected and missing, and write the results into the run's folder."""
-    with recorded(plan, config_file, rerun_of) as run, machine_faults():
+    run = Run.start(plan, flow_run_id=flow_run_id(), config_file=config_file, rerun_of=rerun_of)
+    logger.info("run %s in %s", run.record.run_id, run.folder)
+    with rows_artifact(run) as artifact, recorded(run), machine_faults():
         exporting = export_task.submit(plan, run.claims)
         loading = load_task.submit(plan, run.claims)
         for future in as_completed([exporting, loading]):
@@ -180,10 +184,8 @@ def carry_out(
         for result in (export, dataset):
             logger.info("%s", result)
         jobs = plan_jobs(plan, dataset.manifest)
-        with rows_artifact(run) as artifact:
-            display = current_display(plan.settings.predict.logging_steps)
-            progress = Progress(artifact.follow, display)
-            prediction = predict_missing(plan, run, jobs, selection, progress)
+        progress = Progress(artifact.follow, current_display(plan.settings.predict.logging_steps))
+        prediction = predict_missing(plan, run, jobs, selection, progress)
         show_shards(run, prediction)
         raise_if_missing(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction)
@@ -192,13 +194,14 @@ def carry_out(
 
 
 @contextmanager
-def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -> Iterator[Run]:
-    """Start a run; if the block raises, record in run.json how the run ended."""
-    run = Run.start(plan, flow_run_id=flow_run_id(), config_file=config_file, rerun_of=rerun_of)
-    logger.info("run %s in %s", run.record.run_id, run.folder)
+def recorded(run: Run) -> Iterator[None]:
+    """If the block raises, record in run.json how the run ended, before anything asks the server.
+
+    A server that is away is asked for minutes, and what stops a run may kill it before.
+    """
     try:
         with run.claims.beating():
-            yield run
+            yield
     except BaseException as error:
         stop_children()
         with suppress(StorageError):  # the cause may be a full disk
@@ -206,7 +209,7 @@ def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -
                 pass
             elif isinstance(error, Exception):
                 run.fail(describe_error(error))
-            else:  # Prefect's TerminationSignal has no message
+            else:
                 run.interrupt(_describe_stop(error))
         if not isinstance(error, Exception):
             STOPPING.set()
@@ -214,8 +217,8 @@ def recorded(plan: Plan, config_file: str | None, rerun_of: str | None = None) -
 
 
 def _describe_stop(error: BaseException) -> str:
-    if not isinstance(error, KeyboardInterrupt):
-        return "cancelled"
+    if isinstance(error, TerminationSignal):
+        return find_stop()
     return f"stopped by {str(error) or 'Ctrl-C'}"  # `flows.cli.main` puts the signal's name in it
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 from collections.abc import Mapping
 from datetime import date, datetime
+from enum import StrEnum
 from functools import cache
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import httpx
 from prefect import get_client
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import deployment, flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.errors import WentiError
 from tasks.escaping import VisibleFormatter
@@ -23,8 +27,8 @@ from tasks.escaping import VisibleFormatter
 logger = logging.getLogger("wenti")
 
 SERVED_VARIABLE = "WENTI_SERVED"  # in the environment of the runs that `wenti serve` starts
+SERVER_SECONDS = 10.0  # to answer, while a run is being stopped
 UTC = "UTC"  # in which Prefect runs a schedule without a time zone
-STOPPED = "`wenti serve` was stopped; finished work is kept, and Retry continues from there"
 
 
 def flow_run_id() -> str:
@@ -58,21 +62,38 @@ def day_in(moment: datetime, zone: str | None) -> date:
 
 def schedule_zone() -> str | None:
     """Return the time zone of the run's days, such as Asia/Shanghai; None: that of this process."""
-    return _zone_of(flow_run.id)
+    creator, deployment = _origin_of(flow_run.id)
+    schedules = () if deployment is None else deployment.schedules
+    zones = {one.id: getattr(one.schedule, "timezone", None) or UTC for one in schedules}
+    return choose_zone(creator, zones)
+
+
+def job_name() -> str | None:
+    """Return the name of the run's deployment, by which its runs are known.
+
+    None: the run has no deployment, or another config than the deployment's own.
+    """
+    _creator, deployment = _origin_of(flow_run.id)
+    if deployment is None:
+        return None
+    config = flow_run.parameters.get("config")
+    return deployment.name if config == deployment.parameters.get("config", config) else None
 
 
 @cache
-def _zone_of(run_id: str) -> str | None:
+def _origin_of(run_id: str | None) -> tuple[UUID | None, DeploymentResponse | None]:
+    """Return the id of what has made a run, for example a schedule, and the run's deployment."""
+    if run_id is None:
+        return None, None
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(UUID(run_id))
+        creator = None if run.created_by is None else run.created_by.id
         if run.deployment_id is None:
-            return None
+            return creator, None
         try:
-            schedules = client.read_deployment_schedules(run.deployment_id)
-        except ObjectNotFound:  # the deployment was deleted
-            return None
-    zones = {one.id: getattr(one.schedule, "timezone", None) or UTC for one in schedules}
-    return choose_zone(run.created_by.id if run.created_by else None, zones)
+            return creator, client.read_deployment(run.deployment_id)
+        except ObjectNotFound:  # it was deleted
+            return creator, None
 
 
 def choose_zone(creator: UUID | None, zones: Mapping[UUID, str]) -> str | None:
@@ -92,19 +113,54 @@ def choose_zone(creator: UUID | None, zones: Mapping[UUID, str]) -> str | None:
     return different.pop() if len(different) == 1 else None
 
 
-def is_serve_stopped() -> bool:
-    """Return whether SIGTERM means that `wenti serve` was stopped, not that the run was cancelled.
+class Stop(StrEnum):
+    """What has stopped a run by SIGTERM, as run.json says it."""
 
-    False if the server, which knows about cancellations, cannot be reached.
+    SERVE = "`wenti serve` was stopped"
+    CANCELLED = "cancelled in Prefect"
+    SIGNAL = "stopped by SIGTERM"
+
+    @property
+    def message(self) -> str:
+        """The message of the run's state in Prefect."""
+        return f"{self}; finished work is kept, and Retry continues from there"
+
+
+def find_stop() -> Stop:
+    """Return what has sent SIGTERM to this run; to be called after it has arrived.
+
+    Without an answer of the server, which knows about cancellations, it is `SIGNAL`. The server is
+    not waited for, because what stops the run may soon kill it.
     """
-    if SERVED_VARIABLE not in os.environ:
+    return _find_stop(flow_run.id)
+
+
+@cache
+def _find_stop(run_id: str) -> Stop:
+    if _is_serve_stopped():
+        return Stop.SERVE
+    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
+    timeout = {"timeout": SERVER_SECONDS}
+    try:
+        with settings, get_client(httpx_settings=timeout, sync_client=True) as client:
+            state = client.read_flow_run(UUID(run_id)).state
+    except (httpx.HTTPError, PrefectException):
+        return Stop.SIGNAL
+    return Stop.CANCELLED if state is not None and state.is_cancelling() else Stop.SIGNAL
+
+
+def _is_serve_stopped() -> bool:
+    """Return whether the `wenti serve` that has started this run is stopping, or has ended.
+
+    The variable is the number of a file descriptor: of a pipe whose other end it closes.
+    """
+    descriptor = os.environ.get(SERVED_VARIABLE)
+    if descriptor is None:
         return False
     try:
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(flow_run.id).state
-    except (httpx.HTTPError, PrefectException):
+        return bool(select.select([int(descriptor)], [], [], 0)[0])
+    except (OSError, ValueError):  # a variable that was inherited without its descriptor
         return False
-    return state is None or not state.is_cancelling()
 
 
 def send_logs() -> None:

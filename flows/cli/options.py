@@ -29,6 +29,15 @@ Config = Annotated[
         autocompletion=complete_config,
     ),
 ]
+ConfigOrDeployments = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="CONFIG",
+        help="Name of a config, such as demo, or a YAML file.",
+        autocompletion=complete_config,
+        show_default="the deployments",
+    ),
+]
 ConfigOrRun = Annotated[
     str,
     typer.Argument(

@@ -6,6 +6,7 @@ Prefect is imported inside `connected()` or `hosted()`, which set its defaults.
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ import typer
 from flows.cli.options import (
     AsJson,
     Config,
+    ConfigOrDeployments,
     Day,
     Overrides,
     RunName,
@@ -24,6 +26,9 @@ from flows.cli.options import (
 from flows.cli.places import date_of, place_of, settings_of
 from tasks.errors import UnusableError
 from tasks.escaping import to_json, visible
+
+PREFECT_YAML = Path("prefect.yaml")
+DeploymentsFile = Annotated[Path, typer.Option(metavar="FILE", help="File with the deployments.")]
 
 
 def run(
@@ -99,9 +104,7 @@ def serve(
         list[str] | None,
         typer.Argument(metavar="NAME", help="Deployments to serve.", show_default="all"),
     ] = None,
-    file: Annotated[Path, typer.Option(metavar="FILE", help="File with the deployments.")] = Path(
-        "prefect.yaml"
-    ),
+    file: DeploymentsFile = PREFECT_YAML,
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="Maximum concurrent runs.")] = 1,
     secret: Annotated[
         bool, typer.Option(help="Whether a server that it starts asks for a secret.")
@@ -110,11 +113,16 @@ def serve(
     """Serve the deployments: start their runs on schedule and from Prefect's UI."""
     from flows.cli.console import follow
     from flows.server.hosting import hosted
+    from flows.server.settings import read_settings
 
+    read_settings()
+    from flows.deployments.file import read_deployments
+
+    entries = read_deployments(file, names or [])
     with follow(), hosted(secret):
-        from flows.deployments import serve_deployments
+        from flows.deployments.serving import serve_deployments
 
-        serve_deployments(file, names or [], limit)
+        serve_deployments(file, entries, limit)
 
 
 def export(config: Config, overrides: Overrides = None, day: Day = None) -> None:
@@ -136,17 +144,35 @@ def export(config: Config, overrides: Overrides = None, day: Day = None) -> None
 
 
 def doctor(
-    config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
+    config: ConfigOrDeployments = None,
+    overrides: Overrides = None,
+    day: Day = None,
+    file: DeploymentsFile = PREFECT_YAML,
+    as_json: AsJson = False,
 ) -> None:
-    """Check that this machine has everything a config needs; exit code 2 if it cannot run here."""
-    from flows.cli.tables.doctor import can_run, examine, findings_as_json, print_findings
+    """Check that this machine has everything a config needs; exit code 2 if it cannot run here.
+
+    Without CONFIG, check the deployments, as `wenti serve` does before it starts.
+    """
+    from flows.cli.tables.doctor import (
+        can_run,
+        check_deployments,
+        examine,
+        findings_as_json,
+        print_findings,
+    )
     from tasks.config.loading import find_config
 
-    findings = examine(settings_of(config, overrides, day), find_config(config))
+    if config is None:
+        findings, name, command = check_deployments(file), str(file), "wenti serve"
+    else:
+        findings = examine(settings_of(config, overrides, day), find_config(config))
+        name = config
+        command = shlex.join(["wenti", "run", config, *_options(overrides, day)])
     if as_json:
         typer.echo(findings_as_json(findings))
     else:
-        print_findings(findings, config, _options(overrides, day))
+        print_findings(findings, name, command)
     if not can_run(findings):
         raise typer.Exit(UnusableError.exit_code)
 

@@ -13,19 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
 from prefect.runner import Runner
 from prefect.states import Crashed
 
-from flows.run_context import SERVED_VARIABLE, STOPPED
+from flows.run_context import SERVED_VARIABLE, Stop
+from tasks.escaping import shorten
 
 logger = logging.getLogger("wenti.serving")
 
@@ -33,6 +37,9 @@ RUN_VARIABLE = "PREFECT__FLOW_RUN_ID"  # tells `python -m prefect.engine` which 
 GRACE_SECONDS = 20.0  # from SIGTERM to SIGKILL
 STOP_SECONDS = 30.0  # for ending the runs and reporting it to the server
 POLL_SECONDS = 0.2
+START_SECONDS = 1.0  # between two looks at a run that is active
+END_POLLS = 50  # until a run whose process has ended has a final state
+LONGEST_MESSAGE = 500  # characters
 
 Protocol = TypeVar("Protocol", bound=asyncio.BaseProtocol)
 
@@ -50,6 +57,12 @@ class RunLoop(asyncio.SelectorEventLoop):
         self.started: dict[UUID, asyncio.SubprocessTransport] = {}
         self.stopped: set[UUID] = set()
         self._is_stopping = False
+        # The runs have one end of a pipe. That the other one is closed, also by the death of this
+        # process, tells them why they are stopped.
+        self._theirs, ours = os.pipe()
+        self._our_end = ExitStack()
+        self._our_end.callback(os.close, ours)
+        self._stories: set[asyncio.Task[None]] = set()
 
     async def subprocess_exec(
         self,
@@ -67,21 +80,37 @@ class RunLoop(asyncio.SelectorEventLoop):
             return await super().subprocess_exec(protocol_factory, *command, **options)
         if self._is_stopping:
             self.stopped.add(UUID(run))
-            raise OSError(STOPPED)
+            raise OSError(Stop.SERVE)
         # Otherwise Ctrl-C would reach the run too, followed by our SIGTERM while it records how it
         # ended.
         options["start_new_session"] = True
-        options["env"] = {**options["env"], SERVED_VARIABLE: "1"}
+        options["env"] = {**options["env"], SERVED_VARIABLE: str(self._theirs)}
+        options["pass_fds"] = (*options.get("pass_fds", ()), self._theirs)
         process, protocol = await super().subprocess_exec(protocol_factory, *command, **options)
         self.started = {**self._running(), UUID(run): process}
         if self._is_stopping:  # `stop_runs` was called during the await
             self.stopped.add(UUID(run))
             process.terminate()
+        story = self.create_task(log_run(UUID(run), process))
+        self._stories.add(story)
+        story.add_done_callback(self._stories.discard)
         return process, protocol
+
+    def close(self) -> None:
+        """Close the loop, and the pipe with it."""
+        if not self.is_closed():
+            self._our_end.close()
+            os.close(self._theirs)
+        super().close()
+
+    async def tell_ends(self) -> None:
+        """Wait until the end of every run has been logged."""
+        await asyncio.gather(*self._stories, return_exceptions=True)
 
     async def stop_runs(self) -> None:
         """End all runs by SIGTERM, after `GRACE_SECONDS` by SIGKILL, and start no more."""
         self._is_stopping = True
+        self._our_end.close()
         running = self._running()
         self.stopped |= running.keys()
         for process in running.values():
@@ -119,6 +148,7 @@ class ServingRunner(Runner):
             async with asyncio.timeout(None) as self.patience:
                 await self.start()
                 await mark_as_stopped(self.run_loop.stopped)
+                await self.run_loop.tell_ends()
         except TimeoutError:
             if not self.patience.expired():
                 raise
@@ -154,7 +184,45 @@ async def mark_as_stopped(runs: Collection[UUID]) -> None:
 
 async def _mark_as_stopped(client: PrefectClient, run: UUID) -> None:
     state = (await client.read_flow_run(run)).state
-    if state is None or state.message == STOPPED:
+    message = Stop.SERVE.message
+    if state is None or state.message == message:
         return
     if state.is_crashed() or not state.is_final():
-        await client.set_flow_run_state(run, Crashed(message=STOPPED), force=True)
+        await client.set_flow_run_state(run, Crashed(message=message), force=True)
+
+
+async def log_run(run: UUID, process: asyncio.SubprocessTransport) -> None:
+    """Log when a run has started and how it has ended, with its name and its state's message."""
+    try:
+        async with get_client() as client:
+            await _log_run(client, run, process)
+    except (httpx.HTTPError, PrefectException) as fault:
+        logger.warning("cannot ask Prefect about run %s: %s", run, fault)
+
+
+async def _log_run(client: PrefectClient, run: UUID, process: asyncio.SubprocessTransport) -> None:
+    is_started = False
+    while process.get_returncode() is None:
+        if not is_started:
+            seen = await client.read_flow_run(run)
+            is_started = seen.state is not None and seen.state.is_running()
+            if is_started:  # only now the run has its name
+                logger.info("%s started", seen.name)
+        await asyncio.sleep(START_SECONDS)
+    for _poll in range(END_POLLS):
+        seen = await client.read_flow_run(run)
+        if seen.state is None or seen.state.is_final():
+            break
+        await asyncio.sleep(POLL_SECONDS)  # Prefect's runner reports a process that has died
+    _log_end(seen)
+
+
+def _log_end(run: FlowRun) -> None:
+    state = run.state
+    if state is None:
+        return
+    is_expected = state.message == Stop.SERVE.message or state.is_cancelled()
+    is_good = is_expected or state.name == "Completed"
+    message = shorten(state.message or "", LONGEST_MESSAGE)
+    end = f"{state.name}: {message}" if message else state.name
+    logger.log(logging.INFO if is_good else logging.WARNING, "%s ended: %s", run.name, end)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -50,6 +51,12 @@ def _with_definitions(schema: Any, definitions: Mapping[str, Any]) -> Any:  # no
         definition = definitions[schema["$ref"].rpartition("/")[2]]
         schema = {**definition, **{key: schema[key] for key in schema if key != "$ref"}}
     return {key: _with_definitions(value, definitions) for key, value in schema.items()}
+
+
+def suggest(name: str, known: Collection[str]) -> str:
+    """Return a hint for an unknown name: the nearest of the known ones, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known) or 'none'}"
 
 
 def _schema_of(names: Iterable[str]) -> Mapping[str, Any]:

@@ -11,13 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from tasks.config.describe import allowed, known_keys
+from tasks.config.describe import allowed, known_keys, suggest
 from tasks.config.overrides import Overrides, apply_overrides, parse_overrides, parse_yaml
 from tasks.config.settings import Settings
 from tasks.errors import ConfigError
 from tasks.findings import Finding
 
 CONFIG_SUFFIXES = {".yaml", ".yml"}
+EXAMPLES = "`configs/` holds examples"
 
 
 def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Settings:
@@ -31,7 +32,7 @@ def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Sett
         ConfigError: the file cannot be read as YAML, or keys or values are invalid; it lists all
             faults of the file and of the overrides.
     """
-    raw, faults = _read_yaml(path), list[Finding]()
+    raw, faults = read_yaml(path, EXAMPLES), list[Finding]()
     if not isinstance(overrides, Mapping):
         overrides, faults = parse_overrides(overrides)
     apply_overrides(raw, overrides)
@@ -96,8 +97,17 @@ def configs_folder() -> Path:
     return Path(os.environ.get("WENTI_CONFIGS", "configs"))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    text = _read_text(path)
+def read_yaml(path: Path, examples: str) -> dict[str, Any]:
+    """Return the mapping in a YAML file; an empty file has an empty one.
+
+    Args:
+        path: the file.
+        examples: which file is an example of such a file.
+
+    Raises:
+        ConfigError: the file cannot be read, or has no mapping.
+    """
+    text = _read_text(path, examples)
     try:
         raw = parse_yaml(text)
     except ValueError as error:
@@ -105,18 +115,18 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if raw is None:
         return {}
     if not isinstance(raw, dict):
-        remedy = "sections such as `predict:` with keys below them are expected"
-        raise _unreadable(path, f"a {type(raw).__name__} instead of sections", remedy)
+        remedy = f"keys with values are expected, such as `key: value`; {examples}"
+        raise _unreadable(path, f"a {type(raw).__name__} instead of keys", remedy)
     return raw
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, examples: str) -> str:
     try:
         if not path.is_file() and path.exists():  # reading a pipe may wait for ever
             raise _unreadable(path, "it is not a regular file", "name a YAML file")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        remedy = "check the path; `configs/` holds examples"
+        remedy = f"check the path; {examples}"
         raise _unreadable(path, "there is no such file", remedy) from None
     except OSError as error:
         remedy = "name a file that this user can read"
@@ -134,22 +144,21 @@ def _explain(details: ErrorDetails) -> Finding:
     names = [str(part) for part in details["loc"]]
     where = ".".join(names)
     if details["type"] == "extra_forbidden":
-        return Finding(where, "no such key", _suggest(names))
+        return Finding(where, "no such key", suggest(names[-1], known_keys(names[:-1])))
     if details["type"] in {"model_type", "model_attributes_type"}:
-        return Finding(where, f"{_show(details['input'])} is not a section", "put keys below it")
+        return Finding(
+            where, f"{show_value(details['input'])} is not a section", "put keys below it"
+        )
     if details["type"] == "value_error":
         reason = str(details["ctx"]["error"])
-        return Finding(where, f"{_show(details['input'])} does not fit", reason)
-    return Finding(where, f"{_show(details['input'])} is not allowed", f"allowed: {allowed(names)}")
+        return Finding(where, f"{show_value(details['input'])} does not fit", reason)
+    return Finding(
+        where, f"{show_value(details['input'])} is not allowed", f"allowed: {allowed(names)}"
+    )
 
 
-def _show(value: object) -> str:
+def show_value(value: object) -> str:
+    """Return a value of a YAML file as it is shown in a fault, with its type."""
     text = "null" if value is None else repr(value)
     shortened = text if len(text) <= 60 else f"{text[:57]}…"
     return f"{shortened} ({type(value).__name__})" if value is not None else shortened
-
-
-def _suggest(names: Sequence[str]) -> str:
-    known = known_keys(names[:-1])
-    close = difflib.get_close_matches(names[-1], known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"

@@ -32,6 +32,9 @@ def apply_overrides(raw: dict[str, Any], overrides: Overrides) -> None:
     """Put values into a parsed config, in place; what is not a section is left as a fault."""
     for section, values in overrides.items():
         target = raw.get(section)
+        if not isinstance(values, Mapping):
+            raw[section] = values
+            continue
         if target is None:
             target = raw[section] = {}
         if isinstance(target, dict):

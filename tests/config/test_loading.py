@@ -104,7 +104,7 @@ def test_values_that_do_not_go_together_are_faults(
     ("text", "words"),
     [
         ("a: [", "not YAML"),
-        ("- 1", "list instead of sections"),
+        ("- 1", "list instead of keys"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),
     ],
 )

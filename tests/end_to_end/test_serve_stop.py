@@ -7,11 +7,14 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pytest
 
-from flows.run_context import STOPPED
+from flows.run_context import Stop
 from tasks.config.overrides import parse_overrides
 from tasks.engine.fake import FAULTS_VARIABLE
 from tests.support.rehearsal import Rehearsal
@@ -49,30 +52,81 @@ def state_of(home: Path, run: str) -> str:
     return str(state)
 
 
-def test_a_stop_ends_the_run_says_so_and_leaves_it_to_be_retried(
-    rehearsal: Rehearsal, tmp_path: Path
-) -> None:
-    server, log, faults = PrefectServer(tmp_path / "prefect"), tmp_path / "log", tmp_path / "faults"
+@dataclass
+class Place:
+    """A job for `wenti serve demo`: its server, its store, what it has logged."""
+
+    server: PrefectServer
+    store: Path
+    log: Path
+    file: Path
+    faults: Path
+    overrides: dict[str, dict[str, object]]
+
+    def serving(self) -> AbstractContextManager[psutil.Popen]:
+        slowly = {FAULTS_VARIABLE: str(self.faults)}
+        return serving(self.server, self.log, self.file, **slowly)
+
+    @property
+    def record(self) -> dict[str, object]:
+        return dict(json.loads((self.store / "runs/newest/run.json").read_bytes()))
+
+    def lines(self) -> list[str]:
+        """Return the log lines without their times."""
+        return [line.split(" ", 2)[2] for line in self.log.read_text().splitlines()]
+
+
+@pytest.fixture
+def place(rehearsal: Rehearsal, tmp_path: Path) -> Place:
+    faults = tmp_path / "faults"
     faults.write_text(json.dumps({"seconds_per_batch": 0.5}))
     store = rehearsal.store_without_shards(tmp_path / "store")
     overrides, _no_faults = parse_overrides(rehearsal.command(store)[4::2])
-
+    server = PrefectServer(tmp_path / "prefect")
     file = write_prefect_yaml(tmp_path, allow_overrides=[*ALLOWED])
-    slowly = {FAULTS_VARIABLE: str(faults)}
-    with serving(server, log, file, **slowly) as process:
-        run = start_run(server, {"config": "demo", "overrides": overrides})
-        wait_until(lambda: shards(store) == 1, process, log)
-        stop(process, process.terminate)
-    check_stopped(server, run, store, log, stops=1)
+    return Place(server, store, tmp_path / "log", file, faults, overrides)
 
-    first = server.auth
-    with serving(server, log, file, **slowly) as process:
-        assert server.auth == first  # generated once
-        retry(server, run)
-        wait_until(lambda: shards(store) > 1, process, log)
+
+def test_a_stop_ends_the_run_says_so_and_leaves_it_to_be_retried(place: Place) -> None:
+    with place.serving() as process:
+        run = start_run(place.server, {"config": "demo", "overrides": place.overrides})
+        wait_until(lambda: shards(place.store) == 1, process, place.log)
+        stop(process, process.terminate)
+    check_stopped(place, run, stops=1)
+
+    first = place.server.auth
+    with place.serving() as process:
+        assert place.server.auth == first  # generated once
+        retry(place.server, run)
+        wait_until(lambda: shards(place.store) > 1, process, place.log)
         stop(process, lambda: os.killpg(process.pid, signal.SIGINT))  # Ctrl-C in a terminal
-    check_stopped(server, run, store, log, stops=2)
-    assert len(list(store.glob("runs/2*"))) == 2
+    check_stopped(place, run, stops=2)
+    assert len(list(place.store.glob("runs/2*"))) == 2
+
+
+def test_what_stopped_a_run_is_told_and_recorded_even_if_the_server_is_away(place: Place) -> None:
+    with place.serving() as process:
+        run = start_run(place.server, {"config": "demo", "overrides": place.overrides})
+        wait_until(lambda: shards(place.store) == 1, process, place.log)
+        find_child(process, "prefect.engine").terminate()
+        ended = f"/{run[-4:]} ended: Crashed: {Stop.SIGNAL.message}"
+        wait_until(lambda: ended in place.log.read_text(), process, place.log)
+        assert (place.record["state"], place.record["error"]) == ("interrupted", Stop.SIGNAL)
+
+        retry(place.server, run)
+        wait_until(lambda: shards(place.store) > 1, process, place.log)
+        find_child(process, "flows.server.protection").kill()
+        process.terminate()
+        assert process.wait() == 0
+    assert (place.record["state"], place.record["error"]) == ("interrupted", Stop.SERVE)
+    assert "Prefect's server does not answer" in place.log.read_text()
+
+
+def find_child(process: psutil.Popen, command: str) -> psutil.Process:
+    (child,) = [
+        one for one in process.children(recursive=True) if command in " ".join(one.cmdline())
+    ]
+    return child
 
 
 def shards(store: Path) -> int:
@@ -90,11 +144,13 @@ def stop(process: psutil.Popen, how: Callable[[], None]) -> None:
     assert not any(child.is_running() for child in children)
 
 
-def check_stopped(server: PrefectServer, run: str, store: Path, log: Path, stops: int) -> None:
-    record = json.loads((store / "runs/newest/run.json").read_bytes())
-    assert record["state"] == "interrupted"
-    assert state_of(server.folder, run) == "CRASHED"
+def check_stopped(place: Place, run: str, stops: int) -> None:
+    assert (place.record["state"], place.record["error"]) == ("interrupted", Stop.SERVE)
+    home = place.server.folder
+    assert state_of(home, run) == "CRASHED"
     # One state per stop, because each is an event that can trigger a notification.
-    assert messages_of(server.folder, run, "CRASHED") == [STOPPED] * stops
-    said = log.read_text()
-    assert all(" INFO " in line for line in said.splitlines()), said
+    assert messages_of(home, run, "CRASHED") == [Stop.SERVE.message] * stops
+    lines = place.lines()
+    assert all(line.startswith("INFO ") for line in lines), lines
+    told = [line.partition(f"/{run[-4:]} ")[2] for line in lines if f"/{run[-4:]} " in line]
+    assert told == ["started", f"ended: Crashed: {Stop.SERVE.message}"]

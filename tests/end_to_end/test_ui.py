@@ -162,7 +162,9 @@ def pages(place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     chosen = os.environ.get(PICTURES)
     pictures = Path(chosen) if chosen else tmp_path_factory.mktemp("pictures")
     with sync_playwright() as playwright, chromium(playwright) as browser:
-        page = browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
+        page = browser.new_page(
+            viewport={"width": 1280, "height": 900}, locale="en-GB", timezone_id="Asia/Shanghai"
+        )
         page.set_default_timeout(120_000)
         pages = PrefectPages(page, place.server.url.removesuffix("/api"), pictures)
         page.route(lambda url: not url.startswith(pages.address), lambda route: route.abort())
@@ -319,7 +321,7 @@ def test_cancel_stops_the_workers(place: Workplace, pages: PrefectPages, demo: S
     wait_until(lambda: not any(map(is_alive, workers)))
     pages.wait_for_state(run, "Cancelled")
     assert place.record["config"]["dataset"]["predict_file"] == "many.jsonl"
-    assert (place.record["state"], place.record["error"]) == ("interrupted", "cancelled")
+    assert (place.record["state"], place.record["error"]) == ("interrupted", "cancelled in Prefect")
     assert place.serving.is_running()
 
 
@@ -346,8 +348,11 @@ def test_a_rerun_makes_the_shards_that_were_asked_for(
     assert len(place.questions) == 12
 
 
-def test_the_nights_to_come_are_scheduled(pages: PrefectPages) -> None:
+def test_the_nights_to_come_are_scheduled_once_the_schedule_is_switched_on(
+    place: Workplace, pages: PrefectPages
+) -> None:
     pages.open_deployment("nightly")
+    pages.main.get_by_role("switch").click()
     pages.page.get_by_role("tab", name="Upcoming").click()
     pages.main.get_by_text("01:30:00 AM").first.wait_for()
 

@@ -13,18 +13,20 @@ from prefect import get_client
 from prefect.client.schemas.objects import State
 from prefect.deployments.runner import RunnerDeployment
 
-from flows.run_context import SERVED_VARIABLE, STOPPED
+from flows.run_context import SERVED_VARIABLE, Stop
 from flows.server.runner import RunLoop, ServingRunner, mark_as_stopped
 
 FLOW = f"""
 import os
+import stat
 from pathlib import Path
 from prefect import flow
 
 @flow
 def work():
     is_session = os.getsid(0) == os.getpid()
-    seen = f"session: {{is_session}}, served: {{os.environ.get('{SERVED_VARIABLE}')}}"
+    is_pipe = stat.S_ISFIFO(os.fstat(int(os.environ["{SERVED_VARIABLE}"])).st_mode)
+    seen = f"session: {{is_session}}, pipe: {{is_pipe}}"
     Path(__file__).with_name("seen").write_text(seen)
 """
 MOVED = "another Prefect starts its runs in another way: change flows/server/runner.py"
@@ -66,12 +68,12 @@ def test_a_run_is_known_to_the_loop_and_in_a_session_of_its_own(tmp_path: Path) 
     run, loop, state = run_once(tmp_path, is_stopped=False)
     assert state.is_completed()
     assert (set(loop.started), loop.stopped) == ({run}, set()), MOVED
-    assert (tmp_path / "seen").read_text() == "session: True, served: 1", MOVED
+    assert (tmp_path / "seen").read_text() == "session: True, pipe: True", MOVED
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_that_was_about_to_start_at_the_stop_is_not_started(tmp_path: Path) -> None:
     run, loop, state = run_once(tmp_path, is_stopped=True)
     assert (set(loop.started), loop.stopped) == (set(), {run}), MOVED
-    assert (state.is_crashed(), state.message) == (True, STOPPED)
+    assert (state.is_crashed(), state.message) == (True, Stop.SERVE.message)
     assert not (tmp_path / "seen").exists()

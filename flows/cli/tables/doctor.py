@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,22 @@ def examine(settings: Settings, config: Path) -> list[Finding]:
     return sorted(findings, key=lambda finding: order.index(finding.severity))
 
 
+def check_deployments(file: Path) -> list[Finding]:
+    """Check the deployments in a prefect.yaml, and return what each of them runs.
+
+    Raises:
+        ConfigError: there are faults in the file.
+    """
+    from flows.server.settings import read_settings
+
+    read_settings()
+    from flows.deployments.file import read_deployments
+
+    entries = read_deployments(file)
+    findings = [Finding(entry.name, entry.describe(), severity="ok") for entry in entries]
+    return [*findings, check_server()]
+
+
 def check_server() -> Finding:
     """Check that a run can use Prefect's server, without starting one."""
     from flows.server.connection import find_server
@@ -51,8 +66,8 @@ def findings_as_json(findings: Sequence[Finding]) -> str:
     return to_json({"can_run": can_run(findings), "findings": [one.as_dict() for one in findings]})
 
 
-def print_findings(findings: Sequence[Finding], name: str, options: Sequence[str]) -> None:
-    """Print the findings as a table, and whether the config can run with these options."""
+def print_findings(findings: Sequence[Finding], name: str, command: str) -> None:
+    """Print the findings as a table, and whether the config can run, started by `command`."""
     what = Column("what", overflow="fold")
     finding = Column("finding", no_wrap=True)
     table = Table(finding, "state", what, "what to do", box=None, pad_edge=False)
@@ -63,10 +78,10 @@ def print_findings(findings: Sequence[Finding], name: str, options: Sequence[str
     console = output()
     console.print(table)
     console.print()
-    console.print(Text(visible(_conclude(findings, name, options))), soft_wrap=True)
+    console.print(Text(visible(_conclude(findings, name, command))), soft_wrap=True)
 
 
-def _conclude(findings: Sequence[Finding], name: str, options: Sequence[str]) -> str:
+def _conclude(findings: Sequence[Finding], name: str, command: str) -> str:
     counts = Counter(finding.severity for finding in findings)
     faults, warnings = counts["fault"], counts["warning"]
     if faults:
@@ -74,7 +89,7 @@ def _conclude(findings: Sequence[Finding], name: str, options: Sequence[str]) ->
     what = "no problems found"
     if warnings:
         what = f"{name} can run here, with {_count(warnings, 'warning')}"
-    return f"{what}; start with: {shlex.join(['wenti', 'run', name, *options])}"
+    return f"{what}; start with: {command}"
 
 
 def _count(number: int, what: str) -> str:
