@@ -91,5 +91,5 @@ def test_a_rule_is_asked_of_a_reused_dataset_before_anything_is_predicted(
     with pytest.raises(InputError, match=message):
         job(rule, "decode.num_beams=3")  # so that there are shards to make
     assert sorted(folder.glob("store/predictions/*/*.parquet")) == shards
-    record = json.loads((folder / "store/runs/latest/run.json").read_bytes())
+    record = json.loads((folder / "store/runs/newest/run.json").read_bytes())
     assert record["state"] == "failed"
