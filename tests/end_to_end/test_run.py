@@ -263,7 +263,7 @@ def test_an_input_without_a_usable_row_ends_the_run_and_leaves_no_dataset(
     with pytest.raises(InputError, match="not_json"):
         run_demo(store, f"dataset.predict_file={path}")
     assert sorted(store.glob("datasets/*")) == before
-    record = json.loads((store / "runs/latest/run.json").read_text())
+    record = json.loads((store / "runs/newest/run.json").read_text())
     assert record["state"] == "failed"
 
 

@@ -99,5 +99,5 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_server_that_is_gone(
     assert "Traceback" not in messages
     _, alive = psutil.wait_procs(children, timeout=600)
     assert alive == []
-    record = json.loads((store / "runs/latest/run.json").read_bytes())
+    record = json.loads((store / "runs/newest/run.json").read_bytes())
     assert (record["state"], record["error"]) == ("interrupted", "cancelled")
