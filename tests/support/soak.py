@@ -31,7 +31,7 @@ from pathlib import Path
 import psutil
 import pyarrow.parquet as pq
 
-from flows.server.connection import PREFECT_DEFAULTS
+from flows.server.settings import PREFECT_DEFAULTS
 from tasks.store.lock import LOCK_FILE
 from tests.support.disturbances import Scene
 from tests.support.episodes import BIG, SMALL, Episode, Round
