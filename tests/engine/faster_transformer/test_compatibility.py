@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.config.sections.prediction import DeviceKind
 from tasks.config.settings import (
     DecodeSettings,
-    DeviceKind,
     ExportSettings,
     PredictSettings,
     Settings,
