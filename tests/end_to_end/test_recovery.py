@@ -192,7 +192,7 @@ def test_a_changed_setting_or_input_is_told_with_what_follows(
     lines = rehearsal.passages.read_text(encoding="utf-8").splitlines()
     changed.write_text("\n".join(lines[1:]), encoding="utf-8")
     messages = rehearsal.run(done, f"dataset.predict_file={changed}", "decode.num_beams=4")[1]
-    assert "load: the content of dataset.predict_file changed" in messages
+    assert f"load: dataset.predict_file was {rehearsal.passages} and is {changed}" in messages
 
 
 def test_a_rerun_of_a_run_whose_passages_changed_is_refused(
