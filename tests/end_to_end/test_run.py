@@ -258,7 +258,7 @@ def test_an_input_without_a_usable_row_ends_the_run_and_leaves_no_dataset(
     store: Path, run_demo: RunFlow, tmp_path: Path
 ) -> None:
     path = tmp_path / "bad.jsonl"
-    path.write_text("not JSON\n")
+    path.write_text('{"context": "a", "answer": " "}\nnot JSON\nnor this\n')
     before = sorted(store.glob("datasets/*"))
     with pytest.raises(InputError, match="not_json"):
         run_demo(store, f"dataset.predict_file={path}")
