@@ -41,7 +41,7 @@ def test_file_without_rows_is_refused(tmp_path: Path, name: str) -> None:
         with pytest.raises(InputError, match="has no rows"):
             read(write(tmp_path / name, content))
         with pytest.raises(InputError, match="has no rows"):
-            read(write(tmp_path / f"{name}.gz", gzip.compress(content.encode())))
+            read(write(tmp_path / f"{name}.gz", gzip.compress(content.encode(), mtime=0)))
 
 
 def test_array_table_and_header_without_rows_are_refused(tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ def test_array_table_and_header_without_rows_are_refused(tmp_path: Path) -> None
 def test_file_that_cannot_be_used_is_refused_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "folder.json").mkdir()
     write(tmp_path / "a.txt", "x")
-    write(tmp_path / "a.parquet.gz", gzip.compress(b"PAR1"))
+    write(tmp_path / "a.parquet.gz", gzip.compress(b"PAR1", mtime=0))
     write(tmp_path / "empty.csv", "")
     write(tmp_path / "empty.csv.gz", "")
     write(tmp_path / "plain.jsonl.gz", jsonl(ROW))
-    write(tmp_path / "packed.jsonl", gzip.compress(jsonl(ROW).encode()))
+    write(tmp_path / "packed.jsonl", gzip.compress(jsonl(ROW).encode(), mtime=0))
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "broken.jsonl").symlink_to("/proc/self/mem")  # can be opened but not read
     for name, message in {
@@ -116,7 +116,7 @@ def test_memory_stays_bounded(tmp_path: Path) -> None:
         "a.csv": "context,answer\n" + ("长" * 4000 + ",长\n") * 200,
     }.items():
         path = write(tmp_path / name, text)
-        packed = write(tmp_path / f"{name}.gz", gzip.compress(path.read_bytes()))
+        packed = write(tmp_path / f"{name}.gz", gzip.compress(path.read_bytes(), mtime=0))
         assert path.stat().st_size > 2 << 20
         for one in (path, packed):
             with memory_within(1 << 20):
@@ -138,8 +138,8 @@ def test_gzip_gives_what_the_plain_file_gives(tmp_path: Path, name: str) -> None
     data = TEXTS[name].encode()
     expected = read(write(tmp_path / name, data))
     assert len(expected) == 3
-    assert read(write(tmp_path / f"{name}.gz", gzip.compress(data))) == expected
-    assert read(write(tmp_path / f"{name.upper()}.GZ", gzip.compress(data))) == expected
+    assert read(write(tmp_path / f"{name}.gz", gzip.compress(data, mtime=0))) == expected
+    assert read(write(tmp_path / f"{name.upper()}.GZ", gzip.compress(data, mtime=0))) == expected
 
 
 @in_every_kind
@@ -148,13 +148,13 @@ def test_gzip_of_several_members_is_read_whole(tmp_path: Path, name: str) -> Non
     expected = read(write(tmp_path / name, data))
     for size in range(1, 20):  # also within a character, and with padding at the end
         pieces = [data[at : at + size] for at in range(0, len(data), size)]
-        members = b"".join(gzip.compress(piece) for piece in (b"", *pieces))
+        members = b"".join(gzip.compress(piece, mtime=0) for piece in (b"", *pieces))
         assert read(write(tmp_path / f"{name}.gz", members + bytes(size))) == expected
 
 
 @in_every_kind
 def test_gzip_that_is_cut_anywhere_is_refused(tmp_path: Path, name: str) -> None:
-    data = gzip.compress(TEXTS[name].encode())
+    data = gzip.compress(TEXTS[name].encode(), mtime=0)
     for size in range(2, len(data)):
         with pytest.raises(InputError, match=r"cannot be read: Compressed file ended.*copy it"):
             read(write(tmp_path / f"{name}.gz", data[:size]))
@@ -164,7 +164,7 @@ def test_gzip_that_is_cut_anywhere_is_refused(tmp_path: Path, name: str) -> None
 def test_gzip_with_a_flipped_bit_is_refused_or_gives_the_same_rows(
     tmp_path: Path, name: str
 ) -> None:
-    data = gzip.compress(TEXTS[name].encode())
+    data = gzip.compress(TEXTS[name].encode(), mtime=0)
     path = tmp_path / f"{name}.gz"
     expected = read(write(path, data))
     refused = set()
@@ -183,7 +183,7 @@ def test_gzip_with_a_flipped_bit_is_refused_or_gives_the_same_rows(
 
 def test_damaged_gzip_says_how_many_rows_were_read(tmp_path: Path) -> None:
     rows = jsonl(*({**ROW, "id": number} for number in range(5000)))
-    data = gzip.compress(rows.encode())
+    data = gzip.compress(rows.encode(), mtime=0)
     for damaged in (data[:-1000], data[:-8] + bytes(8), data + b"garbage"):
         outcomes = []
         with pytest.raises(InputError, match="failed after") as raised:
@@ -210,7 +210,7 @@ def test_gzip_bomb_is_refused_before_it_takes_the_memory(
 ) -> None:
     monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 17)
     start, piece = BOMBS[name]
-    path = write(tmp_path / name, gzip.compress(start + piece * 2048))  # of 8 MiB
+    path = write(tmp_path / name, gzip.compress(start + piece * 2048, mtime=0))  # of 8 MiB
     assert path.stat().st_size < 1 << 15
     with memory_within(2 << 20), pytest.raises(InputError, match="longer than"):
         read(path)
@@ -238,7 +238,7 @@ def test_kind_is_told_by_the_ending(name: str, kind: str) -> None:
 
 def test_identity_is_the_kind_and_the_bytes(tmp_path: Path) -> None:
     data = jsonl(ROW).encode()
-    packed = gzip.compress(data)
+    packed = gzip.compress(data, mtime=0)
     contents = {"a.jsonl": data, "a.json": data, "a.jsonl.gz": packed, "a.json.gz": packed}
     identities = []
     for name, content in contents.items():
