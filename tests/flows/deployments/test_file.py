@@ -38,7 +38,7 @@ SCHEDULES = [
     ({"cron": "30 1 * * *", "interval": 60}, "", "one of cron, interval and rrule"),
     ({"timezone": "UTC"}, "", "one of cron, interval and rrule"),
     ({"cron": "30 1 * * *", "active": "perhaps"}, ".active", "boolean"),
-    ({"cron": "30 1 * * *", "slug": ""}, ".slug", "at least 1 character"),
+    ({"cron": "30 1 * * *", "slug": ""}, ".slug", "non-empty text"),
     (7, "", "write keys below it"),
 ]
 DEPLOYMENTS = [
