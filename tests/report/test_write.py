@@ -157,7 +157,8 @@ def test_a_run_without_results_has_no_report_and_says_why(
     (run / "run.json").write_text(json.dumps({**record, "state": "failed", "error": "boom"}))
     done = wenti(rehearsal, "report", "latest", "--store", store)
     assert done.returncode == 2
-    assert f"is complete; the newest run, {run.name}, failed: boom" in done.stderr
+    assert f"is complete; the newest run, {run.name}, failed after" in done.stderr
+    assert done.stderr.endswith(": boom\n")
 
 
 def test_a_partial_run_reports_what_is_missing_and_the_next_what_it_reused(
