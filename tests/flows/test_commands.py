@@ -78,7 +78,9 @@ def test_nothing_is_broken_or_cut_where_the_output_is_no_terminal(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     print_garbage([Garbage(Path(LONG), "no run refers to it", 7)], is_removed=False)
-    print_findings([Finding("store.path", f"{LONG} is a file", f"remove {LONG}")], "demo", [])
+    print_findings(
+        [Finding("store.path", f"{LONG} is a file", f"remove {LONG}")], "demo", "wenti run demo"
+    )
     print_checked([Checked("export", LONG, "damaged", f"{LONG} is damaged")])
     output().print(f"x {LONG}")
     lines = capsys.readouterr().out.splitlines()
@@ -89,12 +91,11 @@ def test_nothing_is_broken_or_cut_where_the_output_is_no_terminal(
 def test_the_conclusion_of_the_doctor_repeats_what_was_checked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = ["--set", "dataset.predict_file=day #1.jsonl", "--date", "2026-11-23"]
-    print_findings([Finding("paddle", "2.6.2", severity="ok")], "demo", options)
     told = "wenti run demo --set 'dataset.predict_file=day #1.jsonl' --date 2026-11-23"
+    print_findings([Finding("paddle", "2.6.2", severity="ok")], "demo", told)
     assert capsys.readouterr().out.endswith(f"no problems found; start with: {told}\n")
     warning = Finding("memory", "little", "use less", severity="warning")
-    print_findings([warning], "demo", options)
+    print_findings([warning], "demo", told)
     assert capsys.readouterr().out.endswith(f"with 1 warning; start with: {told}\n")
 
 

@@ -9,6 +9,7 @@ import pytest
 from flows.question_generation import recorded
 from tasks.operations.verify import verify_run
 from tasks.runs.find import find_run, get_state
+from tasks.runs.run import Run
 from tests.support.planned_jobs import plan_job, write_job
 
 
@@ -20,7 +21,8 @@ def test_a_complete_run_stays_as_its_mark_lists_it_whatever_comes_after(
     plan = plan_job(write_job(tmp_path), f"store.path={tmp_path / 'store'}")
 
     def run_and_stop() -> None:
-        with recorded(plan, None) as run:
+        run = Run.start(plan)
+        with recorded(run):
             run.succeed({"partial": False})
             raise error
 
@@ -34,6 +36,6 @@ def test_a_complete_run_stays_as_its_mark_lists_it_whatever_comes_after(
 
 def test_a_run_that_is_stopped_before_it_is_complete_says_so(tmp_path: Path) -> None:
     plan = plan_job(write_job(tmp_path), f"store.path={tmp_path / 'store'}")
-    with pytest.raises(KeyboardInterrupt), recorded(plan, None):
+    with pytest.raises(KeyboardInterrupt), recorded(Run.start(plan)):
         raise KeyboardInterrupt("SIGTERM")
     assert get_state(find_run("newest", plan.store)).error == "stopped by SIGTERM"
