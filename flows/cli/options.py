@@ -77,7 +77,7 @@ StoreConfig = Annotated[
     typer.Option(
         "--config",
         metavar="CONFIG",
-        help="Use the store of this config; latest and newest are runs of this config.",
+        help="Use the store of this config; latest, newest and lists of runs are of this config.",
         autocompletion=complete_config,
     ),
 ]

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.completion import complete_config, complete_run
+from flows.cli.completion import complete_run
 from flows.cli.options import (
     A_RUN,
     AsJson,
@@ -56,15 +56,7 @@ def runs(
         int, typer.Option("-n", "--runs", min=1, metavar="N", help="How many runs to list.")
     ] = 20,
     store: StorePath = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config",
-            metavar="CONFIG",
-            help="Only runs of this config, in its store.",
-            autocompletion=complete_config,
-        ),
-    ] = None,
+    config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """List the runs of a store, newest first: state, rows, rejects, BLEU, seconds, config."""
@@ -216,15 +208,7 @@ def gc(
         ),
     ] = None,
     store: StorePath = None,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config",
-            metavar="CONFIG",
-            help="Clean the store of this config.",
-            autocompletion=complete_config,
-        ),
-    ] = None,
+    config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
     """List what no run in the store refers to; with --delete, remove it."""

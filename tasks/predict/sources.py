@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import PurePath
 
 import numpy as np
@@ -65,13 +66,14 @@ def find_sources(plan: Plan) -> Iterator[tuple[Source, Keys]]:
     wanted = decides_questions(plan.predictions.decided_by)
     root = plan.predictions.folder.parent
     for folder in storage_of(root).list_folder(root):
-        sources = list(_read_folder(folder, has_pieces=folder != plan.predictions.folder))
-        if not sources or decides_questions(sources[0].manifest.decided_by) != wanted:
+        sources = _read_folder(folder, has_pieces=folder != plan.predictions.folder)
+        first = next(sources, None)  # all of a folder are decided by the same
+        if first is None or decides_questions(first.manifest.decided_by) != wanted:
             continue
-        dataset = _find_keys(plan, sources[0].manifest.decided_by["dataset"])
+        dataset = _find_keys(plan, first.manifest.decided_by["dataset"])
         if dataset is None:
             continue
-        for source in sources:
+        for source in chain([first], sources):
             with suppress(StoreCorruptionError):
                 yield source, source.read_keys(dataset)
 

@@ -99,10 +99,14 @@ def name_origins(store: Store, rows: Mapping[str, int], run_id: str) -> dict[str
     The run is the newest one with these predictions except `run_id`; predictions that no run has
     any more keep their fingerprint.
     """
-    if not rows:
-        return {}
-    records = (record for record in read_records(store) if record.run_id != run_id)
-    names = {record.predictions: record.run_id for record in records}
+    names: dict[str, str] = {}
+    for folder in reversed(list_runs(store)) if rows else ():
+        if names.keys() >= rows.keys():
+            break
+        with suppress(StoreCorruptionError):
+            record = read_record(folder)
+            if record.run_id != run_id:
+                names.setdefault(record.predictions, record.run_id)
     return {names.get(predictions, predictions): count for predictions, count in rows.items()}
 
 
