@@ -30,8 +30,7 @@ def make_metrics(
     1. `rows_per_second` counts only rows that this run generated; null if it generated none.
     `devices` has for each worker of this run the shards and rows it made, the seconds it was busy,
     and its usage: on a GPU the card's memory and utilisation, on the CPU the memory and CPU seconds
-    of the process.
-    Memory is in MB of 10^6 bytes.
+    of the process. Memory is in MB of 10^6 bytes.
     """
     of_dataset = DatasetDetails.of(dataset)
     shards = [ShardDetails.of(manifest) for manifest in prediction.manifests]

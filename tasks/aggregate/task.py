@@ -40,7 +40,6 @@ def aggregate(
         StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
             are not the rows of the input.
         StorageError: the results cannot be written.
-        WorkerError: the child process that computes the metrics died.
     """
     started = time.monotonic()
     missing, rejects = Missing(tuple(prediction.missing)), run.folder / REJECTS_FILE

@@ -112,6 +112,8 @@ class KnownRows:
 
     def add(self, job: ShardJob, manifest: Manifest) -> None:
         """Note a shard that was made now, for equal rows in later shards."""
+        if not self._repeated.size:
+            return
         source = Source(job.manifest_path, manifest)
         keys = source.read_keys(self._own)
         with self._lock:
