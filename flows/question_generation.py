@@ -26,9 +26,9 @@ from flows.deployments.permitted import find_permissions, load_permitted
 from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder, exact_value
 from flows.prepare import prepared
 from flows.run_context import (
-    Stop,
     find_stop,
     flow_run_id,
+    is_left_to_prefect,
     job_name,
     schedule_zone,
     scheduled_day,
@@ -108,9 +108,9 @@ def question_generation(
     except WentiError as error:
         return failed_state(error)
     except TerminationSignal:
-        if (stop := find_stop()) is Stop.CANCELLED:
+        if is_left_to_prefect():
             raise
-        return stopped_state(stop)
+        return stopped_state(find_stop())
 
 
 def on_day(settings: Settings, day: date | None) -> Settings:
@@ -164,9 +164,9 @@ def rerun(
     except WentiError as error:
         return failed_state(error)
     except TerminationSignal:
-        if (stop := find_stop()) is Stop.CANCELLED:
+        if is_left_to_prefect():
             raise
-        return stopped_state(stop)
+        return stopped_state(find_stop())
 
 
 def carry_out(

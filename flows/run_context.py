@@ -38,11 +38,13 @@ def flow_run_id() -> str:
 
 def deployment_name() -> str | None:
     """Return the name of the deployment that the run belongs to; None if it belongs to none."""
+    return str(deployment.name) if _is_deployed() else None
+
+
+def _is_deployed() -> bool:
     context = FlowRunContext.get()
     run = None if context is None else context.flow_run
-    if run is None or run.deployment_id is None:
-        return None
-    return str(deployment.name)
+    return run is not None and run.deployment_id is not None
 
 
 def scheduled_day() -> date:
@@ -147,6 +149,16 @@ def _find_stop(run_id: str) -> Stop:
     except (httpx.HTTPError, PrefectException):
         return Stop.SIGNAL
     return Stop.CANCELLED if state is not None and state.is_cancelling() else Stop.SIGNAL
+
+
+def is_left_to_prefect() -> bool:
+    """Return whether a run that SIGTERM has stopped ends as Prefect has it, by raising the signal.
+
+    So ends a cancelled run, which Prefect marks, and that of a command, whose exit code tells of
+    the signal.
+    """
+    stop = find_stop()
+    return stop is Stop.CANCELLED or (stop is Stop.SIGNAL and not _is_deployed())
 
 
 def _is_serve_stopped() -> bool:

@@ -60,7 +60,7 @@ def wait_for_a_shard(process: subprocess.Popen[str], store: Path) -> None:
     ("name", "told"),
     [
         ("SIGINT", "stopped by Ctrl-C"),
-        ("SIGTERM", "cancelled"),  # this is how Prefect cancels a run, and `timeout` ends one
+        ("SIGTERM", "stopped by SIGTERM"),  # as `timeout` ends a command
         ("SIGHUP", "stopped by SIGHUP"),
     ],
 )
@@ -100,4 +100,4 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_server_that_is_gone(
     _, alive = psutil.wait_procs(children, timeout=600)
     assert alive == []
     record = json.loads((store / "runs/newest/run.json").read_bytes())
-    assert (record["state"], record["error"]) == ("interrupted", "cancelled")
+    assert (record["state"], record["error"]) == ("interrupted", "stopped by SIGTERM")

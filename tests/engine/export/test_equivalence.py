@@ -185,7 +185,7 @@ def test_an_export_for_tensorrt_carries_its_shapes(checkpoint: Path, tmp_path: P
 
 def test_without_a_usable_row_nothing_can_be_tried(checkpoint: Path, tmp_path: Path) -> None:
     plan = plan_export(checkpoint, tmp_path, "predict.precision=fp16")
-    (tmp_path / "passages.jsonl").write_text("{}\n")
+    (tmp_path / "passages.jsonl").write_text('{"context": "Paris", "answer": ""}\n')
     with pytest.raises(InputError, match="no row of the passages is usable"):
         export_model(plan, Claims(plan.store.claims_folder))
     assert not plan.export.folder.exists()
