@@ -103,12 +103,33 @@ def test_files_of_pytorch_are_ignored_or_refused(folder: Path) -> None:
             load_checkpoint(folder)
 
 
-def test_a_bfloat16_that_numpy_does_not_have_is_refused(folder: Path) -> None:
-    header = {"__metadata__": {"format": "np"}}
-    header |= {"w": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}  # type: ignore[dict-item]
+def write_safetensors(path: Path, weights: dict[str, Array], dtype: str) -> None:
+    """Write arrays in the format of safetensors, byte by byte, as weights of one dtype."""
+    header: dict[str, object] = {"__metadata__": {"format": "np"}}
+    end = 0
+    for name, array in weights.items():
+        first, end = end, end + array.nbytes
+        header[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [first, end]}
     text = json.dumps(header).encode()
-    (folder / SAFE).write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0")
-    with pytest.raises(ModelError, match=r"model.safetensors cannot be read: .*bfloat16"):
+    content = b"".join(array.tobytes() for array in weights.values())
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+
+
+def test_the_bfloat16_of_safetensors_is_loaded_as_that_of_paddle(
+    original: Path, tmp_path: Path
+) -> None:
+    folder = save_as(original, tmp_path / "model", "safetensors", "bfloat16")
+    expected = load_checkpoint(folder).model.state_dict()
+    bits = load_file(folder / SAFE)
+    assert {array.dtype for array in bits.values()} == {np.dtype("uint16")}
+    write_safetensors(folder / SAFE, bits, "BF16")
+    found = load_checkpoint(folder).model.state_dict()
+    assert all(found[name].numpy().tobytes() == expected[name].numpy().tobytes() for name in found)
+
+
+def test_a_dtype_that_numpy_does_not_have_is_refused(folder: Path) -> None:
+    write_safetensors(folder / SAFE, {"w": np.zeros(1, np.uint8)}, "F8_E4M3")
+    with pytest.raises(ModelError, match=r"model.safetensors cannot be read: .* dtype F8_E4M3"):
         load_checkpoint(folder)
 
 
@@ -226,8 +247,3 @@ def test_a_weight_under_the_name_of_the_inner_model_is_missing(folder: Path) -> 
 def test_a_shared_weight_may_be_missing(folder: Path) -> None:
     change_weights(folder, **{"lm_head.decoder_weight": None})
     assert is_loaded_as_by_paddlenlp(folder)
-
-
-def test_safetensors_of_paddlenlp_hold_the_bits_of_bfloat16(original: Path, tmp_path: Path) -> None:
-    folder = save_as(original, tmp_path / "model", "safetensors", "bfloat16")
-    assert {array.dtype for array in load_file(folder / SAFE).values()} == {np.dtype("uint16")}
