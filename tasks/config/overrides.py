@@ -14,7 +14,7 @@ from tasks.findings import Finding
 Overrides = Mapping[str, Mapping[str, Any]]
 """Values by section and key that take precedence over the config file."""
 
-_WHOLE = re.compile(r"[+-]?[0-9]+")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,100}")  # Python refuses to read 4,300 digits and more
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 

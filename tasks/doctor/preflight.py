@@ -67,11 +67,10 @@ def _model_faults(settings: Settings) -> list[Finding]:
     name, given = settings.model.model_name_or_path, locate_given_export(settings)
     if given is not None:
         return find_given_faults(settings, given)
-    if model_folder(settings.model) is None and find_named(name) is None:
-        return [unknown_name(name)]
     folder = locate_model(settings, open_store(settings))
     if model_folder(settings.model) is None and not folder.is_dir():
-        return []  # it is not downloaded yet; `flows.prepare` checks its positions afterwards
+        # It is not downloaded yet; `flows.prepare` checks its positions afterwards.
+        return [] if find_named(name) is not None else [unknown_name(name)]
     return find_model_faults(folder) or find_position_faults(settings, folder)
 
 

@@ -108,6 +108,13 @@ def test_what_is_no_whole_number_is_a_fault(config: Path, text: str) -> None:
         load_settings(config, [f"decode.topk={text}"])
 
 
+@pytest.mark.parametrize("digits", [101, 5000])
+def test_a_number_of_many_digits_is_a_fault_of_its_key(config: Path, digits: int) -> None:
+    for key, allowed in (("decode.topk", "a whole number"), ("decode.temperature", "a number")):
+        with pytest.raises(ConfigError, match=rf"{key}: .* allowed: {allowed}"):
+            load_settings(config, [f"{key}={'9' * digits}"])
+
+
 @given(st.integers(-(2**70), 2**70))
 def test_any_integer_is_read_back(number: int) -> None:
     assert parse("decode.topk", str(number)) == number

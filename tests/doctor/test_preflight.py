@@ -47,15 +47,43 @@ def test_rows_longer_than_a_model_has_positions_for_are_refused(
 
 
 def settings_with(tmp_path: Path, model: str, *overrides: str) -> Settings:
-    asked = [f"store.path={tmp_path / 'store'}", f"model.model_name_or_path={model}", *overrides]
+    asked = [
+        f"store.path={tmp_path / 'store'}",
+        f"dataset.predict_file={ROOT / 'data/passages/heldout.jsonl'}",
+        f"model.model_name_or_path={model}",
+    ]
+    asked += overrides
     return load_settings(ROOT / "configs/demo.yaml", asked)
 
 
-def test_a_model_that_is_neither_a_folder_nor_known_is_refused(tmp_path: Path) -> None:
-    for name, hint in (("path/to/checkpoint", "Give the folder"), (NAME[:-1], f"mean {NAME}?")):
-        (fault,) = map(str, find_config_faults(settings_with(tmp_path, name)))
-        assert f"there is no folder '{name}', and PaddleNLP has no such model" in fault
-        assert hint in fault
+@pytest.mark.parametrize("name", ["path/to/checkpoint", "models", "unimo", "é #1"])
+def test_what_is_neither_a_folder_nor_a_model_of_paddlenlp_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (fault,) = map(str, find_config_faults(settings_with(tmp_path, name)))
+    assert f"there is no folder {tmp_path / name}, and PaddleNLP has no model of the name" in fault
+    assert "Give the folder" in fault
+
+
+def test_a_name_that_is_nearly_one_of_paddlenlps_models_is_suggested(tmp_path: Path) -> None:
+    (fault,) = map(str, find_config_faults(settings_with(tmp_path, NAME[:-1])))
+    assert f"did you mean {NAME}?" in fault
+
+
+def test_names_of_models_are_accepted(tmp_path: Path) -> None:
+    for name in (*QUESTION_MODELS, "unimo-text-1.0"):
+        assert find_config_faults(settings_with(tmp_path, name)) == []
+
+
+def test_an_unknown_name_is_accepted_if_the_store_has_its_model(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path, "somebody/model")
+    assert len(find_config_faults(settings)) == 1
+    make_checkpoint(
+        locate_model(settings, open_store(settings)),
+        Recipe(0, vocab_size=50, hidden_size=16, max_position_embeddings=512),
+    )
+    assert find_config_faults(settings) == []
 
 
 def test_a_model_that_was_not_trained_for_questions_is_warned_of(tmp_path: Path) -> None:

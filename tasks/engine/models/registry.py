@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tasks.engine.models.config import ModelConfig
 from tasks.engine.models.family import ModelFamily
@@ -83,7 +84,7 @@ def unknown_name(name: str) -> Finding:
     hint = f"did you mean {near[0]}? " if near else ""
     return Finding(
         MODEL_KEY,
-        f"there is no folder {name!r}, and PaddleNLP has no such model",
+        f"there is no folder {Path(name).absolute()}, and PaddleNLP has no model of the name {name}",
         f"{hint}Give the folder of a checkpoint, or one of {', '.join(known)}",
     )
 
