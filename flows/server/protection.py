@@ -5,7 +5,8 @@ page: a request without preflight, such as one with an untyped body, is carried 
 are not subject to CORS at all. So requests from pages of other origins are refused here, and also
 requests for host names that are not ours: a website may let its own name point to this machine.
 
-`python -m flows.server.protection` serves it at the address of Prefect's settings.
+`python -m flows.server.protection` serves it at the address of Prefect's settings, `temporary.py` on
+a free port.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def own_pages(settings: Settings) -> OwnPages:
     if server.ui.api_url:
         origins.add(_origin_of(server.ui.api_url))
     if "cors_allowed_origins" in server.api.model_fields_set:  # else it is `*`
-        origins |= {origin.strip() for origin in server.api.cors_allowed_origins.split(",")}
+        origins |= {origin.strip() for origin in server.api.cors_allowed_origins.split(",")} - {""}
     named = {urlsplit(origin).hostname or "" for origin in origins}
     hosts = {*named, "localhost", server.api.host.lower(), socket.gethostname().lower()}
     return OwnPages(frozenset(origins), frozenset(hosts - {""}))

@@ -37,6 +37,7 @@ SERVER_VARIABLES = {
     "PREFECT__SERVER_FINAL": "1",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "ERROR",  # for the message if it cannot start
 }
+PORT = "PREFECT_SERVER_API_PORT"
 _ERROR = re.compile(r"[\w.]*(Error|Exception)\b")
 RUNNING = "set PREFECT_API_URL to use a running server"
 
@@ -109,10 +110,11 @@ def serve(parent: socket.socket) -> None:
     """Serve Prefect's API, send the port to `parent`, and return when that is closed."""
     import uvicorn
 
-    config = uvicorn.Config(
-        "prefect.server.api.server:create_app", factory=True, log_level="error", lifespan="on"
-    )
     listener = socket.create_server(("127.0.0.1", 0))
+    os.environ[PORT] = str(listener.getsockname()[1])  # of which the pages are this server's own
+    config = uvicorn.Config(
+        "flows.server.protection:create_app", factory=True, log_level="error", lifespan="on"
+    )
     server = uvicorn.Server(config)
     for follow in (_report, _end_with):
         threading.Thread(target=follow, args=(server, parent, listener), daemon=True).start()

@@ -80,6 +80,7 @@ def test_no_header_makes_it_fail_or_gets_a_foreign_name_through(
             {"a.lan", "b.lan"},
         ),
         ({"api": {"cors_allowed_origins": "*"}}, {"*"}, {"localhost"}),
+        ({"api": {"cors_allowed_origins": ""}}, {"http://localhost:4200"}, {"localhost"}),
     ],
 )
 def test_the_settings_say_which_pages_are_own(
@@ -88,6 +89,7 @@ def test_the_settings_say_which_pages_are_own(
     pages = own_pages(Settings.model_validate({"server": server}))
     assert origins <= pages.origins
     assert hosts <= pages.hosts
+    assert "" not in pages.origins
     assert ("*" in pages.origins) == (origins == {"*"})
 
 

@@ -1,4 +1,4 @@
-"""The temporary server, with a database that never answers or cannot be opened."""
+"""The temporary server: whom it answers, and with a database that fails."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
+from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -31,6 +33,17 @@ def test_a_server_that_does_not_answer_is_ended(silent: dict[str, str]) -> None:
         server.port(1.0)
     assert "STARTUP_TIMEOUT_SECONDS" in caught.value.remedy
     assert not psutil.pid_exists(server.process.pid)
+
+
+def test_a_server_answers_no_web_page_and_no_other_name(tmp_path: Path) -> None:
+    server = TemporaryServer({"PREFECT_HOME": str(tmp_path)})
+    try:
+        url = f"http://127.0.0.1:{server.port(600.0)}/api/admin/version"
+        assert httpx.get(url).is_success
+        for header in ({"host": "evil.example"}, {"origin": "http://127.0.0.1:4200"}):
+            assert httpx.get(url, headers=header).status_code == 403
+    finally:
+        server.stop()
 
 
 def test_a_server_that_cannot_start_says_why() -> None:
