@@ -10,7 +10,7 @@ from typing import Any
 from tasks.aggregate.partial import REASONS
 from tasks.escaping import in_markdown, shorten, visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
-from tasks.load.rules import describe_counts, describe_share
+from tasks.load.rules import describe_counts, describe_lines, describe_share
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
 from tasks.report.lineage import list_config
@@ -72,7 +72,10 @@ def tell_rejects(metrics: Mapping[str, Any]) -> str:
 
 
 def tell_losses(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the model does not see of the accepted rows: nothing if it sees everything."""
+    """Return what the model does not see of the passages, or perhaps sees as one row of several.
+
+    Nothing if it sees every row as it is.
+    """
     if metrics["cut"] is None:
         return {"cut": "unknown: an older version of Wenti loaded the passages"}
     rows = metrics["rows_in"]
@@ -82,6 +85,9 @@ def tell_losses(metrics: Mapping[str, Any]) -> dict[str, str]:
         f"{describe_share(metrics['unknown_rows'], rows)}",
     }
     counts = {"cut": metrics["cut_rows"], "unknown": metrics["unknown_rows"]}
+    if metrics["multiline_rows"]:
+        counts["several lines"] = metrics["multiline_rows"]
+        told["several lines"] = describe_lines(metrics["multiline_rows"], metrics["multiline_at"])
     return {name: text for name, text in told.items() if counts[name]}
 
 

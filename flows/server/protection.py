@@ -5,8 +5,8 @@ page: a request without preflight, such as one with an untyped body, is carried 
 are not subject to CORS at all. So requests from pages of other origins are refused here, and also
 requests for host names that are not ours: a website may let its own name point to this machine.
 
-`python -m flows.server.protection` serves it at the address of Prefect's settings, `temporary.py` on
-a free port.
+`python -m flows.server.protection` serves it at the address of Prefect's settings, and
+`temporary.py` on a free port.
 """
 
 from __future__ import annotations

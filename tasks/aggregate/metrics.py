@@ -23,7 +23,8 @@ def make_metrics(
 
     The result is `partial` if shards failed or were left out; `rejects` includes their rows,
     `rows_missing`. `reject_share` is 0 to 1. `cut_rows`, `cut` (by what was cut off) and
-    `unknown_tokens` count the accepted rows; null if an older version loaded them.
+    `unknown_tokens` count the accepted rows; null if an older version loaded them, as for
+    `multiline_rows`: rows of CSV that have several lines, the first ones in `multiline_at`.
     `rows_made` counts the rows that this run generated, `rows_reused` those whose questions came
     from the store or from an equal row of the same shard; `reused_from` has the former by the run
     that they come from. `padding_share` is the share of padding in the tokens of the batches, 0 to
@@ -51,6 +52,8 @@ def make_metrics(
         "cut": of_dataset.cut,
         "unknown_tokens": of_dataset.unknown_tokens,
         "unknown_rows": of_dataset.unknown_rows,
+        "multiline_rows": of_dataset.multiline_rows,
+        "multiline_at": of_dataset.multiline_at,
         "partial": bool(prediction.missing),
         "rows_missing": rows_missing,
         "rows_made": rows_made,

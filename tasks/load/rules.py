@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -110,6 +110,12 @@ def _check_cut(settings: DatasetSettings, details: DatasetDetails, folder: PureP
 def describe_share(count: int, rows: int) -> str:
     """Return a number of rows and their share, such as `3 of 12 rows (25.0 %)`."""
     return f"{count} of {rows} rows ({100 * count / max(rows, 1):.1f} %)"
+
+
+def describe_lines(rows: int, places: Sequence[Sequence[int]]) -> str:
+    """Return how many rows have several lines, and the first and last line of the first ones."""
+    shown = ", ".join(f"{first} to {last}" for first, last in places)
+    return f"{rows} (lines {shown}{' …' if rows > len(places) else ''})"
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.load.dataset import load_into, make_request
 from tasks.load.parts import DatasetDetails, has_losses
-from tasks.load.rules import check_dataset
+from tasks.load.rules import check_dataset, describe_lines
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.processes import call_in_child
@@ -53,14 +53,10 @@ def _warn_of_multiline_rows(dataset: Manifest) -> None:
     """Warn of rows of several lines: a quote that is not closed can make one row of several."""
     details = DatasetDetails.of(dataset)
     if details.multiline_rows and details.multiline_at:
-        shown = ", ".join(f"{first} to {last}" for first, last in details.multiline_at)
-        more = " …" if details.multiline_rows > len(details.multiline_at) else ""
         logger.warning(
-            "rows of the passages that have several lines: %d (lines %s%s); if a quote is missing"
-            " there, they are rows that became one",
-            details.multiline_rows,
-            shown,
-            more,
+            "rows of the passages that have several lines: %s; if a quote is missing there, they "
+            "are rows that became one",
+            describe_lines(details.multiline_rows, details.multiline_at),
         )
 
 

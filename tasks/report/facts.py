@@ -24,6 +24,7 @@ BEFORE: Mapping[str, Any] = {
     "devices": {},
     "shards_left_out": 0,
     **dict.fromkeys(("cut_rows", "cut", "unknown_tokens", "unknown_rows")),
+    **dict.fromkeys(("multiline_rows", "multiline_at")),
 }
 """What metrics of older versions lack; None is unknown."""
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.escaping import shorten, visible
 from tasks.evaluation.scores import METRIC_NAMES
+from tasks.load.rules import describe_lines
 from tasks.report import lineage, rows
 from tasks.report.facts import Facts
 from tasks.report.figures import draw_distributions, draw_speed, rate
@@ -81,7 +82,7 @@ def make_environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {**FILTERS, "shorten": shorten}
+    environment.filters |= {**FILTERS, "shorten": shorten, "describe_lines": describe_lines}
     return environment
 
 

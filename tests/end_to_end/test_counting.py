@@ -57,6 +57,7 @@ def test_what_the_model_does_not_see_is_counted_and_can_be_found(result: dict[st
     assert metrics["reject_reasons"] == {"empty_field": 1, "not_an_object": 1}
     assert metrics["cut"] == {"answer": 1, "answer_in_passage": 1}
     assert (metrics["cut_rows"], metrics["unknown_rows"], metrics["unknown_tokens"]) == (2, 1, 1)
+    assert (metrics["multiline_rows"], metrics["multiline_at"]) == (0, [])
     table = pq.read_table(Path(result["folder"]) / "predictions.parquet").to_pylist()
     found = {row["row"]: (row["cut"], row["unknown_tokens"]) for row in table}
     assert found == {0: ("answer_in_passage", 0), 1: (None, 0), 3: ("answer", 0), 4: (None, 1)}

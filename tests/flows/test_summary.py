@@ -30,6 +30,8 @@ METRICS: dict[str, Any] = {
     "cut": {},
     "unknown_tokens": 0,
     "unknown_rows": 0,
+    "multiline_rows": 0,
+    "multiline_at": [],
     "partial": False,
     "rows_missing": 0,
     "rows_made": 57,
@@ -88,7 +90,9 @@ def test_what_the_model_does_not_see_is_told_if_there_is_any() -> None:
         "cut": "3 of 60 rows (5.0 %): passage_end 2, answer 1",
         "unknown": "7 characters or words ([UNK]) in 6 of 60 rows (10.0 %)",
     }
-    older = dict.fromkeys((*cut, *unknown))
+    lines = {"multiline_rows": 3, "multiline_at": [[2, 3], [5, 9]]}
+    assert tell_losses(METRICS | lines) == {"several lines": "3 (lines 2 to 3, 5 to 9 …)"}
+    older = dict.fromkeys((*cut, *unknown, *lines))
     assert tell_losses(METRICS | older)["cut"].startswith("unknown: an older version")
 
 

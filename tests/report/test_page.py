@@ -257,9 +257,16 @@ def test_cut_rows_are_counted_and_can_be_found(run: FinishedRun, tmp_path: Path)
     told = page.part("rejects").words
     assert "8 characters or words that the vocabulary does not have ([UNK]), in 4 rows" in told
     assert "passage_end 2 rows: 1, 2 answer 1 row: 0" in told
+    assert "several lines" not in told
     assert "3 rows cut by max_seq_len" in page.named("div", "card")[0].words
     first, *_ = page.part("samples").named("article")
     assert "cut off: answer" in first.words
+
+
+def test_rows_of_several_lines_are_told(run: FinishedRun, tmp_path: Path) -> None:
+    run.metrics = {"multiline_rows": 2, "multiline_at": [[2, 3], [4, 5]]}
+    told = read_page(run.report(tmp_path)).part("rejects").words
+    assert "have several lines: 2 (lines 2 to 3, 4 to 5)" in told
 
 
 def test_rows_that_do_not_add_up_are_told(run: FinishedRun, tmp_path: Path) -> None:
@@ -315,6 +322,7 @@ def test_a_run_of_an_older_wenti_has_a_report_too(run: FinishedRun, tmp_path: Pa
     del run.events[1]["at"]
     in_the_record = ("stages", "versions", "decided_by", "config", "config_file", "model_folder")
     losses = ("cut_rows", "cut", "unknown_tokens", "unknown_rows")
+    losses += ("multiline_rows", "multiline_at")
     without = (*in_the_record, *losses, "partial", "rows_missing", "shards_left_out")
     page = read_page(run.report(tmp_path, without))
     assert "Unknown: an older version" in page.part("rejects").words

@@ -85,6 +85,8 @@ class FinishedRun:
             "cut": {},
             "unknown_tokens": 0,
             "unknown_rows": 0,
+            "multiline_rows": 0,
+            "multiline_at": [],
             "shards_planned": max(1, len({event["shard"] for event in self.events})),
             "references": references,
             **dict.fromkeys(("bleu_1", "bleu_2", "bleu_3", "bleu_4"), score),

@@ -82,11 +82,9 @@ def unknown_name(name: str) -> Finding:
     known = [one for entry in FAMILIES for one in (*entry.question_models, *entry.other_models)]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    return Finding(
-        MODEL_KEY,
-        f"there is no folder {Path(name).absolute()}, and PaddleNLP has no model of the name {name}",
-        f"{hint}Give the folder of a checkpoint, or one of {', '.join(known)}",
-    )
+    problem = f"there is no folder {Path(name).absolute()}, and PaddleNLP has no model of the name"
+    remedy = f"{hint}Give the folder of a checkpoint, or one of {', '.join(known)}"
+    return Finding(MODEL_KEY, f"{problem} {name}", remedy)
 
 
 def untrained_name(name: str) -> Finding | None:
