@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import math
 import re
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -28,6 +27,7 @@ from tasks.config.sections.section import Text
 IGNORED = ("triggers", "sla", "flow_name", "version_type", "enforce_parameter_schema")
 """Keys that `prefect deploy` reads and `wenti serve` cannot apply."""
 
+LONGEST_INTERVAL = 366 * 86400
 _BANNED = re.compile("[/%&<>]")  # in Prefect's names
 
 
@@ -56,8 +56,8 @@ def _check_cron(cron: str) -> str:
 
 
 def _check_interval(seconds: float) -> float:
-    if not 0 < seconds < math.inf:
-        raise ValueError("write the seconds between two runs, such as 3600")
+    if not 1 <= seconds <= LONGEST_INTERVAL:
+        raise ValueError("write the seconds between two runs, from 1 to 31622400 (a year)")
     return seconds
 
 

@@ -15,6 +15,7 @@ Overrides = Mapping[str, Mapping[str, Any]]
 """Values by section and key that take precedence over the config file."""
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,100}")  # Python refuses to read 4,300 digits and more
+_MERGE = "tag:yaml.org,2002:merge"  # `<<`, of which a mapping may have several
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
@@ -55,15 +56,46 @@ def parse_yaml(text: str) -> object:
     """Return the value of a YAML text.
 
     Raises:
-        ValueError: it is not YAML, or a value such as a date of 30 February cannot be; says why on
-            one line.
+        ValueError: it is not YAML, a value such as a date of 30 February cannot be, or a mapping
+            has keys twice; says why on one line.
     """
     try:
-        return yaml.safe_load(text)
+        loader = _Loader(text)
+        value = loader.get_single_data()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(" ".join(str(error).split())) from error
+    if loader.repeated:
+        raise ValueError("; ".join(loader.repeated))
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Finds the keys that a mapping has twice, of which PyYAML silently takes the last one.
+
+    Attributes:
+        repeated: says of each which one it is, and on which lines.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.repeated: list[str] = []
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # noqa: ANN401 as in PyYAML
+        """Return a mapping as it is written, before the keys of another one are merged into it."""
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _value in node.value if isinstance(key, yaml.ScalarNode)]
+        lines: dict[tuple[str, str], list[int]] = {}
+        for key in keys:
+            if key.tag != _MERGE:
+                lines.setdefault((key.tag, key.value), []).append(key.start_mark.line + 1)
+        self.repeated += [
+            f"the key {name} is repeated (lines {', '.join(map(str, places))})"
+            for (_tag, name), places in lines.items()
+            if len(places) > 1
+        ]
+        return node
 
 
 def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:

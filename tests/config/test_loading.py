@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config.loading import find_config, load_settings
+from tasks.config.loading import find_config, load_settings, read_yaml
 from tasks.engine.gpu.driver import device_names
 from tasks.errors import ConfigError
 from tests.support.rehearsal import ROOT
@@ -106,12 +106,26 @@ def test_values_that_do_not_go_together_are_faults(
         ("a: [", "not YAML"),
         ("- 1", "list instead of keys"),
         ("!!python/object/apply:os.system [ls]", "not YAML"),
+        ("decode: {topk: 3}\nload: {}\ndecode: {topk: 4}", "key decode is repeated (lines 1, 3)"),
+        ("decode:\n  topk: 3\n  topp: 1\n  topk: 4", "key topk is repeated (lines 2, 4)"),
+        ("a: {b: 1, b: 2}\nc: 1\nc: 2\nc: 3", "b is repeated (lines 1, 1); the key c is"),
     ],
 )
 def test_a_file_that_is_no_config_is_one_readable_fault(
     tmp_path: Path, text: str, words: str
 ) -> None:
     assert words in faults_of(tmp_path, text)["the file"]
+
+
+def test_keys_that_are_merged_are_not_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "load: &load {batch_size: 3}\nsearch: &search {topk: 3, topp: 0.5}\n"
+        "decode: {<<: *search, topk: 4}\npredict: {<<: *load, <<: {batch_size: 5}}\n"
+    )
+    raw = read_yaml(path, "")
+    assert raw["decode"] == {"topk": 4, "topp": 0.5}
+    assert raw["search"] == {"topk": 3, "topp": 0.5}
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:

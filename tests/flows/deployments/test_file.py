@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -34,6 +35,8 @@ SCHEDULES = [
     ({"interval": 0}, ".interval", "seconds"),
     ({"interval": "1h"}, ".interval", "number"),
     ({"interval": float("nan")}, ".interval", "seconds"),
+    ({"interval": 1e-7}, ".interval", "from 1 to"),
+    ({"interval": 1e15}, ".interval", "(a year)"),
     ({"rrule": "FREQ=SOMETIMES"}, ".rrule", "FREQ=DAILY"),
     ({"cron": "30 1 * * *", "interval": 60}, "", "one of cron, interval and rrule"),
     ({"timezone": "UTC"}, "", "one of cron, interval and rrule"),
@@ -111,6 +114,7 @@ def test_deployments_are_chosen_by_name_in_the_order_of_the_names() -> None:
         ("deployments:", "the file: it has no list of `deployments`"),
         ("deployments: []", "the file: it has no list of `deployments`"),
         ("deployments: {", "the file: not YAML: while parsing"),
+        ("name: a\ndeployments: []\nname: b", "the key name is repeated (lines 1, 3)"),
         ("deployments: \xff", "the file: 'utf-8' codec"),
         (f"deployments: [{{entrypoint: {RERUN}}}]", "deployments[0]: it has no `name`"),
         ("deployments: [demo]", "deployments[0]: it has no `name`"),
@@ -125,6 +129,11 @@ def test_a_file_without_what_is_needed_is_refused_and_says_where(
     file = tmp_path / "prefect.yaml"
     file.write_text(content, encoding="latin-1")
     assert words in " ".join(faults_of(file))
+
+
+def test_a_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "prefect.yaml")
+    assert "not a regular file" in faults_of(tmp_path / "prefect.yaml")[0]
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
