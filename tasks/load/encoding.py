@@ -13,8 +13,11 @@ from itertools import groupby, takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from tasks.engine.model_files import ModelFiles
 from tasks.engine.tokenization.tokenizer import join_pieces, load_text_tokenizer
+from tasks.engine.tokenization.wordpiece import Ids
 from tasks.load.templates import (
     TEMPLATE_4_DOMAINS,
     Piece,
@@ -38,15 +41,15 @@ class Encoded(NamedTuple):
     """The tokens of a passage, ending with the start token, and what the model does not see.
 
     Attributes:
-        input_ids: the tokens.
-        token_type_ids: as many.
+        input_ids: int32 [tokens].
+        token_type_ids: int32 [tokens].
         cut: what was cut off; None for nothing.
         unknown_tokens: how many of the tokens are [UNK]: a Chinese character, or a word, that the
             vocabulary does not have.
     """
 
-    input_ids: list[int]
-    token_type_ids: list[int]
+    input_ids: Ids
+    token_type_ids: Ids
     cut: Cut | None = None
     unknown_tokens: int = 0
 
@@ -101,20 +104,21 @@ class QuestionTokenizer:
         """
         text = fill_template(passage, self._template, self._tokenizer.special["sep_token"])
         title, is_title_cut = self._encode_title(text.title)
-        head = [self.start_id, *title]
+        head = _join([self.start_id], title)
         room = self._max_seq_len - len(head) - 2  # for the separator and the start token
         if fault := self._find_misfit(passage, text.pieces, room):
             reason = Reason.TEMPLATE_DOES_NOT_FIT
             return Reject(passage.row, passage.line, passage.id, reason, fault)
         source, types = self._encode_pieces(text.pieces, room + 1)
         cut = self._find_cut(passage, text.pieces, room) if len(source) > room else None
-        ids = [*head, *source[:room], self._tokenizer.special_ids["sep_token"], self.start_id]
+        special_ids = self._tokenizer.special_ids
+        ids = _join(head, source[:room], [special_ids["sep_token"], self.start_id])
         first, last = text.pieces[0].segment, text.pieces[-1].segment
         return Encoded(
             input_ids=ids,
-            token_type_ids=[*[first] * len(head), *types[:room], last, 1],
+            token_type_ids=_join([first] * len(head), types[:room], [last, 1]),
             cut=Cut.ANSWER if is_title_cut else cut,
-            unknown_tokens=ids.count(self._tokenizer.special_ids["unk_token"]),
+            unknown_tokens=int(np.count_nonzero(ids == special_ids["unk_token"])),
         )
 
     def decode(self, output_ids: Sequence[int]) -> str:
@@ -130,28 +134,28 @@ class QuestionTokenizer:
         text = "".join(word for word in words if word != unknown)
         return remove_target_prefix(text, self._template)
 
-    def _encode_title(self, title: str | None) -> tuple[list[int], bool]:
+    def _encode_title(self, title: str | None) -> tuple[Ids, bool]:
         """Return the tokens of a title with a separator, and whether its end was cut off."""
         if title is None:
-            return [], False
+            return _join(), False
         ids = self._tokenizer.first_ids(title, self._max_title_len)
         kept = ids[: self._max_title_len - 1]
-        return [*kept, self._tokenizer.special_ids["sep_token"]], len(kept) < len(ids)
+        return _join(kept, [self._tokenizer.special_ids["sep_token"]]), len(kept) < len(ids)
 
-    def _encode_pieces(self, pieces: Sequence[Piece], most: int) -> tuple[list[int], list[int]]:
+    def _encode_pieces(self, pieces: Sequence[Piece], most: int) -> tuple[Ids, Ids]:
         """Return the first `most` tokens of a source, and their types."""
-        ids: list[int] = []
-        types: list[int] = []
+        ids, types, left = list[Ids](), list[Ids](), most
         for is_marker, run in groupby(pieces, lambda piece: piece.role is Role.MARKER):
             parts = list(run)
             if is_marker:
-                ids += [self._tokenizer.special_ids[part.text] for part in parts]
-                types += [part.segment for part in parts]
+                ids.append(_join([self._tokenizer.special_ids[part.text] for part in parts]))
+                types.append(_join([part.segment for part in parts]))
             else:
                 text = "".join(part.text for part in parts)
-                ids += self._tokenizer.first_ids(text, max(0, most - len(ids)))
-                types += [parts[0].segment] * (len(ids) - len(types))
-        return ids[:most], types[:most]
+                ids.append(self._tokenizer.first_ids(text, max(0, left)))
+                types.append(np.full(len(ids[-1]), parts[0].segment, np.int32))
+            left -= len(ids[-1])
+        return _join(*ids)[:most], _join(*types)[:most]
 
     def _find_misfit(self, passage: Passage, pieces: Sequence[Piece], room: int) -> str | None:
         """Return why a row does not have the parts of template 4; None if it has them."""
@@ -171,16 +175,25 @@ class QuestionTokenizer:
         """Return what is cut off a source that has more than `room` tokens."""
         roles = [piece.role for piece in pieces]
         before = pieces[: roles.index(Role.CONTEXT)]
+        start = passage.context.find(passage.answer)
+        up_to_answer = passage.context[: start + len(passage.answer)]
+        # The usual case first: whatever is in front of the answer in the passage then fits too.
+        if start >= 0 and self._fits([*before, Piece(Role.CONTEXT, up_to_answer)], room):
+            return Cut.PASSAGE_END
         if Role.ANSWER in roles and not self._fits(pieces[: roles.index(Role.ANSWER) + 1], room):
             return Cut.ANSWER
         if not self._fits(before, room - 1):
             return Cut.WHOLE_PASSAGE
-        start = passage.context.find(passage.answer)
-        up_to_answer = passage.context[: start + len(passage.answer)]
-        if start < 0 or self._fits([*before, Piece(Role.CONTEXT, up_to_answer)], room):
-            return Cut.PASSAGE_END
-        return Cut.ANSWER_IN_PASSAGE
+        return Cut.PASSAGE_END if start < 0 else Cut.ANSWER_IN_PASSAGE
 
     def _fits(self, pieces: Sequence[Piece], room: int) -> bool:
         """Return whether a source has at most `room` tokens."""
         return len(self._encode_pieces(pieces, room + 1)[0]) <= room
+
+
+def _join(*parts: Ids | list[int]) -> Ids:
+    """Return tokens, or types of tokens, as one array."""
+    return np.concatenate((_NOTHING, *parts), dtype=np.int32, casting="unsafe")
+
+
+_NOTHING = np.empty(0, np.int32)

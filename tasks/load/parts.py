@@ -10,9 +10,12 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path, PurePath
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from tasks.engine.tokenization.wordpiece import Ids
 from tasks.errors import StoreCorruptionError
 from tasks.load.encoding import Encoded
 from tasks.passages.records import Passage, Reject
@@ -219,8 +222,19 @@ def _read_part(path: PurePath, rows: int, schema: pa.Schema) -> pa.Table:
 
 
 def _as_batch(rows: Sequence[tuple[Passage, Encoded]]) -> pa.RecordBatch:
-    records = [
-        {**vars(passage), **encoded._asdict(), "seq_len": len(encoded.input_ids)}
-        for passage, encoded in rows
-    ]
-    return pa.RecordBatch.from_pylist(records, schema=DATASET)
+    texts = ("row", "id", "context", "answer", "reference")
+    tokens = ("input_ids", "token_type_ids")
+    sizes = np.array([len(encoded.input_ids) for _, encoded in rows], np.int32)
+    columns: dict[str, Any] = {
+        **{name: [getattr(passage, name) for passage, _ in rows] for name in texts},
+        **{name: _as_lists([getattr(one, name) for _, one in rows], sizes) for name in tokens},
+        "seq_len": sizes,
+        "cut": [encoded.cut for _, encoded in rows],
+        "unknown_tokens": [encoded.unknown_tokens for _, encoded in rows],
+    }
+    return pa.RecordBatch.from_pydict(columns, DATASET)
+
+
+def _as_lists(arrays: Sequence[Ids], sizes: Ids) -> pa.ListArray:
+    offsets = np.concatenate(([0], np.cumsum(sizes)), dtype=np.int32, casting="unsafe")
+    return pa.ListArray.from_arrays(offsets, np.concatenate(arrays))

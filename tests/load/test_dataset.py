@@ -70,7 +70,8 @@ def test_tokens_and_counts_are_those_of_the_tokenizer(
     lengths = [len(one.input_ids) for one in encoded if not isinstance(one, Reject)]
     table = whole(load_request)
     pairs = zip(table["input_ids"].to_pylist(), table["token_type_ids"].to_pylist(), strict=True)
-    assert list(pairs) == [one[:2] for one in encoded if not isinstance(one, Reject)]
+    tokens = [one[:2] for one in encoded if not isinstance(one, Reject)]
+    assert list(pairs) == [(ids.tolist(), types.tolist()) for ids, types in tokens]
     assert table["seq_len"].to_pylist() == lengths
     assert loaded.details == {
         "rows_in": 15,

@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -89,8 +90,8 @@ def test_template_4_has_special_tokens_and_its_segments(
     ids = reference.convert_tokens_to_ids(reference.tokenize(source))
     encoded = tokenizers[4].encode(PROMPTED)
     assert isinstance(encoded, Encoded)
-    assert encoded.input_ids == [1, *ids, 2, 1]
-    tokens = reference.convert_ids_to_tokens(encoded.input_ids)
+    assert encoded.input_ids.tolist() == [1, *ids, 2, 1]
+    tokens = reference.convert_ids_to_tokens(encoded.input_ids.tolist())
     starts = [at for at, token in enumerate(tokens) if token == reference.cls_token]
     assert len(starts) == 7
     for at, segment in enumerate(encoded.token_type_ids):
@@ -151,7 +152,7 @@ def test_text_never_becomes_a_special_token(
     assert isinstance(passage, Passage)
     encoded = tokenizers[template].encode(passage)
     assert isinstance(encoded, Encoded)
-    counts = [encoded.input_ids.count(reference.vocab[token]) for token in SPECIAL]
+    counts = [encoded.input_ids.tolist().count(reference.vocab[token]) for token in SPECIAL]
     assert counts[:4] == [0, *STRUCTURE[template], 0]
     assert encoded.unknown_tokens == counts[4]
 
@@ -165,7 +166,7 @@ def test_a_word_that_is_a_special_token_of_an_unusual_checkpoint_is_unknown(
     encoded = tokenizer.encode(replace(PASSAGE, context="long 长江"))
     assert isinstance(encoded, Encoded)
     separator = load_reference(tmp_path).sep_token_id
-    assert encoded.input_ids.count(separator) == 1
+    assert encoded.input_ids.tolist().count(separator) == 1
     assert encoded.unknown_tokens == 2  # in the passage, and the template's own in front of it
 
 
@@ -195,8 +196,8 @@ def test_a_row_counts_as_cut_exactly_when_it_would_be_longer(
     assert isinstance(whole, Encoded)
     assert whole.cut is None
     if isinstance(short, Encoded):
-        assert (short.cut is None) == (short.input_ids == whole.input_ids)
-        assert short.unknown_tokens == short.input_ids.count(4)
+        assert (short.cut is None) == np.array_equal(short.input_ids, whole.input_ids)
+        assert short.unknown_tokens == short.input_ids.tolist().count(4)
 
 
 LONG = "洪泽湖位于江苏省。"  # of which three characters are in the vocabulary
@@ -339,7 +340,7 @@ def test_neither_encoding_nor_decoding_imports_paddle(checkpoint: Path) -> None:
         "from tasks.passages.records import Passage\n"
         f"tokenizer = QuestionTokenizer({str(checkpoint)!r})\n"
         "encoded = tokenizer.encode(Passage(0, 1, 'a', '长江ΑΣ', '江', None, None, ()))\n"
-        "print(tokenizer.decode(encoded.input_ids))\n"
+        "print(tokenizer.decode(encoded.input_ids.tolist()))\n"
         "assert not {'paddle', 'paddlenlp'} & set(sys.modules)\n"
     )
     ended = subprocess.run(
@@ -360,7 +361,7 @@ def test_of_a_token_or_an_id_that_stands_twice_the_last_counts_as_in_paddlenlp(
     passage = replace(PASSAGE, context="的江长河")
     encoded = tokenizer.encode(passage)
     assert isinstance(encoded, Encoded)
-    assert encoded[:2] == reference_tokens(reference, passage, 1)
+    assert [ids.tolist() for ids in encoded[:2]] == [*reference_tokens(reference, passage, 1)]
     for index in range(12):
         expected = reference.vocab.idx_to_token.get(index, "").replace("[UNK]", "")
         assert tokenizer.decode([index]) == (expected if index != 3 else "")

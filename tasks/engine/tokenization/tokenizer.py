@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tasks.engine.model_files import TOKENIZER_FILES, ModelFiles
 from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
 from tasks.engine.tokenization.vocabulary import (
@@ -21,7 +23,7 @@ from tasks.engine.tokenization.vocabulary import (
     read_plain_tokenizer,
     read_vocabulary,
 )
-from tasks.engine.tokenization.wordpiece import WordPieces
+from tasks.engine.tokenization.wordpiece import Ids, WordPieces
 from tasks.errors import ModelError
 
 
@@ -36,7 +38,7 @@ class TextTokenizer:
     special: Mapping[str, str]
     special_ids: Mapping[str, int]
     tokens: Mapping[int, str]
-    first_ids: Callable[[str, int], list[int]]
+    first_ids: Callable[[str, int], Ids]
 
 
 def load_text_tokenizer(model: str | Path | ModelFiles) -> TextTokenizer:
@@ -129,11 +131,10 @@ def _through_paddlenlp(tokenizer: Untyped) -> TextTokenizer:
     special = {name: getattr(tokenizer, name) for name in SPECIAL_TOKENS}
     hidden = dict.fromkeys(special.values(), special["unk_token"])
 
-    def first_ids(text: str, most: int) -> list[int]:
+    def first_ids(text: str, most: int) -> Ids:
         # A special token without brackets could be a word of the text.
         tokens = [hidden.get(token, token) for token in tokenizer._tokenize(text)]
-        ids: list[int] = tokenizer.convert_tokens_to_ids(tokens)
-        return ids[:most]
+        return np.array(tokenizer.convert_tokens_to_ids(tokens[:most]), np.int32)
 
     return TextTokenizer(
         special=special,

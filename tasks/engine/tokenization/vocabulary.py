@@ -47,7 +47,7 @@ def read_plain_tokenizer(files: ModelFiles) -> PlainTokenizer | None:
     is_plain = (
         -1 not in special
         and len(special) == len(SPECIAL_TOKENS)
-        and max(ids.values()) < 1 << 32  # the limit of the `tokenizers` library
+        and max(ids.values()) < 1 << 31  # ids are int32
         and _ADDED_FILE not in files
         and _is_usual(_read_object(files, _SPECIAL_FILE))
     )

@@ -35,16 +35,24 @@ class WordSplitter:
     def __init__(self, lower_case: bool = True) -> None:
         self._lower_case = lower_case
         self._clean = _Table(_clean)
-        self._spaced = _Table(self._space_out)
+        self._spaced = _Table(self._space_out_one)
 
-    def split(self, text: str, most: int = -1) -> list[str]:
-        """Return the words of a text; with `most`, the first `most` words, then the rest as one."""
+    def split(self, text: str) -> list[str]:
+        """Return the words of a text."""
+        return self.space_out(self.prepare(text)).split()
+
+    def prepare(self, text: str) -> str:
+        """Return a text in which what a character becomes does not depend on its neighbors."""
         if self._lower_case and CONTEXTUAL.search(text):
             # the table leaves text unchanged that has been lowercased and decomposed as a whole
-            text = unicodedata.normalize("NFD", text.translate(self._clean).lower())
-        return text.translate(self._spaced).split(None, most)
+            return unicodedata.normalize("NFD", text.translate(self._clean).lower())
+        return text
 
-    def _space_out(self, char: str) -> str:
+    def space_out(self, text: str) -> str:
+        """Return a prepared text, or a part of it, with spaces between its words."""
+        return text.translate(self._spaced)
+
+    def _space_out_one(self, char: str) -> str:
         """Return what a character is mapped to, independent of its neighbors."""
         text = _clean(char)
         if self._lower_case:
