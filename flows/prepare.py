@@ -13,8 +13,8 @@ from tasks.doctor.diagnosis import find_machine_faults
 from tasks.doctor.preflight import check, find_model_warnings
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.errors import PreflightError
-from tasks.passages.formats import Layout
 from tasks.passages.inspection import inspect_dataset, show_path
+from tasks.passages.layout import Layout
 from tasks.plan.model import find_position_faults, get_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.store.lock import shared_lock

@@ -17,7 +17,7 @@ from tasks.engine.gpu.driver import (
 from tasks.engine.models.memory import NUMBER, Need, estimate_need, read_size
 from tasks.errors import DeviceError
 from tasks.findings import Finding
-from tasks.passages.formats import kind_of
+from tasks.passages.layout import kind_of
 from tasks.plan.model import locate_model
 from tasks.plan.plan import open_store
 

@@ -30,9 +30,9 @@ from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
 from tasks.errors import StorageError, WentiError
 from tasks.findings import Finding, Severity
-from tasks.passages.formats import KEY as PASSAGES
-from tasks.passages.formats import Layout
 from tasks.passages.inspection import inspect_dataset, show_path
+from tasks.passages.layout import KEY as PASSAGES
+from tasks.passages.layout import Layout
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
 from tasks.store.files import staging_folder

@@ -21,7 +21,7 @@ from tasks.load.encoding import Encoded, QuestionTokenizer
 from tasks.load.parts import PartWriter
 from tasks.load.rules import bad_row, describe_reject
 from tasks.passages.fields import Fields
-from tasks.passages.formats import hash_passages
+from tasks.passages.layout import hash_passages
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject, parse_record
 from tasks.plan.plan import Plan

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tasks.config.settings import UTF_8, DatasetSettings, FieldSettings
 from tasks.findings import Finding
-from tasks.passages.csv import has_header, inspect_csv
 from tasks.passages.encodings import (
     GUESSED,
     codec_name,
@@ -25,9 +24,10 @@ from tasks.passages.encodings import (
     is_certainly_utf_8,
 )
 from tasks.passages.fields import Fields
-from tasks.passages.formats import KEY, KINDS, Layout, Start, kind_of
-from tasks.passages.json import inspect_json
-from tasks.passages.parquet import inspect_parquet
+from tasks.passages.formats.csv import has_header, inspect_csv
+from tasks.passages.formats.json import inspect_json
+from tasks.passages.formats.parquet import inspect_parquet
+from tasks.passages.layout import KEY, KINDS, Layout, Start, kind_of
 
 START_BYTES = 1 << 16
 ENCODING = "dataset.encoding"

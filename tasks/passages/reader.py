@@ -17,11 +17,11 @@ import pyarrow as pa
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages.csv import read_csv
-from tasks.passages.formats import Layout, RawRows
+from tasks.passages.formats.csv import read_csv
+from tasks.passages.formats.json import read_json
+from tasks.passages.formats.parquet import read_parquet
 from tasks.passages.inspection import find_layout
-from tasks.passages.json import read_json
-from tasks.passages.parquet import read_parquet
+from tasks.passages.layout import Layout, RawRows
 from tasks.passages.records import Passage, Reject, parse_record
 
 

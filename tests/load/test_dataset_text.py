@@ -5,7 +5,7 @@ import pytest
 
 from tasks.errors import InputError
 from tasks.load.dataset import LoadRequest, load_passages
-from tasks.passages.formats import KINDS
+from tasks.passages.layout import KINDS
 from tests.support.load_requests import whole, write_kind
 
 ODD = [

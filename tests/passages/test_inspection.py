@@ -11,8 +11,8 @@ import pytest
 
 from tasks.config.settings import FieldSettings
 from tasks.findings import Finding
-from tasks.passages.formats import Layout
 from tasks.passages.inspection import START_BYTES, find_layout
+from tasks.passages.layout import Layout
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import ROW, jsonl, read, reason_of, write

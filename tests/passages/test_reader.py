@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.errors import InputError
-from tasks.passages import formats
-from tasks.passages.formats import Layout, hash_passages, kind_of
+from tasks.passages import limits
 from tasks.passages.inspection import find_layout
+from tasks.passages.layout import Layout, hash_passages, kind_of
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage
 from tests.support.passage_texts import ROW, jsonl, read, write
@@ -208,7 +208,7 @@ BOMBS = {
 def test_gzip_bomb_is_refused_before_it_takes_the_memory(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 17)
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 17)
     start, piece = BOMBS[name]
     path = write(tmp_path / name, gzip.compress(start + piece * 2048, mtime=0))  # of 8 MiB
     assert path.stat().st_size < 1 << 15

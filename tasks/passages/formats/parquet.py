@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pyarrow.types as types
 
 from tasks.findings import Finding
-from tasks.passages import formats
-from tasks.passages.formats import KEY, Layout, RawRow, RawRows, find_names_fault, row_too_long
+from tasks.passages import limits
+from tasks.passages.layout import KEY, Layout, RawRow, RawRows, find_names_fault
+from tasks.passages.limits import row_too_long
 from tasks.passages.records import Reason, RowError, is_nothing
 from tasks.store.tables import open_for_arrow
 
@@ -75,7 +76,7 @@ def read_parquet(path: Path, layout: Layout) -> RawRows:
         for number, row in enumerate(_rows(file, wanted)):
             record = _as_record(row, required)
             size = sum(map(_length, record.values())) if isinstance(record, dict) else 0
-            if size > formats.MAX_ROW_BYTES:
+            if size > limits.MAX_ROW_BYTES:
                 raise row_too_long(f"{path}: row {number}")
             if not (_is_blank(record) and others.are_blank(number)):
                 yield RawRow(None, record)

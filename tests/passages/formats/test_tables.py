@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
-from tasks.passages import formats
+from tasks.passages import limits
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import ROW, VISIBLE, in_a_folder, jsonl, read, reason_of, write
@@ -177,7 +177,7 @@ def test_csv_that_ends_within_a_cell_may_be_truncated_and_is_refused(
 def test_csv_row_beyond_the_limit_ends_reading(
     tmp_path: Path, row: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1_000)
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1_000)
     path = write(tmp_path / "a.csv", "context,answer\n" + "a,b\n" * 999 + row)
     outcomes = read_passages(path, 1)
     assert sum(1 for _ in islice(outcomes, 999)) == 999
@@ -260,7 +260,7 @@ def test_parquet_value_that_python_does_not_know_is_no_id(
 def test_row_of_parquet_beyond_the_limit_ends_reading(
     tmp_path: Path, long: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 20)
     good = {**ROW, "prompt_common": "a", "prompt_domain": ["a"]}
     rows = [good, {**good, **long}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import InputError
-from tasks.passages import formats
-from tasks.passages import json as json_files
+from tasks.passages import limits
+from tasks.passages.formats import json as json_files
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import JSON, ROW, in_a_folder, jsonl, read, reason_of, write
 
@@ -50,7 +50,7 @@ def test_line_of_a_megabyte_is_read(tmp_path: Path) -> None:
 
 
 def test_row_beyond_the_limit_ends_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_ROW_BYTES", 1 << 20)
+    monkeypatch.setattr(limits, "MAX_ROW_BYTES", 1 << 20)
     text = jsonl({**ROW, "context": "长" * 400_000})
     for name in ("a.jsonl", "b.json"):
         path = write(tmp_path / name, text if name == "a.jsonl" else f"[{text}]")

@@ -13,18 +13,18 @@ from pathlib import Path
 from tasks.config.settings import UTF_8
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages import formats
-from tasks.passages.formats import (
+from tasks.passages import limits
+from tasks.passages.layout import (
     KEY,
     Layout,
     PassageFile,
     RawRow,
     RawRows,
     Start,
-    check_size,
     find_names_fault,
     open_passages,
 )
+from tasks.passages.limits import check_size
 from tasks.passages.records import Reason, RowError, excerpt, is_blank_row
 
 _PIECE_BYTES = 1 << 16
@@ -163,7 +163,7 @@ _DECODER = json.JSONDecoder()
 def _lines(path: Path, file: PassageFile) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank with their numbers, from 1."""
     line = 0
-    while data := file.readline(formats.MAX_ROW_BYTES + 1):
+    while data := file.readline(limits.MAX_ROW_BYTES + 1):
         line += 1
         check_size(path, line, len(data))
         if data.decode(errors="replace").strip():  # str.strip also removes Unicode spaces

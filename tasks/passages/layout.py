@@ -20,7 +20,6 @@ from tasks.store.local import file_sha256
 
 KEY = "dataset.predict_file"
 KINDS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
-MAX_ROW_BYTES = 16 << 20  # tokenizing with template 4 takes up to 110 times as much memory
 
 PassageFile = BufferedReader | gzip.GzipFile | BytesIO
 
@@ -175,19 +174,3 @@ def open_passages(path: Path, layout: Layout) -> Iterator[PassageFile]:
             yield file
         else:
             yield as_utf_8(file, layout.encoding, layout.has_bare_returns)
-
-
-def check_size(path: Path, line: int, size: int, hint: str = "") -> None:
-    """Check the size of the row that starts on `line`; `hint` is added to the message.
-
-    Raises:
-        InputError: the row is longer than `MAX_ROW_BYTES`.
-    """
-    if size > MAX_ROW_BYTES:
-        raise row_too_long(f"{path}: the row that starts on line {line}", hint)
-
-
-def row_too_long(row: str, hint: str = "") -> InputError:
-    """Return the error for a row that is too long; `row` names the file and the row."""
-    limit = f"{MAX_ROW_BYTES >> 20} MiB"
-    return InputError(f"{row} is longer than {limit}; put one passage in a row{hint}")

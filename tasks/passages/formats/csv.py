@@ -11,19 +11,19 @@ from pathlib import Path
 
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages import formats
+from tasks.passages import limits
 from tasks.passages.fields import Fields
-from tasks.passages.formats import (
+from tasks.passages.formats.json import parse_json
+from tasks.passages.layout import (
     Layout,
     PassageFile,
     RawRow,
     RawRows,
     Start,
-    check_size,
     find_names_fault,
     open_passages,
 )
-from tasks.passages.json import parse_json
+from tasks.passages.limits import check_size
 from tasks.passages.records import Reason, RowError, excerpt
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -101,7 +101,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._again.pop() if self._again else self._text.readline(formats.MAX_ROW_BYTES + 1)
+        line = self._again.pop() if self._again else self._text.readline(limits.MAX_ROW_BYTES + 1)
         if not line:
             raise StopIteration
         self.taken.append(line)
@@ -119,7 +119,7 @@ def read_csv(path: Path, layout: Layout) -> RawRows:
         InputError: a quote is never closed, or a row is longer than `MAX_ROW_BYTES`.
         OSError, EOFError, zlib.error: the file cannot be read or decompressed.
     """
-    csv.field_size_limit(formats.MAX_ROW_BYTES)  # process-wide; the default is 128 KiB
+    csv.field_size_limit(limits.MAX_ROW_BYTES)  # process-wide; the default is 128 KiB
     with open_passages(path, layout) as file:
         lines = _Lines(path, file)
         header: list[str] = []
