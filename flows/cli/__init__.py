@@ -1,5 +1,5 @@
 """The command line `wenti`. Open `main.py` first.
 
-`run_commands.py`, `store_commands.py` and `bench.py` have one function per command; `tables/`
-prints their results, `options.py` has the options that they share, `places.py` what these refer to.
+`commands/` and `bench.py` have one function per command; `tables/` prints their results,
+`options.py` has the options that they share, `places.py` what these refer to.
 """

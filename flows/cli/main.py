@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli import run_commands, store_commands
 from flows.cli.bench import bench
+from flows.cli.commands import running, starting, stored
 from flows.cli.streams import leave, prepare_streams
 from tasks.errors import ServerError, WentiError
 from tasks.escaping import visible
@@ -44,18 +44,19 @@ def options(
 
 
 COMMANDS = (
-    run_commands.run,
-    run_commands.rerun,
-    run_commands.serve,
-    run_commands.export,
-    run_commands.doctor,
-    store_commands.status,
-    store_commands.runs,
-    store_commands.show,
-    store_commands.report,
-    store_commands.compare,
-    store_commands.verify,
-    store_commands.gc,
+    starting.init,
+    running.run,
+    running.rerun,
+    running.serve,
+    running.export,
+    running.doctor,
+    stored.status,
+    stored.runs,
+    stored.show,
+    stored.report,
+    stored.compare,
+    stored.verify,
+    stored.gc,
 )
 WORKING = [["run"], ["rerun"], ["export"], ["serve"]]
 """The commands whose result is not what they print."""

@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 from flows.parameters import form_of
 from flows.permissions import CONFIG, Permissions
 from tasks.config.describe import allowed, suggest
-from tasks.config.loading import configs_folder, find_config, list_configs, load_settings
+from tasks.config.loading import CONFIGS, find_config, list_configs, load_settings
 from tasks.errors import ConfigError, InputError, describe_error
 from tasks.escaping import shorten
 from tasks.findings import Finding
@@ -136,7 +136,7 @@ def _check_config(
             yield Finding(f"{place}.{where}", problem, fault.remedy)
         return
     if is_shown and known and config not in known:
-        problem = f"{config} is a path, and the form takes names of {configs_folder()}/"
+        problem = f"{config} is a path, and the form takes names of {CONFIGS}/"
         remedy = "put the file there and write its name, or leave `config` out of `allow_overrides`"
         yield Finding(f"{place}.config", problem, remedy)
 

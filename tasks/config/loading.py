@@ -18,6 +18,9 @@ from tasks.errors import ConfigError
 from tasks.findings import Finding
 
 CONFIG_SUFFIXES = {".yaml", ".yml"}
+CONFIGS = "configs"
+VARIABLE = "WENTI_CONFIGS"  # in the environment: another folder with configs
+CLONE = Path(__file__).parents[2]
 EXAMPLES = "`configs/` holds examples"
 
 
@@ -36,20 +39,36 @@ def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Sett
     if not isinstance(overrides, Mapping):
         overrides, faults = parse_overrides(overrides)
     apply_overrides(raw, overrides)
+    return make_settings(raw, str(path), faults)
+
+
+def make_settings(
+    raw: Mapping[str, Any], source: str, known_faults: Sequence[Finding] = ()
+) -> Settings:
+    """Return the settings of a parsed config.
+
+    Args:
+        raw: the sections.
+        source: what they are from, for messages.
+        known_faults: of the source.
+
+    Raises:
+        ConfigError: keys or values are invalid, or there are known faults; it lists all.
+    """
+    faults = list(known_faults)
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
         faults += [_explain(details) for details in error.errors(include_url=False)]
     if faults:
-        raise ConfigError(str(path), faults)
+        raise ConfigError(source, faults)
     return settings
 
 
 def find_config(name: str) -> Path:
     """Return the path of a config given by name or by path.
 
-    Names are those of the YAML files in `configs` in the working folder, or in the folder that the
-    environment variable WENTI_CONFIGS names.
+    Names are those of the YAML files in `config_folders()`.
 
     Raises:
         ConfigError: there is no config of that name. (A missing path is left to `load_settings`.)
@@ -58,18 +77,18 @@ def find_config(name: str) -> Path:
     if name in known:
         return known[name]
     if not is_config(name):
-        problem = f"there is no such config in {configs_folder().absolute()}"
+        problem = f"there is no such config in {show_config_folders()}"
         raise _unreadable(Path(name), problem, suggest_config(name))
     return Path(name)
 
 
 def suggest_config(name: str) -> str:
-    """Return the name of a config that is similar to `name`, or all names in `configs_folder()`."""
+    """Return the name of a config that is similar to `name`, or all names."""
     known = list_configs()
     if near := difflib.get_close_matches(name, known, n=1):
         return f"did you mean {near[0]}?"
-    listed = f"known: {', '.join(known)}" if known else "it holds none"
-    return f"{listed}; WENTI_CONFIGS names another folder"
+    listed = f"known: {', '.join(known)}" if known else "there are none"
+    return f"{listed}; `wenti init` writes one, {VARIABLE} names another folder"
 
 
 def is_config(name: str) -> bool:
@@ -87,14 +106,32 @@ def _is_no_folder(path: Path) -> bool:
 
 
 def list_configs() -> dict[str, Path]:
-    """Return the paths of the YAML files in `configs_folder()`, by name, sorted by path."""
-    paths = (path for path in configs_folder().glob("*") if path.suffix in CONFIG_SUFFIXES)
-    return {path.stem: path for path in sorted(paths)}
+    """Return the paths of the configs that are known by name, by name, in their order.
+
+    Of two with one name, it is that in the first of `config_folders()`.
+    """
+    found: dict[str, Path] = {}
+    for folder in reversed(config_folders()):
+        paths = (path for path in folder.glob("*") if path.suffix in CONFIG_SUFFIXES)
+        found |= {path.stem: path for path in sorted(paths)}
+    return dict(sorted(found.items()))
 
 
-def configs_folder() -> Path:
-    """Return the folder of the configs that are known by name."""
-    return Path(os.environ.get("WENTI_CONFIGS", "configs"))
+def config_folders() -> list[Path]:
+    """Return the folders whose configs are known by name, the first one first.
+
+    That is `configs` in the working folder, the folder that the environment variable WENTI_CONFIGS
+    names, and, if Wenti is installed from a clone (editable), the configs shipped in that.
+    """
+    named = os.environ.get(VARIABLE)
+    is_clone = (CLONE / "pyproject.toml").is_file()
+    folders = [Path(CONFIGS), Path(named) if named else None, CLONE / CONFIGS if is_clone else None]
+    return [folder for folder in folders if folder is not None]
+
+
+def show_config_folders() -> str:
+    """Return the folders whose configs are known by name, for messages."""
+    return ", ".join(dict.fromkeys(str(folder.absolute()) for folder in config_folders()))
 
 
 def read_yaml(path: Path, examples: str) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from tasks.config.loading import (
-    configs_folder,
     find_config,
     is_config,
     load_settings,
+    show_config_folders,
     suggest_config,
 )
 from tasks.config.paths import with_date
@@ -129,7 +129,7 @@ def find_status(
     try:
         folder = find_run(name, store, config)
     except InputError as error:
-        nor = f"nor is there a config of this name in {configs_folder().absolute()}"
+        nor = f"nor is there a config of this name in {show_config_folders()}"
         raise InputError(f"{error}; {nor}; {suggest_config(name)}") from error
     if overrides:
         return get_status(settings_of_run(folder, overrides))

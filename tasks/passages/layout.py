@@ -121,8 +121,24 @@ class Start:
         return Finding(KEY, f"{self.place} {problem}", remedy)
 
 
-def find_names_fault(place: str, what: str, names: Sequence[str], fields: Fields) -> Finding | None:
+@dataclass(frozen=True)
+class NamesFault(Finding):
+    """A fault of the names of a file's columns or fields, which are `names`."""
+
+    names: tuple[str, ...] = ()
+
+
+def find_names_fault(
+    place: str, what: str, names: Sequence[str], fields: Fields
+) -> NamesFault | None:
     """Return what is wrong with the names of a file's columns or fields (`what` they are)."""
+    fault = _explain_names(place, what, names, fields)
+    if fault is None:
+        return None
+    return NamesFault(fault.key, fault.problem, fault.remedy, names=tuple(names))
+
+
+def _explain_names(place: str, what: str, names: Sequence[str], fields: Fields) -> Finding | None:
     missing, found = fields.missing_in(names), f"{place} has the {what} {excerpt(list(names))}"
     if not missing:
         return None

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config.loading import find_config, load_settings, read_yaml
+from tasks.config.loading import find_config, list_configs, load_settings, read_yaml
 from tasks.engine.gpu.driver import device_names
 from tasks.errors import ConfigError
 from tests.support.rehearsal import ROOT
@@ -216,10 +216,30 @@ def test_a_config_is_found_by_its_name_or_its_path(
     assert find_config("mine") == find_config(str(path)) == path
     with pytest.raises(ConfigError, match="did you mean mine"):
         find_config("mime")
-    with pytest.raises(ConfigError, match=f"no such config in {tmp_path}.*known: mine"):
+    with pytest.raises(ConfigError, match=f"no such config in .*{tmp_path}.*known: .*mine"):
         find_config("other")
 
 
+def test_a_name_means_the_config_of_the_working_folder_then_wenti_configs_then_the_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WENTI_CONFIGS", raising=False)
+    assert list_configs() == {name: ROOT / f"configs/{name}.yaml" for name in SHIPPED}
+    for folder, names in (("others", ("demo", "mine")), ("configs", ("mine", "own"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}.yaml").touch()
+    monkeypatch.setenv("WENTI_CONFIGS", str(tmp_path / "others"))
+    assert list(list_configs().items()) == [
+        ("demo", tmp_path / "others/demo.yaml"),
+        ("dureader_qg", ROOT / "configs/dureader_qg.yaml"),
+        ("mine", Path("configs/mine.yaml")),
+        ("own", Path("configs/own.yaml")),
+    ]
+
+
+SHIPPED = ("demo", "dureader_qg")
 LONG = "x" * 300
 
 

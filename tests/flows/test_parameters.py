@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from flows.parameters import config_schema, exact, exact_value, form_of, overrides_schema
 from flows.permissions import KEYS, Permissions
 from flows.question_generation import question_generation, rerun
+from tasks.config import loading
 from tasks.config.settings import GUARDED_KEYS, Settings
 from tests.support.rehearsal import ROOT
 
@@ -118,6 +119,7 @@ def test_without_configs_any_text_may_name_one(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(loading, "CLONE", tmp_path)  # it was not installed from a clone
     assert config_schema() == {"type": "string"}
 
 

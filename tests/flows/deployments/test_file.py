@@ -188,6 +188,7 @@ def test_a_fault_of_the_config_itself_names_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WENTI_CONFIGS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "demo.yaml").write_text("decode: {num_beam: 4}")
     (fault,) = faults_of(write(tmp_path, nightly(parameters=DEMO)))
     place = re.escape(f"nightly.parameters.config ({tmp_path}/demo.yaml): decode.num_beam: ")
