@@ -13,7 +13,8 @@ from flows.deployments.entries import DeploymentEntry, ScheduleEntry
 from flows.deployments.parameters import check_parameters
 from flows.permissions import find_faults
 from tasks.config.describe import suggest
-from tasks.config.loading import read_yaml, show_value
+from tasks.config.files import read_yaml
+from tasks.config.loading import show_value
 from tasks.errors import ConfigError
 from tasks.findings import Finding
 

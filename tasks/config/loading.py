@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from tasks.config.describe import allowed, known_keys, suggest
-from tasks.config.overrides import Overrides, apply_overrides, parse_overrides, parse_yaml
+from tasks.config.files import (
+    EXTENDS,
+    Origins,
+    find_origin,
+    override,
+    read_config,
+    unreadable,
+)
+from tasks.config.overrides import Overrides, parse_overrides
 from tasks.config.settings import Settings
 from tasks.errors import ConfigError
 from tasks.findings import Finding
@@ -21,7 +30,6 @@ CONFIG_SUFFIXES = {".yaml", ".yml"}
 CONFIGS = "configs"
 VARIABLE = "WENTI_CONFIGS"  # in the environment: another folder with configs
 CLONE = Path(__file__).parents[2]
-EXAMPLES = "`configs/` holds examples"
 
 
 def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Settings:
@@ -35,15 +43,18 @@ def load_settings(path: Path, overrides: Sequence[str] | Overrides = ()) -> Sett
         ConfigError: the file cannot be read as YAML, or keys or values are invalid; it lists all
             faults of the file and of the overrides.
     """
-    raw, faults = read_yaml(path, EXAMPLES), list[Finding]()
+    (raw, origins), faults = read_config(path), list[Finding]()
     if not isinstance(overrides, Mapping):
         overrides, faults = parse_overrides(overrides)
-    apply_overrides(raw, overrides)
-    return make_settings(raw, str(path), faults)
+    override(raw, origins, overrides)
+    return make_settings(raw, str(path), faults, origins)
 
 
 def make_settings(
-    raw: Mapping[str, Any], source: str, known_faults: Sequence[Finding] = ()
+    raw: Mapping[str, Any],
+    source: str,
+    known_faults: Sequence[Finding] = (),
+    origins: Origins | None = None,
 ) -> Settings:
     """Return the settings of a parsed config.
 
@@ -51,6 +62,7 @@ def make_settings(
         raw: the sections.
         source: what they are from, for messages.
         known_faults: of the source.
+        origins: which files the keys are from.
 
     Raises:
         ConfigError: keys or values are invalid, or there are known faults; it lists all.
@@ -59,7 +71,8 @@ def make_settings(
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
-        faults += [_explain(details) for details in error.errors(include_url=False)]
+        found = error.errors(include_url=False)
+        faults += [_place(_explain(details), origins or {}, details["loc"]) for details in found]
     if faults:
         raise ConfigError(source, faults)
     return settings
@@ -78,7 +91,7 @@ def find_config(name: str) -> Path:
         return known[name]
     if not is_config(name):
         problem = f"there is no such config in {show_config_folders()}"
-        raise _unreadable(Path(name), problem, suggest_config(name))
+        raise unreadable(Path(name), problem, suggest_config(name))
     return Path(name)
 
 
@@ -134,46 +147,10 @@ def show_config_folders() -> str:
     return ", ".join(dict.fromkeys(str(folder.absolute()) for folder in config_folders()))
 
 
-def read_yaml(path: Path, examples: str) -> dict[str, Any]:
-    """Return the mapping in a YAML file; an empty file has an empty one.
-
-    Args:
-        path: the file.
-        examples: which file is an example of such a file.
-
-    Raises:
-        ConfigError: the file cannot be read, or has no mapping.
-    """
-    text = _read_text(path, examples)
-    try:
-        raw = parse_yaml(text)
-    except ValueError as error:
-        raise _unreadable(path, f"not YAML: {error}", "correct the line") from error
-    if raw is None:
-        return {}
-    if not isinstance(raw, dict):
-        remedy = f"keys with values are expected, such as `key: value`; {examples}"
-        raise _unreadable(path, f"a {type(raw).__name__} instead of keys", remedy)
-    return raw
-
-
-def _read_text(path: Path, examples: str) -> str:
-    try:
-        if not path.is_file() and path.exists():  # reading a pipe may wait for ever
-            raise _unreadable(path, "it is not a regular file", "name a YAML file")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        remedy = f"check the path; {examples}"
-        raise _unreadable(path, "there is no such file", remedy) from None
-    except OSError as error:
-        remedy = "name a file that this user can read"
-        raise _unreadable(path, error.strerror or str(error), remedy) from error
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, str(error), "it must be a UTF-8 text file") from error
-
-
-def _unreadable(path: Path, problem: str, remedy: str) -> ConfigError:
-    return ConfigError(str(path), [Finding("the file", problem, remedy)])
+def _place(fault: Finding, origins: Origins, path: Sequence[int | str]) -> Finding:
+    """Return a fault that names the file it is in, if that is another than the config."""
+    origin = find_origin(origins, [str(part) for part in path])
+    return replace(fault, problem=f"{fault.problem} (in {origin})") if origin else fault
 
 
 def _explain(details: ErrorDetails) -> Finding:
@@ -181,7 +158,8 @@ def _explain(details: ErrorDetails) -> Finding:
     names = [str(part) for part in details["loc"]]
     where = ".".join(names)
     if details["type"] == "extra_forbidden":
-        return Finding(where, "no such key", suggest(names[-1], known_keys(names[:-1])))
+        known = [*known_keys(names[:-1]), *([EXTENDS] if len(names) == 1 else [])]
+        return Finding(where, "no such key", suggest(names[-1], known))
     if details["type"] in {"model_type", "model_attributes_type"}:
         return Finding(
             where, f"{show_value(details['input'])} is not a section", "put keys below it"

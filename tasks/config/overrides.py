@@ -39,15 +39,15 @@ def apply_overrides(raw: dict[str, Any], overrides: Overrides) -> None:
         if target is None:
             target = raw[section] = {}
         if isinstance(target, dict):
-            _merge(target, values)
+            merge(target, values)
 
 
-def _merge(target: dict[str, Any], values: Mapping[str, Any]) -> None:
+def merge(target: dict[str, Any], values: Mapping[str, Any]) -> None:
     """Put values into a mapping, in place; the keys of a value that is a mapping, one by one."""
     for key, value in values.items():
         known = target.get(key)
         if isinstance(known, dict) and isinstance(value, Mapping):
-            _merge(known, value)
+            merge(known, value)
         else:
             target[key] = value
 
@@ -116,7 +116,7 @@ def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
         value = value_text  # there is no such key, which is the fault to report
     for name in reversed(deeper):
         value = {name: value}
-    _merge(values.setdefault(section, {}), {first: value})
+    merge(values.setdefault(section, {}), {first: value})
     return None
 
 

@@ -22,6 +22,10 @@ at once. `--set section.key=value` on the command line overrides the file. A tex
 as it is, without quotes; numbers are decimal, lists are written as `[gpu:0, gpu:1]`, and `null`
 stands for no value. Relative paths are resolved from the working folder.
 
+`extends: base.yaml`, at the top of a config, starts from another file, which may extend a third. It
+is a path from the folder of the file that has it. The values of the config replace those of that
+file, key by key. A run's config.yaml has all keys and extends nothing.
+
 In a path, and in `store.url`, `{date}` is the day of the run, such as 2026-11-23, and `{date-1}`
 the day before. `{date:%Y%m%d}` and `{date-1:%Y%m%d}` write it as 20261123 (the directives are those
 of `strftime` for a day). [operating.md](operating.md#run-every-night) says which day that is.
