@@ -21,7 +21,7 @@ help:
 	@echo 'make bench-peers     install transformers and CTranslate2 and compare with them'
 	@echo 'make check           run ruff, mypy and the tests, as CI does'
 	@echo 'make data            regenerate the sample passages and retrain the sample model'
-	@echo 'make reference       regenerate the page of config keys, docs/configuration.md'
+	@echo 'make reference       regenerate the pages of config keys in docs and docs/zh'
 	@echo 'make constraints     resolve the versions in constraints.txt again'
 	@echo 'make constraints-gpu resolve those in constraints-gpu.txt again'
 
@@ -107,9 +107,10 @@ constraints-gpu:
 	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu,tools]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-gpu.txt
 
-# The page of config keys, generated from the settings.
+# The pages of config keys, generated from the settings.
 reference: $(INSTALLED)
 	$(BIN)/python -m tasks.config.reference > docs/configuration.md
+	$(BIN)/python -m tasks.config.reference zh > docs/zh/configuration.md
 
 data: $(INSTALLED)
 	$(BIN)/python data/make_passages.py

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
 from typing import Any
 
 from tasks.config.settings import Settings
@@ -15,9 +15,31 @@ def known_keys(parents: Sequence[str]) -> list[str]:
     return list(without_null(_schema_of(parents)).get("properties", {}))
 
 
-def allowed(names: Sequence[str]) -> str:
+ENGLISH: Mapping[str, str] = {
+    "or": "{} or {}",
+    "enum": "one of {}",
+    "array": "a list of {}",
+    "object": "a mapping with the keys {}",
+    "devices": "device names such as cpu, gpu:0, gpu:1",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "string": "non-empty text",
+    "null": "null",
+    "other": "another value",
+    "separator": ", ",
+    "limits": "{} ({})",
+    "minimum": "at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "at most {}",
+    "exclusiveMaximum": "below {}",
+}
+"""The words for a JSON schema, by its keywords; `reference.zh.yaml` has those in Chinese."""
+
+
+def allowed(names: Sequence[str], words: Mapping[str, str] = ENGLISH) -> str:
     """Return the values allowed for the key at this path, in words."""
-    return _describe(_schema_of(names))
+    return _describe(_schema_of(names), words)
 
 
 def types_of(names: Sequence[str]) -> frozenset[str]:
@@ -74,35 +96,24 @@ def _known_schema() -> Mapping[str, Any]:
     return settings_schema()
 
 
-def _describe(schema: Mapping[str, Any]) -> str:
+def _describe(schema: Mapping[str, Any], words: Mapping[str, str]) -> str:
     if "anyOf" in schema:
-        return " or ".join(_describe(option) for option in schema["anyOf"])
+        options = [_describe(option, words) for option in schema["anyOf"]]
+        return reduce(words["or"].format, options)
     if "enum" in schema:
-        return "one of " + ", ".join(str(value) for value in schema["enum"])
+        return words["enum"].format(words["separator"].join(str(value) for value in schema["enum"]))
     if schema.get("type") == "array":
-        return f"a list of {_describe(schema['items'])}"
+        return words["array"].format(_describe(schema["items"], words))
     if schema.get("type") == "object":
-        return f"a mapping with the keys {', '.join(schema['properties'])}"
+        return words["object"].format(words["separator"].join(schema["properties"]))
     if "pattern" in schema:
-        return "device names such as cpu, gpu:0, gpu:1"
-    return _PLAIN.get(schema.get("type", ""), "another value") + _limits(schema)
+        return words["devices"]
+    return _with_limits(words.get(schema.get("type", "other"), words["other"]), schema, words)
 
 
-_PLAIN = {
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "string": "non-empty text",
-    "null": "null",
-}
-_LIMITS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "above",
-    "maximum": "at most",
-    "exclusiveMaximum": "below",
-}
+def _with_limits(plain: str, schema: Mapping[str, Any], words: Mapping[str, str]) -> str:
+    limits = [words[name].format(schema[name]) for name in _LIMITS if name in schema]
+    return words["limits"].format(plain, words["separator"].join(limits)) if limits else plain
 
 
-def _limits(schema: Mapping[str, Any]) -> str:
-    parts = [f"{words} {schema[name]}" for name, words in _LIMITS.items() if name in schema]
-    return f" ({', '.join(parts)})" if parts else ""
+_LIMITS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")

@@ -1,18 +1,25 @@
-"""The reference page of all config keys, generated from the settings models.
+"""The reference pages of all config keys, generated from the settings models.
 
-`python -m tasks.config.reference > docs/configuration.md` regenerates it; a test compares them.
+`make reference` writes them; tests compare them. The texts of the Chinese page are in
+`reference.zh.yaml`, each beside the English text that it was written for.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
-from tasks.config.describe import allowed
+from tasks.config.describe import ENGLISH, allowed
 from tasks.config.settings import GUARDED_KEYS, Settings
+
+CHINESE_TEXTS = Path(__file__).with_name("reference.zh.yaml")
 
 _HEAD = """# Configuration
 
@@ -39,28 +46,71 @@ _GUARDED = """Runs of a deployment set {keys} only if prefect.yaml allows it
 """
 
 
-def as_markdown() -> str:
-    """Return the text of docs/configuration.md."""
-    guarded = _GUARDED.format(keys=", ".join(f"`{key}`" for key in sorted(GUARDED_KEYS)))
-    return "\n".join([_HEAD, guarded, *_sections()])
+@dataclass(frozen=True)
+class Language:
+    """The texts of a page.
+
+    Attributes:
+        head: the text before the sections.
+        guarded: the sentence about `GUARDED_KEYS`; {keys} stands for them.
+        columns: the header of the tables.
+        words: those for allowed values, as in `ENGLISH`.
+        texts: the sections and keys: `en`, the text in the settings, and `zh`.
+    """
+
+    head: str = _HEAD
+    guarded: str = _GUARDED
+    columns: str = "key | default | allowed | meaning"
+    words: Mapping[str, str] = field(default_factory=lambda: ENGLISH)
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def meaning(self, name: str, english: str) -> str:
+        """Return the text of a section or key; in English if there is none for this text."""
+        text = self.texts.get(name, {})
+        return text["zh"] if text.get("en") == english else english
 
 
-def _sections() -> Iterator[str]:
-    for name, field in Settings.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            yield f"## `{name}`\n\n{section.__doc__}\n"
-            yield "| key | default | allowed | meaning |\n| --- | --- | --- | --- |"
-            yield from _rows(name, section)
-            yield ""
+def read_chinese() -> Language:
+    """Return the texts of the Chinese page."""
+    texts: dict[str, Any] = yaml.safe_load(CHINESE_TEXTS.read_text(encoding="utf-8"))
+    return Language(**texts)
 
 
-def _rows(section: str, model: type[BaseModel]) -> Iterator[str]:
-    for key, field in model.model_fields.items():
-        default = json.dumps(field.default, ensure_ascii=False)
-        cells = (f"`{key}`", f"`{default}`", allowed([section, key]), field.description or "")
-        yield f"| {' | '.join(cells)} |"
+def english_texts() -> dict[str, str]:
+    """Return the text in the settings of every section and key, by name such as `store.path`."""
+    return {name: text for section in _sections() for name, text in _texts_of(*section)}
+
+
+def as_markdown(language: Language | None = None) -> str:
+    """Return the text of docs/configuration.md, or of the page in another language."""
+    language = language or Language()
+    keys = language.words["separator"].join(f"`{key}`" for key in sorted(GUARDED_KEYS))
+    parts = [line for section in _sections() for line in _lines(language, *section)]
+    return "\n".join([language.head, language.guarded.format(keys=keys), *parts])
+
+
+def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, section in Settings.model_fields.items():
+        if isinstance(section.annotation, type) and issubclass(section.annotation, BaseModel):
+            yield name, section.annotation
+
+
+def _texts_of(section: str, model: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    yield section, model.__doc__ or ""
+    for key, settings in model.model_fields.items():
+        yield f"{section}.{key}", settings.description or ""
+
+
+def _lines(language: Language, section: str, model: type[BaseModel]) -> Iterator[str]:
+    yield f"## `{section}`\n\n{language.meaning(section, model.__doc__ or '')}\n"
+    yield f"| {language.columns} |\n| --- | --- | --- | --- |"
+    for key, settings in model.model_fields.items():
+        default = json.dumps(settings.default, ensure_ascii=False)
+        values = allowed([section, key], language.words)
+        meaning = language.meaning(f"{section}.{key}", settings.description or "")
+        yield f"| `{key}` | `{default}` | {values} | {meaning} |"
+    yield ""
 
 
 if __name__ == "__main__":
-    sys.stdout.write(as_markdown())
+    sys.stdout.write(as_markdown(read_chinese() if sys.argv[1:] == ["zh"] else None))
