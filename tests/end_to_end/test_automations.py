@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -13,20 +15,38 @@ from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from apprise.plugins.base import NotifyBase
+from apprise.plugins.dingtalk import NotifyDingTalk
+from apprise.plugins.feishu import NotifyFeishu
+from apprise.plugins.wecombot import NotifyWeComBot
+from prefect.blocks.fields import SecretDict
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.engine.fake import FAULTS_VARIABLE
+from tests.support.pages import Page
 from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
 from tests.support.servers import PREFECT, PrefectServer, prefect_server
 
 AUTOMATIONS = ROOT / "docs/automations"
 DIES_SOONER = ("within: 240", "within: 10")  # Prefect's minimum
 
-Messages = queue.Queue[str]
+Messages = queue.Queue[tuple[str, dict[str, Any]]]
+
+ROBOT_KEY = "0123456789abcdef"
+ROBOTS = (
+    NotifyDingTalk(token=ROBOT_KEY),
+    NotifyWeComBot(key=ROBOT_KEY),
+    NotifyFeishu(token=ROBOT_KEY),
+)
+SUBJECT, BODY = (
+    "Wenti: 夜间运行 failed",
+    'shard 3: "{{ body }}" \\\n<http://127.0.0.1:4200/x?a=1&b=2>',
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +63,13 @@ def here(rehearsal: Rehearsal, server: PrefectServer) -> Rehearsal:
 
 @pytest.fixture
 def messages() -> Iterator[tuple[str, Messages]]:
-    """The URL of a web server that receives notifications, and the messages it has received."""
+    """The URL of a web server, and the messages it has received: the path of each, and its JSON."""
     received = Messages()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.put(json.loads(body)["text"])
+            received.put((self.path, json.loads(body)))
             self.send_response(200)
             self.end_headers()
 
@@ -103,7 +123,8 @@ def test_runs_that_are_partial_rejected_many_rows_or_failed_are_notified_with_th
     )  # so that no file can be renamed to it
     code, said = here.run(store, "aggregate.allow_partial=true")
     assert code == 0, said
-    rejects, partial = sorted((received.get(timeout=600) for _ in range(2)), key=is_partial)
+    texts = [received.get(timeout=600)[1]["text"] for _ in range(2)]
+    rejects, partial = sorted(texts, key=is_partial)
     assert f"{newest_run(server)['name']} rejected many rows" in rejects
     assert "3 of 30 rows (10.0 %) rejected: missing_field 3" in rejects
     assert f"{newest_run(server)['name']} is partial" in partial
@@ -113,9 +134,62 @@ def test_runs_that_are_partial_rejected_many_rows_or_failed_are_notified_with_th
 
     code, said = here.run(store)
     assert code == 3, said
-    message = received.get(timeout=600)
+    message = received.get(timeout=600)[1]["text"]
     assert f"{newest_run(server)['name']} failed" in message
     assert "1 of 5 shards failed" in message
+
+
+def forms_of_robots() -> dict[str, dict[str, Any]]:
+    """Return the JSON for each group robot in docs/operating.md, by its URL."""
+    spans = [code.text for code in Page(ROOT / "docs/operating.md").code]
+    pairs = itertools.pairwise(spans)
+    return {url: json.loads(form) for url, form in pairs if "{{token}}" in url}
+
+
+def sent_by_apprise(robot: NotifyBase, monkeypatch: pytest.MonkeyPatch) -> tuple[str, Any]:
+    """Return the URL and the JSON that the library Apprise sends for a group robot."""
+    sent: list[tuple[str, Any]] = []
+
+    def post(url: str, data: str, **_: object) -> SimpleNamespace:
+        sent.append((url.rstrip("/"), json.loads(data)))
+        return SimpleNamespace(status_code=200, content=b"{}")
+
+    monkeypatch.setattr("requests.post", post)
+    robot.send(body=f"{SUBJECT}\n{BODY}")
+    return sent[0]
+
+
+@pytest.mark.parametrize("robot", ROBOTS, ids=lambda robot: str(robot.service_name))
+def test_group_robots_get_what_apprise_would_send_them(
+    robot: NotifyBase,
+    server: PrefectServer,
+    messages: tuple[str, Messages],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected_url, expected = sent_by_apprise(robot, monkeypatch)
+    forms = forms_of_robots()
+    url = next(url for url in forms if url.replace("{{token}}", ROBOT_KEY) == expected_url)
+    web, received = messages
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        here = re.sub("^https://[^/]+/", web, url)
+        secrets = SecretDict({"token": ROBOT_KEY})
+        block = CustomWebhookNotificationBlock(
+            name="wenti", url=here, json_data=forms[url], secrets=secrets
+        )
+        block.save("wenti-robot", overwrite=True)
+        CustomWebhookNotificationBlock.load("wenti-robot").notify(BODY, SUBJECT)
+    path, message = received.get(timeout=60)
+    assert expected_url.endswith(path)
+    assert (
+        message.items() <= expected.items()
+    )  # Apprise also tells DingTalk whom to mention: nobody
+    assert "Wenti" in str(message)
+
+
+def test_both_languages_have_the_same_robots() -> None:
+    pages = (Page(ROOT / folder / "operating.md") for folder in ("docs", "docs/zh"))
+    english, chinese = ([code.text for code in page.code if "{{" in code.text] for page in pages)
+    assert english == chinese
 
 
 def test_a_run_whose_process_was_killed_is_marked_as_crashed_and_the_next_one_goes_on(
