@@ -16,7 +16,7 @@ from tasks.doctor.preflight import find_config_faults
 from tasks.engine.gpu.driver import probe_gpus, visible_here
 from tasks.engine.models.config import read_config
 from tasks.errors import DeviceError, InputError, PreflightError
-from tasks.passages.formats import NamesFault
+from tasks.passages.layout import NamesFault
 from tasks.scaffold.sample import Sample, look_at
 from tasks.scaffold.texts import write_config, write_deployments
 from tasks.store.files import commit_file

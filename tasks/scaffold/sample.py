@@ -12,8 +12,8 @@ from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.load.rules import describe_counts, describe_reject
 from tasks.passages.fields import PAIRS, Fields
-from tasks.passages.formats import Layout, NamesFault
 from tasks.passages.inspection import inspect_dataset
+from tasks.passages.layout import Layout, NamesFault
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Reject
 from tasks.scaffold.columns import propose_fields
