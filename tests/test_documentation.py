@@ -114,6 +114,9 @@ def test_make_targets_and_their_variables_exist(page: Page) -> None:
             assert name in ({*sum(VARIABLES, ())} if equals else TARGETS), code.text
 
 
+INIT = re.compile(r"wenti init (\w+)")
+
+
 @every_page
 def test_files_exist(page: Page) -> None:
     made = {
@@ -121,6 +124,8 @@ def test_files_exist(page: Page) -> None:
         for _, text in page.blocks
         for name in re.findall(r"(?:^# |> )(\S+)", text, re.MULTILINE)
     }
+    texts = [text for _, text in page.blocks]
+    made |= {f"configs/{name}.yaml" for text in texts for name in INIT.findall(text)}
     for code in page.code:
         for name in FILE.findall(code.text):
             found = (ROOT / name).exists() or (

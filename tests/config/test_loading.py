@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.config.loading import find_config, list_configs, load_settings, read_yaml
+from tasks.config.files import read_yaml
+from tasks.config.loading import find_config, list_configs, load_settings
 from tasks.engine.gpu.driver import device_names
 from tasks.errors import ConfigError
 from tests.support.rehearsal import ROOT
