@@ -20,7 +20,7 @@ from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
 from flows.permissions import Permissions
-from tasks.config.describe import allowed, settings_schema, without_null
+from tasks.config.describe import allowed, options_of, settings_schema, without_null
 from tasks.config.loading import list_configs
 from tasks.escaping import encodable
 
@@ -82,6 +82,8 @@ def _key(
         default = json.dumps(schema["default"], ensure_ascii=False)
         meaning.append(f"Empty: the value of the config; {default} if it has none.")
     kept = {key: value for key, value in known.items() if key != "default"}
+    if len(options := options_of(schema)) > 1:  # the form has a tab for each, with its title
+        kept = {"anyOf": [{"title": one.get("const", "list"), **one} for one in options]}
     return {**kept, "title": path[-1], "description": " ".join(meaning)}
 
 

@@ -58,10 +58,14 @@ def settings_schema() -> Mapping[str, Any]:
 
 
 def without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the schema of a value that is not null."""
-    options = [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
-    whole = {**schema, **(options[0] if options else {})}
+    """Return the schema of a value that is not null; of several kinds, that of the first."""
+    whole = {**schema, **next(iter(options_of(schema)), {})}
     return {key: value for key, value in whole.items() if key != "anyOf"}
+
+
+def options_of(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the schemas of the kinds of values that are not null, if there is a choice."""
+    return [option for option in schema.get("anyOf", []) if option.get("type") != "null"]
 
 
 def _with_definitions(schema: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 JSON
@@ -100,6 +104,8 @@ def _describe(schema: Mapping[str, Any], words: Mapping[str, str]) -> str:
     if "anyOf" in schema:
         options = [_describe(option, words) for option in schema["anyOf"]]
         return reduce(words["or"].format, options)
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         return words["enum"].format(words["separator"].join(str(value) for value in schema["enum"]))
     if schema.get("type") == "array":

@@ -132,7 +132,7 @@ def _read_value(text: str, types: frozenset[str]) -> object:
     stripped = text.strip()
     if "null" in types and stripped == "null":
         return None
-    if "string" in types:
+    if "string" in types and "array" not in types:
         return text
     if types & {"integer", "number"}:
         if _WHOLE.fullmatch(stripped):

@@ -26,7 +26,9 @@ VALUES = (
     st.integers(-2, 600)
     | st.floats(-2, 2).filter(lambda number: not number.is_integer())
     | st.booleans()
-    | st.sampled_from(["", "cpu", "gpu:1", "fp16", "native", "beam_search", "reject", "other"])
+    | st.sampled_from(
+        ["", "all", "cpu", "gpu:1", "fp16", "native", "beam_search", "reject", "other"]
+    )
     | st.lists(st.sampled_from(["cpu", "gpu:0", "other"]), max_size=2)
 )
 
@@ -56,6 +58,12 @@ def test_the_form_takes_the_values_that_a_config_may_have_and_no_others(
 ) -> None:
     overrides = {key[0]: {key[1]: value}}
     assert fits_the_form(overrides) == fits_the_settings(overrides)
+
+
+def test_devices_are_a_list_or_all() -> None:
+    for devices, is_allowed in (("all", True), (["gpu:0", "gpu:1"], True), ("gpu", False)):
+        overrides = {"predict": {"devices": devices}}
+        assert fits_the_form(overrides) == fits_the_settings(overrides) == is_allowed
 
 
 def test_the_form_has_every_key_with_a_description_and_sends_none_by_itself() -> None:

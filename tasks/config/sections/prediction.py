@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
@@ -11,6 +11,11 @@ from tasks.config.sections.section import Section
 DeviceKind = Literal["gpu", "cpu"]
 DeviceName = Annotated[str, StringConstraints(pattern=r"^((gpu|cpu)(:\d+)?|all)$")]
 ALL = ("all",)
+
+
+def _allow_all(schema: dict[str, Any]) -> None:
+    """Add the word `all` to the values in the JSON schema of `devices`."""
+    schema["anyOf"].insert(1, {"type": "string", "const": "all"})
 
 
 class ShardSettings(Section):
@@ -43,6 +48,7 @@ class PredictSettings(Section):
         min_length=1,
         description="One worker per device, such as [gpu:0, gpu:1]; all of one kind. "
         "all: every GPU.",
+        json_schema_extra=_allow_all,
     )
     batch_size: int = Field(16, ge=1, description="Maximum rows of a batch.")
     max_tokens_per_batch: int = Field(

@@ -70,7 +70,7 @@ OVERRIDES = [
     ({"datset": {}}, "datset", "did you mean dataset?"),
     ({"decode": 5}, "decode", "is not a section"),
     ({"decode": None}, "decode", "is not a section"),
-    ({"predict": {"devices": "all"}}, "predict.devices", "allowed: a list of device names"),
+    ({"predict": {"devices": "al"}}, "predict.devices", "allowed: a list of device names"),
 ]
 
 
