@@ -5,18 +5,24 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from tasks.engine.paddle.runtime import import_paddlenlp
+from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
 from tasks.errors import InputError
+
+SILENCE_SECONDS = 60.0
 
 
 def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
     """Read the dev split of one of PaddleNLP's data sets lazily, as records for `parse_record`.
 
-    PaddleNLP itself tries a download three times.
+    Paddle itself tries a download three times.
 
     Raises:
         InputError: PaddleNLP has no such data set, or cannot download or read it; after the last
@@ -32,7 +38,9 @@ def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
     warnings.filterwarnings("ignore", "Reciving generator", UserWarning)
     rows = 0
     try:
-        for record in load_dataset(dataset_name, splits="dev", lazy=True):
+        with _downloads_bounded():
+            records = load_dataset(dataset_name, splits="dev", lazy=True)
+        for record in records:
             rows += 1
             yield record
     except Exception as error:  # a failed download has no exception of its own
@@ -45,6 +53,26 @@ def read_named_passages(dataset_name: str) -> Iterator[dict[str, Any]]:
             f"PaddleNLP's data set `{dataset_name}` is not the published one: its file was damaged "
             "by the download, or replaced; run again, and PaddleNLP downloads it again"
         )
+
+
+@contextmanager
+def _downloads_bounded() -> Iterator[None]:
+    """Let Paddle's downloads in the block fail if the server says nothing for `SILENCE_SECONDS`.
+
+    Paddle waits for ever: it turns the limits of its HTTP client off.
+    """
+    module = import_module("paddle.utils.download")
+    client = module.httpx
+    stream = partial(_stream, client.stream)
+    vars(module)["httpx"] = SimpleNamespace(stream=stream)
+    try:
+        yield
+    finally:
+        vars(module)["httpx"] = client
+
+
+def _stream(stream: Untyped, *request: str, **options: Any) -> Untyped:  # noqa: ANN401 of httpx
+    return stream(*request, **{**options, "timeout": SILENCE_SECONDS})
 
 
 def _is_published(dataset_name: str) -> bool:

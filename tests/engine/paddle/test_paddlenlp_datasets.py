@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.engine.paddle import paddlenlp_datasets
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
 from tasks.passages.fields import BY_NAME
@@ -40,8 +42,10 @@ def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     sys.modules.pop("paddlenlp.datasets.local_qg", None)
 
 
-def install(home: Path, text: str, md5: str | None = None) -> None:
-    code = BUILDER.format(url="http://127.0.0.1:9/dev.json", md5=md5)
+def install(
+    home: Path, text: str, md5: str | None = None, url: str = "http://127.0.0.1:9/dev.json"
+) -> None:
+    code = BUILDER.format(url=url, md5=md5)
     (home / "code" / "local_qg.py").write_text(code, encoding="utf-8")
     (home / "data" / "LocalQG" / "dev.json").write_text(text, encoding="utf-8")
 
@@ -83,6 +87,17 @@ def test_data_set_that_cannot_be_downloaded_is_refused(data_home: Path) -> None:
     (data_home / "data" / "LocalQG" / "dev.json").unlink()
     with pytest.raises(InputError, match=r"check the network, or give a file in `dataset.predict_"):
         next(read_named_passages("local_qg"))
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(
+    data_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paddlenlp_datasets, "SILENCE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        install(data_home, "", url=f"http://127.0.0.1:{silent.getsockname()[1]}/dev.json")
+        (data_home / "data" / "LocalQG" / "dev.json").unlink()
+        with pytest.raises(InputError, match=r"cannot be read after 0 rows.*Retry limit"):
+            list(read_named_passages("local_qg"))
 
 
 @pytest.mark.parametrize("name", ["no_such_set", "../x", "a.b", ""])
