@@ -208,7 +208,8 @@ def _domains(values: dict[str, Any], name: str) -> tuple[str, ...]:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
-        raise RowError(Reason.WRONG_TYPE, f"`{name}` is not a string: {excerpt(value)}")
+        detail = f"`{name}` is not a string: {excerpt(value)}{_hint(value)}"
+        raise RowError(Reason.WRONG_TYPE, detail)
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -217,6 +218,15 @@ def _text(name: str, value: object) -> str:
             Reason.INVALID_TEXT, f"`{name}` has a character that is no text: {around}"
         ) from None
     return value
+
+
+def _hint(value: object) -> str:
+    """Return what to do about a number where a text is needed; empty for other values.
+
+    It is not converted, because its digits may not be those of the passage: 007, 1.50, 1,912.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return "; write it as text (in JSON: in quotes), as the passage has it" if is_number else ""
 
 
 def _is_blank(text: str) -> bool:

@@ -71,7 +71,7 @@ def test_id_is_derived_from_the_content_where_there_is_none(absent: dict[str, An
         ({**ROW, "context": float("nan")}, Reason.MISSING_FIELD, "`context`"),
         ({**ROW, "answer": " \t\u3000\n"}, Reason.EMPTY_FIELD, "`answer`"),
         ({**ROW, "context": "\u200b\x00\ufffd"}, Reason.EMPTY_FIELD, "`context`"),
-        ({**ROW, "answer": 3}, Reason.WRONG_TYPE, "`answer` is not a string: 3"),
+        ({**ROW, "answer": 3}, Reason.WRONG_TYPE, "is not a string: 3; write it as text"),
         ({**ROW, "context": "长\ud800江"}, Reason.INVALID_TEXT, "`context`"),
     ],
 )
