@@ -67,7 +67,7 @@ class Permissions:
             return overrides
         base, settable = known[0], self.keys
         faults = [
-            _refusal(key, value, base)
+            _refusal(key, value, base) if key in KEYS else _unknown(key)
             for key, value in sent.items()
             if key not in settable and value != base.get(key)
         ]
@@ -141,6 +141,10 @@ def unflatten(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         if dot:
             overrides.setdefault(section, {})[key] = value
     return overrides
+
+
+def _unknown(key: str) -> Finding:
+    return Finding(key, "there is no such key", _suggest(key))
 
 
 def _refusal(key: str, value: object, base: Mapping[str, Any]) -> Finding:

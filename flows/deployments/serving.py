@@ -48,7 +48,7 @@ def serve_deployments(file: Path, entries: Sequence[DeploymentEntry], limit: int
     Raises:
         UnusableError: another `wenti serve` on this machine serves one of them.
     """
-    runner = ServingRunner(pause_on_shutdown=False, limit=limit)
+    runner = ServingRunner(limit)
     os.environ.update(as_variables([entry.as_given() for entry in entries]))
     register(runner, file, entries)
     runner.run()
@@ -169,6 +169,7 @@ def _apply(
     # Prefect would replace all schedules by an empty list.
     deployment.model_fields_set.discard("schedules")
     deployment_id = cast(UUID, runner.add_deployment(deployment))
+    runner.parameters[deployment_id] = list(load_flow(entry.entrypoint).parameters.properties)
     present = {str(one.id): one for one in client.read_deployment_schedules(deployment_id)}
     steps = plan_steps(
         entry.schedules,

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeVar
 from uuid import UUID
@@ -26,7 +26,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import PrefectException
 from prefect.runner import Runner
-from prefect.states import Crashed
+from prefect.states import Crashed, Failed
 
 from flows.run_context import SERVED_VARIABLE, Stop
 from tasks.escaping import shorten
@@ -50,10 +50,12 @@ class RunLoop(asyncio.SelectorEventLoop):
     Attributes:
         started: the processes of active runs and of the run started last, by run id.
         stopped: the runs that `stop_runs` has ended or prevented from starting.
+        parameters: the names of those that the flow of a deployment has, by the deployment's id.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Mapping[UUID, Collection[str]]) -> None:
         super().__init__()
+        self.parameters = parameters
         self.started: dict[UUID, asyncio.SubprocessTransport] = {}
         self.stopped: set[UUID] = set()
         self._is_stopping = False
@@ -91,7 +93,7 @@ class RunLoop(asyncio.SelectorEventLoop):
         if self._is_stopping:  # `stop_runs` was called during the await
             self.stopped.add(UUID(run))
             process.terminate()
-        story = self.create_task(log_run(UUID(run), process))
+        story = self.create_task(log_run(UUID(run), process, self.parameters))
         self._stories.add(story)
         story.add_done_callback(self._stories.discard)
         return process, protocol
@@ -127,7 +129,15 @@ class RunLoop(asyncio.SelectorEventLoop):
 
 
 class ServingRunner(Runner):
-    """Starts runs until SIGTERM or Ctrl-C, then ends active runs; a second signal stops at once."""
+    """Starts runs until SIGTERM or Ctrl-C, then ends active runs; a second signal stops at once.
+
+    Attributes:
+        parameters: see `RunLoop`.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(pause_on_shutdown=False, limit=limit)
+        self.parameters: dict[UUID, Collection[str]] = {}
 
     def run(self) -> None:
         """Start the runs of the added deployments until a signal arrives.
@@ -138,7 +148,7 @@ class ServingRunner(Runner):
         for number in (signal.SIGINT, signal.SIGHUP):  # `start` sets the handler of SIGTERM
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self.handle_sigterm)
-        self.run_loop = RunLoop()
+        self.run_loop = RunLoop(self.parameters)
         with asyncio.Runner(loop_factory=lambda: self.run_loop) as loop:
             loop.run(self.serve())
 
@@ -191,16 +201,30 @@ async def _mark_as_stopped(client: PrefectClient, run: UUID) -> None:
         await client.set_flow_run_state(run, Crashed(message=message), force=True)
 
 
-async def log_run(run: UUID, process: asyncio.SubprocessTransport) -> None:
-    """Log when a run has started and how it has ended, with its name and its state's message."""
+async def log_run(
+    run: UUID,
+    process: asyncio.SubprocessTransport,
+    parameters: Mapping[UUID, Collection[str]],
+) -> None:
+    """Log when a run has started and how it has ended, with its name and its state's message.
+
+    Args:
+        run: its id.
+        process: the one that executes it.
+        parameters: see `RunLoop`.
+    """
     try:
         async with get_client() as client:
-            await _log_run(client, run, process)
+            ended = await _log_start(client, run, process)
+            _log_end(await _explain_crash(client, ended, parameters))
     except (httpx.HTTPError, PrefectException) as fault:
         logger.warning("cannot ask Prefect about run %s: %s", run, fault)
 
 
-async def _log_run(client: PrefectClient, run: UUID, process: asyncio.SubprocessTransport) -> None:
+async def _log_start(
+    client: PrefectClient, run: UUID, process: asyncio.SubprocessTransport
+) -> FlowRun:
+    """Log when a run has started; return it when it has ended."""
     is_started = False
     while process.get_returncode() is None:
         if not is_started:
@@ -214,7 +238,23 @@ async def _log_run(client: PrefectClient, run: UUID, process: asyncio.Subprocess
         if seen.state is None or seen.state.is_final():
             break
         await asyncio.sleep(POLL_SECONDS)  # Prefect's runner reports a process that has died
-    _log_end(seen)
+    return seen
+
+
+async def _explain_crash(
+    client: PrefectClient, run: FlowRun, parameters: Mapping[UUID, Collection[str]]
+) -> FlowRun:
+    """Let a run say that it has parameters which its flow does not have, if it crashed with some.
+
+    Prefect's server accepts them, and the process that should start the flow only ends.
+    """
+    known = parameters.get(run.deployment_id) if run.deployment_id else None
+    unknown = [] if known is None else sorted(run.parameters.keys() - {*known})
+    if not unknown or run.state is None or not run.state.is_crashed():
+        return run
+    message = f"no such parameter: {', '.join(unknown)}; known: {', '.join(known or ()) or 'none'}"
+    await client.set_flow_run_state(run.id, Failed(message=message), force=True)
+    return await client.read_flow_run(run.id)
 
 
 def _log_end(run: FlowRun) -> None:

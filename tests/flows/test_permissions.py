@@ -107,6 +107,11 @@ def test_all_faults_are_told_at_once() -> None:
     assert keys == {"store.path", "export.decoding_lib", "config"}
 
 
+def test_a_key_that_does_not_exist_is_not_told_as_forbidden() -> None:
+    with pytest.raises(ConfigError, match=r"dataset\.predict_fil: there is no such key; did you"):
+        Permissions().apply("demo", {"dataset": {"predict_fil": "x.jsonl"}})
+
+
 @pytest.mark.parametrize("config", ["configs/demo.yaml", "../demo", "nothing", "demo.yaml"])
 def test_a_sender_chooses_a_config_by_its_name_only(config: str) -> None:
     permissions = permissions_of(NIGHTLY)

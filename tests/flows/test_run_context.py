@@ -95,7 +95,7 @@ def test_a_run_that_starts_late_has_the_day_of_its_schedule_in_the_zone_of_the_s
 ) -> None:
     """At 00:50 on 8 March in Kiritimati, it is 7 March in UTC; the run starts much later."""
     (tmp_path / "tell.py").write_text(FLOW)
-    runner, loop = ServingRunner(pause_on_shutdown=False, limit=1), RunLoop()
+    runner, loop = ServingRunner(1), RunLoop({})
     entrypoint = f"{tmp_path / 'tell.py'}:tell"
     deployment = runner.add_deployment(RunnerDeployment.from_entrypoint(entrypoint, name="night"))
     with get_client(sync_client=True) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
@@ -12,9 +13,10 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import State
 from prefect.deployments.runner import RunnerDeployment
+from prefect.states import Crashed
 
 from flows.run_context import SERVED_VARIABLE, Stop
-from flows.server.runner import RunLoop, ServingRunner, mark_as_stopped
+from flows.server.runner import RunLoop, ServingRunner, log_run, mark_as_stopped
 
 FLOW = f"""
 import os
@@ -43,7 +45,7 @@ def handler_of_sigterm() -> Iterator[None]:
 def run_once(folder: Path, *, is_stopped: bool) -> tuple[UUID, RunLoop, State]:
     """Start one run with a runner, as for a deployment, and wait for its end."""
     (folder / "work.py").write_text(FLOW)
-    runner, loop = ServingRunner(pause_on_shutdown=False, limit=1), RunLoop()
+    runner, loop = ServingRunner(1), RunLoop({})
 
     async def start() -> None:
         if is_stopped:
@@ -77,3 +79,32 @@ def test_a_run_that_was_about_to_start_at_the_stop_is_not_started(tmp_path: Path
     assert (set(loop.started), loop.stopped) == (set(), {run}), MOVED
     assert (state.is_crashed(), state.message) == (True, Stop.SERVE.message)
     assert not (tmp_path / "seen").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.parametrize(
+    ("known", "state"),
+    [(["config"], "Failed: no such parameter: confg; known: config"), (["confg"], "Crashed: gone")],
+)
+def test_a_run_that_crashed_for_its_parameters_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, known: list[str], state: str
+) -> None:
+    (tmp_path / "work.py").write_text(FLOW)
+    deployed = RunnerDeployment.from_entrypoint(f"{tmp_path / 'work.py'}:work", name="parameters")
+    deployment = ServingRunner(1).add_deployment(deployed)
+
+    async def log_a_crash() -> None:
+        async with get_client() as client:
+            run = await client.create_flow_run_from_deployment(
+                deployment, parameters={"confg": "demo"}, state=Crashed(message="gone")
+            )
+        loop = asyncio.get_running_loop()
+        command = [sys.executable, "-c", ""]
+        process, _protocol = await loop.subprocess_exec(asyncio.SubprocessProtocol, *command)
+        await log_run(run.id, process, {deployment: known})
+        process.close()
+
+    asyncio.run(log_a_crash())
+    with get_client(sync_client=True) as client:
+        client.delete_deployment(deployment)
+    assert caplog.messages[-1].endswith(f"ended: {state}")

@@ -51,7 +51,7 @@ def start(folder: Path, *deployments: dict[str, Any], names: tuple[str, ...] = (
     """Do what a start of `wenti serve` does before it waits for runs."""
     file = folder / "prefect.yaml"
     file.write_text(yaml.safe_dump({"deployments": list(deployments)}))
-    runner = ServingRunner(pause_on_shutdown=False, limit=1)
+    runner = ServingRunner(1)
     register(runner, file, read_deployments(file, names))
 
 
