@@ -48,6 +48,15 @@ def count_reuse(metrics: Mapping[str, Any]) -> str | None:
     return f"{metrics['rows_made']} rows, {metrics['rows_reused']} reused{origin}"
 
 
+def count_new(metrics: Mapping[str, Any]) -> str | None:
+    """Return how many rows are new and since which run; None if the config does not ask."""
+    if metrics.get("rows_new") is None:
+        return None
+    since = metrics["new_since"]
+    known = f"since {since}" if since else "there is no earlier run of this config with results"
+    return f"{metrics['rows_new']} rows, {known}"
+
+
 def count_outcomes(prediction: Prediction) -> str:
     """Return how many shards were reused, made and failed; needs no metrics."""
     return _count_states(Counter(outcome.state for outcome in prediction.outcomes))
@@ -158,6 +167,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
     return {
         "rows": count_rows(metrics),
         "generated": count_reuse(metrics) or "all",
+        **({"new": count_new(metrics)} if count_new(metrics) else {}),
         **({"rejects": tell_rejects(metrics)} if tell_rejects(metrics) else {}),
         **tell_losses(metrics),
         "shards": f"{is_partial}{count_shards(metrics)}",

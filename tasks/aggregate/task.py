@@ -10,6 +10,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.aggregate.metrics import make_metrics
+from tasks.aggregate.new_rows import write_new_rows
 from tasks.aggregate.outputs import write_output, write_predictions
 from tasks.aggregate.partial import Missing
 from tasks.aggregate.rejects import check_all_rejects
@@ -51,6 +52,7 @@ def aggregate(
     check_all_rejects(limit, dataset.manifest, prediction, rejects)
     logger.info("aggregate: computing the metrics")
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
+    new = write_new_rows(plan, run, missing.is_partial)
     output_path = plan.settings.aggregate.output
     if output_path is not None:
         rows_in = DatasetDetails.of(dataset.manifest).rows_in
@@ -63,6 +65,7 @@ def aggregate(
     }
     reused_from = name_origins(plan.store, prediction.origins, run.folder.name)
     metrics = make_metrics(dataset.manifest, prediction, scores.model_dump(), seconds, reused_from)
+    metrics |= new
     for stage in (export, dataset):
         run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)
     run.note_stage("predict", prediction.span.started)

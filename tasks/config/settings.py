@@ -202,6 +202,12 @@ class AggregateSettings(Section):
         False,
         description="Continue without shards that fail; every output is marked as partial.",
     )
+    only_new: bool = Field(
+        False,
+        description="Also write the rows that the newest earlier run of this config with results "
+        "does not have, with the same id and texts: predictions_new.parquet and "
+        "predictions_new.jsonl.",
+    )
 
     @property
     def output(self) -> Path | None:

@@ -24,13 +24,15 @@ from tasks.store.layout import LATEST, NEWEST, Store
 from tasks.store.manifest import on_one_line
 
 
-def find_previous(store: Store, config_file: Path) -> RunRecord | None:
+def find_previous(store: Store, config_file: Path, before: str | None = None) -> RunRecord | None:
     """Return the record of the newest complete run of a config file; None without one.
 
-    A record of an older version that does not say what decided the run is skipped.
+    A record of an older version that does not say what decided the run is skipped. With `before`,
+    a run's id, only runs that started before that one count.
     """
     for folder in reversed(list_runs(store)):
-        if is_complete(folder) and is_run_of(folder, config_file):
+        is_earlier = before is None or folder.name < before
+        if is_earlier and is_complete(folder) and is_run_of(folder, config_file):
             record = read_record(folder)
             if record.decided_by is not None:
                 return record

@@ -5,6 +5,8 @@ from __future__ import annotations
 PREDICTIONS_FILE = "predictions.parquet"
 LINES_FILE = "predictions.jsonl"
 TEXT_FILE = "predictions.txt"
+NEW_PREDICTIONS_FILE = "predictions_new.parquet"
+NEW_LINES_FILE = "predictions_new.jsonl"
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.yaml"

@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.summary import (
     as_markdown,
+    count_new,
     count_reuse,
     count_rows,
     count_shards,
@@ -65,6 +66,14 @@ def test_a_run_says_how_many_rows_it_generated_and_where_the_others_come_from() 
     assert count_reuse(reused | {"reused_from": {"a": 50}}) == "7 rows, 50 reused from a"
     several = reused | {"reused_from": {"a": 20, "b": 30}}
     assert count_reuse(several) == "7 rows, 50 reused from 2 runs"
+
+
+def test_a_run_says_how_many_rows_are_new_only_if_the_config_asks() -> None:
+    assert count_new(METRICS) is None
+    assert count_new(METRICS | {"rows_new": None, "new_since": None}) is None
+    assert count_new(METRICS | {"rows_new": 0, "new_since": "a"}) == "0 rows, since a"
+    first = count_new(METRICS | {"rows_new": 57, "new_since": None})
+    assert first == "57 rows, there is no earlier run of this config with results"
 
 
 def test_rows_that_are_missing_are_not_told_as_rejected() -> None:

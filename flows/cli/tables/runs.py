@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.cli.console import output
-from flows.summary import count_reuse, count_rows, tell_losses, tell_rejects
+from flows.summary import count_new, count_reuse, count_rows, tell_losses, tell_rejects
 from tasks.escaping import visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.operations.gc import Garbage
@@ -37,6 +37,7 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
         **tell_losses(metrics),
         "shards": _shards(metrics),
         "generated": count_reuse(metrics),
+        "new": count_new(metrics),
         "scores": _scores(metrics),
         "results": str(folder),
         "report": str(folder / REPORT_FILE),
