@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ CHANGES: dict[str, tuple[Callable[[Rows], Rows], int]] = {
     "deleted": (lambda rows: [*rows[:5], *rows[6:]], 0),
     "concatenated": (lambda rows: [*rows, *rows], 0),
     "rejected before": (lambda rows: [BAD, *rows], 0),
+    "first row deleted": (lambda rows: rows[1:], 0),
+    "half kept, in reverse": (lambda rows: rows[::-2], 0),
+    "appended and repeated": (lambda rows: [*rows, *NEW, *NEW], 3),
     "another reference": (lambda rows: [{**row, "question": "何时？"} for row in rows], 0),
     "another id": (lambda rows: [{**row, "id": f"new-{n}"} for n, row in enumerate(rows)], 0),
 }
@@ -64,7 +68,14 @@ def test_only_new_rows_are_generated_after_a_file_has_changed(tmp_path: Path, na
 
 
 @pytest.mark.parametrize(
-    "override", ["shards.rows_per_shard=5", "predict.batch_size=7", "predict.cpu_threads=1"]
+    "override",
+    [
+        "shards.rows_per_shard=5",
+        "shards.rows_per_shard=64",
+        "predict.batch_size=7",
+        "predict.cpu_threads=1",
+        "predict.devices=[cpu, cpu]",
+    ],
 )
 def test_no_row_is_generated_again_for_other_shards_or_batches(
     tmp_path: Path, override: str
@@ -85,6 +96,32 @@ def test_rows_are_generated_again_if_the_options_of_their_questions_changed(
     passages = write_passages(tmp_path / "a.jsonl", FIRST)
     predict(tmp_path / "store", passages)
     assert predict(tmp_path / "store", passages, override).generated == len(FIRST)
+
+
+def test_of_two_files_that_were_predicted_apart_nothing_is_generated_together(
+    tmp_path: Path,
+) -> None:
+    store, halves = tmp_path / "store", (FIRST[:17], FIRST[17:])
+    apart = [
+        predict(store, write_passages(tmp_path / f"{number}.jsonl", rows))
+        for number, rows in enumerate(halves)
+    ]
+    passages = write_passages(tmp_path / "both.jsonl", FIRST[17:] + FIRST[:17])
+    found = predict(store, passages)
+    assert found.generated == 0
+    check_equal(found, predict(tmp_path / "other", passages))
+    origins: Counter[str] = sum((Counter(one.known) for one in found.details), Counter())
+    assert origins == {
+        one.plan.predictions.fingerprint: len(rows) for one, rows in zip(apart, halves, strict=True)
+    }
+
+
+def test_several_nights_of_a_growing_file_cost_their_new_rows(tmp_path: Path) -> None:
+    for night, size in enumerate((20, 21, 30, 30, 43)):
+        rows = shuffled(POOL[:size])
+        found = predict(tmp_path / "store", write_passages(tmp_path / f"{night}.jsonl", rows))
+        assert found.generated == size - (0, 20, 21, 30, 30)[night]
+    check_equal(found, predict(tmp_path / "other", tmp_path / "4.jsonl"))
 
 
 def test_equal_rows_of_a_file_are_generated_once_in_a_shard_and_in_later_ones(
