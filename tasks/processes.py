@@ -39,9 +39,15 @@ _running: set[Child] = set()
 
 
 class Child:
-    """A process that runs `target(connection, *args)`, and the parent's end of the connection."""
+    """A process that runs `target(connection, *args)`, and the parent's end of the connection.
 
-    def __init__(self, name: str, target: Callable[..., None], *args: object) -> None:
+    With `has_children`, it may start others; the caller must then stop it in any case, because
+    Python waits for such a process at its end instead of ending it.
+    """
+
+    def __init__(
+        self, name: str, target: Callable[..., None], *args: object, has_children: bool = False
+    ) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.name = name
         self._connection, theirs = spawn.Pipe()
@@ -49,7 +55,10 @@ class Child:
         self._stopping = threading.Lock()
         ends = (theirs, their_output)
         self._process = spawn.Process(
-            target=_start, args=(target, *ends, *args), name=f"wenti {name}", daemon=True
+            target=_start,
+            args=(target, *ends, *args),
+            name=f"wenti {name}",
+            daemon=not has_children,
         )
         self._process.start()
         for end in ends:
@@ -128,7 +137,8 @@ def call_in_child(
         WorkerError: the process died, or the function ended in an unexpected error.
         WentiError, OSError: what the function raised.
     """
-    child = Child(f"process of {function.__name__}", _answer_call, function, args, kwargs)
+    name = f"process of {function.__name__}"
+    child = Child(name, _answer_call, function, args, kwargs, has_children=True)
     try:
         result: tuple[Answer] = child.receive()
     finally:

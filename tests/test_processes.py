@@ -52,6 +52,12 @@ def test_a_call_is_answered_from_another_process() -> None:
     assert not psutil.pid_exists(process)
 
 
+def test_a_call_in_another_process_may_start_processes_of_its_own() -> None:
+    total, process = call_in_child(call_in_child, add, 2, 3)
+    assert total == 5
+    assert not psutil.pid_exists(process)
+
+
 def test_an_error_of_ours_comes_back_whole() -> None:
     with pytest.raises(ConfigError, match="mend it") as caught:
         call_in_child(refuse)

@@ -1,6 +1,6 @@
 """The load stage: passages become tokenized rows in Parquet parts.
 
 Open `task.py` first; `dataset.py` does the work, `encoding.py` turns a passage into tokens,
-`templates.py` builds the text that the model was trained on, `row_keys.py` says which rows are
-equal.
+`helpers.py` does that in several processes, `templates.py` builds the text that the model was
+trained on, `row_keys.py` says which rows are equal.
 """

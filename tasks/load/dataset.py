@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -17,7 +18,8 @@ from tasks.engine.batch import Row
 from tasks.engine.model_files import ModelFiles
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
-from tasks.load.encoding import Encoded, QuestionTokenizer
+from tasks.load.encoding import Outcome, QuestionTokenizer, encode_rows
+from tasks.load.helpers import Helpers, count_helpers
 from tasks.load.parts import PartWriter
 from tasks.load.rules import bad_row, describe_reject
 from tasks.passages.fields import Fields
@@ -29,6 +31,9 @@ from tasks.store.files import staging_folder
 from tasks.store.layout import Store
 from tasks.store.lock import shared_lock
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
+
+ROWS_ALONE = 4096
+"""Rows that are loaded before helpers start, which takes each of them half a second of CPU."""
 
 NOT_LOADED = {"predict_file", "max_rejected", "max_cut"}
 """Keys of the section `dataset` that a child process does not need as they are."""
@@ -67,24 +72,30 @@ class LoadRequest:
     input_sha256: str | None = None  # of predict_file, if the fingerprint was computed from it
 
 
-def load_passages(request: LoadRequest) -> Manifest:
+def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
     """Make the dataset checkpoint: `part-*.parquet`, `rejects.parquet`, `manifest.json`.
 
     The tables have the schemas `DATASET` and `REJECTS`; the same request always produces the same
     bytes. Two processes may make the same checkpoint at the same time.
+
+    Args:
+        request: what to load, tokenize and commit.
+        helpers: how many processes may help; they start if there are more than `ROWS_ALONE` rows.
 
     Raises:
         InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
             is `fail`, or changed in the meantime. Nothing is left behind.
         ModelError: the model folder has no usable vocabulary, or it has changed.
         StorageError: the folder cannot be written.
+        WorkerError: a helper died.
     """
-    tokenizer = QuestionTokenizer(
-        request.tokenizer, request.template, request.max_seq_len, request.max_title_len
-    )
-    with staging_folder(request.folder) as staging:
-        writer = PartWriter(staging)
-        for row in encode_rows(read_input_rows(request), tokenizer, request.on_bad_row):
+    tokenizer = make_tokenizer(request)
+    others = Helpers(helpers, partial(make_tokenizer, request))
+    with staging_folder(request.folder) as staging, others, PartWriter(staging) as writer:
+        rows = read_input_rows(request)
+        alone = islice(rows, ROWS_ALONE) if helpers > 0 else rows
+        encoded = chain(encode_rows(alone, tokenizer.encode), others.encode(rows))
+        for row in refuse_bad_rows(encoded, request.on_bad_row):
             if isinstance(row, Reject):
                 writer.reject(row)
             else:
@@ -108,25 +119,30 @@ def load_into(store: Store, request: LoadRequest) -> Manifest:
     If the run is killed, its child process can live on; gc must not remove what that commits.
     """
     with shared_lock(store):
-        return load_passages(request)
+        return load_passages(request, count_helpers())
 
 
-def encode_rows(
-    rows: Iterable[Passage | Reject], tokenizer: QuestionTokenizer, on_bad_row: str
-) -> Iterator[tuple[Passage, Encoded] | Reject]:
-    """Tokenize lazily, one row at a time; rejects are passed on.
+def make_tokenizer(request: LoadRequest) -> QuestionTokenizer:
+    """Return the tokenizer of a request.
+
+    Raises:
+        ModelError: the model folder has no usable vocabulary, or it has changed.
+    """
+    return QuestionTokenizer(
+        request.tokenizer, request.template, request.max_seq_len, request.max_title_len
+    )
+
+
+def refuse_bad_rows(rows: Iterable[Outcome], on_bad_row: str) -> Iterator[Outcome]:
+    """Yield the rows.
 
     Raises:
         InputError: a row is bad and `on_bad_row` is `fail`.
     """
     for row in rows:
-        encoded = row if isinstance(row, Reject) else tokenizer.encode(row)
-        if isinstance(encoded, Reject):
-            if on_bad_row == "fail":
-                raise bad_row(vars(encoded))
-            yield encoded
-        elif isinstance(row, Passage):
-            yield row, encoded
+        if isinstance(row, Reject) and on_bad_row == "fail":
+            raise bad_row(vars(row))
+        yield row
 
 
 def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
@@ -174,10 +190,8 @@ def read_sample(request: LoadRequest, most: int) -> list[Row]:
         InputError: the passages cannot be read or have changed, or there is no usable row.
         ModelError: the model folder has no usable vocabulary, or it has changed.
     """
-    tokenizer = QuestionTokenizer(
-        request.tokenizer, request.template, request.max_seq_len, request.max_title_len
-    )
-    encoded = encode_rows(read_input_rows(request), tokenizer, request.on_bad_row)
+    encoded = encode_rows(read_input_rows(request), make_tokenizer(request).encode)
+    encoded = refuse_bad_rows(encoded, request.on_bad_row)
     usable = (one for one in encoded if not isinstance(one, Reject))
     rows = [
         Row(tokens.input_ids, tokens.token_type_ids, passage.row)

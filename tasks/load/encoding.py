@@ -7,7 +7,7 @@ row is noted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 from itertools import groupby, takewhile
 from pathlib import Path
@@ -52,6 +52,9 @@ class Encoded(NamedTuple):
     token_type_ids: Ids
     cut: Cut | None = None
     unknown_tokens: int = 0
+
+
+Outcome = tuple[Passage, Encoded] | Reject
 
 
 class QuestionTokenizer:
@@ -189,6 +192,18 @@ class QuestionTokenizer:
     def _fits(self, pieces: Sequence[Piece], room: int) -> bool:
         """Return whether a source has at most `room` tokens."""
         return len(self._encode_pieces(pieces, room + 1)[0]) <= room
+
+
+def encode_rows(
+    rows: Iterable[Passage | Reject], encode: Callable[[Passage], Encoded | Reject]
+) -> Iterator[Outcome]:
+    """Tokenize lazily, one row at a time; rejects are passed on."""
+    for row in rows:
+        outcome = row if isinstance(row, Reject) else encode(row)
+        if isinstance(outcome, Reject):
+            yield outcome
+        elif isinstance(row, Passage):
+            yield row, outcome
 
 
 def _join(*parts: Ids | list[int]) -> Ids:

@@ -7,10 +7,11 @@ folder and renamed when all of them exist.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -79,12 +80,17 @@ class DatasetDetails(Details):
 
 
 class PartWriter:
-    """Writes accepted rows and rejects to numbered files in a staging folder, and counts them."""
+    """Writes accepted rows and rejects to numbered files in a staging folder, and counts them.
+
+    A thread writes one file while rows of the next one are added.
+    """
 
     def __init__(self, staging: Path) -> None:
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, Reject] = {}  # the first of each reason
         self._staging = staging
+        self._thread = ThreadPoolExecutor(1, "write parts")
+        self._writing: Future[FileEntry] | None = None
         self._parts: list[Path] = []
         self._part_rows: list[int] = []
         self._reject_files: list[Path] = []
@@ -94,6 +100,12 @@ class PartWriter:
         self._cut: Counter[str] = Counter()
         self._unknown_tokens = self._unknown_rows = 0
         self._multiline_rows, self._multiline_at = 0, list[tuple[int, int]]()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._thread.shutdown()  # the staging folder is removed next
 
     @property
     def rows(self) -> int:
@@ -133,6 +145,7 @@ class PartWriter:
         """
         self._flush_rows()
         self._flush_rejects()
+        self._wait()
         batches = (batch for path in self._reject_files for batch in read_batches(path))
         rejects = commit_table(folder / REJECTS_FILE, REJECTS, batches)
         count = len(self._parts)
@@ -169,7 +182,7 @@ class PartWriter:
     def _flush_rows(self) -> None:
         if self._rows:
             path = self._staging / f"part-{len(self._parts):05d}.parquet"
-            commit_table(path, DATASET, [_as_batch(self._rows)])
+            self._write(path, DATASET, [_as_batch(self._rows)])
             self._parts.append(path)
             self._part_rows.append(len(self._rows))
             self._rows, self._characters = [], 0
@@ -178,9 +191,18 @@ class PartWriter:
         if self._rejects:
             path = self._staging / f"rejects-{len(self._reject_files):05d}.parquet"
             records = [{**vars(reject), "reason": reject.reason.value} for reject in self._rejects]
-            commit_table(path, REJECTS, make_batches(records, REJECTS))
+            self._write(path, REJECTS, make_batches(records, REJECTS))
             self._reject_files.append(path)
             self._rejects, self._reject_characters = [], 0
+
+    def _write(self, path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+        self._wait()
+        self._writing = self._thread.submit(commit_table, path, schema, batches)
+
+    def _wait(self) -> None:
+        """Wait until the last file is written; raise what went wrong with it."""
+        if self._writing is not None:
+            self._writing.result()
 
 
 def has_losses(dataset: Manifest) -> bool:

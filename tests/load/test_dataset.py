@@ -14,8 +14,8 @@ from tasks.engine.model_files import ModelFiles
 from tasks.errors import InputError, ModelError, StorageError
 from tasks.load import dataset as dataset
 from tasks.load import parts
-from tasks.load.dataset import LoadRequest, encode_rows, load_passages
-from tasks.load.encoding import Encoded, QuestionTokenizer
+from tasks.load.dataset import LoadRequest, load_passages
+from tasks.load.encoding import Encoded, QuestionTokenizer, encode_rows
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
 from tasks.store.local import file_sha256
@@ -266,7 +266,7 @@ def test_store_that_cannot_be_written_is_named(load_request: LoadRequest) -> Non
         load_passages(load_request)
 
 
-def test_rows_are_encoded_one_at_a_time(load_request: LoadRequest, model_folder: Path) -> None:
+def test_rows_are_encoded_one_at_a_time(model_folder: Path) -> None:
     taken = []
 
     def rows() -> Iterator[Passage | Reject]:
@@ -274,7 +274,7 @@ def test_rows_are_encoded_one_at_a_time(load_request: LoadRequest, model_folder:
             taken.append(number)
             yield Passage(number, None, "a", "长江", "长", None, None, ())
 
-    encoded = encode_rows(rows(), QuestionTokenizer(model_folder), load_request.on_bad_row)
+    encoded = encode_rows(rows(), QuestionTokenizer(model_folder).encode)
     assert taken == []
     for number in range(3):
         next(encoded)
