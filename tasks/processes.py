@@ -17,8 +17,10 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Thread
 from typing import Any, ParamSpec, TextIO, TypeVar
 
@@ -56,7 +58,7 @@ class Child:
         ends = (theirs, their_output)
         self._process = spawn.Process(
             target=_start,
-            args=(target, *ends, *args),
+            args=(name, target, *ends, *args),
             name=f"wenti {name}",
             daemon=not has_children,
         )
@@ -162,11 +164,16 @@ def answer(connection: Connection, compute: Callable[[], object]) -> None:
 
 
 def _start(
-    target: Callable[..., None], connection: Connection, output: Connection, *args: object
+    name: str,
+    target: Callable[..., None],
+    connection: Connection,
+    output: Connection,
+    *args: object,
 ) -> None:
     # A terminal sends these to its whole process group; the parent stops its children itself.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    _show_name(name)
     redirect_output(output)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     restore_variables()
@@ -176,6 +183,12 @@ def _start(
         connection.send(error)
         return
     target(connection, *args)
+
+
+def _show_name(name: str) -> None:
+    """Show what this process is for in `top` and `ps -o comm`, which have room for 15 bytes."""
+    with suppress(OSError):
+        Path("/proc/self/comm").write_bytes(name.encode()[:15])
 
 
 def _end_with_parent(parent: int) -> None:

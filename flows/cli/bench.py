@@ -1,22 +1,26 @@
-"""`wenti bench …`: measure the engine on this machine."""
+"""`wenti bench …`: measure the engine, or the chain around it, on this machine."""
 
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tasks.bench.options import CONTENDERS, BenchOptions
+from tasks.bench.options import CONTENDERS, BenchOptions, PipelineOptions
 from tasks.errors import StorageError
 from tasks.escaping import to_json
 from tasks.system_errors import storage_faults
 
-bench = typer.Typer(help="Measure the engine on this machine.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Measure the engine, or the chain around it, on this machine.", no_args_is_help=True
+)
 
-_USUAL = BenchOptions()
+_USUAL, _CHAIN = BenchOptions(), PipelineOptions()
+MAIN = "from flows.cli.main import main; main()"
 MODEL = "Model (random weights)"
 
 JsonFile = Annotated[
@@ -130,6 +134,27 @@ def peers(
     _prepare(json_file)
     result = bench_peers(options, python)
     print_peers(result)
+    _write(json_file, result)
+
+
+@bench.command()
+def pipeline(
+    json_file: JsonFile = None,
+    rounds: Annotated[int, typer.Option(help="Runs of each kind and size.")] = _CHAIN.rounds,
+    rows: Annotated[list[int] | None, typer.Option(help="A size; may be repeated.")] = None,
+    characters: Annotated[int, typer.Option(help="Of a passage.")] = _CHAIN.characters,
+    rows_per_shard: Annotated[int, typer.Option(help="As in a config.")] = _CHAIN.rows_per_shard,
+    seed: Annotated[int, typer.Option(help="Of the passages.")] = _CHAIN.seed,
+) -> None:
+    """Measure CPU time and memory of everything around the model, run with the fake engine."""
+    from flows.cli.tables.bench import print_pipeline
+    from tasks.bench.pipeline import bench_pipeline
+
+    sizes = tuple(rows or _CHAIN.rows)
+    options = PipelineOptions(sizes, characters, rows_per_shard, rounds, seed)
+    _prepare(json_file)
+    result = bench_pipeline(options, [sys.executable, "-c", MAIN])
+    print_pipeline(result)
     _write(json_file, result)
 
 

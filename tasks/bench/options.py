@@ -20,6 +20,9 @@ CONTENDERS = ("example", "tuned", "native", "products")
 """PaddleNLP's example, the same with the native engine's settings, the native engine, the rate of
 matrix products."""
 
+PARENT = ("start", "predict", "aggregate", "evaluate", "report", "end")
+"""The parts of the chain's CPU time that are the run's own process, by its stage."""
+
 HEAD_SIZE = 64
 FFN_FACTOR = 4
 POSITIONS = 513  # of unimo-text-1.0
@@ -108,6 +111,25 @@ class BenchOptions:
     def as_dict(self) -> dict[str, Any]:
         """Return all options as plain JSON types."""
         return asdict(self) | {"only": list(self.only)}
+
+
+@dataclass(frozen=True)
+class PipelineOptions:
+    """What is run.
+
+    Attributes:
+        rows: the sizes of the input.
+        characters: of a passage.
+        rows_per_shard: of the config.
+        rounds: runs of each kind for each size, whose medians are reported.
+        seed: of the passages.
+    """
+
+    rows: tuple[int, ...] = (1_000, 10_000, 100_000)
+    characters: int = 550
+    rows_per_shard: int = 4096
+    rounds: int = 1
+    seed: int = 20
 
 
 def check_options(options: BenchOptions) -> None:

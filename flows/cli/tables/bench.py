@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.cli.console import output
+from tasks.bench.options import PARENT
 from tasks.escaping import visible
 
 Form = Callable[[Any], str]
@@ -84,6 +85,43 @@ def print_peers(result: Mapping[str, Any]) -> None:
     console = output()
     console.print(table)
     _print_settings(console, result["settings"])
+
+
+def print_pipeline(result: Mapping[str, Any]) -> None:
+    """Print what each run used: CPU seconds, by part, and memory; then what a further row costs."""
+    heads = ("rows", "CPU s", "parent", "load", "worker", "server", "µs/row", "MB parent")
+    numbers = [Column(name, justify="right") for name in (*heads, "MB worker", "MB report")]
+    table = Table("run", *numbers, box=None, pad_edge=False)
+    for point in result["points"]:
+        parent = sum(point[part] for part in PARENT)
+        seconds = (point["cpu_seconds"], parent, *(point[part] for part in ("load", "worker")))
+        sizes = (point["parent_mb"], point["worker_mb"])
+        table.add_row(
+            point["run"],
+            f"{point['rows']:,}",
+            *(f"{value:.1f}" for value in (*seconds, point["server"])),
+            f"{point['us_a_row']:.0f}",
+            *(f"{size:.0f}" for size in sizes),
+            f"{point['report_mb']:.1f}",
+        )
+    console = output()
+    console.print(table)
+    _print_added(console, result["points"])
+
+
+def _print_added(console: Console, points: Sequence[Mapping[str, Any]]) -> None:
+    added = [point for point in points if point["added_us_a_row"] is not None]
+    if not added:
+        return
+    names = list(added[0]["added_us_a_row"])
+    columns = [Column(name.replace("cpu_seconds", "all"), justify="right") for name in names]
+    table = Table("µs of a further row", Column("rows", justify="right"), *columns, box=None)
+    table.pad_edge = False
+    for point in added:
+        values = (f"{point['added_us_a_row'][name]:.1f}" for name in names)
+        table.add_row(point["run"], f"{point['rows']:,}", *values)
+    console.print()
+    console.print(table)
 
 
 def _print_settings(console: Console, settings: Mapping[str, Any]) -> None:
