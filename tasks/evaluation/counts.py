@@ -5,14 +5,16 @@ Many rows are counted at once in arrays: a Python loop over n-grams takes ten ti
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.engine.tokenization.words import WordSplitter
+from tasks.evaluation.characters import CharacterSplitter
 
 Pair = tuple[str, str]
 """A question and its reference."""
@@ -40,7 +42,7 @@ def count_pairs(pairs: Sequence[Pair]) -> Counts:
     over the tokens of sacreBLEU's tokenizer `zh`.
     """
     counts = np.ones((len(pairs), COLUMNS))
-    split, sacrebleu = WordSplitter().split, _sacrebleu_tokenizer()
+    split, sacrebleu = WordSplitter().split, CharacterSplitter().split
     for part in _parts(len(pairs)):
         words = _Tokens.of(pairs[part], split)
         counts[part, BLEU] = words.count_matches()
@@ -51,7 +53,7 @@ def count_pairs(pairs: Sequence[Pair]) -> Counts:
 
 def count_characters(pairs: Sequence[Pair]) -> Counts:
     """Return the columns `SACREBLEU` of the counts of pairs, float64 [pairs, 10]."""
-    counts, tokenize = np.empty((len(pairs), BLEU_COLUMNS)), _sacrebleu_tokenizer()
+    counts, tokenize = np.empty((len(pairs), BLEU_COLUMNS)), CharacterSplitter().split
     for part in _parts(len(pairs)):
         counts[part] = _Tokens.of(pairs[part], tokenize).count_matches()
     return counts
@@ -80,13 +82,6 @@ def _parts(rows: int) -> Iterator[slice]:
         yield slice(start, start + PAIRS_AT_A_TIME)
 
 
-def _sacrebleu_tokenizer() -> Tokenize:
-    from sacrebleu.metrics.bleu import BLEU as SacreBLEU  # noqa: N811 there are two BLEU
-
-    tokenize = SacreBLEU(tokenize="zh").tokenizer
-    return lambda text: tokenize(text).split()
-
-
 @dataclass(frozen=True)
 class _Tokens:
     """The tokens of questions and of their references, each a list of token ids."""
@@ -97,11 +92,9 @@ class _Tokens:
     @classmethod
     def of(cls, pairs: Sequence[Pair], tokenize: Tokenize) -> _Tokens:
         """Tokenize pairs; equal texts are tokenized once."""
-        ids: dict[str, int] = {}
-        known: dict[str, list[int]] = {}
-        for text in chain.from_iterable(pairs):
-            if text not in known:
-                known[text] = [ids.setdefault(token, len(ids)) for token in tokenize(text)]
+        ids: defaultdict[str, int] = defaultdict(count().__next__)
+        texts = dict.fromkeys(chain.from_iterable(pairs))
+        known = {text: list(map(ids.__getitem__, tokenize(text))) for text in texts}
         return cls([known[pair[0]] for pair in pairs], [known[pair[1]] for pair in pairs])
 
     def count_matches(self) -> Integers:

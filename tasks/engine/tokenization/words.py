@@ -34,8 +34,8 @@ class WordSplitter:
 
     def __init__(self, lower_case: bool = True) -> None:
         self._lower_case = lower_case
-        self._clean = _Table(_clean)
-        self._spaced = _Table(self._space_out_one)
+        self._clean = Table(_clean)
+        self._spaced = Table(self._space_out_one)
 
     def split(self, text: str) -> list[str]:
         """Return the words of a text."""
@@ -61,7 +61,7 @@ class WordSplitter:
         return "".join(f" {one} " if _is_symbol(one) else one for one in text)
 
 
-class _Table(dict[int, str]):
+class Table(dict[int, str]):
     """A table for `str.translate` that is filled as characters occur."""
 
     def __init__(self, replace: Callable[[str], str]) -> None:
