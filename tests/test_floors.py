@@ -17,7 +17,7 @@ FLOORS = (
     {"tasks.plan", "tasks.bench"},
     {"tasks.load", "tasks.runs", "tasks.evaluation", "tasks.doctor"},
     {"tasks.export", "tasks.predict", "tasks.report"},
-    {"tasks.aggregate", "tasks.operations", "tasks.scaffold"},
+    {"tasks.aggregate", "tasks.operations", "tasks.preview", "tasks.scaffold"},
     {"flows", "tasks.acceptance"},
 )
 STAGES = {"export", "load", "predict", "aggregate"}

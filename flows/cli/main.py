@@ -45,6 +45,7 @@ def options(
 
 COMMANDS = (
     starting.init,
+    starting.try_,
     running.run,
     running.rerun,
     running.serve,
@@ -62,7 +63,7 @@ WORKING = [["run"], ["rerun"], ["export"], ["serve"]]
 """The commands whose result is not what they print."""
 
 for command in COMMANDS:
-    app.command()(command)
+    app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(bench, name="bench")
 
 

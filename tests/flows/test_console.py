@@ -36,7 +36,8 @@ import logging, sys
 from collections import defaultdict
 from pathlib import Path
 from flows.cli import console
-from flows.cli.tables import runs as tables
+from flows.cli.tables import rows, runs as tables
+from tasks.operations.rows import Rejects
 from tasks.operations.status import ShardStatus, StageStatus, Status
 from tasks.operations.verify import Checked
 
@@ -48,7 +49,9 @@ with console.follow():
     except ValueError:
         logging.getLogger("wenti.x").exception("PART with a traceback")
 print("PART of show", flush=True)
-tables.print_rows([dict.fromkeys(("context", "answer", "question", "reference"), text)])
+rows.print_rows([dict.fromkeys(("context", "answer", "question", "reference"), text)])
+print("PART of the rejects", flush=True)
+rows.print_rejects(Rejects([{**dict.fromkeys(rows.COLUMNS), "detail": text}], {"x": 1}))
 print("PART of status: a stage", flush=True)
 tables.print_status(Status([StageStatus(text, text, text)]))
 print("PART of status: a shard", flush=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,12 +27,22 @@ from flows.cli.places import date_of, place_of, settings_of
 from tasks.errors import UnusableError
 from tasks.escaping import to_json, visible
 
+if TYPE_CHECKING:
+    from tasks.config.settings import Settings
+
 PREFECT_YAML = Path("prefect.yaml")
 DeploymentsFile = Annotated[Path, typer.Option(metavar="FILE", help="File with the deployments.")]
 
 
 def run(
-    config: Config, overrides: Overrides = None, day: Day = None, as_json: AsJson = False
+    config: Config,
+    overrides: Overrides = None,
+    day: Day = None,
+    is_dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what would be made, and how long it would take."),
+    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export the model, load the passages, predict what is missing, aggregate; print a summary."""
     from flows.cli.console import follow
@@ -42,7 +52,11 @@ def run(
     from tasks.config.overrides import parse_overrides
 
     day = day or datetime.now()  # the same day for both, even at midnight
-    check_settings(settings_of(config, overrides, day), find_config(config))
+    settings = settings_of(config, overrides, day)
+    check_settings(settings, find_config(config))
+    if is_dry:
+        _print_dry_run(settings, as_json)
+        return
     values, _no_faults = parse_overrides(overrides or [])
     with follow(), connected():
         from flows.parameters import exact
@@ -51,6 +65,17 @@ def run(
         with exact(config=config, overrides=values) as shown:
             result = question_generation(day=date_of(day), **shown)
     _print_result(result, as_json)
+
+
+def _print_dry_run(settings: Settings, as_json: bool) -> None:
+    from flows.cli.tables.preview import print_dry_run
+    from tasks.preview.dry_run import find_dry_run
+
+    found = find_dry_run(settings)
+    if as_json:
+        typer.echo(to_json(found.as_dict()))
+    else:
+        print_dry_run(found)
 
 
 def rerun(

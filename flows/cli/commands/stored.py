@@ -22,7 +22,7 @@ from flows.cli.options import (
     StorePath,
 )
 from flows.cli.places import date_of, place_of
-from tasks.errors import UnusableError
+from tasks.errors import InputError, UnusableError
 from tasks.escaping import to_json, visible
 
 INCOMPLETE = 3
@@ -76,21 +76,40 @@ def show(
     rows: Annotated[
         int, typer.Option("-n", "--rows", min=1, metavar="N", help="How many rows to show.")
     ] = 10,
+    row: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="ROW", help="Only this row of the input, counted from 0."),
+    ] = None,
+    is_worst: Annotated[
+        bool, typer.Option("--worst", help="The rows with the lowest score for each token first.")
+    ] = False,
+    is_rejects: Annotated[
+        bool, typer.Option("--rejects", help="The rows without a question, with the reasons.")
+    ] = False,
     store: StorePath = None,
     config: StoreConfig = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show rows of a run: passage, answer, generated question, reference."""
-    from itertools import islice
-
-    from flows.cli.tables.runs import print_rows
+    """Show rows of a run: passage, answer, generated question, reference; or rejected rows."""
+    from flows.cli.tables.rows import print_rejects, print_rows
+    from tasks.operations.rows import find_row, find_worst, first_rejects, first_rows
     from tasks.runs.find import find_results
-    from tasks.runs.results import PREDICTIONS_FILE
-    from tasks.store.tables import iterate_rows
 
+    if sum((row is not None, is_worst, is_rejects)) > 1:
+        raise InputError("give one of --row, --worst and --rejects")
     place = place_of(store, config)
     folder = find_results(run_name, place.store, place.config)
-    shown = list(islice(iterate_rows(folder / PREDICTIONS_FILE), rows))
+    if is_rejects:
+        rejects = first_rejects(folder, rows)
+        if as_json:
+            typer.echo(to_json(rejects.rows))
+        else:
+            print_rejects(rejects)
+        return
+    if row is not None:
+        shown = [find_row(folder, row)]
+    else:
+        shown = find_worst(folder, rows) if is_worst else first_rows(folder, rows)
     if as_json:
         typer.echo(to_json(shown))
     else:

@@ -1,4 +1,4 @@
-"""The tables that the commands print: summaries, runs, shards, verification, garbage, rows."""
+"""The tables that the commands print: summaries, runs, shards, verification, garbage."""
 
 from __future__ import annotations
 
@@ -149,23 +149,3 @@ def print_garbage(garbage: Sequence[Garbage], is_removed: bool) -> None:
 def _print_damages(console: Console, damages: Sequence[str]) -> None:
     for damage in damages:
         console.print(Text(visible(f"damaged: {damage}")), soft_wrap=True)
-
-
-def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows of a run, one block per row."""
-    console = output()
-    labels = {
-        "context": "passage",
-        "answer": "answer",
-        "question": "question",
-        "reference": "reference",
-        "cut": "cut off",
-    }
-    for row in rows:
-        grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))
-        for name, label in labels.items():
-            if row.get(name) is not None:  # runs of older versions have no column `cut`
-                style = "bold" if name == "question" else None
-                _add_row(grid, label, row[name], style=style)
-        console.print(grid)
-        console.print()

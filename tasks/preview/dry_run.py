@@ -1,0 +1,192 @@
+"""What a run of a config would make, reuse and reject, and how long it would take.
+
+Nothing is written: not even the keys of rows by which a run finds questions that the store has, so
+the number of rows to generate is an upper limit.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tasks.config.settings import Settings
+from tasks.doctor.capacity import estimate_space
+from tasks.errors import InputError, StoreCorruptionError
+from tasks.export.build import find_export
+from tasks.load.dataset import make_request, read_input_rows
+from tasks.load.parts import DatasetDetails
+from tasks.load.rules import bad_row, check_dataset, describe_counts, describe_share, is_above
+from tasks.passages.records import Reject
+from tasks.plan.model import find_model
+from tasks.plan.plan import Plan, make_plan, open_store
+from tasks.predict.jobs import look_up, plan_jobs
+from tasks.predict.shards import plan_shards
+from tasks.runs.find import list_runs, read_record
+from tasks.runs.results import METRICS_FILE
+from tasks.store.files import storage_of
+from tasks.store.manifest import Manifest
+
+REUSED, TO_MAKE = "reused", "to be made"
+DECIDE_SPEED = ("device", "devices", "cpu_threads", "batch_size")
+"""The keys of the section `predict` that a run of the same speed has in common."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of the input: how many there are, and how many are rejected, by reason."""
+
+    rows_in: int
+    reject_reasons: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def rejects(self) -> int:
+        """How many rows are rejected."""
+        return sum(self.reject_reasons.values())
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast the last run was that generated rows with the same export on the same devices.
+
+    Attributes:
+        rows_per_second: rows that it generated, by the seconds of its predict stage.
+        run_id: the run.
+        rows: how many rows it generated.
+    """
+
+    rows_per_second: float
+    run_id: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do. What is not known is None.
+
+    Attributes:
+        export: the export is `reused` or `to be made`.
+        load: the same of the dataset.
+        rows: the rows of the input; None for a data set or a model that is not downloaded yet.
+        shards_planned: how many shards there are.
+        shards_reused: how many of them the store has.
+        rows_to_make: the rows of the others: the most that are generated.
+        speed: of an earlier run.
+        bytes: the most that is written.
+    """
+
+    export: str
+    load: str
+    rows: Rows | None
+    shards_planned: int | None
+    shards_reused: int
+    rows_to_make: int | None
+    speed: Speed | None
+    bytes: int
+
+    @property
+    def seconds(self) -> float | None:
+        """How long generating takes; 0 if everything is reused."""
+        if self.rows_to_make == 0:
+            return 0.0
+        if self.rows_to_make is None or self.speed is None:
+            return None
+        return self.rows_to_make / self.speed.rows_per_second
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content as plain JSON types."""
+        rows = self.rows and {
+            "rows_in": self.rows.rows_in,
+            "rejects": self.rows.rejects,
+            "reject_reasons": dict(self.rows.reject_reasons),
+        }
+        seconds = None if self.seconds is None else round(self.seconds, 1)
+        return {**asdict(self), "rows": rows, "seconds": seconds}
+
+
+def find_dry_run(settings: Settings) -> DryRun:
+    """Return what a run of a config would do; the passages are read if they are not loaded yet.
+
+    Raises:
+        InputError: the passages cannot be read, or too many rows are rejected, so that a run fails.
+        OSError: a file of the model cannot be read.
+    """
+    store, size = open_store(settings), estimate_space(settings)
+    model = find_model(settings, store)
+    if model is None:
+        return DryRun(TO_MAKE, TO_MAKE, None, None, 0, None, None, size)
+    plan = make_plan(settings, model)
+    dataset = plan.dataset.find().manifest
+    rows = _count_rows(plan, dataset)
+    shards = _find_shards(plan, dataset, rows)
+    return DryRun(
+        export=TO_MAKE if find_export(plan).manifest is None else REUSED,
+        load=TO_MAKE if dataset is None else REUSED,
+        rows=rows,
+        shards_planned=None if shards is None else len(shards),
+        shards_reused=0 if shards is None else sum(one == 0 for one in shards),
+        rows_to_make=None if shards is None else sum(shards),
+        speed=_find_speed(plan),
+        bytes=size,
+    )
+
+
+def _count_rows(plan: Plan, dataset: Manifest | None) -> Rows | None:
+    """Return the rows of the input, from the store or else by reading them."""
+    settings = plan.settings.dataset
+    if dataset is not None:
+        check_dataset(settings, plan.dataset.folder, dataset)
+        details = DatasetDetails.of(dataset)
+        return Rows(details.rows_in, details.reject_reasons)
+    if settings.file is None:  # reading it would download it
+        return None
+    rows_in, reasons = 0, Counter[str]()
+    for row in read_input_rows(make_request(plan)):
+        rows_in += 1
+        if isinstance(row, Reject):
+            if settings.on_bad_row == "fail":
+                raise bad_row(vars(row))
+            reasons[row.reason.value] += 1
+    _check_rejects(settings.max_rejected, reasons, rows_in)
+    return Rows(rows_in, dict(sorted(reasons.items())))
+
+
+def _check_rejects(limit: float | None, reasons: Counter[str], rows_in: int) -> None:
+    count = reasons.total()
+    found = f"{describe_share(count, rows_in)} are rejected: {describe_counts(reasons)}"
+    if count == rows_in:
+        raise InputError(f"no row is usable: {found}; repair the input")
+    if is_above(limit, count, rows_in):
+        remedy = f"`dataset.max_rejected` is {limit:g}: repair the passages, or raise it"
+        raise InputError(f"{found}; {remedy}")
+
+
+def _find_shards(plan: Plan, dataset: Manifest | None, rows: Rows | None) -> list[int] | None:
+    """Return for each shard how many of its rows are to be made: all, or none if it is there."""
+    if dataset is not None:
+        jobs = plan_jobs(plan, dataset)
+        return [job.shard.rows if look_up(job).manifest is None else 0 for job in jobs]
+    if rows is None:
+        return None
+    accepted = rows.rows_in - rows.rejects
+    planned = plan_shards(accepted, plan.settings.shards.rows_per_shard)
+    return [shard.rows for shard in planned]
+
+
+def _find_speed(plan: Plan) -> Speed | None:
+    """Return the speed of the newest run with the same export and devices that generated rows."""
+    wanted = plan.settings.as_dict()["predict"]
+    for folder in reversed(list_runs(plan.store)):
+        with suppress(StoreCorruptionError, OSError, ValueError):  # damaged, or not complete
+            record, path = read_record(folder), folder / METRICS_FILE
+            config = record.config.get("predict", {})
+            is_alike = all(config.get(key) == wanted[key] for key in DECIDE_SPEED)
+            if record.export != plan.export.fingerprint or not is_alike:
+                continue
+            metrics = json.loads(storage_of(path).read(path))
+            if speed := metrics.get("rows_per_second"):
+                return Speed(speed, record.run_id, metrics.get("rows_made", 0))
+    return None

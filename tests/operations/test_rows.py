@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.errors import InputError
+from tasks.load.parts import REJECTS_FILE
+from tasks.operations.rows import find_row, find_worst, first_rejects, first_rows
+from tasks.runs.results import PREDICTIONS_FILE
+from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
+from tests.support.finished_runs import prediction
+
+LACKING = [
+    {"row": row, "line": row + 1, "id": None, "reason": reason, "detail": f"detail {row}"}
+    for row, reason in ((1, "empty_field"), (4, "not_json"), (7, "empty_field"))
+]
+
+
+def write(folder: Path, rows: Sequence[dict[str, Any]], per_batch: int = 2) -> Path:
+    """Write the results of a run, with several row groups; return the folder."""
+    parts = [rows[first : first + per_batch] for first in range(0, len(rows), per_batch)]
+    batches = [pa.RecordBatch.from_pylist(part, PREDICTIONS) for part in parts]
+    commit_table(folder / PREDICTIONS_FILE, PREDICTIONS, batches)
+    commit_table(folder / REJECTS_FILE, REJECTS, [pa.RecordBatch.from_pylist(LACKING, REJECTS)])
+    return folder
+
+
+def numbers(rows: Sequence[dict[str, Any]]) -> list[int]:
+    return [row["row"] for row in rows]
+
+
+def test_the_first_rows_are_those_of_the_file(tmp_path: Path) -> None:
+    write(tmp_path, [prediction(row) for row in (0, 2, 3, 5, 6)])
+    assert numbers(first_rows(tmp_path, 3)) == [0, 2, 3]
+
+
+def test_a_row_is_found_by_its_number_in_the_input(tmp_path: Path) -> None:
+    write(tmp_path, [prediction(row) for row in (0, 2, 3, 5, 6)])
+    assert [find_row(tmp_path, row)["id"] for row in (0, 3, 6)] == ["id-0", "id-3", "id-6"]
+    with pytest.raises(InputError, match="row 4 was rejected: not_json: detail 4"):
+        find_row(tmp_path, 4)
+    with pytest.raises(InputError, match="has no row 8; rows are counted from 0"):
+        find_row(tmp_path, 8)
+
+
+@given(
+    st.lists(st.tuples(st.floats(-9, 0, width=32), st.integers(1, 5)), min_size=1, max_size=9),
+    st.integers(1, 10),
+)
+def test_the_worst_rows_have_the_lowest_score_for_each_token(
+    tmp_path_factory: pytest.TempPathFactory, scored: list[tuple[float, int]], most: int
+) -> None:
+    rows = [
+        prediction(row, score=score, output_ids=[7] * length)
+        for row, (score, length) in enumerate(scored)
+    ]
+    worst = find_worst(write(tmp_path_factory.mktemp("run"), rows), most)
+    ordered = sorted(rows, key=lambda row: row["score"] / len(row["output_ids"]))
+    assert numbers(worst) == numbers(ordered)[:most]
+
+
+def test_without_scores_there_is_no_worst_row(tmp_path: Path) -> None:
+    write(tmp_path, [prediction(0, score=None)])
+    with pytest.raises(InputError, match="has no scores"):
+        find_worst(tmp_path, 3)
+
+
+def test_rejects_are_counted_by_reason_and_some_are_shown(tmp_path: Path) -> None:
+    rejects = first_rejects(write(tmp_path, [prediction(0)]), 2)
+    assert numbers(rejects.rows) == [1, 4]
+    assert rejects.reasons == {"empty_field": 2, "not_json": 1}
