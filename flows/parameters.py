@@ -8,8 +8,7 @@ values and limits are defined once. What a schema cannot express, such as incomp
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -24,7 +23,16 @@ from tasks.config.describe import allowed, options_of, settings_schema, without_
 from tasks.config.loading import list_configs
 from tasks.escaping import encodable
 
-SHOWN_TYPES = {"boolean", "string"}  # the form shows a switch, a list or a text field for them
+FOR_EVERYBODY = ("dataset", "model", "aggregate", "decode")
+"""The sections that the form shows first: what a person changes from run to run."""
+
+FIRST = (*FOR_EVERYBODY, "predict")
+FIRST_KEYS = ("predict_file", "limit")
+"""The keys that are first in their section of the form."""
+
+OPERATING = "For tuning and operating."
+
+SHOWN_TYPES = {"boolean", "string"}  # the form shows a list or a text field for them
 
 
 def config_schema() -> JsonSchemaValue:
@@ -37,25 +45,35 @@ def overrides_schema(settable: Collection[str]) -> JsonSchemaValue:
     """Return the schema of the overrides: every key of every section, none required.
 
     A key that is left out has the config's value, so no key has a default: a form would send it.
-    The form shows the properties only, so keys that are not `settable` (as `section.key`) are
-    patterns: prefect.yaml may set them.
+    The form shows the properties only, in the order of `position`, so keys that are not `settable`
+    (as `section.key`) are patterns: prefect.yaml may set them.
     """
-    sections = {
-        name: _mapping((name,), section, settable)
-        for name, section in settings_schema()["properties"].items()
-    }
+    schemas = settings_schema()["properties"]
+    sections = {name: _section(name, schemas[name], settable) for name in _in_order(schemas, FIRST)}
     shown = {name for name, section in sections.items() if section["properties"]}
     return {"type": "object", **_divide(sections, shown)}
+
+
+def _in_order(names: Iterable[str], first: Sequence[str]) -> list[str]:
+    """Return names with those in `first` before the others."""
+    return sorted(names, key=lambda name: first.index(name) if name in first else len(first))
+
+
+def _section(name: str, schema: Mapping[str, Any], settable: Collection[str]) -> JsonSchemaValue:
+    """Return the schema of a section, which says if it is for whoever operates the machine."""
+    mapping = _mapping((name,), schema, settable)
+    if name in FOR_EVERYBODY:
+        return mapping
+    return {**mapping, "description": f"{OPERATING} {mapping['description']}"}
 
 
 def _mapping(
     path: tuple[str, ...], schema: Mapping[str, Any], settable: Collection[str]
 ) -> JsonSchemaValue:
     """Return the schema of a section, or of a key with keys of its own."""
-    paths = {name: (*path, name) for name in schema["properties"]}
-    keys = {
-        name: _key(paths[name], inner, settable) for name, inner in schema["properties"].items()
-    }
+    schemas = schema["properties"]
+    paths = {name: (*path, name) for name in _in_order(schemas, FIRST_KEYS)}
+    keys = {name: _key(path, schemas[name], settable) for name, path in paths.items()}
     described = {"title": path[-1], "description": schema["description"]}
     shown = {name for name in keys if ".".join(paths[name][:2]) in settable}
     return {"type": "object", **described, **_divide(keys, shown)}
@@ -63,7 +81,10 @@ def _mapping(
 
 def _divide(schemas: Mapping[str, JsonSchemaValue], shown: Collection[str]) -> JsonSchemaValue:
     """Return what an object may have: properties to show, and others that are only allowed."""
-    properties = {name: schema for name, schema in schemas.items() if name in shown}
+    ordered = [name for name in schemas if name in shown]
+    properties = {
+        name: {**schemas[name], "position": position} for position, name in enumerate(ordered)
+    }
     others = {f"^{name}$": schema for name, schema in schemas.items() if name not in shown}
     return {"properties": properties, "patternProperties": others, "additionalProperties": False}
 
@@ -78,12 +99,11 @@ def _key(
     meaning = [schema["description"]]
     if known["type"] not in SHOWN_TYPES:
         meaning.append(f"Allowed: {allowed(path)}.")
-    if schema["default"] is not None:
-        default = json.dumps(schema["default"], ensure_ascii=False)
-        meaning.append(f"Empty: the value of the config; {default} if it has none.")
     kept = {key: value for key, value in known.items() if key != "default"}
     if len(options := options_of(schema)) > 1:  # the form has a tab for each, with its title
         kept = {"anyOf": [{"title": one.get("const", "list"), **one} for one in options]}
+    if known["type"] == "boolean":  # of which the form draws a switch, and one is never empty
+        kept["enum"] = [True, False]
     return {**kept, "title": path[-1], "description": " ".join(meaning)}
 
 

@@ -23,6 +23,7 @@ from flows.artifacts import (
     stopped_state,
 )
 from flows.deployments.permitted import find_permissions, load_permitted
+from flows.names import tag_run, typed_name
 from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder, exact_value
 from flows.prepare import prepared
 from flows.run_context import (
@@ -59,15 +60,20 @@ logger = logging.getLogger("wenti.flow")
 
 
 def name_run() -> str:
-    """Return a run's name in the UI, such as question-generation/nightly/2026-11-23/3f9a."""
+    """Return a run's name in the UI, such as question-generation/nightly/2026-11-23/3f9a.
+
+    A name that somebody has typed is kept.
+    """
+    if (typed := typed_name()) is not None:
+        return typed
     parameters = flow_run.parameters
     day = parameters.get("day") or scheduled_day()
     return _name(job_name() or Path(parameters["config"]).stem, str(day))
 
 
 def name_rerun() -> str:
-    """Return a rerun's name in the UI, such as rerun/20261123-010003-ab12cd/3f9a."""
-    return _name(Path(flow_run.parameters["run"]).name)
+    """Return a rerun's name in the UI, such as rerun/20261123-010003-ab12cd/3f9a, unless typed."""
+    return typed_name() or _name(Path(flow_run.parameters["run"]).name)
 
 
 def _name(*parts: str) -> str:
@@ -86,7 +92,7 @@ def question_generation(
         config: The name of a config. (In prefect.yaml, it may be the path of a YAML file.)
         day: The day that {date} in a path stands for. By default, the day for which the run is
             scheduled, in the time zone of its schedule.
-        overrides: Values that override the config, by section and key.
+        overrides: Values that override the config, by section and key. Empty: as in the config.
 
     Returns:
         `folder`, the folder of the results, and `metrics`, the content of metrics.json.
@@ -101,6 +107,7 @@ def question_generation(
         given = exact_value("config", config), exact_value("overrides", overrides)
         path, settings = load_permitted(*given)
         settings = on_day(settings, day)
+        tag_run(settings, path, day or scheduled_day())
         with machine_faults(), prepared(settings, path) as plan:
             config_file = str(path.absolute())
             log_changes(plan, path)
@@ -158,6 +165,7 @@ def rerun(
         root = Store(Path(exact_value("store", store)))
         again = plan_rerun(exact_value("run", run), root, chosen, only_failed, force)
         record = again.record
+        tag_run(again.settings, None if record.config_file is None else Path(record.config_file))
         with machine_faults(), prepared(again.settings) as plan:
             again.check(plan)
             return carry_out(plan, again.selection, record.config_file, record.run_id)

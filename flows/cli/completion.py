@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -18,8 +19,17 @@ def complete_key(incomplete: str) -> list[str]:
     """Return the keys of a config that start with a text, each with `=`."""
     from tasks.config.describe import known_keys
 
-    keys = (f"{section}.{key}=" for section in known_keys(()) for key in known_keys([section]))
-    return [key for key in keys if key.startswith(incomplete)]
+    keys = (key for section in known_keys(()) for key in _keys_below([section]))
+    return [f"{key}=" for key in keys if key.startswith(incomplete)]
+
+
+def _keys_below(parents: list[str]) -> Iterator[str]:
+    """Yield the keys below a section, or a key that has keys of its own, such as `fields`."""
+    from tasks.config.describe import known_keys
+
+    for name in known_keys(parents):
+        yield ".".join((*parents, name))
+        yield from _keys_below([*parents, name])
 
 
 def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -33,7 +33,12 @@ pytestmark = [
 PICTURES = "WENTI_PICTURES"  # the variable with a folder for screenshots, such as docs/pictures
 PATIENCE = 900.0  # seconds
 DEPLOYMENTS = {"demo", "nightly", "question-generation", "rerun"}
-TYPED = {"predict_file": "passages.jsonl", "num_beams": 4, "rows_per_shard": 4}
+TYPED = {
+    "predict_file": "passages.jsonl",
+    "allow_partial": True,
+    "num_beams": 4,
+    "rows_per_shard": 4,
+}
 REHEARSED = {"predict_file": "mixed.jsonl", "engine": "fake", "rows_per_shard": 4}
 # A device without memory for the long passages, and for the rows that an engine is tried on.
 TOO_SMALL = {"padded_tokens_that_fit": 90}
@@ -186,7 +191,7 @@ def last_look(pages: PrefectPages, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def demo(place: Workplace, pages: PrefectPages) -> Started:
-    """A run of the demo with three changed settings, started with the form and completed."""
+    """A run of the demo with four changed settings, started with the form and completed."""
     pages.open_form("demo")
     pages.fill(TYPED)
     pages.field("num_beams").evaluate("field => field.scrollIntoView({block: 'center'})")
@@ -200,7 +205,12 @@ def test_the_form_overrides_what_was_typed_and_nothing_else(
     place: Workplace, demo: Started
 ) -> None:
     parameters = place.seen_by_prefect(demo.id)["parameters"]
-    sections = {"dataset": "predict_file", "decode": "num_beams", "shards": "rows_per_shard"}
+    sections = {
+        "dataset": "predict_file",
+        "aggregate": "allow_partial",
+        "decode": "num_beams",
+        "shards": "rows_per_shard",
+    }
     typed = {section: {key: TYPED[key]} for section, key in sections.items()}
     assert parameters == {"config": "demo", "day": None, "overrides": typed}
 
@@ -221,6 +231,14 @@ def test_a_run_is_named_by_what_runs(place: Workplace, pages: PrefectPages, demo
     assert pages.main.get_by_text(name).first.is_visible()
     for task in ("export the model", "load the passages", "shard 2 of 3", "aggregate the shards"):
         pages.main.get_by_role("link", name=task).first.wait_for()
+
+
+def test_a_run_is_tagged_by_its_config_its_model_and_its_day(
+    place: Workplace, demo: Started
+) -> None:
+    seen = place.seen_by_prefect(demo.id)
+    day = datetime.fromisoformat(seen["expected_start_time"]).astimezone().date()
+    assert set(seen["tags"]) == {"config:demo", "model:checkpoint", f"day:{day}"}
 
 
 def test_the_words_of_the_workers_are_in_the_log_of_the_run(
@@ -275,9 +293,11 @@ def test_values_that_do_not_go_together_end_a_run_with_the_message_of_the_comman
 ) -> None:
     runs = set(place.store.glob("runs/2*"))
     pages.open_form("demo")
+    pages.page.get_by_label("Run Name", exact=True).fill("too short a question")
     pages.fill({"max_dec_len": 8, "min_dec_len": 9})
     run = pages.submit()
     pages.wait_for_state(run, "Failed")
+    assert place.seen_by_prefect(run)["name"] == "too short a question"  # not one of Wenti's
     overrides = ("--set", "decode.max_dec_len=8", "--set", "decode.min_dec_len=9")
     complaint = " ".join(place.complaint("run", "demo", *overrides).split())
     assert "allowed here: at most max_dec_len = 8" in complaint

@@ -111,6 +111,11 @@ def test_the_shell_completes_configs_keys_and_runs(
     monkeypatch.setenv("WENTI_CONFIGS", str(ROOT / "configs"))
     assert complete_config("de") == ["demo"]
     assert complete_key("decode.num_") == ["decode.num_beams=", "decode.num_return_sequences="]
+    fields = ["context", "answer", "reference", "id"]
+    assert complete_key("dataset.fields") == [
+        "dataset.fields=",
+        *(f"dataset.fields.{name}=" for name in fields),
+    ]
     ids = [run.name for run in reversed(shelf.runs)]
     in_store = context(store=str(shelf.store.root), config=None)
     assert complete_run(in_store, "") == ["latest", "newest", *ids]

@@ -70,8 +70,8 @@ def test_the_form_has_every_key_with_a_description_and_sends_none_by_itself() ->
     described = {
         (section, key): SCHEMA["properties"][section]["properties"][key] for section, key in keys()
     }
-    expected = [(s, k) for s, part in Settings().as_dict().items() for k in part]
-    assert list(described) == expected
+    expected = {(s, k) for s, part in Settings().as_dict().items() for k in part}
+    assert described.keys() == expected
     assert all(schema["description"] for schema in described.values())
     assert not any("default" in schema for schema in described.values())
 
@@ -89,8 +89,38 @@ def test_a_description_says_the_limits_which_a_form_does_not_draw() -> None:
         told = f"({', '.join(limits)})"
         assert (told in schema["description"]) == bool(limits)
     beams = SCHEMA["properties"]["decode"]["properties"]["num_beams"]["description"]
-    assert "Allowed: a whole number (at least 1, at most 64). " in beams
-    assert beams.endswith("Empty: the value of the config; 6 if it has none.")
+    assert beams.endswith("(at least 1, at most 64).")
+
+
+def test_what_a_person_changes_comes_before_what_an_operator_tunes() -> None:
+    def in_order(schema: dict[str, Any]) -> list[str]:
+        """Return properties as the form sorts them; a database may have mixed them."""
+        mixed = sorted(schema["properties"].items())
+        return [name for name, _ in sorted(mixed, key=lambda item: item[1]["position"])]
+
+    sections = in_order(SCHEMA)
+    assert sections[:5] == ["dataset", "model", "aggregate", "decode", "predict"]
+    assert in_order(SCHEMA["properties"]["dataset"])[0] == "predict_file"
+    tuned = {
+        name
+        for name, schema in SCHEMA["properties"].items()
+        if schema["description"].startswith("For tuning and operating.")
+    }
+    assert tuned == set(sections[4:]) == {"predict", "shards", "export", "store"}
+
+
+def test_a_key_that_is_true_or_false_can_be_left_empty() -> None:
+    """The form draws a list for values that are listed, and else a switch, which looks set."""
+    schemas = [SCHEMA["properties"][section]["properties"][key] for section, key in keys()]
+    booleans = [schema for schema in schemas if schema["type"] == "boolean"]
+    assert booleans
+    assert all(schema["enum"] == [True, False] for schema in booleans)
+
+
+def test_what_an_empty_field_means_is_said_once() -> None:
+    parameters = parameter_schema(question_generation.fn).model_dump()["properties"]
+    assert parameters["overrides"]["description"].endswith("Empty: as in the config.")
+    assert "Empty" not in json.dumps(SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +189,7 @@ def test_each_deployment_has_the_form_of_its_permissions() -> None:
     assert list(shown(question_generation)) == ["day", "overrides"]
     assert list(shown(question_generation, "config", "model")) == ["config", "day", "overrides"]
     sections = shown(question_generation, "model", *GUARDED_KEYS)["overrides"]["properties"]
-    assert list(sections) == ["store", "model", "export", "aggregate"]
+    assert list(sections) == ["model", "aggregate", "store", "export"]
     assert list(sections["model"]["properties"]) == ["model_name_or_path"]
     assert "store" not in shown(rerun)
     assert "store" in shown(rerun, "store.path")

@@ -85,14 +85,15 @@ class PrefectPages:
         return self.page.get_by_label(f"{key} (Optional)", exact=True)
 
     def fill(self, values: Mapping[str, object]) -> None:
-        """Fill the fields of a form: switches, selections, numbers and texts."""
+        """Fill the fields of a form: selections, switches, numbers and texts."""
         for key, value in values.items():
             choice = self.page.get_by_role("button", name=f"Select {key}", exact=True)
-            if value is True:
-                self.field(key).click()
-            elif choice.count():
+            if choice.count():
+                name = str(value).lower() if isinstance(value, bool) else str(value)
                 choice.click()
-                self.page.get_by_role("option", name=str(value), exact=True).click()
+                self.page.get_by_role("option", name=name, exact=True).click()
+            elif value is True:
+                self.field(key).click()
             else:
                 self.field(key).fill(str(value))
 
