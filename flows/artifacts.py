@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any, cast
@@ -55,7 +55,10 @@ logger = logging.getLogger("wenti.run_page")
 PARTIAL_EVENT = "wenti.run.partial"
 MANY_REJECTS_EVENT = "wenti.run.many_rejects"
 UPDATE_SECONDS = 1.0
-RETRIES = 1  # of an update of the progress
+# Of a call to a server that is away. What waits for the answer is the work or, at the end, the
+# report of the run's state, which waits some minutes itself.
+RETRIES = 1
+RETRIES_AT_THE_END = 3
 SAMPLES = 10
 
 
@@ -74,7 +77,7 @@ class RowsArtifact:
         self._pace = pace
         if pace.batches == 0:
             self._reused = self._count_kept()
-            with _page_outage():
+            with _page_outage(RETRIES):
                 key, description = _key("progress", self._run), f"Predict: {pace.rows:,} rows"
                 self._artifact = cast(UUID, create_progress_artifact(0.0, key, description))
 
@@ -96,8 +99,7 @@ class RowsArtifact:
 
     def _update(self, percent: float, description: str) -> None:
         if self._artifact is not None:
-            # A run that is stopped must not wait minutes here for a server that is away.
-            with _page_outage(), temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES}):
+            with _page_outage(RETRIES):
                 update_progress_artifact(self._artifact, percent, description)
 
     def _count_kept(self) -> int:
@@ -208,5 +210,11 @@ def _key(kind: str, run: Run) -> str:
     return slugify(f"wenti {kind} {job}")
 
 
-def _page_outage() -> AbstractContextManager[None]:
-    return tolerate_outage(logger, "the run's page in Prefect is incomplete")
+@contextmanager
+def _page_outage(retries: int = RETRIES_AT_THE_END) -> Iterator[None]:
+    """Tolerate that the server is away, without waiting for it as long as Prefect does."""
+    with (
+        tolerate_outage(logger, "the run's page in Prefect is incomplete"),
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}),
+    ):
+        yield

@@ -178,6 +178,7 @@ def _is_serve_stopped() -> bool:
 def send_logs() -> None:
     """Send Wenti's log lines to the run's page in Prefect, each error only once."""
     logger.setLevel(logging.INFO)
+    logging.raiseExceptions = False  # else Prefect prints that a server which is away gets no lines
     if not any(isinstance(handler, APILogHandler) for handler in logger.handlers):
         handler = APILogHandler()
         handler.setFormatter(VisibleFormatter())

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from prefect import flow, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, LogFilter
 from prefect.client.schemas.filters import LogFilterFlowRunId as OfFlowRun
 from prefect.client.schemas.sorting import LogSort
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
-from flows.artifacts import rows_artifact
+from flows.artifacts import RowsArtifact, rows_artifact
 from flows.question_generation import question_generation
 from tasks.errors import ConfigError, WorkerError
-from tasks.predict.progress import Progress
+from tasks.predict.progress import Pace, Progress
 from tasks.runs.journal import RowCounts
 from tasks.runs.run import Run
 from tests.support.planned_jobs import plan_job, write_job
@@ -51,6 +59,37 @@ def execute(run: str, environment: dict[str, str]) -> None:
         capture_output=True,
         check=True,
     )
+
+
+class Busy(BaseHTTPRequestHandler):
+    """Answers that it cannot answer now, and counts the requests."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(503)
+        self.send_header("Retry-After", "0")
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.filterwarnings("ignore:Artifact creation outside:FutureWarning")
+def test_no_work_waits_minutes_for_a_server_to_show_its_progress(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = plan_job(write_job(tmp_path), f"store.path={tmp_path / 'store'}")
+    artifact = RowsArtifact(Run.start(plan, config_file="configs/demo.yaml"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: 7}):
+            artifact.follow(Pace())
+        server.shutdown()
+    assert len(Busy.asked) == 2  # for the token that Prefect asks for first, and once more
+    assert "the run's page in Prefect is incomplete" in caplog.text
 
 
 @pytest.mark.usefixtures("prefect_server")
