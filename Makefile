@@ -7,6 +7,10 @@ INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 GPU := build/gpu
 
+# The tests start hundreds of Python processes; where bytecode must not be written (set in images of
+# containers), each of them would compile all modules of Wenti again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test test-ui test-gpu-wheel gpu-acceptance soak bench bench-peers lint check \
   install reference constraints constraints-gpu data clean
 
