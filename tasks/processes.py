@@ -16,12 +16,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
+from types import ModuleType
 from typing import Any, ParamSpec, TextIO, TypeVar
 
 from tasks.environment import provide_home, restore_variables
@@ -37,6 +38,7 @@ Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
 _lock = threading.Lock()
+_starting = threading.Lock()
 _running: set[Child] = set()
 
 
@@ -62,7 +64,8 @@ class Child:
             name=f"wenti {name}",
             daemon=not has_children,
         )
-        self._process.start()
+        with _without_main_module():
+            self._process.start()
         for end in ends:
             end.close()
         self._echo = Echo(name, output)
@@ -120,6 +123,22 @@ class Child:
         if code is not None and code < 0:
             ending = f"signal {signal.Signals(-code).name}"
         return WorkerError(f"the {self.name} died ({ending})")
+
+
+@contextmanager
+def _without_main_module() -> Iterator[None]:
+    """Let processes that are spawned in the block not import the program that spawns them.
+
+    It is not needed there, and importing the command line, or Prefect in a run of a deployment,
+    takes longer than importing what the process needs.
+    """
+    with _starting:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def stop_children() -> None:

@@ -3,10 +3,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from tasks.errors import BatchTimeoutError, ConfigError, ServerError, WorkerError
 from tasks.findings import Finding
 from tasks.processes import Child, call_in_child, stop_children
+from tests.support.rehearsal import ROOT
 
 
 def add(left: int, right: int) -> tuple[int, int]:
@@ -56,6 +60,27 @@ def test_a_call_in_another_process_may_start_processes_of_its_own() -> None:
     total, process = call_in_child(call_in_child, add, 2, 3)
     assert total == 5
     assert not psutil.pid_exists(process)
+
+
+PROGRAM = """
+import sys
+from tasks.processes import call_in_child
+
+print("imported")
+if __name__ == "__main__":
+    assert call_in_child(abs, -2) == 2
+    assert sys.modules["__main__"].__file__ == __file__
+"""
+
+
+def test_a_child_does_not_import_the_program_that_starts_it(tmp_path: Path) -> None:
+    file = tmp_path / "program.py"
+    file.write_text(PROGRAM)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, file], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "imported\n"), done.stderr
 
 
 def test_an_error_of_ours_comes_back_whole() -> None:
