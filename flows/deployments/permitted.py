@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flows.deployments.file import read_list
 from flows.permissions import VARIABLE, Permissions, permissions_of
 from flows.run_context import deployment_name
 from tasks.config.loading import find_config, load_settings
@@ -33,9 +32,16 @@ def find_permissions() -> Permissions | None:
 
 def _known_deployments() -> list[dict[str, Any]]:
     told = os.environ.get(VARIABLE)
-    listed = read_list(Path("prefect.yaml")) if told is None else json.loads(told)
+    listed = _read_listed() if told is None else json.loads(told)
     known = [one for one in listed if isinstance(one, dict)]
     return list(json.loads(json.dumps(known, default=str)))  # as parameters are sent
+
+
+def _read_listed() -> list[object]:
+    # Imported only here, because it imports SQLAlchemy and takes half a second.
+    from flows.deployments.file import read_list
+
+    return read_list(Path("prefect.yaml"))
 
 
 def load_permitted(config: str, overrides: Overrides) -> tuple[Path, Settings]:
