@@ -23,7 +23,15 @@ WENTI = get_command(app)
 SECTIONS = Settings().as_dict()
 KEY = re.compile(rf"(?<![\w./-])({'|'.join(SECTIONS)})\.(\w+)(?!\w)")
 FORMER = {"trust_checkpoint"}  # keys of older versions, which the changelog and decision 21 name
-SUFFIXES = {"json", "jsonl", "parquet", "py", "safetensors", "yaml"}  # `shards.jsonl` is a file
+SUFFIXES = {
+    "html",
+    "json",
+    "jsonl",
+    "parquet",
+    "py",
+    "safetensors",
+    "yaml",
+}  # `shards.jsonl` is a file
 FILE = re.compile(r"(?<![\w/.{-])((?:configs|data|docs|flows|tasks|tests)/[\w./-]*\w)(?![\w{*])")
 TEST = re.compile(
     r"(?<![\w/])((?:\w+/)*test_\w+\.py)"

@@ -223,6 +223,14 @@ class AggregateSettings(Section):
         return (*texts, *(Path(f"{text}{PARTIAL_SUFFIX}") for text in texts))
 
 
+class ReportSettings(Section):
+    """How the report of a run, report.html, is shown."""
+
+    language: Literal["auto", "zh", "en"] = Field(
+        "auto", description="zh: Chinese. en: English. auto: that of the browser."
+    )
+
+
 class Settings(Section):
     """A whole config."""
 
@@ -234,6 +242,7 @@ class Settings(Section):
     shards: ShardSettings = ShardSettings()
     predict: PredictSettings = PredictSettings()
     aggregate: AggregateSettings = AggregateSettings()
+    report: ReportSettings = ReportSettings()
 
     @property
     def is_half(self) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.report.languages.texts import ENGLISH, Texts
+
 Values = NDArray[np.float64]
 
 MOST_BINS = 24
@@ -47,19 +49,21 @@ class Bins:
         counts: list[int] = np.bincount(inside, minlength=self.count).tolist()
         return counts
 
-    def labels(self, *counted: Values | None) -> list[str]:
+    def labels(self, *counted: Values | None, texts: Texts = ENGLISH) -> list[str]:
         """Return a label for each bin, for the values that are counted in them."""
         values = np.concatenate([one for one in counted if one is not None])
-        labels = [self._label(self.first + place * self.step) for place in range(self.count)]
+        labels = [self._label(self.first + place * self.step, texts) for place in range(self.count)]
         if values.size and values.min() < self.first:
-            labels[0] = f"{as_text(self._end(self.first), self.step)} or less"
+            end = as_text(self._end(self.first), self.step)
+            labels[0] = texts("%(number)s or less", number=end)
         if values.size and values.max() > self.last:
-            labels[-1] = f"{as_text(self.last - self.step, self.step)} or more"
+            start = as_text(self.last - self.step, self.step)
+            labels[-1] = texts("%(number)s or more", number=start)
         return labels
 
-    def _label(self, start: float) -> str:
+    def _label(self, start: float, texts: Texts) -> str:
         low, high = as_text(start, self.step), as_text(self._end(start), self.step)
-        return low if low == high else f"{low} to {high}"
+        return low if low == high else texts("%(low)s to %(high)s", low=low, high=high)
 
     def _end(self, start: float) -> float:
         return start + self.step - (1 if self.is_whole else 0)
@@ -97,7 +101,13 @@ class Chart:
     line: str = ""
 
 
-def histogram(values: Values, bins: Bins, unit: str, others: Values | None = None) -> Chart:
+def histogram(
+    values: Values,
+    bins: Bins,
+    unit: str,
+    others: Values | None = None,
+    texts: Texts = ENGLISH,
+) -> Chart:
     """Return a histogram of `values` as bars, and of `others` as a line over them.
 
     Args:
@@ -105,11 +115,13 @@ def histogram(values: Values, bins: Bins, unit: str, others: Values | None = Non
         bins: the bins of both.
         unit: the unit of the values, for the tooltips.
         others: the values of the line; None: no line.
+        texts: those of the tooltips.
     """
-    counts, labels = bins.count_in(values), bins.labels(values, others)
+    counts, labels = bins.count_in(values), bins.labels(values, others, texts=texts)
     behind = None if others is None else bins.count_in(others)
     titles = [
-        f"{label} {unit}: {count:,}" + (f" (references: {behind[at]:,})" if behind else "")
+        f"{label} {unit}: {count:,}"
+        + (texts(" (references: %(count)s)", count=f"{behind[at]:,}") if behind else "")
         for at, (label, count) in enumerate(zip(labels, counts, strict=True))
     ]
     top = max(1, *counts, *(behind or ()))

@@ -11,6 +11,7 @@ import numpy as np
 from tasks.report import charts
 from tasks.report.charts import PERCENT_BINS, Chart, Values, make_bins
 from tasks.report.formatting import count, decimal, percent, time_unit
+from tasks.report.languages.texts import ENGLISH, Texts
 from tasks.report.rows import RowValues
 from tasks.runs.journal import ShardHistory
 
@@ -30,28 +31,34 @@ class Figure:
     line: str | None = None
 
 
-def draw_distributions(values: RowValues) -> list[Figure]:
+def draw_distributions(values: RowValues, texts: Texts = ENGLISH) -> list[Figure]:
     """Return the distributions of scores and lengths."""
     if not values.scores.size:
-        return [Figure("Scores and lengths", "There are no questions to draw.")]
+        title = texts("Scores and lengths")
+        return [Figure(title, texts("There are no questions to draw."))]
     return [
-        _draw_scores(values),
-        _draw_bleus(values),
-        _draw_questions(values),
-        _draw_passages(values),
+        _draw_scores(values, texts),
+        _draw_bleus(values, texts),
+        _draw_questions(values, texts),
+        _draw_passages(values, texts),
     ]
 
 
-def draw_speed(shards: Shards, planned: int, predict_started: float) -> list[Figure]:
+def draw_speed(
+    shards: Shards, planned: int, predict_started: float, texts: Texts = ENGLISH
+) -> list[Figure]:
     """Return the throughput over time and per shard; empty if the run made no shard.
 
     Args:
         shards: the history of each shard, by number.
         planned: the number of shards.
         predict_started: seconds from the start of the run to the start of the predict stage.
+        texts: those of the figures.
     """
     made = {index: shard for index, shard in shards.items() if shard.state == "made"}
-    return [_draw_progress(made, predict_started), _draw_rates(made, planned)] if made else []
+    if not made:
+        return []
+    return [_draw_progress(made, predict_started, texts), _draw_rates(made, planned, texts)]
 
 
 def rate(shard: ShardHistory) -> float | None:
@@ -66,81 +73,109 @@ def rows_of(shard: ShardHistory) -> int:
     return (shard.rows or 0) + (shard.rejects or 0)
 
 
-def _draw_scores(values: RowValues) -> Figure:
+def _draw_scores(values: RowValues, texts: Texts) -> Figure:
+    title = texts("Score")
     if not values.has_scores:
-        return Figure("Score", "The engine does not return scores.")
+        return Figure(title, texts("The engine does not return scores."))
     scores = values.scores[np.isfinite(values.scores)]
     if not scores.size:
-        return Figure("Score", "No score is a finite number.")
-    chart = charts.histogram(scores, make_bins(scores), "score")
-    text = f"Rows by the score that the search gave their question: {_spread(scores, 3)}."
-    others = values.scores.size - scores.size
-    return Figure("Score", text + (f" {count(others)} more are infinite." if others else ""), chart)
-
-
-def _draw_bleus(values: RowValues) -> Figure:
-    title, bleus = "BLEU of each question", _numbers(values.bleus)
-    if not bleus.size:
-        return Figure(title, "The passages have no reference questions to compare with.")
-    references = _numbers(values.references).size
-    rows = "Rows" if bleus.size == references else f"{count(bleus.size)} evenly spaced rows"
-    text = (
-        f"{rows} by the BLEU of their question, 0 to 100: {_spread(bleus, 1)}. Of all questions, "
-        f"{count(values.identical)} ({percent(values.identical / references)}) equal the reference."
+        return Figure(title, texts("No score is a finite number."))
+    chart = charts.histogram(scores, make_bins(scores), texts("score"), texts=texts)
+    spread = _spread(scores, 3, texts)
+    text = texts(
+        "Rows by the score that the search gave their question: %(spread)s.", spread=spread
     )
-    return Figure(title, text, charts.histogram(bleus, PERCENT_BINS, "BLEU"))
+    if others := values.scores.size - scores.size:
+        text += texts(" %(count)s more are infinite.", count=count(others))
+    return Figure(title, text, chart)
 
 
-def _draw_questions(values: RowValues) -> Figure:
+def _draw_bleus(values: RowValues, texts: Texts) -> Figure:
+    title, bleus = texts("BLEU of each question"), _numbers(values.bleus)
+    if not bleus.size:
+        return Figure(title, texts("The passages have no reference questions to compare with."))
+    references = _numbers(values.references).size
+    rows = texts("Rows")
+    if bleus.size != references:
+        rows = texts("%(count)s evenly spaced rows", count=count(bleus.size))
+    text = texts(
+        "%(rows)s by the BLEU of their question, 0 to 100: %(spread)s. Of all questions, "
+        "%(identical)s (%(share)s) equal the reference.",
+        rows=rows,
+        spread=_spread(bleus, 1, texts),
+        identical=count(values.identical),
+        share=percent(values.identical / references),
+    )
+    return Figure(title, text, charts.histogram(bleus, PERCENT_BINS, "BLEU", texts=texts))
+
+
+def _draw_questions(values: RowValues, texts: Texts) -> Figure:
     ours, references = values.questions, _numbers(values.references)
     others = references if references.size else None
     bins = make_bins(np.concatenate([ours, references]), is_whole=True)
-    text = f"Rows by the length of their question in characters: {_spread(ours)}."
+    text = texts(
+        "Rows by the length of their question in characters: %(spread)s.",
+        spread=_spread(ours, 0, texts),
+    )
     if others is not None:
-        text += f" Of the references: {_spread(references)}."
-    chart = charts.histogram(ours, bins, "characters", others)
-    return Figure("Question length", text, chart, None if others is None else "references")
+        text += texts(" Of the references: %(spread)s.", spread=_spread(references, 0, texts))
+    chart = charts.histogram(ours, bins, texts("characters"), others, texts)
+    line = None if others is None else texts("references")
+    return Figure(texts("Question length"), text, chart, line)
 
 
-def _draw_passages(values: RowValues) -> Figure:
+def _draw_passages(values: RowValues, texts: Texts) -> Figure:
     lengths = values.passages
-    chart = charts.histogram(lengths, make_bins(lengths, is_whole=True), "characters")
-    text = f"Rows by the length of their passage in characters: {_spread(lengths)}."
-    return Figure("Passage length", text, chart)
+    bins = make_bins(lengths, is_whole=True)
+    chart = charts.histogram(lengths, bins, texts("characters"), texts=texts)
+    text = texts(
+        "Rows by the length of their passage in characters: %(spread)s.",
+        spread=_spread(lengths, 0, texts),
+    )
+    return Figure(texts("Passage length"), text, chart)
 
 
-def _draw_progress(made: Shards, predict_started: float) -> Figure:
-    title = "Throughput over time"
+def _draw_progress(made: Shards, predict_started: float, texts: Texts) -> Figure:
+    title = texts("Throughput over time")
     done = sorted((one.at, rows_of(one)) for one in made.values() if one.at is not None)
     if len(done) < len(made):
-        return Figure(title, "The journal of this run does not contain times.")
+        return Figure(title, texts("The journal of this run does not contain times."))
     totals = accumulate(rows for _, rows in done)
     times = [max(0.0, at - predict_started) for at, _ in done]
     divisor, unit = time_unit(times[-1])
     points = [(at / divisor, total) for at, total in zip(times, totals, strict=True)]
-    text = (
+    text = texts(
         "Rows made since the start of the predict stage; steeper is faster. "
         "Rows count when their shard is done, so each step is a shard."
     )
     return Figure(title, text, charts.staircase(points, unit))
 
 
-def _draw_rates(made: Shards, planned: int) -> Figure:
+def _draw_rates(made: Shards, planned: int, texts: Texts) -> Figure:
     rates = {index: speed for index, one in made.items() if (speed := rate(one)) is not None}
     titles = {
-        index: f"shard {index}: {decimal(speed)} rows/s, {count(rows_of(made[index]))} rows "
-        f"in {decimal(made[index].seconds or 0, 1)} s on {made[index].device}"
+        index: texts(
+            "shard %(number)s: %(speed)s rows/s, %(rows)s rows in %(seconds)s s on %(device)s",
+            number=index,
+            speed=decimal(speed),
+            rows=count(rows_of(made[index])),
+            seconds=decimal(made[index].seconds or 0, 1),
+            device=made[index].device,
+        )
         for index, speed in rates.items()
     }
-    text = "Rows per second of each shard, by number. A worker's first shard includes its start."
+    text = texts(
+        "Rows per second of each shard, by number. A worker's first shard includes its start."
+    )
     if len(made) < planned:
-        text += " Gaps are shards that this run did not make."
-    return Figure("Throughput per shard", text, charts.columns(rates, titles, planned))
+        text += texts(" Gaps are shards that this run did not make.")
+    return Figure(texts("Throughput per shard"), text, charts.columns(rates, titles, planned))
 
 
-def _spread(values: Values, digits: int = 0) -> str:
+def _spread(values: Values, digits: int, texts: Texts) -> str:
     low, middle, high = (decimal(one, digits) for one in np.quantile(values, (0.05, 0.5, 0.95)))
-    return f"median {middle}, nine in ten between {low} and {high}"
+    numbers = {"low": low, "middle": middle, "high": high}
+    return texts("median %(middle)s, nine in ten between %(low)s and %(high)s", **numbers)
 
 
 def _numbers(values: Values) -> Values:

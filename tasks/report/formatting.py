@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 THIN = "\N{NARROW NO-BREAK SPACE}"
@@ -26,11 +25,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}{THIN}%"
 
 
-def plural(number: float, noun: str) -> str:
-    """Return a number and a noun, which gets an s unless the number is 1."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
-
-
 def duration(seconds: float) -> str:
     """Return a duration such as 0.31 s, 12.4 s, 3 min 20 s or 2 h 05 min."""
     whole = round(seconds)
@@ -48,12 +42,6 @@ def time_unit(seconds: float) -> tuple[int, str]:
     return (MINUTE, "min") if seconds >= 5 * MINUTE else (1, "s")
 
 
-def moment(iso: str) -> str:
-    """Return an ISO 8601 time as a date and a time of day in UTC."""
-    when = datetime.fromisoformat(iso).astimezone(UTC)
-    return f"{when.day} {when:%B %Y, %H:%M} UTC"
-
-
 def value(setting: object) -> str:
     """Return the value of a setting: strings unchanged, anything else as JSON."""
     return setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
@@ -64,7 +52,5 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "decimal": decimal,
     "percent": percent,
     "duration": duration,
-    "moment": moment,
-    "plural": plural,
     "value": value,
 }

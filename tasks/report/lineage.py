@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.config.settings import Settings
+from tasks.report.languages.texts import ENGLISH, Texts
 from tasks.runs.record import RunRecord
 
 
@@ -33,16 +34,18 @@ class ConfigKey:
         return self.value != self.default
 
 
-def describe(record: RunRecord, signatures: Mapping[str, str | None]) -> dict[str, list[Entry]]:
+def describe(
+    record: RunRecord, signatures: Mapping[str, str | None], texts: Texts = ENGLISH
+) -> dict[str, list[Entry]]:
     """Return the lineage of a run by section; what its record does not contain is left out.
 
     `signatures` say how metrics were computed, by name; None for those that were not.
     """
     parts = {
-        "Run": _describe_run(record),
-        "Inputs": _describe_inputs(record),
+        "Run": _describe_run(record, texts),
+        "Inputs": _describe_inputs(record, texts),
         "Checkpoints": _describe_checkpoints(record),
-        "Versions": _describe_versions(record),
+        "Versions": _describe_versions(record, texts),
         "Scores": (Entry(name, one, is_code=True) for name, one in signatures.items() if one),
     }
     return {title: entries for title, part in parts.items() if (entries := list(part))}
@@ -65,31 +68,32 @@ def is_made_up(record: RunRecord) -> bool:
     return _decided(record, "export").get("engine") == "fake"
 
 
-def _describe_run(record: RunRecord) -> Iterator[Entry]:
+def _describe_run(record: RunRecord, texts: Texts) -> Iterator[Entry]:
     yield Entry("id", record.run_id, is_code=True)
     if record.config_file is not None:
-        yield Entry("config file", record.config_file, is_code=True)
+        yield Entry(texts("config file"), record.config_file, is_code=True)
     if record.rerun_of is not None:
-        yield Entry("rerun of", record.rerun_of, is_code=True)
+        yield Entry(texts("rerun of"), record.rerun_of, is_code=True)
     predict = record.config.get("predict")
     if predict:
-        yield Entry("device", ", ".join(predict.get("devices") or [predict["device"]]))
-        yield Entry("precision", predict["precision"])
+        yield Entry(texts("device"), ", ".join(predict.get("devices") or [predict["device"]]))
+        yield Entry(texts("precision"), predict["precision"])
 
 
-def _describe_inputs(record: RunRecord) -> Iterator[Entry]:
+def _describe_inputs(record: RunRecord, texts: Texts) -> Iterator[Entry]:
     passages = _decided(record, "dataset", "passages")
     path = record.config.get("dataset", {}).get("predict_file")
     if path is not None:
-        yield Entry("passages", path, is_code=True)
+        yield Entry(texts("passages"), path, is_code=True)
     elif "dataset_name" in passages:
-        yield Entry("passages", f"{passages['dataset_name']}, {passages['split']} split")
+        values = {"name": passages["dataset_name"], "split": passages["split"]}
+        yield Entry(texts("passages"), texts("%(name)s, %(split)s split", **values))
     if "sha256" in passages:
-        yield Entry("sha256 of the passages", passages["sha256"], is_code=True)
+        yield Entry(texts("sha256 of the passages"), passages["sha256"], is_code=True)
     if record.model_folder is not None:
-        yield Entry("model", record.model_folder, is_code=True)
+        yield Entry(texts("model"), record.model_folder, is_code=True)
     for name, digest in _decided(record, "export", "model").items():
-        yield Entry(f"sha256 of {name}", digest, is_code=True)
+        yield Entry(texts("sha256 of %(name)s", name=name), digest, is_code=True)
 
 
 def _describe_checkpoints(record: RunRecord) -> Iterator[Entry]:
@@ -97,10 +101,11 @@ def _describe_checkpoints(record: RunRecord) -> Iterator[Entry]:
         yield Entry(name, fingerprint, is_code=True)
 
 
-def _describe_versions(record: RunRecord) -> Iterator[Entry]:
+def _describe_versions(record: RunRecord, texts: Texts) -> Iterator[Entry]:
     export = _decided(record, "export")
     if "engine" in export:
-        yield Entry("engine", f"{export['engine']}, version {export['engine_version']}")
+        values = {"engine": export["engine"], "version": export["engine_version"]}
+        yield Entry(texts("engine"), texts("%(engine)s, version %(version)s", **values))
     if "paddlepaddle" in export:  # the value includes the package's name: for the CPU or the GPU
         name, _, version = export["paddlepaddle"].partition(" ")
         yield Entry(name, version)

@@ -6,16 +6,18 @@ import base64
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.escaping import shorten, visible
 from tasks.evaluation.scores import METRIC_NAMES
-from tasks.load.rules import describe_lines
 from tasks.report import lineage, rows
 from tasks.report.facts import Facts
 from tasks.report.figures import draw_distributions, draw_speed, rate
 from tasks.report.formatting import FILTERS
+from tasks.report.languages.both import join
+from tasks.report.languages.texts import ENGLISH, Texts, read_chinese
 from tasks.report.timeline import draw_timeline
 from tasks.runs.journal import ShardHistory
 
@@ -24,36 +26,46 @@ MOST_SHARDS = 1000  # in the table
 
 
 def render_report(facts: Facts) -> str:
-    """Return the report of a run, an HTML document without external resources."""
+    """Return the report of a run, an HTML document without external resources.
+
+    By `report.language`, it is in one language, or in both and shows that of the browser.
+    """
+    language = facts.record.config.get("report", {}).get("language")
+    if language == "en":
+        return _render(facts, ENGLISH)
+    if language == "zh":
+        return _render(facts, read_chinese())
+    return join(*(_render(facts, texts, has_both=True) for texts in (ENGLISH, read_chinese())))
+
+
+def _render(facts: Facts, texts: Texts, has_both: bool = False) -> str:
     record, metrics = facts.record, facts.metrics
     predict = record.stages.get("predict")
     predict_started = predict.started if predict else 0.0
     signatures = {
         METRIC_NAMES["sacrebleu_zh"]: metrics["sacrebleu_signature"],
-        "BLEU of a question": facts.rows.values.bleu_signature,
+        texts("BLEU of a question"): facts.rows.values.bleu_signature,
     }
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    page = make_environment(TEMPLATES).get_template("page.html.j2")
+    scripts = ["language.js", "page.js"] if has_both else ["page.js"]
+    page = make_environment(TEMPLATES, texts).get_template("page.html.j2")
     return page.render(
+        language=ENGLISH.code if has_both else texts.code,
         facts=facts,
         record=record,
         metrics=metrics,
         metric_names=METRIC_NAMES,
         name=Path(record.config_file or record.run_id).stem,
         is_made_up=lineage.is_made_up(record),
-        timeline=draw_timeline(metrics["stage_seconds"], record.stages, facts.shards),
-        distributions=draw_distributions(facts.rows.values),
-        speed=draw_speed(facts.shards, metrics["shards_planned"], predict_started),
+        timeline=draw_timeline(metrics["stage_seconds"], record.stages, facts.shards, texts),
+        distributions=draw_distributions(facts.rows.values, texts),
+        speed=draw_speed(facts.shards, metrics["shards_planned"], predict_started, texts),
         shards=list_shards(facts)[:MOST_SHARDS],
         rate=rate,
-        lineage_parts=lineage.describe(record, signatures),
+        lineage_parts=lineage.describe(record, signatures, texts),
         config=lineage.list_config(record),
         limits=rows,
-        style=style,
-        script=script,
-        style_hash=hash_source(style),
-        script_hash=hash_source(script),
+        style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
+        scripts=[(TEMPLATES / name).read_text(encoding="utf-8") for name in scripts],
     )
 
 
@@ -72,18 +84,22 @@ def list_shards(facts: Facts) -> list[tuple[int, ShardHistory]]:
     return [*sorted(missing.items()), *others]
 
 
-def make_environment(folder: Path) -> Environment:
+def make_environment(folder: Path, texts: Texts = ENGLISH) -> Environment:
     """Return an environment for the templates in `folder` that escapes all values."""
-    environment = Environment(
+    environment: Any = Environment(  # Any: the extension adds a method
         loader=FileSystemLoader(folder),
+        extensions=["jinja2.ext.i18n"],
         autoescape=True,
         finalize=_make_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {**FILTERS, "shorten": shorten, "describe_lines": describe_lines}
-    return environment
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.install_gettext_callables(texts.find, texts.find, newstyle=True)
+    own = {"plural": texts.plural, "moment": texts.moment, "hash_source": hash_source}
+    environment.filters |= {**FILTERS, **own, "shorten": shorten}
+    return cast("Environment", environment)
 
 
 def _make_visible(value: object) -> object:

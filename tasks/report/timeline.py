@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tasks.report.charts import Tick, time_ticks
-from tasks.report.formatting import duration, plural, time_unit
+from tasks.report.formatting import duration, time_unit
+from tasks.report.languages.texts import ENGLISH, Texts
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import StageStart
 
@@ -65,6 +66,7 @@ def draw_timeline(
     seconds: Mapping[str, float],
     stages: Mapping[str, StageStart],
     shards: Mapping[int, ShardHistory],
+    texts: Texts = ENGLISH,
 ) -> Timeline:
     """Return the timeline of a run.
 
@@ -72,17 +74,18 @@ def draw_timeline(
         seconds: the duration of each stage.
         stages: when each stage started; empty if the run did not record it.
         shards: the history of each shard, by number.
+        texts: those of the notes and tooltips.
     """
     spans = {name: _stage(name, took, stages.get(name)) for name, took in seconds.items()}
     total = max((span.end for span in spans.values()), default=0.0)
     lanes: list[Lane] = []
     for name, span in spans.items():
-        failures = list(_failures(shards)) if name == "predict" and stages else []
+        failures = list(_failures(shards, texts)) if name == "predict" and stages else []
         is_reused = name in stages and stages[name].reused
-        note = "reused" if is_reused else duration(seconds[name])
+        note = texts("reused") if is_reused else duration(seconds[name])
         lanes.append(Lane(name, _blocks([span, *failures], total), note))
         if name == "predict" and stages:
-            lanes += _device_lanes(shards, total)
+            lanes += _device_lanes(shards, total, texts)
     divisor, unit = time_unit(total)
     return Timeline(lanes, time_ticks(total / divisor, unit), total, bool(stages))
 
@@ -104,23 +107,26 @@ def _stage(name: str, took: float, noted: StageStart | None) -> Span:
     return Span(started, started + took, f"{name}: {duration(took)}", "stage")
 
 
-def _failures(shards: Mapping[int, ShardHistory]) -> Iterator[Span]:
+def _failures(shards: Mapping[int, ShardHistory], texts: Texts) -> Iterator[Span]:
     for index, shard in shards.items():
         for at in shard.failed_at:
-            yield Span(at, at, f"shard {index}: failed after {duration(at)}", "failure")
+            values = {"number": index, "time": duration(at)}
+            title = texts("shard %(number)s: failed after %(time)s", **values)
+            yield Span(at, at, title, "failure")
 
 
-def _device_lanes(shards: Mapping[int, ShardHistory], total: float) -> Iterator[Lane]:
+def _device_lanes(shards: Mapping[int, ShardHistory], total: float, texts: Texts) -> Iterator[Lane]:
     """Yield the lanes of the workers; several workers on one device have one lane each."""
     made: dict[str, list[Span]] = {}
     for index, shard in shards.items():
         if shard.state == "made" and shard.at is not None and shard.seconds is not None:
-            title = f"shard {index} on {shard.device}: {duration(shard.seconds)}"
+            values = {"number": index, "device": shard.device, "time": duration(shard.seconds)}
+            title = texts("shard %(number)s on %(device)s: %(time)s", **values)
             span = Span(shard.at - shard.seconds, shard.at, title, "shard")
             made.setdefault(shard.device or "", []).append(span)
     for device, spans in sorted(made.items()):
         for row in stack(spans):
-            yield Lane(device, _blocks(row, total), plural(len(row), "shard"), is_device=True)
+            yield Lane(device, _blocks(row, total), texts.plural(len(row), "shard"), is_device=True)
 
 
 def _blocks(spans: Iterable[Span], total: float) -> list[Block]:

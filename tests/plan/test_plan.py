@@ -51,6 +51,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("predict.logging_steps=1", set()),
         ("store.path=elsewhere", set()),
         ("aggregate.output_path=out.txt", set()),
+        ("report.language=zh", set()),
     ],
 )
 def test_an_option_changes_the_fingerprints_that_it_decides_and_no_other(

@@ -195,9 +195,38 @@ def test_without_scripts_every_row_is_there_and_no_search(visit: Open) -> None:
     assert not opened.page.locator("#search").is_visible()
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "title", "found"),
+    [
+        ({"locale": "en-GB"}, "en", "Wenti report", "60 in all, 25 shown"),
+        ({"locale": "de-DE"}, "en", "Wenti report", "60 in all, 25 shown"),
+        ({"locale": "zh-CN"}, "zh-CN", "Wenti 运行报告", "共 60 行，显示 25 行"),
+        ({"locale": "zh-TW"}, "zh-CN", "Wenti 运行报告", "共 60 行，显示 25 行"),
+        ({"locale": "zh-CN", "java_script_enabled": False}, "en", "Wenti report", ""),
+    ],
+)
+def test_the_page_is_in_the_language_of_the_browser(
+    visit: Open, options: dict[str, Any], code: str, title: str, found: str
+) -> None:
+    opened = visit(**options)
+    assert opened.page.locator("html").get_attribute("lang") == code
+    assert opened.page.title().endswith(title)
+    is_chinese = code != "en"
+    assert opened.page.get_by_role("heading", name="Samples").is_visible() is not is_chinese
+    assert opened.page.get_by_role("heading", name="样例").is_visible() is is_chinese
+    assert opened.page.get_by_role("navigation").get_attribute("aria-label") == (
+        "章节" if is_chinese else "Sections"
+    )
+    tip = opened.page.locator("rect.shard title").first.text_content()
+    assert (tip or "").startswith("分片" if is_chinese else "shard")
+    assert opened.found == found
+    assert opened.complaints == []
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_is_readable_in_both_schemes(visit: Open, scheme: Scheme) -> None:
-    page = visit(color_scheme=scheme).page
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+def test_every_text_is_readable_in_both_schemes(visit: Open, scheme: Scheme, locale: str) -> None:
+    page = visit(color_scheme=scheme, locale=locale).page
     page.evaluate(OPEN_ALL)
     pairs = dict(page.evaluate(PAIRS_OF_COLOURS))
     assert len(pairs) > 8

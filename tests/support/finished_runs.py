@@ -152,8 +152,17 @@ class Element:
 
     @property
     def text(self) -> str:
-        """All text of the element, as it is in the source."""
-        return "".join(one if isinstance(one, str) else one.text for one in self.children)
+        """All text of the element, as it is in the source; of two languages, the English."""
+        return "".join(one if isinstance(one, str) else one.text for one in self.shown)
+
+    @property
+    def shown(self) -> list[Element | str]:
+        """The children without those that an English browser does not show."""
+        return [
+            one
+            for one in self.children
+            if isinstance(one, str) or one.attributes.get("class") != "zh"
+        ]
 
     @property
     def words(self) -> str:

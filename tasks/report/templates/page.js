@@ -1,4 +1,13 @@
 "use strict";
+// In a page of both languages: what is no text in an element of its own.
+if (document.documentElement.lang.startsWith("zh")) {
+  for (const node of document.querySelectorAll("[data-zh]")) {
+    for (const { name, value } of Array.from(node.attributes)) {
+      if (name === "data-zh-text") node.textContent = value;
+      else if (name.startsWith("data-zh-")) node.setAttribute(name.slice("data-zh-".length), value);
+    }
+  }
+}
 // Searches the samples: a row is shown if it contains every word of the query.
 (() => {
   const AT_ONCE = 25;
@@ -28,9 +37,10 @@
       if (!shown.has(row) || isIn(row.inSight)) continue;
       for (const details of row.node.querySelectorAll("details")) details.open = true;
     }
-    const [all, hits, now] = [rows.length, matching.length, shown.size].map((n) => number.format(n));
-    const matches = words.length ? `${hits} of ${all} match` : `${all} in all`;
-    found.textContent = matching.length ? `${matches}, ${now} shown` : `None of ${all} match`;
+    const numbers = { all: rows.length, hits: matching.length, now: shown.size };
+    const { every, some, none } = found.dataset;
+    const told = matching.length ? (words.length ? some : every) : none;
+    found.textContent = told.replace(/{(\w+)}/g, (_, name) => number.format(numbers[name]));
     more.hidden = shown.size === matching.length;
   };
   query.addEventListener("input", (event) => {

@@ -1,0 +1,1 @@
+"""The languages of the page: `texts.py` has its texts, `both.py` joins a page in two languages."""
