@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from types import FrameType
 from typing import Annotated
@@ -59,12 +60,17 @@ COMMANDS = (
     stored.verify,
     stored.gc,
 )
-WORKING = [["run"], ["rerun"], ["export"], ["serve"]]
+WORKING = {"init", "run", "rerun", "export", "serve"}
 """The commands whose result is not what they print."""
 
 for command in COMMANDS:
     app.command(command.__name__.rstrip("_"))(command)
 app.add_typer(bench, name="bench")
+
+
+def is_printing(arguments: Sequence[str]) -> bool:
+    """Return whether the result of a command is what it prints."""
+    return not WORKING & {*arguments[:1]} or "--dry-run" in arguments
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
@@ -90,4 +96,4 @@ def main() -> None:
             os._exit(error.exit_code)
     except SystemExit as ending:
         code = ending.code
-    leave(code, output, is_printing=sys.argv[1:2] not in WORKING)
+    leave(code, output, is_printing(sys.argv[1:]))

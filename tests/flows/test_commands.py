@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from flows.cli.completion import complete_config, complete_key, complete_run
 from flows.cli.console import output
-from flows.cli.main import app
+from flows.cli.main import app, is_printing
 from flows.cli.tables.doctor import print_findings
 from flows.cli.tables.runs import print_checked, print_garbage
 from tasks.errors import InputError
@@ -36,6 +36,16 @@ def run(*arguments: object) -> str:
 
 def test_the_version_is_that_of_the_package() -> None:
     assert run("--version") == f"wenti {version('wenti')}\n"
+
+
+@pytest.mark.parametrize("command", ["init", "run demo", "rerun latest", "export demo", "serve"])
+def test_a_command_that_has_done_its_work_need_not_print(command: str) -> None:
+    assert not is_printing(command.split())
+
+
+@pytest.mark.parametrize("command", ["", "run demo --dry-run", "try demo", "show latest", "runs"])
+def test_a_command_must_print_what_it_was_asked_for(command: str) -> None:
+    assert is_printing(command.split())
 
 
 @pytest.fixture
