@@ -165,4 +165,6 @@ def exact_value(name: str, shown: Value) -> Value:
 def _encodable(value: object) -> object:
     if isinstance(value, Mapping):
         return {encodable(key): _encodable(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return list(map(_encodable, value))
     return encodable(value) if isinstance(value, str) else value

@@ -13,8 +13,7 @@ from tasks.doctor.diagnosis import find_machine_faults
 from tasks.doctor.preflight import check, find_model_warnings
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.errors import PreflightError
-from tasks.passages.inspection import inspect_dataset, show_path
-from tasks.passages.layout import Layout
+from tasks.passages.input import Input
 from tasks.plan.model import find_position_faults, get_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.store.lock import shared_lock
@@ -61,13 +60,12 @@ def prepared(settings: Settings, config: Path | None = None) -> Iterator[Plan]:
 
 def _log_passages(plan: Plan) -> None:
     """Log which fields of the passages are read."""
-    path, layout = plan.settings.dataset.file, inspect_dataset(plan.settings.dataset)
-    if path is None or not isinstance(layout, Layout):
-        return
-    if choice := layout.find_choice(show_path(path)):
-        logger.warning("%s", choice)
-    else:
-        logger.info("passages: %s", layout.describe())
+    found = Input.of(plan.settings.dataset)
+    if isinstance(found, Input):
+        if choice := found.find_choice():
+            logger.warning("%s", choice)
+        else:
+            logger.info("passages: %s", found.describe())
 
 
 def _log_engine(plan: Plan) -> None:

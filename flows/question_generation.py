@@ -52,6 +52,7 @@ from tasks.predict.shards import has_shards
 from tasks.predict.task import predict_missing
 from tasks.processes import stop_children
 from tasks.runs.find import find_previous
+from tasks.runs.record import describe_passages
 from tasks.runs.run import Run
 from tasks.store.layout import Store
 from tasks.system_errors import machine_faults
@@ -240,7 +241,7 @@ def log_changes(plan: Plan, config: Path) -> None:
         "dataset": plan.dataset.is_there,
         "predictions": has_shards(plan.predictions.folder),
     }
-    files = (before.passages, plan.settings.dataset.predict_file)
+    files = (before.passages, describe_passages(plan.settings.dataset.predict_file))
     changes = find_changes(before.decided_by, plan.decided_by, is_there, files)
     if changes:
         logger.info("since run %s:", before.run_id)

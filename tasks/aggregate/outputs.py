@@ -29,7 +29,6 @@ from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
 from tasks.store.tables import (
     PREDICTIONS,
-    REJECTS,
     SHARD,
     commit_table,
     iterate_rows,
@@ -59,10 +58,13 @@ def write_predictions(
     unusable = plan.dataset.folder / REJECTS_FILE
     schema = PREDICTIONS if has_losses(dataset) else without_losses(PREDICTIONS)
     commit_table(predictions, missing.mark(schema), join_shards(prediction.outcomes, schema))
+    details = DatasetDetails.of(dataset)
     commit_table(
-        rejects, missing.mark(REJECTS), join_rejects(unusable, prediction.manifests, missing)
+        rejects,
+        missing.mark(details.rejects_schema),
+        join_rejects(unusable, details, prediction.manifests, missing),
     )
-    rows_in = DatasetDetails.of(dataset).rows_in
+    rows_in = details.rows_in
     check_rows(predictions, rejects, rows_in)
     commit_text(
         folder / LINES_FILE,
@@ -89,13 +91,16 @@ def join_shards(outcomes: Iterable[ShardOutcome], schema: pa.Schema) -> Iterator
 
 
 def join_rejects(
-    of_dataset: PurePath, shards: Sequence[Manifest], missing: Missing
+    of_dataset: PurePath, details: DatasetDetails, shards: Sequence[Manifest], missing: Missing
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the rows that load or predict rejected and the missing rows, in input order."""
+    """Yield the rows that load or predict rejected and the missing rows, in input order.
+
+    Their schema is `details.rejects_schema`.
+    """
     of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
     sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
     merged = heapq.merge(*sources, key=itemgetter("row"))
-    return make_batches(merged, REJECTS, ROWS_AT_A_TIME)
+    return make_batches(details.with_files(merged), details.rejects_schema, ROWS_AT_A_TIME)
 
 
 def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:

@@ -124,7 +124,8 @@ def _read_value(text: str, types: frozenset[str]) -> object:
     """Return the value that a text means for a key of these JSON types.
 
     Texts and paths are taken as they are: YAML would cut them at ` #`, and read `a: b` as a
-    mapping. Numbers are decimal: YAML would read 010 as 8, 1:30 as 90 and 1e-3 as a text.
+    mapping. Where a list is allowed, too, brackets make one. Numbers are decimal: YAML would read
+    010 as 8, 1:30 as 90 and 1e-3 as a text.
 
     Raises:
         ValueError: it is not YAML, which is read for lists, mappings and booleans only.
@@ -132,7 +133,8 @@ def _read_value(text: str, types: frozenset[str]) -> object:
     stripped = text.strip()
     if "null" in types and stripped == "null":
         return None
-    if "string" in types and "array" not in types:
+    is_list = "array" in types and stripped.startswith("[") and stripped.endswith("]")
+    if "string" in types and not is_list:
         return text
     if types & {"integer", "number"}:
         if _WHOLE.fullmatch(stripped):

@@ -64,11 +64,14 @@ def with_date(settings: Settings, day: date) -> Settings:
 def _changed(
     settings: Settings, changes: Mapping[tuple[str, str], Callable[[str], str]]
 ) -> Settings:
-    """Return the settings with the texts of some keys changed; null stays null."""
+    """Return the settings with some texts, or lists of texts, changed; null stays null."""
     sections: dict[str, Any] = {name: {} for name, _key in changes}
     for (name, key), change in changes.items():
-        text = getattr(getattr(settings, name), key)
-        sections[name][key] = None if text is None else change(text)
+        value = getattr(getattr(settings, name), key)
+        if isinstance(value, list):
+            sections[name][key] = list(map(change, value))
+        else:
+            sections[name][key] = None if value is None else change(value)
     updated = {
         name: getattr(settings, name).model_copy(update=values) for name, values in sections.items()
     }

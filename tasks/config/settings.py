@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
 from tasks.config.sections.prediction import ShardSettings as ShardSettings
-from tasks.config.sections.section import DatedText, PathText, Section, Text
+from tasks.config.sections.section import DatedText, PathsText, PathText, Section, Text
 
 
 def _is_share_or_number(value: float) -> float:
@@ -94,10 +94,12 @@ class DatasetSettings(Section):
         description="PaddleNLP data set whose dev split is used if predict_file is null; "
         "dureader_qg is the only one with the fields that are needed.",
     )
-    predict_file: PathText | None = Field(
+    predict_file: PathsText = Field(
         None,
         description="File of passages: .jsonl, .json or .csv, optionally with .gz, or .parquet; "
-        "another name: its content tells the format. null: use dataset_name.",
+        "another name: its content tells the format. Or a folder, whose files with these suffixes "
+        "are read in the order of their paths; or a pattern, such as data/*.jsonl; or a list of "
+        "these. null: use dataset_name.",
     )
     encoding: Text | None = Field(
         None,
@@ -135,8 +137,10 @@ class DatasetSettings(Section):
     )
 
     @property
-    def file(self) -> Path | None:
+    def file(self) -> Path | tuple[Path, ...] | None:
         """`predict_file`; None for the named data set."""
+        if isinstance(self.predict_file, list):
+            return tuple(map(Path, self.predict_file))
         return None if self.predict_file is None else Path(self.predict_file)
 
     @field_validator("encoding")

@@ -17,6 +17,7 @@ from tasks.engine.gpu.driver import (
 from tasks.engine.models.memory import NUMBER, Need, estimate_need, read_size
 from tasks.errors import DeviceError
 from tasks.findings import Finding
+from tasks.passages.files import find_files
 from tasks.passages.layout import kind_of
 from tasks.plan.model import locate_model
 from tasks.plan.plan import open_store
@@ -112,12 +113,17 @@ def estimate_space(settings: Settings) -> int:
     The exported model has the size of the weights; each byte of passages counts `PER_BYTE` times,
     and gzip `PACKED` times as much. Downloads are not counted.
     """
-    folder, path = existing_model(settings), settings.dataset.file
+    folder, given = existing_model(settings), settings.dataset.file
     size = None if folder is None else read_size(folder)
-    text = path.stat().st_size if path is not None and path.is_file() else 0
-    if path is not None and kind_of(path).endswith(".gz"):
-        text *= PACKED
+    files = () if given is None else find_files(given)
+    text = 0 if isinstance(files, Finding) else sum(_text_size(file.path) for file in files)
     return PER_BYTE * text + (0 if size is None else NUMBER * size.parameters)
+
+
+def _text_size(path: Path) -> int:
+    """Return the size of a file of passages in bytes, about, when it is unpacked."""
+    size = path.stat().st_size if path.is_file() else 0
+    return size * PACKED if kind_of(path).endswith(".gz") else size
 
 
 def existing_model(settings: Settings) -> Path | None:

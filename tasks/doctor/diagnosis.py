@@ -30,9 +30,9 @@ from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
 from tasks.errors import StorageError, WentiError
 from tasks.findings import Finding, Severity
-from tasks.passages.inspection import inspect_dataset, show_path
+from tasks.passages.files import show_given
+from tasks.passages.input import Input
 from tasks.passages.layout import KEY as PASSAGES
-from tasks.passages.layout import Layout
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
 from tasks.store.files import staging_folder
@@ -126,16 +126,15 @@ def _describe_model(settings: Settings) -> str:
 
 def _describe_passages(settings: Settings) -> list[Finding]:
     """Return which fields of which file are read, and whether there is a choice."""
-    path, layout = settings.dataset.file, inspect_dataset(settings.dataset)
-    if path is None:
+    found = Input.of(settings.dataset)
+    if found is None:
         name = settings.dataset.dataset_name
         seen = f"the dev split of {name}, which the first run downloads"
         return [Finding(PASSAGES, seen, severity="ok")]
-    if not isinstance(layout, Layout):
+    if isinstance(found, Finding):
         return []  # a fault
-    place = f"{show_path(path)}, {megabytes(path.stat().st_size)}"
-    seen = f"{place}: {layout.describe()}"
-    return [layout.find_choice(place) or Finding(PASSAGES, seen, severity="ok")]
+    seen = f"{show_given(found.given)}, {megabytes(found.size)}: {found.describe()}"
+    return [found.find_choice() or Finding(PASSAGES, seen, severity="ok")]
 
 
 def _describe_engine(settings: Settings) -> str:

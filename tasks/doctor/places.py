@@ -15,6 +15,8 @@ from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
 from tasks.findings import Finding
+from tasks.passages.files import InputFile, find_files
+from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.given_export import locate_given_export
 from tasks.store.layout import LATEST, NEWEST
 
@@ -32,6 +34,7 @@ def find_place_faults(settings: Settings, config: Path | None = None) -> list[Fi
         *_output_faults(settings, reads),
         *_copy_faults(settings, reads),
         *_folder_faults(STORE, settings.store.folder),
+        *_store_in_input_faults(settings),
         *_link_faults(settings.store.folder / "runs"),
     ]
 
@@ -49,11 +52,25 @@ def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
     given = locate_given_export(settings)
     if given is not None:
         reads |= dict.fromkeys(given.iterdir(), "a file of the given export")
-    if dataset is not None:
-        reads[dataset] = "dataset.predict_file"
+    files = () if dataset is None else find_files(dataset)
+    if not isinstance(files, Finding):
+        reads |= {file.path: _what(file) for file in files}
     if library is not None:
         reads[library] = "export.decoding_lib"
     return reads
+
+
+def _what(file: InputFile) -> str:
+    return PASSAGES if file.name is None else f"a file of {PASSAGES}"
+
+
+def _store_in_input_faults(settings: Settings) -> Iterator[Finding]:
+    """Yield the fault of passages that are looked for in a folder that has the store."""
+    given = settings.dataset.file
+    for folder in (given,) if isinstance(given, Path) else given or ():
+        if folder.is_dir() and _is_inside(settings.store.folder, folder):
+            problem = f"{folder} has the store in it, {settings.store.folder}"
+            yield Finding(PASSAGES, problem, "give a folder of passages only")
 
 
 def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:

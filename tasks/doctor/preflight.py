@@ -14,7 +14,7 @@ from tasks.engine.models.registry import find_named, unknown_name, untrained_nam
 from tasks.engine.selection import choose_engine
 from tasks.errors import PreflightError
 from tasks.findings import Finding
-from tasks.passages.inspection import inspect_dataset
+from tasks.passages.input import Input
 from tasks.plan.given_export import (
     describe_given_export,
     find_given_faults,
@@ -75,7 +75,7 @@ def _model_faults(settings: Settings) -> list[Finding]:
 
 
 def _passages_faults(settings: Settings) -> list[Finding]:
-    found = inspect_dataset(settings.dataset)
+    found = Input.of(settings.dataset)
     return [found] if isinstance(found, Finding) else []
 
 

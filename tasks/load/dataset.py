@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Literal
 
 from tasks.config.settings import FieldSettings
@@ -23,7 +23,7 @@ from tasks.load.helpers import Helpers, count_helpers
 from tasks.load.parts import PartWriter
 from tasks.load.rules import bad_row, describe_reject
 from tasks.passages.fields import Fields
-from tasks.passages.layout import hash_passages
+from tasks.passages.files import Given, hash_passages, show_given
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject, parse_record
 from tasks.plan.plan import Plan
@@ -41,14 +41,14 @@ NOT_LOADED = {"predict_file", "max_rejected", "max_cut"}
 
 def make_request(plan: Plan) -> LoadRequest:
     """Return the request that tells a child process what to load, tokenize and commit."""
-    settings = plan.settings.dataset
+    settings, passages = plan.settings.dataset, plan.dataset.decided_by["passages"]
     return LoadRequest(
         folder=plan.dataset.folder,
         fingerprint=plan.dataset.fingerprint,
         decided_by=plan.dataset.decided_by,
         tokenizer=plan.tokenizer_files,
         predict_file=settings.file,
-        input_sha256=plan.dataset.decided_by["passages"].get("sha256"),
+        input_sha256=passages.get("sha256") or passages.get("files"),
         **{name: value for name, value in settings if name not in NOT_LOADED},
     )
 
@@ -61,7 +61,7 @@ class LoadRequest:
     fingerprint: str
     decided_by: Mapping[str, object]
     tokenizer: ModelFiles
-    predict_file: Path | None  # None: the named data set
+    predict_file: Given | None  # None: the named data set
     dataset_name: str
     template: int
     max_seq_len: int
@@ -69,7 +69,8 @@ class LoadRequest:
     on_bad_row: Literal["reject", "fail"]
     encoding: str | None = None
     fields: FieldSettings | None = None
-    input_sha256: str | None = None  # of predict_file, if the fingerprint was computed from it
+    # of predict_file, as of `hash_passages`, if the fingerprint was computed from it
+    input_sha256: str | Mapping[str, str] | None = None
 
 
 def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
@@ -176,9 +177,9 @@ def _check_some_accepted(writer: PartWriter) -> None:
 
 
 def _check_unchanged(request: LoadRequest) -> None:
-    path, known = request.predict_file, request.input_sha256
-    if path is not None and known is not None and hash_passages(path) != known:
-        raise InputError(f"{path} changed while it was read; run again")
+    given, known = request.predict_file, request.input_sha256
+    if given is not None and known is not None and hash_passages(given) != known:
+        raise InputError(f"{show_given(given)} changed while it was read; run again")
 
 
 def read_sample(request: LoadRequest, most: int) -> list[Row]:

@@ -6,6 +6,7 @@ folder and renamed when all of them exist.
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,7 @@ from tasks.store.tables import (
     CHARACTERS_PER_BATCH,
     DATASET,
     REJECTS,
+    REJECTS_OF_FILES,
     commit_table,
     count_characters,
     make_batches,
@@ -55,9 +57,12 @@ class DatasetDetails(Details):
         unknown_tokens: number of tokens that are [UNK].
         unknown_rows: number of rows with such tokens.
         multiline_rows: number of rows of CSV, rejected ones too, that have several lines.
-        multiline_at: first and last line of the first `MULTILINE_SHOWN` of them.
+        multiline_at: first and last line of the first `MULTILINE_SHOWN` of them; and the file, if
+            there are several.
+        file_rows: name of each file that has rows and the number of them, in order, if there are
+            several.
 
-    Older versions did not count the last five; None means unknown.
+    Older versions did not count from `cut` on; None means unknown.
     """
 
     rows_in: int
@@ -71,12 +76,28 @@ class DatasetDetails(Details):
     unknown_tokens: int | None = None
     unknown_rows: int | None = None
     multiline_rows: int | None = None
-    multiline_at: list[tuple[int, int]] | None = None
+    multiline_at: list[tuple[int, int] | tuple[int, int, str]] | None = None
+    file_rows: list[tuple[str, int]] | None = None
 
     @property
     def cut_rows(self) -> int | None:
         """The number of accepted rows of which anything was cut off; None if it is unknown."""
         return None if self.cut is None else sum(self.cut.values())
+
+    @property
+    def rejects_schema(self) -> pa.Schema:
+        """The schema of the rejects: `REJECTS`, or if there are several files, with their names."""
+        return REJECTS if self.file_rows is None else REJECTS_OF_FILES
+
+    def with_files(self, rejects: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield rejects, in input order, with the name of the `file` of each if there are several.
+
+        A reject that names its file keeps it.
+        """
+        rows = self.file_rows or []
+        ends = list(accumulate(count for _, count in rows))
+        for reject in rejects:
+            yield {"file": rows[bisect(ends, reject["row"])][0], **reject} if rows else reject
 
 
 class PartWriter:
@@ -99,7 +120,9 @@ class PartWriter:
         self._characters = self._reject_characters = self._tokens = self._longest = 0
         self._cut: Counter[str] = Counter()
         self._unknown_tokens = self._unknown_rows = 0
-        self._multiline_rows, self._multiline_at = 0, list[tuple[int, int]]()
+        self._multiline_rows = 0
+        self._multiline_at = list[tuple[int, int] | tuple[int, int, str]]()
+        self._file_rows: Counter[str] = Counter()  # in the order of the files
 
     def __enter__(self) -> Self:
         return self
@@ -114,7 +137,7 @@ class PartWriter:
 
     def add(self, passage: Passage, encoded: Encoded) -> None:
         """Add an accepted row."""
-        self._count_lines(passage)
+        self._count(passage)
         self._rows.append((passage, encoded))
         texts = [passage.id, passage.context, passage.answer, passage.reference]
         self._characters += count_characters(texts)
@@ -129,7 +152,7 @@ class PartWriter:
 
     def reject(self, reject: Reject) -> None:
         """Add a row that cannot be used."""
-        self._count_lines(reject)
+        self._count(reject)
         self.reasons[reject.reason.value] += 1
         self.examples.setdefault(reject.reason.value, reject)
         self._rejects.append(reject)
@@ -147,7 +170,8 @@ class PartWriter:
         self._flush_rejects()
         self._wait()
         batches = (batch for path in self._reject_files for batch in read_batches(path))
-        rejects = commit_table(folder / REJECTS_FILE, REJECTS, batches)
+        schema = self.details().rejects_schema
+        rejects = commit_table(folder / REJECTS_FILE, schema, batches)
         count = len(self._parts)
         parts = [
             adopt_file(path, folder / f"part-{number:05d}-of-{count:05d}.parquet")
@@ -171,13 +195,18 @@ class PartWriter:
             unknown_rows=self._unknown_rows,
             multiline_rows=self._multiline_rows,
             multiline_at=list(self._multiline_at),
+            **({"file_rows": list(self._file_rows.items())} if self._file_rows else {}),
         )
 
-    def _count_lines(self, row: Passage | Reject) -> None:
+    def _count(self, row: Passage | Reject) -> None:
+        """Count what is said of all rows, accepted or not."""
+        if row.file is not None:
+            self._file_rows[row.file] += 1
         if row.line is not None and row.last_line is not None:
             self._multiline_rows += 1
             if len(self._multiline_at) < MULTILINE_SHOWN:
-                self._multiline_at.append((row.line, row.last_line))
+                lines = row.line, row.last_line
+                self._multiline_at.append(lines if row.file is None else (*lines, row.file))
 
     def _flush_rows(self) -> None:
         if self._rows:
@@ -191,7 +220,8 @@ class PartWriter:
         if self._rejects:
             path = self._staging / f"rejects-{len(self._reject_files):05d}.parquet"
             records = [{**vars(reject), "reason": reject.reason.value} for reject in self._rejects]
-            self._write(path, REJECTS, make_batches(records, REJECTS))
+            schema = REJECTS_OF_FILES if self._file_rows else REJECTS
+            self._write(path, schema, make_batches(records, schema))
             self._reject_files.append(path)
             self._rejects, self._reject_characters = [], 0
 

@@ -49,8 +49,10 @@ def bad_row(reject: Mapping[str, Any]) -> InputError:
 
 def describe_reject(reject: Mapping[str, Any]) -> str:
     """Return a row of rejects.parquet in words."""
-    line = "" if reject["line"] is None else f", line {reject['line']}"
-    return f"row {reject['row']}{line}: {reject['reason']}: {reject['detail']}"
+    line = None if reject["line"] is None else f"line {reject['line']}"
+    place = ", ".join(part for part in (reject.get("file"), line) if part is not None)
+    row = f"row {reject['row']}, {place}" if place else f"row {reject['row']}"
+    return f"{row}: {reject['reason']}: {reject['detail']}"
 
 
 def check_rejects(
@@ -112,9 +114,15 @@ def describe_share(count: int, rows: int) -> str:
     return f"{count} of {rows} rows ({100 * count / max(rows, 1):.1f} %)"
 
 
-def describe_lines(rows: int, places: Sequence[Sequence[int]]) -> str:
-    """Return how many rows have several lines, and the first and last line of the first ones."""
-    shown = ", ".join(f"{first} to {last}" for first, last in places)
+def describe_lines(rows: int, places: Sequence[Sequence[int | str]]) -> str:
+    """Return how many rows have several lines, and where the first ones are.
+
+    A place is the first and the last line, and the name of the file if there are several.
+    """
+    shown = ", ".join(
+        f"{first} to {last}{' of ' if file else ''}{''.join(map(str, file))}"
+        for first, last, *file in places
+    )
     return f"{rows} (lines {shown}{' …' if rows > len(places) else ''})"
 
 

@@ -7,12 +7,13 @@ a whole file (its encoding, format or columns) is found here, before any row is 
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
-from tasks.config.settings import UTF_8, DatasetSettings, FieldSettings
+from tasks.config.settings import UTF_8, FieldSettings
 from tasks.findings import Finding
 from tasks.passages.encodings import (
     GUESSED,
@@ -24,10 +25,11 @@ from tasks.passages.encodings import (
     is_certainly_utf_8,
 )
 from tasks.passages.fields import Fields
+from tasks.passages.files import show_path
 from tasks.passages.formats.csv import has_header, inspect_csv
 from tasks.passages.formats.json import inspect_json
 from tasks.passages.formats.parquet import inspect_parquet
-from tasks.passages.layout import KEY, KINDS, Layout, Start, kind_of
+from tasks.passages.layout import AT_LEAST_ONE, KEY, KINDS, Layout, NoRows, Start, kind_of
 
 START_BYTES = 1 << 16
 ENCODING = "dataset.encoding"
@@ -37,15 +39,12 @@ _COPY_AGAIN = "it is truncated or damaged: create it or copy it again"
 _WRONG_LINES = 3  # so many cannot be damage, whatever their encoding is
 
 
-def inspect_dataset(dataset: DatasetSettings) -> Layout | Finding | None:
-    """Return what `find_layout` says about `predict_file`; None for a named data set."""
-    if dataset.file is None:
-        return None
-    return find_layout(dataset.file, dataset.template, dataset.encoding, dataset.fields)
-
-
 def find_layout(
-    path: Path, template: int = 1, encoding: str | None = None, fields: FieldSettings | None = None
+    path: Path,
+    template: int = 1,
+    encoding: str | None = None,
+    fields: FieldSettings | None = None,
+    extra: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Layout | Finding:
     """Return how a file of passages is read, or why it cannot be.
 
@@ -56,8 +55,9 @@ def find_layout(
         template: `dataset.template`; 4 requires more fields.
         encoding: `dataset.encoding`; None: UTF-8.
         fields: `dataset.fields`; None: by their names.
+        extra: columns that every row gets unless the file has them.
     """
-    place, layout = show_path(path), Layout(kind_of(path), Fields.of(fields, template))
+    place, layout = show_path(path), Layout(kind_of(path), Fields.of(fields, template), extra=extra)
     if problem := _find_path_problem(path):
         return Finding(KEY, f"{place}: {problem[0]}", problem[1])
     try:
@@ -81,23 +81,14 @@ def find_layout(
     return found
 
 
-def show_path(path: Path) -> str:
-    """Return a path for messages: absolute, and without `..`; its last part is as given."""
-    if path.name in {"", ".."}:
-        return os.path.realpath(path)
-    return str(Path(os.path.realpath(path.parent), path.name))
-
-
 def _find_path_problem(path: Path) -> tuple[str, str] | None:
     """Return why there is no file at a path, and what to do."""
     if path.is_file():
         return None
     if path.is_dir():
-        return "a folder, not a file", "give one file"
+        return "a folder, not a file", "give a file"
     if path.exists():
         return "not a regular file, which can be read twice", "copy it to a file"
-    if set("*?[") & set(str(path)):
-        return "no such file; patterns are not expanded", "give one file"
     if ":/" in str(path):
         return "no such file; URLs are not read", "download it, and give the path of the file"
     return "no such file", "name a file of passages"
@@ -106,7 +97,7 @@ def _find_path_problem(path: Path) -> tuple[str, str] | None:
 def _find_content_fault(place: str, data: bytes, kind: str) -> Finding | None:
     """Return why the first bytes do not fit the name of a file."""
     if not data:
-        return Finding(KEY, f"{place} is empty", "name a file with at least one passage")
+        return NoRows(KEY, f"{place} is empty", AT_LEAST_ONE)
     if data.startswith(_WORKBOOKS):
         return Finding(KEY, f"{place} is a workbook or an archive", 'save it as "CSV UTF-8"')
     if kind.endswith(".gz") and not data.startswith(_GZIP):
@@ -150,7 +141,7 @@ def _inspect_text(
     )
     start = Start(place, text, is_whole)
     if not text.strip():
-        return start.fault("has no rows", "name a file with at least one passage")
+        return start.no_rows()
     layout = layout if layout.kind else replace(layout, kind=_guess_kind(text, layout.fields))
     if not layout.kind:
         return start.fault("has an unknown format", f"known: {', '.join(KINDS)}")

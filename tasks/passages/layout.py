@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
 from tasks.config.settings import UTF_8
-from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages.encodings import as_utf_8
 from tasks.passages.fields import BY_NAME, PAIRS, Fields
 from tasks.passages.records import excerpt
-from tasks.store.local import file_sha256
 
 KEY = "dataset.predict_file"
+AT_LEAST_ONE = "name a file with at least one passage"
 KINDS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
 
 PassageFile = BufferedReader | gzip.GzipFile | BytesIO
@@ -55,6 +54,7 @@ class Layout:
         delimiter: of the cells of CSV.
         is_array: whether it is one JSON array.
         has_bare_returns: whether its lines end with a carriage return only.
+        extra: columns that every row gets unless the file has them.
     """
 
     kind: str
@@ -66,6 +66,7 @@ class Layout:
     delimiter: str = ","
     is_array: bool = False
     has_bare_returns: bool = False
+    extra: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def format(self) -> str:
@@ -77,6 +78,11 @@ class Layout:
         chosen = self.fields.chosen_in(self.names) or self.fields.chosen_in(PAIRS[0])
         return ", ".join(f"{role} from `{name}`" for role, name in chosen.items())
 
+    def has_other_pair(self, other: Layout) -> bool:
+        """Return whether context and answer have other names, as far as rows have been seen."""
+        pairs = [one.fields.pairs.index(one.fields.pair_in(one.names)) for one in (self, other)]
+        return bool(self.names and other.names) and pairs[0] != pairs[1]
+
     def find_choice(self, place: str) -> Finding | None:
         """Return a warning if other fields could be read as well, and the config names none."""
         others = ", ".join(f"`{name}`" for name in self.fields.passed_over_in(self.names))
@@ -84,22 +90,22 @@ class Layout:
         remedy = "if these are meant, name them in dataset.fields"
         return Finding(KEY, problem, remedy, "warning") if others else None
 
-    def identify(self, path: Path) -> dict[str, object]:
-        """Return what identifies the rows of a file with this layout.
-
-        That is its `kind` and the `sha256` of its bytes; besides, `encoding` and `fields` as far as
-        the config, and not the file, decides them.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
-        fields = self.fields.deviations(self.names, self.format in {".csv", ".parquet"})
+    def find_deviations(self) -> dict[str, object]:
+        """Return what the config, and not the file, decides: `encoding`, `fields`."""
+        fields = self.fields.deviations(self.names, self.is_table)
         return {
-            "kind": self.kind,
-            "sha256": hash_passages(path),
             **({"encoding": self.encoding} if self.is_encoding_given else {}),
             **({"fields": fields} if fields else {}),
         }
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the file has columns, which all rows share."""
+        return self.format in {".csv", ".parquet"}
+
+
+class NoRows(Finding):
+    """A file has no rows, which is a fault unless there are other files."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,10 @@ class Start:
     def fault(self, problem: str, remedy: str) -> Finding:
         """Return a fault of the file."""
         return Finding(KEY, f"{self.place} {problem}", remedy)
+
+    def no_rows(self) -> NoRows:
+        """Return the fault of a file without rows."""
+        return NoRows(KEY, f"{self.place} has no rows", AT_LEAST_ONE)
 
 
 @dataclass(frozen=True)
@@ -159,20 +169,6 @@ def kind_of(path: Path) -> str:
     """Return the suffix of `KINDS` that the name of a file has, such as `.jsonl.gz`, or ""."""
     name = path.name.lower()
     return next((kind for kind in KINDS if name.endswith(kind)), "")
-
-
-def hash_passages(path: Path) -> str:
-    """Return the sha256 of a file of passages.
-
-    Raises:
-        InputError: the file cannot be read.
-    """
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror}; correct `dataset.predict_file`"
-        ) from error
 
 
 @contextmanager

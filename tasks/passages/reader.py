@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,49 +18,74 @@ import pyarrow as pa
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.findings import Finding
+from tasks.passages.files import Given, InputFile, show_given
 from tasks.passages.formats.csv import read_csv
 from tasks.passages.formats.json import read_json
 from tasks.passages.formats.parquet import read_parquet
-from tasks.passages.inspection import find_layout
-from tasks.passages.layout import Layout, RawRows
+from tasks.passages.input import Input
+from tasks.passages.layout import KEY, Layout, RawRow, RawRows
 from tasks.passages.records import Passage, Reject, parse_record
 
 
 def read_passages(
-    path: Path, template: int, encoding: str | None = None, fields: FieldSettings | None = None
+    given: Given, template: int, encoding: str | None = None, fields: FieldSettings | None = None
 ) -> Iterator[Passage | Reject]:
-    """Yield a `Passage` or a `Reject` for every row of a file, in order.
+    """Yield a `Passage` or a `Reject` for every row of the files, in order.
 
     Blank lines, and rows in which every value is empty, are no rows.
 
     Args:
-        path: `.jsonl` (JSON lines), `.json` (an array or JSON lines) or `.csv` (with a header
-            row), each optionally with gzip and `.gz` in the name, or `.parquet`.
+        given: a file, a list of files, or those of a folder or a pattern: `.jsonl` (JSON lines),
+            `.json` (an array or JSON lines) or `.csv` (with a header row), each optionally with
+            gzip and `.gz` in the name, or `.parquet`.
         template: `dataset.template`; 4 requires `prompt_common` and `prompt_domain`.
         encoding: `dataset.encoding`; None: UTF-8.
         fields: `dataset.fields`; None: by their names.
 
     Raises:
-        InputError: the file is missing, has another format, encoding or columns, or no rows, or the
-            rest of it cannot be read.
+        InputError: a file is missing, has another format, encoding or columns, or the rest of it
+            cannot be read; no file has rows.
         MemoryError: there is too little memory to read it.
     """
-    layout = find_layout(path, template, encoding, fields)
-    if isinstance(layout, Finding):
-        raise InputError(str(layout))
-    row = -1
+    found = Input.find(given, template, encoding, fields)
+    if isinstance(found, Finding):
+        raise InputError(str(found))
+    row = 0
+    for number, layout in found.layouts.items():
+        file = found.files[number]
+        for raw in _read_file(file.path, layout):
+            yield _parse(raw, row, file, layout)
+            row += 1
+    if not row:
+        raise InputError(f"{show_given(given)} has no rows; `{KEY}` needs at least one")
+
+
+def _read_file(path: Path, layout: Layout) -> RawRows:
+    """Yield the rows of a file.
+
+    Raises:
+        InputError: the rest of it cannot be read.
+    """
+    rows = 0
     try:
-        for row, raw in enumerate(_READERS[layout.format](path, layout)):
-            yield parse_record(raw.record, row, raw.line, layout.fields, raw.last_line)
+        for raw in _READERS[layout.format](path, layout):
+            rows += 1
+            yield raw
     except MemoryError:  # which Arrow's is, too: the file may be whole
         raise
     except (OSError, EOFError, UnicodeError, zlib.error, pa.ArrowException) as error:
         raise InputError(
-            f"reading {path} failed after {row + 1} rows: {error}; the file is truncated, damaged"
+            f"reading {path} failed after {rows} rows: {error}; the file is truncated, damaged"
             " or not readable by this user: create it or copy it again"
         ) from error
-    if row < 0:
-        raise InputError(f"{path} has no rows; `dataset.predict_file` needs at least one")
+
+
+def _parse(raw: RawRow, row: int, file: InputFile, layout: Layout) -> Passage | Reject:
+    record = raw.record
+    if layout.extra and isinstance(record, dict):
+        record = {**layout.extra, **record}
+    outcome = parse_record(record, row, raw.line, layout.fields, raw.last_line)
+    return outcome if file.name is None else replace(outcome, file=file.name)
 
 
 _READERS: dict[str, Callable[[Path, Layout], RawRows]] = {

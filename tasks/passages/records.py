@@ -45,6 +45,7 @@ class Passage:
         prompt_common: only for template 4; otherwise None.
         prompt_domain: only for template 4; otherwise empty.
         last_line: line on which a row of CSV ends, if it has several.
+        file: name of its file, relative to the folder of all; None if only one file is named.
     """
 
     row: int
@@ -56,13 +57,15 @@ class Passage:
     prompt_common: str | None
     prompt_domain: tuple[str, ...]
     last_line: int | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True)
 class Reject:
     """A row that cannot be used, with the reason; `detail` explains it in one sentence.
 
-    `row`, `line` and `last_line` are those of `Passage`; `id` is None if the row has no usable one.
+    `row`, `line`, `last_line` and `file` are those of `Passage`; `id` is None if the row has no
+    usable one.
     """
 
     row: int
@@ -71,6 +74,7 @@ class Reject:
     reason: Reason
     detail: str
     last_line: int | None = None
+    file: str | None = None
 
 
 class RowError(Exception):

@@ -75,6 +75,7 @@ _STAGES = {
             "passages.dataset_name": "dataset.dataset_name",
             "passages.split": "the split of the data set",
             "passages.kind": "the kind of dataset.predict_file",
+            "passages.format": "the format of dataset.predict_file",
             "passages.encoding": "dataset.encoding",
             **{
                 f"passages.fields.{role}": f"the field read as {role}"
@@ -83,6 +84,7 @@ _STAGES = {
         },
         contents={
             "passages.sha256": "the content of dataset.predict_file",
+            "passages.files": "file of passages",
             "tokenizer": "tokenizer file",
         },
         outcomes=_WHOLE,
@@ -98,7 +100,8 @@ _STAGES = {
         outcomes=_IN_SHARDS,
     ),
 }
-_PASSAGES = ("passages", "sha256")
+_PASSAGES = {("passages", "sha256"), ("passages", "files")}
+_FILES_SHOWN = 3
 _PACKAGES = {"paddlepaddle": "Paddle", "paddlenlp": "PaddleNLP", "pyarrow": "PyArrow"}
 
 
@@ -154,12 +157,19 @@ def _causes(
 ) -> Iterator[str]:
     """Yield a short description of each value that makes the fingerprints differ."""
     old, new = _values(before), _values(now)
-    named: dict[_Path, str] = {}
-    if None not in files and files[0] != files[1]:
-        named[_PASSAGES] = f"dataset.predict_file was {files[0]} and is {files[1]}"
-    for path in dict.fromkeys([*new, *old]):
-        if (path in old) != (path in new) or canonical_json(old[path]) != canonical_json(new[path]):
-            yield named.get(path) or _cause(stage, path, old, new)
+    paths = [
+        path
+        for path in dict.fromkeys([*new, *old])
+        if (path in old) != (path in new) or canonical_json(old[path]) != canonical_json(new[path])
+    ]
+    contents = [path for path in paths if path[:2] in _PASSAGES]
+    is_renamed = None not in files and files[0] != files[1]
+    if contents and is_renamed:
+        yield f"dataset.predict_file was {files[0]} and is {files[1]}"
+    hidden = contents if is_renamed else contents[_FILES_SHOWN:]
+    yield from (_cause(stage, path, old, new) for path in paths if path not in hidden)
+    if hidden and not is_renamed:
+        yield f"{len(hidden)} more files of passages"
 
 
 def _cause(stage: _Stage, path: _Path, old: _Values, new: _Values) -> str:
@@ -183,9 +193,8 @@ def _values(value: object, path: _Path = ()) -> _Values:
 
 def _content(stage: _Stage, path: _Path) -> str | None:
     """Return the description of the file that a sha256 is of; None if the value is not a sha256."""
-    if len(path) == 2 and path[0] in stage.contents:
-        return f"{stage.contents[path[0]]} {path[1]}"
-    return stage.contents.get(".".join(path))
+    of_folder = stage.contents.get(".".join(path[:-1]))
+    return stage.contents.get(".".join(path)) if of_folder is None else f"{of_folder} {path[-1]}"
 
 
 def _name(stage: _Stage, path: _Path) -> str:

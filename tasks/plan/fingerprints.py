@@ -21,7 +21,7 @@ from tasks.engine.program.half_precision import HALF_VERSION
 from tasks.engine.selection import ENGINE_VERSIONS, choose_engine
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages.inspection import find_layout
+from tasks.passages.input import Input
 from tasks.store.local import file_sha256
 
 # To be incremented when the same settings produce different files.
@@ -151,12 +151,12 @@ def _identify_library(settings: Settings) -> str:
 
 def _identify_passages(settings: Settings) -> dict[str, object]:
     dataset = settings.dataset
-    if dataset.file is None:
+    found = Input.of(dataset)
+    if found is None:
         # PaddleNLP pins the md5 of its data sets, so its version decides the content.
         fields = {} if dataset.fields is None else dataset.fields.model_dump(exclude_none=True)
         named = {"dataset_name": dataset.dataset_name, "split": "dev"}
         return {**named, **({"fields": fields} if fields else {})}
-    layout = find_layout(dataset.file, dataset.template, dataset.encoding, dataset.fields)
-    if isinstance(layout, Finding):
-        raise InputError(str(layout))
-    return layout.identify(dataset.file)
+    if isinstance(found, Finding):
+        raise InputError(str(found))
+    return found.identify()

@@ -82,12 +82,13 @@ def _describe_run(record: RunRecord, texts: Texts) -> Iterator[Entry]:
 
 def _describe_inputs(record: RunRecord, texts: Texts) -> Iterator[Entry]:
     passages = _decided(record, "dataset", "passages")
-    path = record.config.get("dataset", {}).get("predict_file")
-    if path is not None:
-        yield Entry(texts("passages"), path, is_code=True)
+    if record.passages is not None:
+        yield Entry(texts("passages"), record.passages, is_code=True)
     elif "dataset_name" in passages:
         values = {"name": passages["dataset_name"], "split": passages["split"]}
         yield Entry(texts("passages"), texts("%(name)s, %(split)s split", **values))
+    if "files" in passages:
+        yield Entry(texts("files of passages"), str(len(passages["files"])))
     if "sha256" in passages:
         yield Entry(texts("sha256 of the passages"), passages["sha256"], is_code=True)
     if record.model_folder is not None:

@@ -7,6 +7,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 
+def describe_passages(given: str | list[str] | None) -> str | None:
+    """Return `dataset.predict_file` as text, a list with commas; None for a named data set."""
+    return ", ".join(given) if isinstance(given, list) else given
+
+
 class StageStart(BaseModel):
     """When a stage started, in seconds from the run's start, and whether its result was reused.
 
@@ -77,8 +82,8 @@ class RunRecord(BaseModel):
 
     @property
     def passages(self) -> str | None:
-        """`dataset.predict_file`; None for a named data set."""
-        return self.config.get("dataset", {}).get("predict_file")
+        """`dataset.predict_file` as text; None for a named data set."""
+        return describe_passages(self.config.get("dataset", {}).get("predict_file"))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the keys and values of run.json."""

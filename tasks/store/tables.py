@@ -47,6 +47,8 @@ REJECTS = pa.schema(
         pa.field("detail", pa.string(), nullable=False),
     ]
 )
+# where several files of passages are read: the name of the row's file, relative to their folder
+REJECTS_OF_FILES = REJECTS.insert(1, pa.field("file", pa.string(), nullable=False))
 _ALTERNATIVE = pa.struct([pa.field("question", pa.string()), pa.field("score", pa.float32())])
 SHARD = pa.schema(
     [

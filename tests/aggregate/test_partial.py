@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -24,7 +25,15 @@ from tasks.predict.questions import Question
 from tasks.predict.shards import RejectRow, ShardDetails
 from tasks.predict.workers.shard_state import make_answer
 from tasks.store.manifest import Manifest, commit_manifest
-from tasks.store.tables import DATASET, REJECTS, SHARD, commit_table, make_batches
+from tasks.store.tables import (
+    DATASET,
+    REJECTS,
+    REJECTS_OF_FILES,
+    SHARD,
+    commit_table,
+    iterate_rows,
+    make_batches,
+)
 from tests.support.planned_jobs import plan_job, write_job
 
 ROWS_IN = 20
@@ -182,6 +191,21 @@ def test_metrics_count_what_is_in_the_files(
     assert metrics["partial"] is bool(failed)
     assert metrics["rows_missing"] == sum(len(SHARDS[shard]) for shard in failed)
     assert metrics["shards_failed"] == len(failed)
+
+
+def test_every_reject_of_several_files_names_its_file(
+    plan: Plan, dataset: Manifest, tmp_path: Path
+) -> None:
+    path = plan.dataset.folder / "rejects.parquet"
+    files = ["a"] * 8 + ["b/c"] * 12
+    unusable = [{**row, "file": files[row["row"]]} for row in iterate_rows(path)]
+    commit_table(path, REJECTS_OF_FILES, make_batches(unusable, REJECTS_OF_FILES))
+    file_rows = {"file_rows": [("a", 8), ("b/c", 12)]}
+    write_run(plan, replace(dataset, details=dataset.details | file_rows), tmp_path / "run", (3,))
+    rejects = pq.read_table(tmp_path / "run/rejects.parquet")
+    assert rejects.column_names == REJECTS_OF_FILES.names
+    assert rejects["row"].to_pylist() == [3, GUILTY, 10, *SHARDS[3]]
+    assert rejects["file"].to_pylist() == ["a", "a", *["b/c"] * (1 + len(SHARDS[3]))]
 
 
 def test_every_output_says_that_it_is_partial_and_what_is_missing(

@@ -134,3 +134,26 @@ def test_a_name_that_is_not_utf_8_survives_the_config_of_its_run(config: Path) -
 def test_an_unknown_key_is_the_fault_whatever_its_value(config: Path) -> None:
     with pytest.raises(ConfigError, match="did you mean predict_file"):
         load_settings(config, ["dataset.predict_fil=[x: "])
+
+
+def test_a_path_in_brackets_is_a_list_where_a_list_is_allowed() -> None:
+    assert parse("dataset.predict_file", "[a.jsonl, b/*.csv]") == ["a.jsonl", "b/*.csv"]
+    assert parse("dataset.predict_file", "[ab]*.jsonl") == "[ab]*.jsonl"
+    assert parse("store.path", "[a]") == "[a]"
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[]", "a list of non-empty text"),
+        ("[a, 3]", "3 (int)"),
+        ("[a, 'x{date-}']", "{date-1}"),
+        ("x{date-}", "{date-1}"),
+    ],
+)
+def test_a_wrong_path_or_list_of_paths_is_told_once(config: Path, value: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_settings(config, [f"dataset.predict_file={value}"])
+    assert len(raised.value.faults) == 1
+    assert message in str(raised.value)
+    assert "dataset.predict_file" in str(raised.value)

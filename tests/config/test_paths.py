@@ -59,3 +59,14 @@ def test_absolute_paths_are_those_of_the_working_folder(
     assert absolute.dataset.predict_file == str(tmp_path / "passages.jsonl")
     assert absolute.store.path == str(tmp_path / "wenti-store")
     assert absolute.model.model_name_or_path == "unimo-text-1.0-dureader_qg"
+
+
+def test_each_path_of_a_list_is_dated_and_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = DatasetSettings(predict_file=["{date}/*.jsonl", "/x/{date-1}"])
+    dated = with_date(Settings(dataset=given), date(2026, 3, 7))
+    absolute = with_absolute_paths(dated).dataset
+    assert absolute.predict_file == [str(tmp_path / "2026-03-07/*.jsonl"), "/x/2026-03-06"]
+    assert absolute.file == (tmp_path / "2026-03-07/*.jsonl", Path("/x/2026-03-06"))

@@ -65,6 +65,15 @@ def test_an_output_over_what_the_run_reads_is_refused(job: Path, name: str, what
     assert f"is {what}, which the run reads" in faults[OUTPUT]
 
 
+def test_no_file_of_several_is_written_over_and_the_store_is_not_among_them(job: Path) -> None:
+    overrides = [f"dataset.predict_file={job}", f"store.path={job / 'store'}"]
+    overrides += [f"aggregate.output_path={job / 'passages.jsonl'}"]
+    settings = load_settings(job / "config.yaml", overrides)
+    faults = {fault.key: fault.problem for fault in find_place_faults(settings)}
+    assert "is a file of dataset.predict_file, which the run reads" in faults[OUTPUT]
+    assert "has the store in it" in faults["dataset.predict_file"]
+
+
 @pytest.mark.parametrize(("name", "what"), READ.items())
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("suffix", ["", ".reference.txt", ".partial", ".reference.txt.partial"])

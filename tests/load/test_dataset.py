@@ -16,6 +16,7 @@ from tasks.load import dataset as dataset
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest, load_passages
 from tasks.load.encoding import Encoded, QuestionTokenizer, encode_rows
+from tasks.passages.files import hash_passages
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
 from tasks.store.local import file_sha256
@@ -292,3 +293,42 @@ def test_template_that_does_not_fit_is_a_reject_of_its_row(load_request: LoadReq
     loaded = load_passages(replace(load_request, template=4))
     assert loaded.details["reject_reasons"] == {Reason.TEMPLATE_DOES_NOT_FIT: 1}
     assert whole(load_request)["row"].to_pylist() == [1]
+
+
+def add_a_file(folder: Path) -> None:
+    write_rows(folder / "c.jsonl", 1)
+
+
+def change_a_file(folder: Path) -> None:
+    write_rows(folder / "a.jsonl", 4)
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "a.jsonl").unlink()
+
+
+@pytest.mark.parametrize("change", [add_a_file, change_a_file, remove_a_file])
+def test_a_folder_that_changed_since_its_fingerprint_is_refused(
+    load_request: LoadRequest, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_rows(folder / "a.jsonl", 3)
+    write_rows(folder / "b.jsonl", 3)
+    known = replace(load_request, predict_file=folder, input_sha256=hash_passages(folder))
+    load_passages(known)
+    change(folder)
+    with pytest.raises(InputError, match="in changed while it was read; run again"):
+        load_passages(replace(known, folder=tmp_path / "other"))
+
+
+def test_a_bad_row_of_several_files_is_told_with_its_file(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_rows(folder / "a.jsonl", 3)
+    (folder / "b.jsonl").write_text("broken\n" + (folder / "a.jsonl").read_text())
+    request = replace(load_request, predict_file=folder, on_bad_row="fail")
+    with pytest.raises(InputError, match=r"row 3, b.jsonl, line 1: not_json"):
+        load_passages(request)

@@ -1,4 +1,6 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -6,7 +8,8 @@ import pytest
 from tasks.errors import StoreCorruptionError
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest, load_passages
-from tasks.store.tables import DATASET
+from tasks.load.parts import DatasetDetails
+from tasks.store.tables import DATASET, iterate_rows
 from tests.support.load_requests import manifest_in, read_rows, small_parts, whole, write_rows
 
 
@@ -66,3 +69,34 @@ def test_part_with_another_number_of_rows_is_damage(load_request: LoadRequest, l
     pq.write_table(pq.read_table(path).slice(0, left), path)
     with pytest.raises(StoreCorruptionError, match=f"has {left} rows, its manifest says 3"):
         read_rows(load_request.folder, manifest, 0, 1)
+
+
+def test_rejects_of_several_files_name_them_and_the_rows_of_each_are_counted(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_rows(folder / "b.jsonl", 4, bad_every=2)
+    write_rows(folder / "a.jsonl", 2, bad_every=1)
+    request = replace(load_request, predict_file=folder)
+    details = DatasetDetails.of(load_passages(request))
+    assert details.file_rows == [("a.jsonl", 4), ("b.jsonl", 6)]
+    rejects = list(iterate_rows(request.folder / "rejects.parquet"))
+    places = [(one["row"], one["file"], one["line"]) for one in rejects]
+    expected = [(0, "a.jsonl", 1), (2, "a.jsonl", 3), (4, "b.jsonl", 1), (7, "b.jsonl", 4)]
+    assert places == expected
+    rows = [{"row": row} for row in (0, 3, 4, 9)]
+    files = [one["file"] for one in details.with_files(rows)]
+    assert files == ["a.jsonl", "a.jsonl", "b.jsonl", "b.jsonl"]
+
+
+def test_rejects_of_a_single_file_have_the_columns_that_they_always_had(
+    load_request: LoadRequest,
+) -> None:
+    assert load_request.predict_file is not None
+    write_rows(load_request.predict_file, 2, bad_every=1)
+    details = DatasetDetails.of(load_passages(load_request))
+    assert "file_rows" not in details.as_dict()
+    (reject, *_) = iterate_rows(load_request.folder / "rejects.parquet")
+    assert list(reject) == ["row", "line", "id", "reason", "detail"]
+    assert list(details.with_files([reject])) == [reject]

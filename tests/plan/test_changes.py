@@ -261,6 +261,31 @@ def test_another_file_of_passages_is_told_by_its_name(folder: Path) -> None:
     assert find_changes(before, before, ALL_THERE, ("22.jsonl", "23.jsonl")) == []
 
 
+def test_files_that_changed_are_named_but_not_all_of_many(folder: Path) -> None:
+    passages = folder / "in"
+    passages.mkdir()
+    for number in range(8):
+        (passages / f"{number}.jsonl").write_text('{"context": "c", "answer": "d"}\n')
+    named = f"dataset.predict_file={passages}"
+    before = decide(folder, named)
+    (passages / "0.jsonl").unlink()
+    (passages / "8.jsonl").write_text('{"context": "c", "answer": "d"}\n')
+    (passages / "7.jsonl").write_text('{"context": "c", "answer": "e"}\n')
+    now = decide(folder, named)
+    _, load, _ = find_changes(before, now, ALL_THERE)
+    assert load.causes == (
+        "file of passages 7.jsonl changed",
+        "file of passages 8.jsonl is new",
+        "file of passages 0.jsonl is gone",
+    )
+    for number in range(1, 6):
+        (passages / f"{number}.jsonl").unlink()
+    _, load, _ = find_changes(before, decide(folder, named), ALL_THERE)
+    assert load.causes[3:] == ("5 more files of passages",)
+    _, load, _ = find_changes(before, now, ALL_THERE, ("a", "b"))
+    assert load.causes == ("dataset.predict_file was a and is b",)
+
+
 def write_run(store: Store, run_id: str, content: object) -> None:
     folder = store.run_folder(run_id)
     folder.mkdir(parents=True)

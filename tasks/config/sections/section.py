@@ -7,7 +7,16 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+)
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from tasks.config.dates import check_templates
@@ -53,6 +62,39 @@ DatedText = Annotated[Text, AfterValidator(check_templates)]
 
 PathText = Annotated[DatedText, AfterValidator(expand_path)]
 """A path, or for `model_name_or_path` a name."""
+
+
+_STRICT = ConfigDict(strict=True)
+_PATH: TypeAdapter[str] = TypeAdapter(PathText, config=_STRICT)
+_PATHS: TypeAdapter[list[str]] = TypeAdapter(
+    Annotated[list[PathText], Field(min_length=1)], config=_STRICT
+)
+
+
+def _check_paths(value: object) -> str | list[str] | None:
+    """Check a value as what it is meant to be, so that a fault is not told for each type."""
+    if value is None:
+        return None
+    return (
+        _PATHS.validate_python(value) if isinstance(value, list) else _PATH.validate_python(value)
+    )
+
+
+_PATH_SCHEMA: JsonDict = {"type": "string", "minLength": 1}
+PathsText = Annotated[
+    str | list[str] | None,
+    PlainValidator(_check_paths),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                _PATH_SCHEMA,
+                {"type": "array", "items": _PATH_SCHEMA, "minItems": 1},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+"""A path, a list of paths, or null."""
 
 
 class Section(BaseModel):

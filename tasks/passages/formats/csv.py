@@ -40,13 +40,13 @@ def inspect_csv(start: Start, layout: Layout) -> Layout | Finding:
     fields = layout.fields.in_columns(columns)
     if start.text.lstrip()[:1] in {"{", "["} and not _is_complete(columns, fields):
         return start.fault("is JSON, not CSV", "rename it to .jsonl, or .json if it is an array")
-    if fault := find_names_fault(start.place, "columns", columns, fields):
+    if fault := find_names_fault(start.place, "columns", [*columns, *layout.extra], fields):
         return fault
     if repeated := [name for name in fields.wanted_in(columns) if columns.count(name) > 1]:
         return start.fault(f"has the column `{repeated[0]}` more than once", "keep one of them")
     if start.is_whole and len(list(islice(_parse(start.text, delimiter), 2))) < 2:
-        return start.fault("has no rows", "name a file with at least one passage")
-    return replace(layout, fields=fields, names=tuple(columns), delimiter=delimiter)
+        return start.no_rows()
+    return replace(layout, fields=fields, names=(*columns, *layout.extra), delimiter=delimiter)
 
 
 def _best_header(text: str, fields: Fields) -> tuple[str, list[str]]:
@@ -203,7 +203,7 @@ def _as_record(header: list[str], cells: list[str] | RowError, fields: Fields) -
     if isinstance(cells, RowError):
         return cells
     record: dict[str, object] = dict(zip(header, cells, strict=True))
-    for name in fields.prompts[1:]:
+    for name in {*fields.prompts[1:]} & {*header}:
         # A cell can only hold a list as JSON; `parse_record` rejects anything else by its type.
         parsed = parse_json(cells[header.index(name)].encode(errors="surrogateescape"))
         record[name] = record[name] if isinstance(parsed, RowError) else parsed

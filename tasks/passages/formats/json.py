@@ -47,15 +47,17 @@ def inspect_json(start: Start, layout: Layout) -> Layout | Finding:
         return Finding(KEY, str(error), "or create it again")
     objects = [row for row in rows if isinstance(row, dict)]
     names = tuple(dict.fromkeys(name for row in objects for name in row))
-    is_usable = any(set(layout.fields.required_in(row)) <= row.keys() for row in objects)
+    is_usable = any(
+        set(layout.fields.required_in(row)) <= row.keys() | layout.extra.keys() for row in objects
+    )
     if not is_usable and _NESTED.search(start.text):
         return start.fault("is nested JSON of SQuAD or CMRC, not one row a question", _FLATTEN)
     if start.is_whole and not rows:
-        return start.fault("has no rows", "name a file with at least one passage")
+        return start.no_rows()
     if not objects:
         return _explain_lines(start, rows, layout) or layout
-    fault = find_names_fault(start.place, "fields", names, layout.fields)
-    return fault or replace(layout, names=names)
+    fault = find_names_fault(start.place, "fields", [*names, *layout.extra], layout.fields)
+    return fault or replace(layout, names=(*names, *layout.extra))
 
 
 def _first_rows(start: Start, layout: Layout) -> list[object]:

@@ -12,7 +12,15 @@ import pyarrow.types as types
 
 from tasks.findings import Finding
 from tasks.passages import limits
-from tasks.passages.layout import KEY, Layout, RawRow, RawRows, find_names_fault
+from tasks.passages.layout import (
+    AT_LEAST_ONE,
+    KEY,
+    Layout,
+    NoRows,
+    RawRow,
+    RawRows,
+    find_names_fault,
+)
 from tasks.passages.limits import row_too_long
 from tasks.passages.records import Reason, RowError, is_nothing
 from tasks.store.tables import open_for_arrow
@@ -31,19 +39,19 @@ def inspect_parquet(place: str, path: Path, layout: Layout) -> Layout | Finding:
         remedy = "it is truncated or damaged: create it or copy it again"
         return Finding(KEY, f"{place} cannot be read: {error}", remedy)
     fields = layout.fields.in_columns(schema.names)
-    if fault := find_names_fault(place, "columns", schema.names, fields):
+    if fault := find_names_fault(place, "columns", [*schema.names, *layout.extra], fields):
         return fault
     for name in fields.wanted_in(schema.names):
         if schema.names.count(name) > 1:
             problem = f"{place} has the column `{name}` more than once"
             return Finding(KEY, problem, "keep one of them")
     for name in fields.pair_in(schema.names):
-        if not _can_be_text(schema.field(name).type):
+        if name in schema.names and not _can_be_text(schema.field(name).type):
             problem = f"{place}: the column `{name}` is {schema.field(name).type}, not text"
             return Finding(KEY, problem, "write it as strings, or name another in dataset.fields")
     if not rows:
-        return Finding(KEY, f"{place} has no rows", "name a file with at least one passage")
-    return replace(layout, fields=fields, names=tuple(schema.names))
+        return NoRows(KEY, f"{place} has no rows", AT_LEAST_ONE)
+    return replace(layout, fields=fields, names=(*schema.names, *layout.extra))
 
 
 def _can_be_text(kind: pa.DataType) -> bool:

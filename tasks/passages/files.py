@@ -1,0 +1,185 @@
+"""The files that `dataset.predict_file` names: one, a list, those of a pattern or of a folder."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+from tasks.errors import InputError
+from tasks.findings import Finding
+from tasks.passages.layout import KEY, KINDS, kind_of
+from tasks.passages.records import excerpt
+from tasks.store.local import file_sha256
+
+Given = Path | tuple[Path, ...]
+"""What the config names: a path or a pattern, or several of them."""
+
+_HIDDEN = (".", "_")  # as of Spark: _SUCCESS, _temporary, .part-0.crc
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file of passages.
+
+    Attributes:
+        path: where it is.
+        name: its path relative to the folder of all files, with slashes; None for a file that is
+            named by itself.
+        columns: the columns that its folders have in their names, such as `dt=2026-11-28`.
+    """
+
+    path: Path
+    name: str | None = None
+    columns: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def find_files(given: Given) -> tuple[InputFile, ...] | Finding:
+    """Return the files that the config names, or why there are none.
+
+    The files of a folder or a pattern are sorted by their path, as text; those of a list are in its
+    order. A folder has those with a known suffix, at any depth; a pattern any that it matches, and
+    `**` any depth. Names that start with `.` or `_` are left out.
+    """
+    entries = (given,) if isinstance(given, Path) else given
+    if isinstance(given, Path) and not _is_several(given):
+        return (InputFile(given),)
+    base, paths = Path(os.path.commonpath([_folder_of(one) for one in entries])), list[Path]()
+    for entry in entries:
+        try:
+            found = _expand(entry)
+        except OSError as error:
+            problem = f"{error.filename} cannot be read: {error.strerror}"
+            return Finding(KEY, problem, "give a folder that this user can read")
+        if isinstance(found, Finding):
+            return found
+        paths += found
+    counts = Counter(map(os.path.realpath, paths))
+    if repeated := [path for path, count in counts.items() if count > 1]:
+        return Finding(KEY, f"{repeated[0]} is named more than once", "name each file once")
+    return tuple(InputFile(path, _name(path, base), _columns(path)) for path in paths)
+
+
+def show_given(given: Given) -> str:
+    """Return what the config names for messages: absolute, and a long list shortened."""
+    paths = (given,) if isinstance(given, Path) else given
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    return ", ".join(map(show_path, paths[:_SHOWN])) + more
+
+
+def show_path(path: Path) -> str:
+    """Return a path for messages: absolute, and without `..`; its last part is as given."""
+    if path.name in {"", ".."}:
+        return os.path.realpath(path)
+    return str(Path(os.path.realpath(path.parent), path.name))
+
+
+def hash_passages(given: Given) -> str | dict[str, str]:
+    """Return the sha256 of a file of passages; of several, by their names.
+
+    Raises:
+        InputError: a file cannot be read, or there is none.
+    """
+    files = find_files(given)
+    if isinstance(files, Finding):
+        raise InputError(str(files))
+    if files[0].name is None:
+        return _hash(files[0].path)
+    return {str(file.name): _hash(file.path) for file in files}
+
+
+def _hash(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror}; correct `dataset.predict_file`"
+        ) from error
+
+
+def _is_several(path: Path) -> bool:
+    return path.is_dir() or _is_pattern(path)
+
+
+def _is_pattern(path: Path) -> bool:
+    """Return whether a path is a pattern; a file that has such a name is none."""
+    return glob.has_magic(str(path)) and not os.path.lexists(path)
+
+
+def _folder_of(entry: Path) -> Path:
+    """Return the folder below which the files of an entry are."""
+    entry = entry.absolute()
+    if entry.is_dir():
+        return entry
+    fixed = [parent for parent in entry.parents if not _is_pattern(parent)]
+    return fixed[0]
+
+
+def _expand(entry: Path) -> list[Path] | Finding:
+    """Return the files of one entry.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    if entry.is_dir():
+        return _files_of(entry)
+    if not _is_pattern(entry):
+        return [entry]
+    # `Path.glob` takes no absolute pattern
+    matches = [Path(one) for one in glob.glob(str(entry), recursive=True)]  # noqa: PTH207
+    files = [one for one in matches if not (one.is_dir() or _is_hidden(one.name))]
+    if "**" not in entry.parts:  # which matches the files of folders, too
+        for folder in (one for one in matches if one.is_dir() and not _is_hidden(one.name)):
+            found = _files_of(folder)
+            if isinstance(found, Finding):
+                return found
+            files += found
+    if not files:
+        return Finding(KEY, f"{show_path(entry)}: no file matches this pattern", "correct it")
+    return sorted(files, key=str)
+
+
+def _files_of(folder: Path) -> list[Path] | Finding:
+    found = sorted(_walk(folder), key=str)
+    files = [path for path in found if kind_of(path)]
+    if files:
+        return files
+    place, known = show_path(folder), f"a folder has {', '.join(KINDS)}"
+    if not found:
+        return Finding(KEY, f"{place} is a folder without files", "name one with passages")
+    problem = f"{place} is a folder without a file of passages, but with {excerpt(found[0].name)}"
+    return Finding(KEY, problem, f"{known}; name others by a pattern, such as {place}/*")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and is no folder; a folder that links lead to again, once."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set[str]()
+    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
+        seen.add(os.path.realpath(place))
+        shown = sorted(one for one in folders if not _is_hidden(one))
+        folders[:] = [one for one in shown if os.path.realpath(Path(place, one)) not in seen]
+        yield from (Path(place, name) for name in names if not _is_hidden(name))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(_HIDDEN) and "=" not in name  # `_dt=1` is a partition
+
+
+def _name(path: Path, base: Path) -> str:
+    return Path(os.path.relpath(path, base)).as_posix()
+
+
+def _columns(path: Path) -> dict[str, str | None]:
+    """Return the columns of a path's folders, as Hive and Spark write them."""
+    pairs = (part.split("=", 1) for part in path.absolute().parent.parts if part.find("=") > 0)
+    return {unquote(name): None if value == _HIVE_NULL else unquote(value) for name, value in pairs}

@@ -1,0 +1,124 @@
+"""The input of a run: its files of passages, how each is read, and what identifies their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+from tasks.config.settings import DatasetSettings, FieldSettings
+from tasks.findings import Finding
+from tasks.passages.files import Given, InputFile, find_files, hash_passages, show_given, show_path
+from tasks.passages.inspection import find_layout
+from tasks.passages.layout import AT_LEAST_ONE, KEY, Layout, NoRows
+
+
+@dataclass(frozen=True)
+class Input:
+    """Files of passages of one shape.
+
+    Attributes:
+        given: what the config names.
+        files: all files, in order.
+        layouts: how those are read that have rows, by their position; at least one.
+        named: the names of fields that the config gives, by role.
+    """
+
+    given: Given
+    files: tuple[InputFile, ...]
+    layouts: Mapping[int, Layout]
+    named: Mapping[str, str]
+
+    @classmethod
+    def of(cls, dataset: DatasetSettings) -> Self | Finding | None:
+        """Return the input of a config, or why it cannot be read; None for a named data set."""
+        if dataset.file is None:
+            return None
+        return cls.find(dataset.file, dataset.template, dataset.encoding, dataset.fields)
+
+    @classmethod
+    def find(
+        cls,
+        given: Given,
+        template: int = 1,
+        encoding: str | None = None,
+        fields: FieldSettings | None = None,
+    ) -> Self | Finding:
+        """Return how files of passages are read, or why they cannot be; as `find_layout`."""
+        files = find_files(given)
+        if isinstance(files, Finding):
+            return files
+        layouts: dict[int, Layout] = {}
+        empty: Finding | None = None
+        for number, file in enumerate(files):
+            found = find_layout(file.path, template, encoding, fields, file.columns)
+            if isinstance(found, NoRows):
+                empty = found
+            elif isinstance(found, Finding):
+                return found
+            else:
+                layouts[number] = found
+        if not layouts and (empty is None or len(files) > 1):
+            return Finding(KEY, f"{show_given(given)} has no rows", AT_LEAST_ONE)
+        named = {} if fields is None else fields.model_dump(exclude_none=True)
+        found_input = cls(given, files, layouts, named)
+        return empty if empty and not layouts else found_input._find_mix() or found_input
+
+    @property
+    def first(self) -> Layout:
+        """How the first file that has rows is read."""
+        return next(iter(self.layouts.values()))
+
+    @cached_property
+    def size(self) -> int:
+        """The size of all files in bytes."""
+        return sum(file.path.stat().st_size for file in self.files)
+
+    def describe(self) -> str:
+        """Return how many files there are, if several, and which fields are read."""
+        count = "" if self.files[0].name is None else f"{len(self.files)} files: "
+        return f"{count}{self.first.describe()}"
+
+    def find_choice(self) -> Finding | None:
+        """Return a warning if other fields could be read as well, and the config names none."""
+        places = (show_path(self.files[number].path) for number in self.layouts)
+        found = zip(places, self.layouts.values(), strict=True)
+        return next((one for at, layout in found if (one := layout.find_choice(at))), None)
+
+    def identify(self) -> dict[str, object]:
+        """Return what identifies the rows.
+
+        For a file that is named by itself, that is its `kind` and the `sha256` of its bytes; for
+        others the `format` and `files`: the sha256 of each by its name. Besides, what the config
+        decides, and not the files: `encoding`, `fields`; and `columns` of folders if one is read.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        hashes, layouts = hash_passages(self.given), self.layouts.values()
+        if isinstance(hashes, str):
+            return {"kind": self.first.kind, "sha256": hashes, **self.first.find_deviations()}
+        given = [one.encoding for one in layouts if one.is_encoding_given]
+        used = [{*one.fields.chosen_in(one.names).values()} & one.extra.keys() for one in layouts]
+        columns = {str(file.name): dict(file.columns) for file in self.files}
+        return {
+            "format": self.first.format,
+            "files": hashes,
+            **({"encoding": given[0]} if given else {}),
+            **({"fields": dict(self.named)} if self.named else {}),
+            **({"columns": columns} if any(used) else {}),
+        }
+
+    def _find_mix(self) -> Finding | None:
+        """Return the first file whose format or fields are not those of the first file."""
+        place = show_path(self.files[next(iter(self.layouts))].path)
+        for number, layout in self.layouts.items():
+            other = show_path(self.files[number].path)
+            if layout.format != self.first.format:
+                problem = f"{other} is {layout.format}, but {place} is {self.first.format}"
+                return Finding(KEY, problem, "give files of one format")
+            if self.first.has_other_pair(layout):
+                problem = f"{other}: {layout.describe()}; but {place}: {self.first.describe()}"
+                return Finding(KEY, problem, "give files of one shape, or set dataset.fields")
+        return None
