@@ -94,10 +94,10 @@ def _key(
 ) -> JsonSchemaValue:
     """Return the schema of a key, titled as in a config, and without null."""
     known = without_null(schema)
-    if known["type"] == "object":
+    if known.get("type") == "object":
         return _mapping(path, {**known, "description": schema["description"]}, settable)
     meaning = [schema["description"]]
-    if known["type"] not in SHOWN_TYPES:
+    if known.get("type") not in SHOWN_TYPES:
         meaning.append(f"Allowed: {allowed(path)}.")
     kept = {key: value for key, value in known.items() if key != "default"}
     if len(options := options_of(schema)) > 1:  # the form has a tab for each, with its title

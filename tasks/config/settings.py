@@ -96,10 +96,14 @@ class DatasetSettings(Section):
     )
     predict_file: PathsText = Field(
         None,
-        description="File of passages: .jsonl, .json or .csv, optionally with .gz, or .parquet; "
-        "another name: its content tells the format. Or a folder, whose files with these suffixes "
-        "are read in the order of their paths; or a pattern, such as data/*.jsonl; or a list of "
-        "these. null: use dataset_name.",
+        description="File of passages: JSON lines, a JSON array, nested JSON as of SQuAD, or CSV, "
+        "optionally compressed with gzip or Zstandard; Parquet or Arrow. Or a folder, whose files "
+        "with a suffix of these are read in the order of their paths; or a pattern, such as "
+        "data/*.jsonl; or a list of these. null: use dataset_name.",
+    )
+    format: Literal["jsonl", "json", "csv", "parquet", "arrow"] | None = Field(
+        None,
+        description="Format of predict_file. null: that of its content, or else of its name.",
     )
     encoding: Text | None = Field(
         None,
@@ -110,7 +114,8 @@ class DatasetSettings(Section):
         None,
         description="Names of the fields (columns) of predict_file, such as {context: passage, "
         "answer: ans}. By default, context and answer are those of these names, or else source and "
-        "title; reference is question, or else target; id is id.",
+        "title; several answers, a row each, are answers; reference is question, or else target; "
+        "id is id.",
     )
     template: int = Field(
         1,

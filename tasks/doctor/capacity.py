@@ -18,6 +18,7 @@ from tasks.engine.models.memory import NUMBER, Need, estimate_need, read_size
 from tasks.errors import DeviceError
 from tasks.findings import Finding
 from tasks.passages.files import find_files
+from tasks.passages.layout import PACKED as COMPRESSIONS
 from tasks.passages.layout import kind_of
 from tasks.plan.model import locate_model
 from tasks.plan.plan import open_store
@@ -111,7 +112,7 @@ def estimate_space(settings: Settings) -> int:
     """Return an upper estimate of the bytes that a run writes into the store if nothing is reused.
 
     The exported model has the size of the weights; each byte of passages counts `PER_BYTE` times,
-    and gzip `PACKED` times as much. Downloads are not counted.
+    and compressed ones `PACKED` times as much. Downloads are not counted.
     """
     folder, given = existing_model(settings), settings.dataset.file
     size = None if folder is None else read_size(folder)
@@ -123,7 +124,7 @@ def estimate_space(settings: Settings) -> int:
 def _text_size(path: Path) -> int:
     """Return the size of a file of passages in bytes, about, when it is unpacked."""
     size = path.stat().st_size if path.is_file() else 0
-    return size * PACKED if kind_of(path).endswith(".gz") else size
+    return size * PACKED if kind_of(path).endswith(COMPRESSIONS) else size
 
 
 def existing_model(settings: Settings) -> Path | None:

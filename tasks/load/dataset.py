@@ -25,7 +25,7 @@ from tasks.load.rules import bad_row, describe_reject
 from tasks.passages.fields import Fields
 from tasks.passages.files import Given, hash_passages, show_given
 from tasks.passages.reader import read_passages
-from tasks.passages.records import Passage, Reject, parse_record
+from tasks.passages.records import Passage, Reject, parse_record, split_answers
 from tasks.plan.plan import Plan
 from tasks.store.files import staging_folder
 from tasks.store.layout import Store
@@ -69,6 +69,7 @@ class LoadRequest:
     on_bad_row: Literal["reject", "fail"]
     encoding: str | None = None
     fields: FieldSettings | None = None
+    format: str | None = None
     # of predict_file, as of `hash_passages`, if the fingerprint was computed from it
     input_sha256: str | Mapping[str, str] | None = None
 
@@ -154,11 +155,17 @@ def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
     """
     if request.predict_file is not None:
         yield from read_passages(
-            request.predict_file, request.template, request.encoding, request.fields
+            request.predict_file,
+            request.template,
+            request.encoding,
+            request.fields,
+            request.format,
         )
         return
     fields = Fields.of(request.fields, request.template)
-    for row, record in enumerate(read_named_passages(request.dataset_name)):
+    records = read_named_passages(request.dataset_name)
+    rows = (one for record in records for one in split_answers(record, fields))
+    for row, record in enumerate(rows):
         yield parse_record(record, row, None, fields)
 
 

@@ -1,8 +1,9 @@
 """Which fields of a row are read: those that the config names, or else those with a known name.
 
 The rule: `dataset.fields` names them. Otherwise, context and answer are `context` and `answer` if a
-row has either of them, else `source` and `title`; the reference is `question`, or `target` if that
-has no text; the id is `id`.
+row has either of them, else `source` and `title`; the answers are `answers`, a list or SQuAD's
+mapping, if a row has no field for one; the reference is `question`, or `target` if that has no
+text; the id is `id`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Self
 from tasks.config.settings import FieldSettings
 
 PAIRS = (("context", "answer"), ("source", "title"))
+ANSWERS = "answers"
 REFERENCES = ("question", "target")
 PROMPTS = ("prompt_common", "prompt_domain")
 
@@ -31,6 +33,7 @@ class Fields:
         references: names of the reference question; the first one with text is read.
         id: name of the id.
         prompts: names of the two prompts that template 4 requires; empty for other templates.
+        answers: name of several answers, read where a row has no field of one.
         named: the roles whose names are from the config: `context`, `answer`, `reference`, `id`.
     """
 
@@ -38,6 +41,7 @@ class Fields:
     references: tuple[str, ...] = REFERENCES
     id: str = "id"
     prompts: tuple[()] | Pair = ()
+    answers: str = ANSWERS
     named: frozenset[str] = frozenset()
 
     @classmethod
@@ -55,10 +59,14 @@ class Fields:
 
     def pair_in(self, names: Collection[str]) -> Pair:
         """Return the names of context and answer in a row, or a table, that has these fields."""
-        for pair in self.pairs:
-            if pair[0] in names or pair[1] in names:
-                return pair
-        return self.pairs[0]
+        context, answer = self.pairs[self.number_of_pair_in(names)]
+        has_several = self.answers in names and "answer" not in self.named
+        return context, self.answers if answer not in names and has_several else answer
+
+    def number_of_pair_in(self, names: Collection[str]) -> int:
+        """Return which of the pairs a row with these fields has."""
+        has_part = (pair[0] in names or pair[1] in names for pair in self.pairs)
+        return next((number for number, has in enumerate(has_part) if has), 0)
 
     def required_in(self, names: Collection[str]) -> tuple[str, ...]:
         """Return the fields that a row with these fields needs."""
@@ -90,6 +98,7 @@ class Fields:
             references=tuple(map(actual, self.references)),
             id=actual(self.id),
             prompts=both(self.prompts) if self.prompts else (),
+            answers=actual(self.answers),
         )
 
     def chosen_in(self, names: Collection[str]) -> dict[str, str]:
@@ -109,8 +118,8 @@ class Fields:
 
     def passed_over_in(self, names: Collection[str]) -> list[str]:
         """Return the fields that could be read instead of the chosen ones."""
-        context, answer = self.pair_in(names)
-        pairs = [pair for pair in self.pairs if pair != (context, answer) and set(pair) <= {*names}]
+        chosen = self.pairs[self.number_of_pair_in(names)]
+        pairs = [pair for pair in self.pairs if pair != chosen and set(pair) <= {*names}]
         references = [name for name in self.references if name in names]
         return [*(name for pair in pairs for name in pair), *references[1:]]
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages.layout import KEY, KINDS, kind_of
+from tasks.passages.layout import KEY, SUFFIXES, kind_of
 from tasks.passages.records import excerpt
 from tasks.store.local import file_sha256
 
@@ -20,6 +20,8 @@ Given = Path | tuple[Path, ...]
 """What the config names: a path or a pattern, or several of them."""
 
 _HIDDEN = (".", "_")  # as of Spark: _SUCCESS, _temporary, .part-0.crc
+# What `datasets` (Hugging Face) writes beside its files.
+_BESIDE = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _SHOWN = 3
 
@@ -45,7 +47,8 @@ def find_files(given: Given) -> tuple[InputFile, ...] | Finding:
 
     The files of a folder or a pattern are sorted by their path, as text; those of a list are in its
     order. A folder has those with a known suffix, at any depth; a pattern any that it matches, and
-    `**` any depth. Names that start with `.` or `_` are left out.
+    `**` any depth. Names that start with `.` or `_` are left out, and in a folder what `datasets`
+    writes beside its files.
     """
     entries = (given,) if isinstance(given, Path) else given
     if isinstance(given, Path) and not _is_several(given):
@@ -147,10 +150,10 @@ def _expand(entry: Path) -> list[Path] | Finding:
 
 def _files_of(folder: Path) -> list[Path] | Finding:
     found = sorted(_walk(folder), key=str)
-    files = [path for path in found if kind_of(path)]
+    files = [path for path in found if kind_of(path) and path.name not in _BESIDE]
     if files:
         return files
-    place, known = show_path(folder), f"a folder has {', '.join(KINDS)}"
+    place, known = show_path(folder), f"a folder has {', '.join(SUFFIXES)}"
     if not found:
         return Finding(KEY, f"{place} is a folder without files", "name one with passages")
     problem = f"{place} is a folder without a file of passages, but with {excerpt(found[0].name)}"

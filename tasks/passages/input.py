@@ -35,7 +35,9 @@ class Input:
         """Return the input of a config, or why it cannot be read; None for a named data set."""
         if dataset.file is None:
             return None
-        return cls.find(dataset.file, dataset.template, dataset.encoding, dataset.fields)
+        return cls.find(
+            dataset.file, dataset.template, dataset.encoding, dataset.fields, dataset.format
+        )
 
     @classmethod
     def find(
@@ -44,6 +46,7 @@ class Input:
         template: int = 1,
         encoding: str | None = None,
         fields: FieldSettings | None = None,
+        format_: str | None = None,
     ) -> Self | Finding:
         """Return how files of passages are read, or why they cannot be; as `find_layout`."""
         files = find_files(given)
@@ -52,7 +55,7 @@ class Input:
         layouts: dict[int, Layout] = {}
         empty: Finding | None = None
         for number, file in enumerate(files):
-            found = find_layout(file.path, template, encoding, fields, file.columns)
+            found = find_layout(file.path, template, encoding, fields, format_, file.columns)
             if isinstance(found, NoRows):
                 empty = found
             elif isinstance(found, Finding):

@@ -6,7 +6,6 @@ a whole file (its encoding, format or columns) is found here, before any row is 
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,14 +27,27 @@ from tasks.passages.fields import Fields
 from tasks.passages.files import show_path
 from tasks.passages.formats.csv import has_header, inspect_csv
 from tasks.passages.formats.json import inspect_json
-from tasks.passages.formats.parquet import inspect_parquet
-from tasks.passages.layout import AT_LEAST_ONE, KEY, KINDS, Layout, NoRows, Start, kind_of
+from tasks.passages.formats.tables import inspect_table
+from tasks.passages.layout import (
+    AT_LEAST_ONE,
+    KEY,
+    SUFFIXES,
+    Layout,
+    NoRows,
+    Start,
+    kind_of,
+    open_packed,
+)
 
 START_BYTES = 1 << 16
-ENCODING = "dataset.encoding"
-_GZIP, _PARQUET = b"\x1f\x8b", b"PAR1"
+ENCODING, FORMAT = "dataset.encoding", "dataset.format"
+_PACKED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+_BINARY = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
+_FEATHER_1 = b"FEA1"
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .xls
+_JSON = {".jsonl", ".json"}
 _COPY_AGAIN = "it is truncated or damaged: create it or copy it again"
+_LONGEST_HEADER = 1000  # of a table that begins like JSON
 _WRONG_LINES = 3  # so many cannot be damage, whatever their encoding is
 
 
@@ -44,6 +56,7 @@ def find_layout(
     template: int = 1,
     encoding: str | None = None,
     fields: FieldSettings | None = None,
+    format_: str | None = None,
     extra: Mapping[str, str | None] = MappingProxyType({}),
 ) -> Layout | Finding:
     """Return how a file of passages is read, or why it cannot be.
@@ -55,9 +68,11 @@ def find_layout(
         template: `dataset.template`; 4 requires more fields.
         encoding: `dataset.encoding`; None: UTF-8.
         fields: `dataset.fields`; None: by their names.
+        format_: `dataset.format`; None: that of the content, or else of the name.
         extra: columns that every row gets unless the file has them.
     """
-    place, layout = show_path(path), Layout(kind_of(path), Fields.of(fields, template), extra=extra)
+    kind = kind_of(path) if format_ is None else f".{format_}"
+    place, layout = show_path(path), Layout(kind, Fields.of(fields, template), extra=extra)
     if problem := _find_path_problem(path):
         return Finding(KEY, f"{place}: {problem[0]}", problem[1])
     try:
@@ -65,20 +80,23 @@ def find_layout(
             data = file.read(START_BYTES)
     except OSError as error:
         return Finding(KEY, f"{place} cannot be read: {error.strerror}", "name a readable file")
-    if fault := _find_content_fault(place, data, layout.kind):
+    if not data:
+        return NoRows(KEY, f"{place} is empty", AT_LEAST_ONE)
+    binary = next((kind for mark, kind in _BINARY.items() if data.startswith(mark)), None)
+    if fault := _find_content_fault(place, data, binary, layout.format):
         return fault
-    if data.startswith(_PARQUET):
-        return inspect_parquet(place, path, replace(layout, kind=".parquet"))
-    is_packed, is_whole = data.startswith(_GZIP), len(data) < START_BYTES
-    if is_packed:
-        unpacked = _unpack(path)
-        if isinstance(unpacked, str):
-            return Finding(KEY, f"{place} cannot be read: {unpacked}", _COPY_AGAIN)
-        data, is_whole = unpacked, len(unpacked) < START_BYTES
-    found = _inspect_text(place, data, is_whole, layout, encoding)
-    if isinstance(found, Layout) and is_packed and not found.kind.endswith(".gz"):
-        return replace(found, kind=f"{found.kind}.gz")
-    return found
+    if format_ is not None and binary not in {None, layout.format}:
+        return Finding(FORMAT, f"{place} is {binary}, not {format_}", "correct it, or leave it out")
+    if binary is not None:
+        return inspect_table(place, path, replace(layout, kind=binary))
+    packed = next((one for one, mark in _PACKED.items() if data.startswith(mark)), "")
+    unpacked = _unpack(path, packed) if packed else data
+    if isinstance(unpacked, str):
+        return Finding(KEY, f"{place} cannot be read: {unpacked}", _COPY_AGAIN)
+    # What is packed is told by the content, too: the kind is that of the text until it is known.
+    layout = replace(layout, kind=layout.format, is_format_given=format_ is not None)
+    found = _inspect_text(place, unpacked, len(unpacked) < START_BYTES, layout, encoding)
+    return replace(found, kind=f"{found.kind}{packed}") if isinstance(found, Layout) else found
 
 
 def _find_path_problem(path: Path) -> tuple[str, str] | None:
@@ -94,28 +112,22 @@ def _find_path_problem(path: Path) -> tuple[str, str] | None:
     return "no such file", "name a file of passages"
 
 
-def _find_content_fault(place: str, data: bytes, kind: str) -> Finding | None:
-    """Return why the first bytes do not fit the name of a file."""
-    if not data:
-        return NoRows(KEY, f"{place} is empty", AT_LEAST_ONE)
+def _find_content_fault(place: str, data: bytes, binary: str | None, asked: str) -> Finding | None:
+    """Return why the first bytes are of no format, or not of the one that a file must have."""
     if data.startswith(_WORKBOOKS):
         return Finding(KEY, f"{place} is a workbook or an archive", 'save it as "CSV UTF-8"')
-    if kind.endswith(".gz") and not data.startswith(_GZIP):
-        return Finding(KEY, f"{place} is not gzip", "compress it, or remove .gz from its name")
-    if data.startswith(_GZIP) and kind and not kind.endswith(".gz"):
-        return Finding(KEY, f"{place} is gzip", "add .gz to its name")
-    is_parquet = data.startswith(_PARQUET)
-    if kind == ".parquet" and not is_parquet:
-        return Finding(KEY, f"{place} is not Parquet", "create it again, or correct its name")
-    if is_parquet and kind not in {"", ".parquet"}:
-        return Finding(KEY, f"{place} is Parquet", "rename it to .parquet")
+    if data.startswith(_FEATHER_1):
+        return Finding(KEY, f"{place} is Feather of version 1", "write it as Parquet")
+    if asked in _BINARY.values() and binary is None:
+        name = {".parquet": "Parquet", ".arrow": "Arrow"}[asked]
+        return Finding(KEY, f"{place} is not {name}", "create it again, or correct its name")
     return None
 
 
-def _unpack(path: Path) -> bytes | str:
-    """Return the first `START_BYTES` of a gzip file, or why they cannot be unpacked."""
+def _unpack(path: Path, packed: str) -> bytes | str:
+    """Return the first `START_BYTES` of a compressed file, or why they cannot be unpacked."""
     try:
-        with gzip.open(path) as file:
+        with open_packed(path, packed) as file:
             return file.read(START_BYTES)
     except (OSError, EOFError, zlib.error) as error:
         return str(error)
@@ -142,10 +154,11 @@ def _inspect_text(
     start = Start(place, text, is_whole)
     if not text.strip():
         return start.no_rows()
-    layout = layout if layout.kind else replace(layout, kind=_guess_kind(text, layout.fields))
-    if not layout.kind:
-        return start.fault("has an unknown format", f"known: {', '.join(KINDS)}")
-    return (inspect_csv if layout.format == ".csv" else inspect_json)(start, layout)
+    kind = layout.kind if layout.is_format_given else _kind_of_text(text, layout)
+    if not kind:
+        return start.fault("has an unknown format", f"known: {', '.join(SUFFIXES)}")
+    inspect = inspect_csv if kind == ".csv" else inspect_json
+    return inspect(start, replace(layout, kind=kind))
 
 
 def _find_encoding_fault(
@@ -164,9 +177,16 @@ def _find_encoding_fault(
     return Finding(KEY, f"{place} is not {name}{likely}", f'{set_it}, or save it as "CSV UTF-8"')
 
 
-def _guess_kind(text: str, fields: Fields) -> str:
-    """Return the kind of a text whose name does not tell it; "" if it is none."""
-    first = text.lstrip()[:1]
-    if first in {"{", "["}:
-        return ".jsonl" if first == "{" else ".json"
-    return ".csv" if has_header(text, fields) else ""
+def _kind_of_text(text: str, layout: Layout) -> str:
+    """Return the kind that a text has, whatever its name says; "" if it is none.
+
+    What begins like JSON is JSON, unless it is a complete header of CSV; what begins otherwise is
+    CSV if it has such a header, and else what its name says.
+    """
+    first, line = text.lstrip()[:1], text.lstrip().partition("\n")[0]
+    is_like_json = first in {"{", "["}
+    if not (is_like_json and len(line) > _LONGEST_HEADER) and has_header(text, layout.fields):
+        return ".csv"
+    if is_like_json:
+        return layout.kind if layout.kind in _JSON else ".jsonl" if first == "{" else ".json"
+    return layout.kind

@@ -10,15 +10,22 @@ from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from tasks.config.settings import UTF_8
 from tasks.findings import Finding
 from tasks.passages.encodings import as_utf_8
 from tasks.passages.fields import BY_NAME, PAIRS, Fields
 from tasks.passages.records import excerpt
+from tasks.store.tables import open_for_arrow
 
 KEY = "dataset.predict_file"
 AT_LEAST_ONE = "name a file with at least one passage"
-KINDS = (".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".csv.gz")
+TEXTS = (".jsonl", ".json", ".csv")
+PACKED = (".gz", ".zst")
+KINDS = (*TEXTS, ".parquet", ".arrow", *(f"{text}{packed}" for packed in PACKED for text in TEXTS))
+OTHER_SUFFIXES = {".ndjson": ".jsonl", ".tsv": ".csv", ".feather": ".arrow"}
+SUFFIXES = (*KINDS[:5], *OTHER_SUFFIXES)
 
 PassageFile = BufferedReader | gzip.GzipFile | BytesIO
 
@@ -53,8 +60,10 @@ class Layout:
         mark: size in bytes of the byte order mark.
         delimiter: of the cells of CSV.
         is_array: whether it is one JSON array.
+        is_in_data: whether that is the value of `data` in an object, as in SQuAD.
         has_bare_returns: whether its lines end with a carriage return only.
         extra: columns that every row gets unless the file has them.
+        is_format_given: whether the kind is the config's, which the content does not overrule.
     """
 
     kind: str
@@ -65,13 +74,20 @@ class Layout:
     mark: int = 0
     delimiter: str = ","
     is_array: bool = False
+    is_in_data: bool = False
     has_bare_returns: bool = False
     extra: Mapping[str, str | None] = field(default_factory=dict)
+    is_format_given: bool = False
 
     @property
     def format(self) -> str:
         """`kind` without compression."""
-        return self.kind.removesuffix(".gz")
+        return self.kind.removesuffix(self.packed)
+
+    @property
+    def packed(self) -> str:
+        """How the file is compressed: one of `PACKED`, or ""."""
+        return packed_suffix(self.kind)
 
     def describe(self) -> str:
         """Return which fields are read, such as "context from `context`, answer from `answer`"."""
@@ -80,7 +96,7 @@ class Layout:
 
     def has_other_pair(self, other: Layout) -> bool:
         """Return whether context and answer have other names, as far as rows have been seen."""
-        pairs = [one.fields.pairs.index(one.fields.pair_in(one.names)) for one in (self, other)]
+        pairs = [one.fields.number_of_pair_in(one.names) for one in (self, other)]
         return bool(self.names and other.names) and pairs[0] != pairs[1]
 
     def find_choice(self, place: str) -> Finding | None:
@@ -101,7 +117,7 @@ class Layout:
     @property
     def is_table(self) -> bool:
         """Whether the file has columns, which all rows share."""
-        return self.format in {".csv", ".parquet"}
+        return self.format in {".csv", ".parquet", ".arrow"}
 
 
 class NoRows(Finding):
@@ -155,20 +171,28 @@ def _explain_names(place: str, what: str, names: Sequence[str], fields: Fields) 
     if fields.named:
         problem = f"{found}, but no `{missing[0]}`"
         return Finding("dataset.fields", problem, f"name {what} that it has")
-    if "answers" in names and missing == ["answer"]:
-        problem = f"{found}: `answers` are lists, as in SQuAD and CMRC"
-        return Finding(KEY, problem, "give each row one `answer`, such as the first of them")
     if fields.prompts and missing[0] in fields.prompts:
         problem = f"{found}, but no `{missing[0]}`, which template 4 needs"
         return Finding(KEY, problem, "add it, or choose another dataset.template")
+    if missing == ["answer"] and "context" in names and "title" not in names:
+        problem = f"{found}: passages without answers, and a question asks for an answer"
+        return Finding(KEY, problem, "add `answer` (or `answers`), or name it in dataset.fields")
     problem = f"{found}; it needs `context` and `answer`, or `source` and `title`"
     return Finding(KEY, problem, "name yours: dataset.fields={context: passage, answer: ans}")
 
 
 def kind_of(path: Path) -> str:
-    """Return the suffix of `KINDS` that the name of a file has, such as `.jsonl.gz`, or ""."""
+    """Return the kind of `KINDS` that the name of a file has, such as `.jsonl.gz`, or ""."""
     name = path.name.lower()
-    return next((kind for kind in KINDS if name.endswith(kind)), "")
+    packed = packed_suffix(name)
+    suffix = Path(name.removesuffix(packed)).suffix
+    kind = f"{OTHER_SUFFIXES.get(suffix, suffix)}{packed}"
+    return kind if kind in KINDS else ""
+
+
+def packed_suffix(name: str) -> str:
+    """Return the suffix of `PACKED` that a name has, or ""."""
+    return next((one for one in PACKED if name.endswith(one)), "")
 
 
 @contextmanager
@@ -180,9 +204,23 @@ def open_passages(path: Path, layout: Layout) -> Iterator[PassageFile]:
     Raises:
         OSError: the file cannot be opened.
     """
-    with gzip.open(path) if layout.kind.endswith(".gz") else path.open("rb") as file:
+    with open_packed(path, layout.packed) as file:
         file.read(layout.mark)
         if layout.encoding == UTF_8 and not layout.has_bare_returns:
             yield file
         else:
             yield as_utf_8(file, layout.encoding, layout.has_bare_returns)
+
+
+def open_packed(path: Path, packed: str) -> BufferedReader | gzip.GzipFile:
+    """Open a file to read its bytes, decompressed; `packed` is one of `PACKED`, or "".
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if packed == ".gz":
+        return gzip.GzipFile(path)
+    if packed == ".zst":
+        opened = pa.CompressedInputStream(open_for_arrow(path), "zstd")
+        return BufferedReader(opened)
+    return path.open("rb")

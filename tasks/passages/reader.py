@@ -1,9 +1,9 @@
-"""Reading passages from JSON lines, JSON arrays and CSV, optionally with gzip, and Parquet.
+"""Reading passages from JSON and CSV, optionally compressed, and from Parquet and Arrow.
 
-A bad row becomes a `Reject` and reading continues; damage that makes the rest of the file
-unreadable is an `InputError`. One row (for Parquet, one batch) is in memory at a time. No row may
-be longer than `MAX_ROW_BYTES` after decompression, so that a small gzip file cannot fill the
-memory.
+A record with several answers has a row for each of them. A bad row becomes a `Reject` and reading
+continues; damage that makes the rest of the file unreadable is an `InputError`. One row (of tables,
+one batch) is in memory at a time. No row may be longer than `MAX_ROW_BYTES` after decompression, so
+that a small compressed file cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -21,41 +21,47 @@ from tasks.findings import Finding
 from tasks.passages.files import Given, InputFile, show_given
 from tasks.passages.formats.csv import read_csv
 from tasks.passages.formats.json import read_json
-from tasks.passages.formats.parquet import read_parquet
+from tasks.passages.formats.tables import read_table
 from tasks.passages.input import Input
 from tasks.passages.layout import KEY, Layout, RawRow, RawRows
-from tasks.passages.records import Passage, Reject, parse_record
+from tasks.passages.records import Passage, Reject, parse_record, split_answers
 
 
 def read_passages(
-    given: Given, template: int, encoding: str | None = None, fields: FieldSettings | None = None
+    given: Given,
+    template: int,
+    encoding: str | None = None,
+    fields: FieldSettings | None = None,
+    format_: str | None = None,
 ) -> Iterator[Passage | Reject]:
     """Yield a `Passage` or a `Reject` for every row of the files, in order.
 
     Blank lines, and rows in which every value is empty, are no rows.
 
     Args:
-        given: a file, a list of files, or those of a folder or a pattern: `.jsonl` (JSON lines),
-            `.json` (an array or JSON lines) or `.csv` (with a header row), each optionally with
-            gzip and `.gz` in the name, or `.parquet`.
+        given: a file, a list of files, or those of a folder or a pattern: JSON lines, a JSON array,
+            nested JSON as of SQuAD, or CSV with a header row, each optionally compressed with gzip
+            or Zstandard; Parquet or Arrow.
         template: `dataset.template`; 4 requires `prompt_common` and `prompt_domain`.
         encoding: `dataset.encoding`; None: UTF-8.
         fields: `dataset.fields`; None: by their names.
+        format_: `dataset.format`; None: that of the content, or else of the name.
 
     Raises:
         InputError: a file is missing, has another format, encoding or columns, or the rest of it
             cannot be read; no file has rows.
         MemoryError: there is too little memory to read it.
     """
-    found = Input.find(given, template, encoding, fields)
+    found = Input.find(given, template, encoding, fields, format_)
     if isinstance(found, Finding):
         raise InputError(str(found))
     row = 0
     for number, layout in found.layouts.items():
         file = found.files[number]
         for raw in _read_file(file.path, layout):
-            yield _parse(raw, row, file, layout)
-            row += 1
+            for outcome in _parse(raw, row, file, layout):
+                yield outcome
+                row += 1
     if not row:
         raise InputError(f"{show_given(given)} has no rows; `{KEY}` needs at least one")
 
@@ -80,17 +86,20 @@ def _read_file(path: Path, layout: Layout) -> RawRows:
         ) from error
 
 
-def _parse(raw: RawRow, row: int, file: InputFile, layout: Layout) -> Passage | Reject:
+def _parse(raw: RawRow, row: int, file: InputFile, layout: Layout) -> Iterator[Passage | Reject]:
+    """Yield the rows of a record, one for each answer; the first one has the number `row`."""
     record = raw.record
     if layout.extra and isinstance(record, dict):
         record = {**layout.extra, **record}
-    outcome = parse_record(record, row, raw.line, layout.fields, raw.last_line)
-    return outcome if file.name is None else replace(outcome, file=file.name)
+    for number, one in enumerate(split_answers(record, layout.fields), row):
+        outcome = parse_record(one, number, raw.line, layout.fields, raw.last_line)
+        yield outcome if file.name is None else replace(outcome, file=file.name)
 
 
 _READERS: dict[str, Callable[[Path, Layout], RawRows]] = {
     ".jsonl": read_json,
     ".json": read_json,
     ".csv": read_csv,
-    ".parquet": read_parquet,
+    ".parquet": read_table,
+    ".arrow": read_table,
 }

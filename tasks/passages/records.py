@@ -26,6 +26,7 @@ class Reason(StrEnum):
     NOT_AN_OBJECT = "not_an_object"
     MISSING_FIELD = "missing_field"
     EMPTY_FIELD = "empty_field"
+    NO_ANSWER = "no_answer"
     WRONG_TYPE = "wrong_type"
     INVALID_TEXT = "invalid_text"
     TEMPLATE_DOES_NOT_FIT = "template_does_not_fit"
@@ -106,6 +107,31 @@ def parse_record(
         return Reject(row, line, known_id, fault.reason, detail, last_line)
 
 
+def split_answers(record: object, fields: Fields) -> list[object]:
+    """Return one record for each distinct answer of a record that has several, in their order.
+
+    Several answers are a list of texts or of SQuAD's `{text, answer_start}`, or such a mapping of
+    lists. A record without any is returned as it is; `parse_record` says what it lacks.
+    """
+    if not isinstance(record, dict):
+        return [record]
+    name = fields.pair_in(record)[1]
+    answers = _answers_of(record.get(name))
+    if not answers or not all(isinstance(one, str) for one in answers):
+        return [record]
+    return [{**record, name: one} for one in dict.fromkeys(answers)]
+
+
+def _answers_of(value: object) -> list[object]:
+    """Return the answers of a list or of SQuAD's mapping; of anything else, none."""
+    if isinstance(value, dict):
+        texts = value.get("text")
+        return texts if isinstance(texts, list) else [texts]
+    if not isinstance(value, list):
+        return []
+    return [one.get("text") if isinstance(one, dict) else one for one in value]
+
+
 def is_blank_row(record: object, fields: Fields) -> bool:
     """Return whether a record has context and answer, and every value of it is missing or blank.
 
@@ -166,6 +192,8 @@ def _derived_id(context: str, answer: str) -> str:
 def _required(values: dict[str, Any], name: str) -> str:
     if _is_missing(values.get(name)):
         raise RowError(Reason.MISSING_FIELD, f"`{name}` is missing: {excerpt(values)}")
+    if isinstance(values[name], list | dict) and not _answers_of(values[name]):
+        raise RowError(Reason.NO_ANSWER, f"`{name}` is empty: there is no answer to ask for")
     text = _text(name, values[name])
     if _is_blank(text):
         raise RowError(Reason.EMPTY_FIELD, f"`{name}` has no visible text: {excerpt(text)}")

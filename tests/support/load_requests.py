@@ -5,11 +5,14 @@ import gzip
 import json
 import random
 import zlib  # noqa: F401 before Paddle, which brings its own
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
 from tasks.engine.model_files import ModelFiles
 from tasks.load import parts
@@ -69,7 +72,10 @@ def write_kind(path: Path, pairs: list[tuple[str, str]]) -> None:
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path, write_page_checksum=True)
         return
-    opener = gzip.open if path.suffix == ".gz" else open
+    if path.suffix == ".arrow":
+        feather.write_feather(pa.Table.from_pylist(rows), str(path))
+        return
+    opener: Any = {".gz": gzip.open, ".zst": open_zstandard}.get(path.suffix, open)
     with opener(path, "wt", encoding="utf-8", newline="") as file:
         if ".csv" in path.suffixes:
             writer = csv.DictWriter(file, list(rows[0]), quoting=csv.QUOTE_ALL)
@@ -79,6 +85,10 @@ def write_kind(path: Path, pairs: list[tuple[str, str]]) -> None:
             json.dump(rows, file, ensure_ascii=False)
         else:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\r\n" for row in rows)
+
+
+def open_zstandard(path: Path, _mode: str, **options: str) -> TextIOWrapper:
+    return TextIOWrapper(pa.output_stream(str(path), compression="zstd"), **options)
 
 
 def small_parts(monkeypatch: pytest.MonkeyPatch, rows: int) -> None:

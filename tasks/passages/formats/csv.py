@@ -31,15 +31,17 @@ DELIMITERS = (",", "\t", ";", "|")
 
 def has_header(text: str, fields: Fields) -> bool:
     """Return whether a text begins with a header that has the required columns."""
-    return _is_complete(_best_header(text, fields)[1], fields)
+    csv.field_size_limit(limits.MAX_ROW_BYTES)  # process-wide; the default is 128 KiB
+    try:
+        return _is_complete(_best_header(text, fields)[1], fields)
+    except csv.Error:  # of another format, without delimiters
+        return False
 
 
 def inspect_csv(start: Start, layout: Layout) -> Layout | Finding:
     """Return the layout with delimiter, columns and fields, or why the file cannot be read."""
     delimiter, columns = _best_header(start.text, layout.fields)
     fields = layout.fields.in_columns(columns)
-    if start.text.lstrip()[:1] in {"{", "["} and not _is_complete(columns, fields):
-        return start.fault("is JSON, not CSV", "rename it to .jsonl, or .json if it is an array")
     if fault := find_names_fault(start.place, "columns", [*columns, *layout.extra], fields):
         return fault
     if repeated := [name for name in fields.wanted_in(columns) if columns.count(name) > 1]:

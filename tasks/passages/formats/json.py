@@ -1,4 +1,4 @@
-"""Reading JSON lines and JSON arrays row by row."""
+"""Reading JSON lines and JSON arrays, also the array of SQuAD's files, row by row."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tasks.config.settings import UTF_8
 from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages import limits
+from tasks.passages.formats.squad import flatten, is_wrapped
 from tasks.passages.layout import (
     KEY,
     Layout,
@@ -29,35 +30,53 @@ from tasks.passages.records import Reason, RowError, excerpt, is_blank_row
 
 _PIECE_BYTES = 1 << 16
 _MARKS = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
-_NESTED = re.compile(r'"(paragraphs|qas)"\s*:\s*\[')
-_FLATTEN = (
-    "write one row a question: jq -c '.data[].paragraphs[] | .context as $c | .qas[] | {context:"
-    " $c, answer: .answers[0].text, question, id}' FILE > passages.jsonl"
-)
+_DATA = re.compile(rb'"data"\s*:\s*\[\Z')
 
 
 def inspect_json(start: Start, layout: Layout) -> Layout | Finding:
     """Return the layout with the fields of the first rows, or why the file cannot be read."""
-    is_array = layout.format == ".json" and start.text.lstrip().startswith("[")
-    lacks_newlines = "\r" in start.text and "\n" not in start.text
-    layout = replace(layout, is_array=is_array, has_bare_returns=lacks_newlines and not is_array)
+    layout = _find_structure(start, layout)
     try:
         rows = _first_rows(start, layout)
     except InputError as error:
         return Finding(KEY, str(error), "or create it again")
     objects = [row for row in rows if isinstance(row, dict)]
     names = tuple(dict.fromkeys(name for row in objects for name in row))
-    is_usable = any(
-        set(layout.fields.required_in(row)) <= row.keys() | layout.extra.keys() for row in objects
-    )
-    if not is_usable and _NESTED.search(start.text):
-        return start.fault("is nested JSON of SQuAD or CMRC, not one row a question", _FLATTEN)
     if start.is_whole and not rows:
         return start.no_rows()
     if not objects:
         return _explain_lines(start, rows, layout) or layout
     fault = find_names_fault(start.place, "fields", [*names, *layout.extra], layout.fields)
     return fault or replace(layout, names=(*names, *layout.extra))
+
+
+def _find_structure(start: Start, layout: Layout) -> Layout:
+    """Return the layout with the kind that the text has: lines, an array, or one within `data`."""
+    text = start.text.lstrip("\ufeff \t\r\n")
+    in_data = is_wrapped(text) and not _is_row(text, layout)
+    is_array = in_data or (text.startswith("[") and not _is_line_of_several(text, layout))
+    lacks_newlines = "\r" in text and "\n" not in text
+    return replace(
+        layout,
+        kind=layout.kind.replace(".jsonl", ".json") if is_array else layout.kind,
+        is_array=is_array,
+        is_in_data=in_data,
+        has_bare_returns=lacks_newlines and not is_array,
+    )
+
+
+def _is_line_of_several(text: str, layout: Layout) -> bool:
+    """Return whether a text of JSON lines, by its name, has a first line that is a whole value."""
+    line, _, others = text.partition("\n")
+    if layout.format != ".jsonl" or not others.strip():
+        return False
+    return not isinstance(parse_json(line.encode(errors="surrogatepass")), RowError)
+
+
+def _is_row(text: str, layout: Layout) -> bool:
+    """Return whether the first line of a text is a row with a passage and an answer."""
+    row = parse_json(text.partition("\n")[0].encode(errors="surrogatepass"))
+    return isinstance(row, dict) and set(layout.fields.required_in(row)) <= row.keys()
 
 
 def _first_rows(start: Start, layout: Layout) -> list[object]:
@@ -84,8 +103,6 @@ def _explain_lines(start: Start, rows: list[object], layout: Layout) -> Finding 
     lines = [line for line in start.text.splitlines() if line.strip()]
     if layout.is_array or not rows:
         return None
-    if lines[0].lstrip().startswith("["):
-        return start.fault("is a JSON array, not JSON lines", "rename it to .json")
     if lines[0].strip() == "{":
         remedy = "write one object a line: jq -c . FILE > passages.jsonl"
         return start.fault("has JSON objects of several lines, not one object a line", remedy)
@@ -111,10 +128,13 @@ def read_json(path: Path, layout: Layout) -> RawRows:
 
 
 def _read_rows(path: Path, file: PassageFile, layout: Layout) -> RawRows:
-    for line, data in _array_elements(path, file) if layout.is_array else _lines(path, file):
-        for record in _parse_objects(data, layout.encoding):
-            if not is_blank_row(record, layout.fields):
-                yield RawRow(line, record)
+    is_array, in_data = layout.is_array, layout.is_in_data
+    elements = _array_elements(path, file, in_data) if is_array else _lines(path, file)
+    for line, data in elements:
+        for value in _parse_objects(data, layout.encoding):
+            for record in flatten(value):
+                if not is_blank_row(record, layout.fields):
+                    yield RawRow(line, record)
 
 
 def parse_json(data: bytes, encoding: str = UTF_8) -> object:
@@ -172,14 +192,16 @@ def _lines(path: Path, file: PassageFile) -> Iterator[tuple[int, bytes]]:
             yield line, data
 
 
-def _array_elements(path: Path, file: PassageFile) -> Iterator[tuple[int, bytes]]:
+def _array_elements(
+    path: Path, file: PassageFile, is_in_data: bool = False
+) -> Iterator[tuple[int, bytes]]:
     """Yield the first line and the bytes of each element of a JSON array.
 
     Elements are not parsed here, so a malformed one costs one row. An event parser cannot do that:
     with ijson 3.6 a lone surrogate becomes "?", an integer of 5,000 digits ends the process, and
     one bad byte makes the rest unreadable.
     """
-    cutter, end, rows = _ArrayCutter(path, file), b",", 0
+    cutter, end, rows = _ArrayCutter(path, file, is_in_data), b",", 0
     while end == b",":
         line, element, end = cutter.next_element()
         if element.strip():
@@ -187,19 +209,25 @@ def _array_elements(path: Path, file: PassageFile) -> Iterator[tuple[int, bytes]
             rows += 1
         elif rows or end == b",":  # otherwise the array is empty
             raise InputError(f"{path}, line {line}: a comma without a row; repair the array")
-    cutter.check_nothing_follows(line)
+    if not is_in_data:
+        cutter.check_nothing_follows(line)
 
 
 class _ArrayCutter:
-    """Cuts a JSON array at the commas between its elements, counting lines."""
+    """Cuts a JSON array at the commas between its elements, counting lines.
 
-    def __init__(self, path: Path, file: PassageFile) -> None:
+    The array is the whole file, or the value of `data` in it.
+    """
+
+    def __init__(self, path: Path, file: PassageFile, is_in_data: bool = False) -> None:
         self._path = path
         self._cuts = _cut_at_marks(file)
         self._line = 1  # of the next byte
+        before = b""
         for data, mark in self._cuts:
             self._line += data.count(b"\n")
-            if mark:  # the bracket that opens the array
+            before += data
+            if _DATA.search(before) if is_in_data else mark:  # the bracket that opens the array
                 break
 
     def next_element(self) -> tuple[int, bytes, bytes]:

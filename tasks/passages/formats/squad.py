@@ -1,0 +1,48 @@
+"""Nested JSON of SQuAD, CMRC and DRCD: articles of paragraphs of questions, as rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.passages.fields import PAIRS, REFERENCES
+
+# Names of CMRC 2018 as it was published first, and those of SQuAD.
+_NAMES = {"context_text": PAIRS[0][0], "query_text": REFERENCES[0], "query_id": "id"}
+_LEVELS = ("data", "paragraphs", "qas")
+_WRAPPED = re.compile(r'\s*\{\s*("[^"]*"\s*:\s*("[^"]*"|[\w.+-]+)\s*,\s*)*"data"\s*:\s*\[')
+
+
+def is_wrapped(text: str) -> bool:
+    """Return whether a text begins with an object whose only list or mapping is `data`."""
+    return _WRAPPED.match(text) is not None
+
+
+def flatten(record: object) -> Iterator[object]:
+    """Yield one record for each question of nested JSON; another record as it is.
+
+    A question has the fields of its paragraph and its article, too, as far as it has none of these
+    names itself. An article or a paragraph without questions has no rows.
+    """
+    level = _level_of(record)
+    if level is None or not isinstance(record, dict):
+        yield record
+        return
+    outer = {name: value for name, value in record.items() if name not in _LEVELS}
+    for inner in record[level]:
+        for row in flatten(inner):
+            yield _joined(outer, row) if isinstance(row, dict) else row
+
+
+def _level_of(record: object) -> str | None:
+    """Return the name of the list that a record has instead of a passage and an answer."""
+    if not isinstance(record, dict) or any(set(pair) <= record.keys() for pair in PAIRS):
+        return None
+    return next((one for one in _LEVELS if isinstance(record.get(one), list)), None)
+
+
+def _joined(outer: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with what is around it; the id and the title are its own, or the nearest."""
+    joined = {**outer, **row}
+    return {_NAMES.get(name, name): value for name, value in joined.items()}
