@@ -66,6 +66,8 @@ def _log_passages(plan: Plan) -> None:
             logger.warning("%s", choice)
         else:
             logger.info("passages: %s", found.describe())
+    if (limit := plan.settings.dataset.limit) is not None:
+        logger.info("passages: only the first %d usable rows (dataset.limit)", limit)
 
 
 def _log_engine(plan: Plan) -> None:

@@ -91,8 +91,12 @@ class DatasetSettings(Section):
 
     dataset_name: Text = Field(
         "dureader_qg",
-        description="PaddleNLP data set whose dev split is used if predict_file is null; "
-        "dureader_qg is the only one with the fields that are needed.",
+        description="PaddleNLP data set that is used if predict_file is null. Those with passages, "
+        "questions and answers: dureader_qg, dureader_robust, dureader_checklist, cmrc2018, drcd, "
+        "drcd_cn, squad, triviaqa.",
+    )
+    split: Text = Field(
+        "dev", description="Split of that data set, such as train; of squad, dev_v1 or dev_v2."
     )
     predict_file: PathsText = Field(
         None,
@@ -131,6 +135,12 @@ class DatasetSettings(Section):
         "reject", description="reject: record an unusable row and continue. fail: stop the run."
     )
 
+    limit: int | None = Field(
+        None,
+        ge=1,
+        description="Read only the first usable rows, so many, for a try before a long run, which "
+        "then reuses their questions. null: all.",
+    )
     max_rejected: RowLimit | None = Field(
         None,
         description="Rejected rows above which a run fails: a share below 1, or a number of rows. "

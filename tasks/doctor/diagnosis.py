@@ -128,8 +128,8 @@ def _describe_passages(settings: Settings) -> list[Finding]:
     """Return which fields of which file are read, and whether there is a choice."""
     found = Input.of(settings.dataset)
     if found is None:
-        name = settings.dataset.dataset_name
-        seen = f"the dev split of {name}, which the first run downloads"
+        dataset = settings.dataset
+        seen = f"the {dataset.split} split of {dataset.dataset_name}, which the first run downloads"
         return [Finding(PASSAGES, seen, severity="ok")]
     if isinstance(found, Finding):
         return []  # a fault

@@ -70,6 +70,8 @@ class LoadRequest:
     encoding: str | None = None
     fields: FieldSettings | None = None
     format: str | None = None
+    split: str = "dev"
+    limit: int | None = None
     # of predict_file, as of `hash_passages`, if the fingerprint was computed from it
     input_sha256: str | Mapping[str, str] | None = None
 
@@ -97,7 +99,8 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
         rows = read_input_rows(request)
         alone = islice(rows, ROWS_ALONE) if helpers > 0 else rows
         encoded = chain(encode_rows(alone, tokenizer.encode), others.encode(rows))
-        for row in refuse_bad_rows(encoded, request.on_bad_row):
+        usable = refuse_bad_rows(encoded, request.on_bad_row)
+        for row in take_usable(usable, request.limit):
             if isinstance(row, Reject):
                 writer.reject(row)
             else:
@@ -147,6 +150,16 @@ def refuse_bad_rows(rows: Iterable[Outcome], on_bad_row: str) -> Iterator[Outcom
         yield row
 
 
+def take_usable(rows: Iterable[Outcome], limit: int | None) -> Iterator[Outcome]:
+    """Yield rows up to the usable one with the number `limit`; None: all."""
+    usable = 0
+    for row in rows:
+        yield row
+        usable += not isinstance(row, Reject)
+        if usable == limit:
+            return
+
+
 def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
     """Read the input, a file or a named data set, lazily, one row at a time.
 
@@ -163,7 +176,7 @@ def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
         )
         return
     fields = Fields.of(request.fields, request.template)
-    records = read_named_passages(request.dataset_name)
+    records = read_named_passages(request.dataset_name, request.split)
     rows = (one for record in records for one in split_answers(record, fields))
     for row, record in enumerate(rows):
         yield parse_record(record, row, None, fields)

@@ -73,7 +73,7 @@ _STAGES = {
         names={
             "format": "Wenti's own format of datasets",
             "passages.dataset_name": "dataset.dataset_name",
-            "passages.split": "the split of the data set",
+            "passages.split": "dataset.split",
             "passages.kind": "the kind of dataset.predict_file",
             "passages.format": "the format of dataset.predict_file",
             "passages.encoding": "dataset.encoding",

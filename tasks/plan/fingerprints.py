@@ -108,6 +108,7 @@ def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
         "tokenizer": hash_tokenizer(model_folder),
         "passages": _identify_passages(settings),
         **dataset.model_dump(include={"template", "max_seq_len", "max_title_len"}),
+        **({} if dataset.limit is None else {"limit": dataset.limit}),
     }
 
 
@@ -155,7 +156,7 @@ def _identify_passages(settings: Settings) -> dict[str, object]:
     if found is None:
         # PaddleNLP pins the md5 of its data sets, so its version decides the content.
         fields = {} if dataset.fields is None else dataset.fields.model_dump(exclude_none=True)
-        named = {"dataset_name": dataset.dataset_name, "split": "dev"}
+        named = {"dataset_name": dataset.dataset_name, "split": dataset.split}
         return {**named, **({"fields": fields} if fields else {})}
     if isinstance(found, Finding):
         raise InputError(str(found))

@@ -12,7 +12,7 @@ from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.load.rules import describe_counts, describe_reject
 from tasks.passages.fields import PAIRS, Fields
-from tasks.passages.inspection import inspect_dataset
+from tasks.passages.input import Input
 from tasks.passages.layout import Layout, NamesFault
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Reject
@@ -61,13 +61,13 @@ def look_at(dataset: DatasetSettings) -> Sample:
     Raises:
         InputError: it cannot be read, whatever the names of its fields are.
     """
-    found = inspect_dataset(dataset)
+    found = Input.of(dataset)
     if isinstance(found, NamesFault):
         proposed = propose_fields(found.names)
         if not set(PAIRS[0]) <= proposed.keys():
             return Sample(found.names, proposed)
-    elif isinstance(found, Layout):
-        proposed = _propose_others(found)
+    elif isinstance(found, Input):
+        proposed = _propose_others(found.first)
     else:
         raise InputError(str(found))
     fields = FieldSettings(**proposed) if proposed else None
@@ -86,16 +86,18 @@ def _propose_others(layout: Layout) -> dict[str, str]:
 
 
 def _read(dataset: DatasetSettings, proposed: Mapping[str, str]) -> Sample:
-    layout = inspect_dataset(dataset)
-    if not isinstance(layout, Layout) or dataset.file is None:
-        raise InputError(str(layout) if isinstance(layout, Finding) else "no file was named")
-    rows = read_passages(dataset.file, dataset.template, dataset.encoding, dataset.fields)
+    found = Input.of(dataset)
+    if not isinstance(found, Input):
+        raise InputError(str(found) if isinstance(found, Finding) else "no file was named")
+    rows = read_passages(
+        found.given, dataset.template, dataset.encoding, dataset.fields, dataset.format
+    )
     looked_at = list(islice(rows, SAMPLE_ROWS))
     rejects = [row for row in looked_at if isinstance(row, Reject)]
     return Sample(
-        names=layout.names,
+        names=found.first.names,
         fields=proposed,
-        read=layout.describe(),
+        read=found.describe(),
         rows=len(looked_at),
         reasons=Counter(reject.reason.value for reject in rejects),
         example=describe_reject(vars(rejects[0])) if rejects else "",

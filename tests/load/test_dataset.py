@@ -16,6 +16,7 @@ from tasks.load import dataset as dataset
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest, load_passages
 from tasks.load.encoding import Encoded, QuestionTokenizer, encode_rows
+from tasks.load.parts import DatasetDetails
 from tasks.passages.files import hash_passages
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
@@ -332,3 +333,19 @@ def test_a_bad_row_of_several_files_is_told_with_its_file(
     request = replace(load_request, predict_file=folder, on_bad_row="fail")
     with pytest.raises(InputError, match=r"row 3, b.jsonl, line 1: not_json"):
         load_passages(request)
+
+
+def test_a_limit_takes_the_first_usable_rows_and_the_rejects_between_them(
+    load_request: LoadRequest,
+) -> None:
+    assert load_request.predict_file is not None
+    write_rows(load_request.predict_file, 10, bad_every=2)
+    details = DatasetDetails.of(load_passages(replace(load_request, limit=3)))
+    assert (details.rows, details.rejects, details.rows_in) == (3, 2, 5)
+    assert whole(load_request)["row"].to_pylist() == [1, 2, 4]
+
+
+def test_a_limit_beyond_the_rows_takes_all_of_them(load_request: LoadRequest) -> None:
+    assert load_request.predict_file is not None
+    write_rows(load_request.predict_file, 4)
+    assert DatasetDetails.of(load_passages(replace(load_request, limit=9))).rows == 4

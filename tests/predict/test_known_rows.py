@@ -137,6 +137,26 @@ def test_equal_rows_of_a_file_are_generated_once_in_a_shard_and_in_later_ones(
     assert questions == [questions[number % 3] for number in range(20)]
 
 
+def test_rows_of_a_limited_run_are_known_to_the_whole_one(tmp_path: Path) -> None:
+    passages = write_passages(tmp_path / "a.jsonl", [BAD, *FIRST])
+    tried = predict(tmp_path / "store", passages, "dataset.limit=5")
+    assert tried.table["row"].to_pylist() == [1, 2, 3, 4, 5]
+    found = predict(tmp_path / "store", passages)
+    assert found.generated == len(FIRST) - 5
+    check_equal(found, predict(tmp_path / "other", passages))
+
+
+def test_rows_are_known_in_whatever_files_they_are(tmp_path: Path) -> None:
+    predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", FIRST))
+    folder = tmp_path / "in" / "dt=2026-11-28"
+    folder.mkdir(parents=True)
+    write_passages(folder / "1.jsonl", FIRST[:7])
+    write_passages(folder / "2.jsonl", FIRST[7:])
+    found = predict(tmp_path / "store", tmp_path / "in")
+    assert found.generated == 0
+    check_equal(found, predict(tmp_path / "other", tmp_path / "a.jsonl"))
+
+
 def test_rows_can_be_generated_whatever_the_store_knows(tmp_path: Path) -> None:
     predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", FIRST))
     passages = write_passages(tmp_path / "b.jsonl", shuffled(FIRST))

@@ -37,6 +37,10 @@ DeploymentsFile = Annotated[Path, typer.Option(metavar="FILE", help="File with t
 def run(
     config: Config,
     overrides: Overrides = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Only the first N usable rows: dataset.limit."),
+    ] = None,
     day: Day = None,
     is_dry: Annotated[
         bool,
@@ -52,12 +56,13 @@ def run(
     from tasks.config.overrides import parse_overrides
 
     day = day or datetime.now()  # the same day for both, even at midnight
+    overrides = [*(overrides or []), *([] if limit is None else [f"dataset.limit={limit}"])]
     settings = settings_of(config, overrides, day)
     check_settings(settings, find_config(config))
     if is_dry:
         _print_dry_run(settings, as_json)
         return
-    values, _no_faults = parse_overrides(overrides or [])
+    values, _no_faults = parse_overrides(overrides)
     with follow(), connected():
         from flows.parameters import exact
         from flows.question_generation import question_generation

@@ -15,8 +15,10 @@ import pytest
 from tasks.engine.paddle import paddlenlp_datasets
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
+from tasks.load.dataset import read_input_rows
 from tasks.passages.fields import BY_NAME
-from tasks.passages.records import Passage, parse_record
+from tasks.passages.records import Passage, Reason, Reject, parse_record
+from tests.support.load_requests import make_request
 
 BUILDER = """
 from collections import namedtuple
@@ -104,3 +106,82 @@ def test_a_server_that_says_nothing_is_not_waited_for(
 def test_unknown_data_set_is_refused_without_a_download(name: str) -> None:
     with pytest.raises(InputError, match="PaddleNLP has no data set"):
         next(read_named_passages(name))
+
+
+def test_unknown_split_is_refused_without_a_download() -> None:
+    told = "`squad` has no split `dev`; it has train_v1, dev_v1, train_v2, dev_v2"
+    with pytest.raises(InputError, match=told):
+        next(read_named_passages("squad", "dev"))
+    with pytest.raises(InputError, match="`glue` has no split `dev`; give a file"):
+        next(read_named_passages("glue"))
+
+
+ANSWERS = [{"text": one, "answer_start": 0} for one in ("长江", "长江", "一条河")]
+ARTICLE = {
+    "title": "河",
+    "paragraphs": [
+        {
+            "context": "长江是一条河。",
+            "qas": [
+                {"id": "q1", "question": "哪条河？", "answers": ANSWERS},
+                {"id": "q2", "question": "为什么？", "answers": []},
+            ],
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("cmrc2018", "trial"),
+        ("drcd", "dev"),
+        ("drcd_cn", "train"),
+        ("dureader_robust", "dev"),
+        ("dureader_checklist", "dev"),
+        ("squad", "dev_v2"),
+    ],
+)
+def test_reading_comprehension_has_a_row_for_each_distinct_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, split: str
+) -> None:
+    from paddlenlp.datasets import dataset
+
+    builder = dataset.import_main_class(name)
+    monkeypatch.setattr(dataset, "DATA_HOME", str(tmp_path))
+    monkeypatch.setattr(sys.modules[builder.__module__], "DATA_HOME", str(tmp_path))
+    path = tmp_path / builder.__name__ / builder.SPLITS[split].file
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"data": [ARTICLE]}), encoding="utf-8")
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    known = {one: meta._replace(md5=None) for one, meta in builder.SPLITS.items()}
+    monkeypatch.setattr(builder, "SPLITS", known | {split: known[split]._replace(md5=digest)})
+    request = replace(make_request(tmp_path, tmp_path), dataset_name=name, split=split)
+    rows = list(read_input_rows(replace(request, predict_file=None)))
+    assert [(row.row, row.id, getattr(row, "answer", None)) for row in rows] == [
+        (0, "q1", "长江"),
+        (1, "q1", "一条河"),
+        (2, "q2", None),
+    ]
+    assert isinstance(rows[0], Passage)
+    assert (rows[0].context, rows[0].reference) == ("长江是一条河。", "哪条河？")
+    assert isinstance(rows[2], Reject)
+    assert rows[2].reason is Reason.NO_ANSWER
+
+
+def test_an_md5_of_the_archive_is_not_taken_for_that_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paddlenlp.datasets import dataset, dureader_checklist
+
+    for module in (dataset, dureader_checklist):
+        monkeypatch.setattr(module, "DATA_HOME", str(tmp_path))
+    # What a download would leave, which PaddleNLP tries as the file's md5 is not the archive's.
+    path = tmp_path / "DuReaderChecklist/dataset/dev.json"
+
+    def unpack(_url: str, _folder: str, _md5: str) -> None:
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"data": [ARTICLE]}), encoding="utf-8")
+
+    monkeypatch.setattr(dureader_checklist, "get_path_from_url", unpack)
+    assert len(list(read_named_passages("dureader_checklist", "dev"))) == 2
