@@ -184,9 +184,9 @@ def _kind_of_text(text: str, layout: Layout) -> str:
     CSV if it has such a header, and else what its name says.
     """
     first, line = text.lstrip()[:1], text.lstrip().partition("\n")[0]
-    is_like_json = first in {"{", "["}
-    if not (is_like_json and len(line) > _LONGEST_HEADER) and has_header(text, layout.fields):
+    if first not in {"{", "["}:
+        return ".csv" if has_header(text, layout.fields) else layout.kind
+    may_be_table = layout.kind == ".csv" and len(line) < _LONGEST_HEADER
+    if may_be_table and has_header(text, layout.fields):
         return ".csv"
-    if is_like_json:
-        return layout.kind if layout.kind in _JSON else ".jsonl" if first == "{" else ".json"
-    return layout.kind
+    return layout.kind if layout.kind in _JSON else ".jsonl" if first == "{" else ".json"
