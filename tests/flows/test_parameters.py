@@ -112,7 +112,7 @@ def test_what_a_person_changes_comes_before_what_an_operator_tunes() -> None:
 def test_a_key_that_is_true_or_false_can_be_left_empty() -> None:
     """The form draws a list for values that are listed, and else a switch, which looks set."""
     schemas = [SCHEMA["properties"][section]["properties"][key] for section, key in keys()]
-    booleans = [schema for schema in schemas if schema["type"] == "boolean"]
+    booleans = [schema for schema in schemas if schema.get("type") == "boolean"]
     assert booleans
     assert all(schema["enum"] == [True, False] for schema in booleans)
 
