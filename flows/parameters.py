@@ -35,6 +35,9 @@ OPERATING = "For tuning and operating."
 SHOWN_TYPES = {"boolean", "string"}  # the form shows a list or a text field for them
 
 
+_TITLES = {"array": "list", "string": "text"}
+
+
 def config_schema() -> JsonSchemaValue:
     """Return the schema of a config: the name of a file in the config folder."""
     known = list(list_configs())
@@ -94,15 +97,17 @@ def _key(
 ) -> JsonSchemaValue:
     """Return the schema of a key, titled as in a config, and without null."""
     known = without_null(schema)
-    if known.get("type") == "object":
+    if known["type"] == "object":
         return _mapping(path, {**known, "description": schema["description"]}, settable)
     meaning = [schema["description"]]
-    if known.get("type") not in SHOWN_TYPES:
+    if known["type"] not in SHOWN_TYPES:
         meaning.append(f"Allowed: {allowed(path)}.")
     kept = {key: value for key, value in known.items() if key != "default"}
     if len(options := options_of(schema)) > 1:  # the form has a tab for each, with its title
-        kept = {"anyOf": [{"title": one.get("const", "list"), **one} for one in options]}
-    if known["type"] == "boolean":  # of which the form draws a switch, and one is never empty
+        titles = [one.get("const", _TITLES.get(one["type"])) for one in options]
+        tabs = zip(titles, options, strict=True)
+        kept = {"anyOf": [{"title": title, **one} for title, one in tabs]}
+    elif known["type"] == "boolean":  # of which the form draws a switch, and one is never empty
         kept["enum"] = [True, False]
     return {**kept, "title": path[-1], "description": " ".join(meaning)}
 

@@ -43,10 +43,13 @@ def allowed(names: Sequence[str], words: Mapping[str, str] = ENGLISH) -> str:
 
 
 def types_of(names: Sequence[str]) -> frozenset[str]:
-    """Return the JSON types of the key at this path, such as `string`; empty if there is none."""
+    """Return the JSON types of the key at this path, such as `string`; empty if there is none.
+
+    A single text that stands beside other types, as `all` beside a list, does not count.
+    """
     parent = without_null(_schema_of(names[:-1]))
     inner = parent.get("properties", {}).get(names[-1], {})
-    options = inner.get("anyOf", [inner])
+    options = [option for option in inner.get("anyOf", [inner]) if "const" not in option]
     return frozenset(option["type"] for option in options if "type" in option)
 
 

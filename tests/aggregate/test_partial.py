@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -201,7 +200,8 @@ def test_every_reject_of_several_files_names_its_file(
     unusable = [{**row, "file": files[row["row"]]} for row in iterate_rows(path)]
     commit_table(path, REJECTS_OF_FILES, make_batches(unusable, REJECTS_OF_FILES))
     file_rows = {"file_rows": [("a", 8), ("b/c", 12)]}
-    write_run(plan, replace(dataset, details=dataset.details | file_rows), tmp_path / "run", (3,))
+    named = dataset.model_copy(update={"details": dataset.details | file_rows})
+    write_run(plan, named, tmp_path / "run", (3,))
     rejects = pq.read_table(tmp_path / "run/rejects.parquet")
     assert rejects.column_names == REJECTS_OF_FILES.names
     assert rejects["row"].to_pylist() == [3, GUILTY, 10, *SHARDS[3]]
