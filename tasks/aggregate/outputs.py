@@ -10,12 +10,14 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tasks.aggregate.partial import Missing
 from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
@@ -40,6 +42,11 @@ from tasks.store.tables import (
 logger = logging.getLogger("wenti.aggregate")
 
 ROWS_AT_A_TIME = 8192
+ENCODER = json.JSONEncoder(ensure_ascii=False)
+LINE = ("row", "id", "context", "answer", "question", "reference")
+"""The columns that are in every line of predictions.jsonl as they are."""
+
+MORE_OF_LINE = ("score", "alternatives", "cut")
 
 
 def write_predictions(
@@ -65,10 +72,11 @@ def write_predictions(
         join_rejects(unusable, details, prediction.manifests, missing),
     )
     rows_in = details.rows_in
+    columns = [name for name in schema.names if name in (*LINE, *MORE_OF_LINE)]
     check_rows(predictions, rejects, rows_in)
     commit_text(
         folder / LINES_FILE,
-        lambda: (as_line(row, missing.is_partial) for row in iterate_rows(predictions)),
+        lambda: (as_line(row, missing.is_partial) for row in iterate_rows(predictions, columns)),
     )
     commit_marked(folder / TEXT_FILE, lambda: read_lines(predictions, "question", rows_in), missing)
 
@@ -109,8 +117,7 @@ def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
     Raises:
         StoreCorruptionError: they do not.
     """
-    numbers = sorted(row for path in (predictions, rejects) for row in _row_numbers(path))
-    if numbers != list(range(rows_in)):
+    if not _has_each_once(chain.from_iterable(map(_row_numbers, (predictions, rejects))), rows_in):
         raise StoreCorruptionError(
             f"{predictions} and {rejects} together do not contain every input row once; "
             "delete the dataset and the shards of this run from the store and run again"
@@ -123,10 +130,14 @@ def read_lines(predictions: PurePath, column: str, rows_in: int) -> Iterator[str
     A row without a text, such as a reject, has an empty one. No text has line breaks.
     """
     done = 0
-    for row in iterate_rows(predictions, ["row", column]):
-        yield from repeat("", row["row"] - done)
-        yield _on_one_line(row[column])
-        done = row["row"] + 1
+    for batch in read_batches(predictions, ["row", column]):
+        columns = (
+            values.to_pylist() for values in batch.columns
+        )  # faster than a dict for each row
+        for row, text in zip(*columns, strict=True):
+            yield from repeat("", row - done)
+            yield _on_one_line(text)
+            done = row + 1
     yield from repeat("", rows_in - done)
 
 
@@ -136,8 +147,7 @@ def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
     `row` is the number of the input row; `cut` is there only if anything was cut off. With
     `is_partial`, for a result that lacks rows, the line has `"partial": true`.
     """
-    names = ("row", "id", "context", "answer", "question", "reference")
-    line = {name: row[name] for name in names} | {"score": _rounded(row["score"])}
+    line = {name: row[name] for name in LINE} | {"score": _rounded(row["score"])}
     if row.get("cut"):
         line["cut"] = row["cut"]
     if row["alternatives"]:
@@ -145,7 +155,7 @@ def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
         line["alternatives"] = [{**other, "score": _rounded(other["score"])} for other in others]
     if is_partial:
         line["partial"] = True
-    return json.dumps(line, ensure_ascii=False)
+    return ENCODER.encode(line)
 
 
 def commit_text(
@@ -218,6 +228,17 @@ def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 6)
 
 
-def _row_numbers(path: PurePath) -> Iterator[int]:
+def _row_numbers(path: PurePath) -> Iterator[NDArray[np.int64]]:
     for batch in read_batches(path, ["row"]):
-        yield from batch["row"].to_pylist()
+        yield batch["row"].to_numpy()
+
+
+def _has_each_once(numbers: Iterable[NDArray[np.int64]], count: int) -> bool:
+    """Return whether arrays of integers have each of 0 … count-1 once, and no others."""
+    is_there, left = np.zeros(count, np.bool_), count
+    for some in numbers:
+        left -= some.size
+        if left < 0 or np.any((some < 0) | (some >= count)):
+            return False
+        is_there[some] = True
+    return left == 0 and bool(is_there.all())

@@ -6,8 +6,9 @@ folder and renamed when all of them exist.
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
@@ -40,6 +41,8 @@ ROWS_PER_PART = 8192
 CHARACTERS_PER_PART = CHARACTERS_PER_BATCH
 REJECTS_FILE = "rejects.parquet"
 MULTILINE_SHOWN = 5
+BYTES_KEPT = 1 << 26
+"""Of parts that were read: more than the tokens of one with `ROWS_PER_PART` rows."""
 
 
 class DatasetDetails(Details):
@@ -262,8 +265,36 @@ def read_dataset_parts(
         first = end - count
         if first < stop and start < end:
             offset = max(start - first, 0)
-            part = _read_part(folder / entry.name, count, schema)
+            part = _PARTS.read(folder, entry, count, schema)
             yield part.slice(offset, min(stop, end) - first - offset)
+
+
+class _Parts:
+    """Keeps the parts that were read last: the next shard often has rows of the same part.
+
+    A part is known by its sha256, so the content of a file that has been replaced is never mixed
+    up. Larger parts than `BYTES_KEPT` are not kept.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], pa.Table] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, folder: PurePath, entry: FileEntry, rows: int, schema: pa.Schema) -> pa.Table:
+        """Return some columns of a part."""
+        key = (folder, entry, tuple(schema.names))
+        with self._lock:
+            part = self._kept.pop(key, None)
+        if part is None:
+            part = _read_part(folder / entry.name, rows, schema)
+        with self._lock:
+            self._kept[key] = part  # the last one used is the last one dropped
+            while sum(one.nbytes for one in self._kept.values()) > BYTES_KEPT:
+                self._kept.popitem(last=False)
+        return part
+
+
+_PARTS = _Parts()
 
 
 def _read_part(path: PurePath, rows: int, schema: pa.Schema) -> pa.Table:

@@ -112,13 +112,16 @@ def sort_rows(table: pa.Table, column: str) -> pa.Table:
 
 def count_characters(value: object) -> int:
     """Return the number of characters in all strings of a value of JSON types."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(count_characters, value.values()))
-    if not isinstance(value, list) or (value and isinstance(value[0], int)):  # a list of tokens
-        return 0
-    return sum(map(count_characters, value))
+    characters, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            characters += len(one)
+        elif isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list) and one and not isinstance(one[0], int):  # no list of tokens
+            waiting += one
+    return characters
 
 
 def without_losses(schema: pa.Schema) -> pa.Schema:
