@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.report.languages.texts import ENGLISH, Texts
+from tasks.store.tables import spaced
 
 Values = NDArray[np.float64]
 
 MOST_BINS = 24
 OUTLIERS = 0.005  # share of the values at either end that may lie outside the bins
+MOST_COLUMNS = 1000
 MOST_TICKS = 5
 MOST_GRID_LINES = 3
 SMALLEST_BAR = 2.0  # percent, so that a count of 1 is visible beside a count of 1000
@@ -130,9 +132,17 @@ def histogram(
 
 
 def columns(heights: Mapping[int, float], titles: Mapping[int, str], count: int) -> Chart:
-    """Return a chart with bars for some of `count` numbered items and gaps for the others."""
+    """Return a chart with bars for some of `count` numbered items and gaps for the others.
+
+    Of more than `MOST_COLUMNS` items, that many evenly spaced ones are drawn, if they have a bar.
+    """
     top = max(heights.values())
     ticks = _bin_ticks(Bins(0.0, 1.0, count, is_whole=True))
+    if count > MOST_COLUMNS:
+        shown = {place: at for place, at in enumerate(spaced(count, MOST_COLUMNS)) if at in heights}
+        titles = {place: titles[at] for place, at in shown.items()}
+        heights = {place: heights[at] for place, at in shown.items()}
+        count = MOST_COLUMNS
     return Chart(ticks, grid(top, is_whole=False), _bars(heights, titles, count, top))
 
 

@@ -15,7 +15,7 @@ from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
-from tasks.store.tables import iterate_rows, read_schema
+from tasks.store.tables import iterate_rows, read_batches, read_schema
 
 EXAMPLES = 5  # of each reason
 BEFORE: Mapping[str, Any] = {
@@ -113,8 +113,9 @@ def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]
 def _read_cuts(predictions: PurePath) -> list[RowGroup]:
     if "cut" not in read_schema(predictions).names:  # by an older version
         return []
-    rows = iterate_rows(predictions, ["row", "id", "cut"])
-    return _group_rows((row for row in rows if row["cut"] is not None), "cut")
+    batches = read_batches(predictions, ["row", "id", "cut"])
+    cut = (batch.filter(batch["cut"].is_valid()) for batch in batches)
+    return _group_rows((row for batch in cut for row in batch.to_pylist()), "cut")
 
 
 def _group_rows(rows: Iterable[dict[str, Any]], column: str) -> list[RowGroup]:

@@ -14,8 +14,11 @@ from tasks.report.formatting import count, decimal, percent, time_unit
 from tasks.report.languages.texts import ENGLISH, Texts
 from tasks.report.rows import RowValues
 from tasks.runs.journal import ShardHistory
+from tasks.store.tables import spaced
 
 Shards = Mapping[int, ShardHistory]
+
+MOST_POINTS = 1000  # of a line
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ def _draw_progress(made: Shards, predict_started: float, texts: Texts) -> Figure
     times = [max(0.0, at - predict_started) for at, _ in done]
     divisor, unit = time_unit(times[-1])
     points = [(at / divisor, total) for at, total in zip(times, totals, strict=True)]
+    last = len(points) - 1
+    points = [points[last - place] for place in reversed(spaced(len(points), MOST_POINTS))]
     text = texts(
         "Rows made since the start of the predict stage; steeper is faster. "
         "Rows count when their shard is done, so each step is a shard."
@@ -169,6 +174,9 @@ def _draw_rates(made: Shards, planned: int, texts: Texts) -> Figure:
     )
     if len(made) < planned:
         text += texts(" Gaps are shards that this run did not make.")
+    if planned > charts.MOST_COLUMNS:
+        most = count(charts.MOST_COLUMNS)
+        text += texts(" %(most)s evenly spaced ones are shown.", most=most)
     return Figure(texts("Throughput per shard"), text, charts.columns(rates, titles, planned))
 
 

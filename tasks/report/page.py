@@ -22,7 +22,7 @@ from tasks.report.timeline import draw_timeline
 from tasks.runs.journal import ShardHistory
 
 TEMPLATES = Path(__file__).parent / "templates"
-MOST_SHARDS = 1000  # in the table
+MOST_SHARDS = 500  # in the table
 
 
 def render_report(facts: Facts) -> str:

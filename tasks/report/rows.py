@@ -22,6 +22,7 @@ from tasks.report.charts import Values
 from tasks.store.tables import read_batches, read_places, read_schema, spaced
 
 MOST_SAMPLES = 1000
+MOST_CHARACTERS = 600_000  # of all samples together, so that a report has at most 3 MB
 MOST_SCORED = 20_000  # rows with a sentence BLEU
 EXTREMES = 10
 LONGEST_TEXT = 2000  # characters of a passage, and of any other text
@@ -113,7 +114,7 @@ def read_report_rows(path: PurePath) -> ReportRows:
         StoreCorruptionError: the file cannot be read completely.
     """
     values = _read_values(path)
-    samples = spaced(values.scores.size, MOST_SAMPLES)
+    samples = _place_samples(values.passages, values.questions, values.references)
     rankings = {name: list(ranking) for name, ranking in _rank(values)}
     wanted = sorted({*samples, *(at for ranking in rankings.values() for at in ranking)})
     names = ["row", "id", "context", "answer", "reference", "question", "alternatives", "cut"]
@@ -151,7 +152,9 @@ def _read_values(path: PurePath) -> RowValues:
         name: np.concatenate([np.empty(0), *(piece[name] for piece in pieces)])
         for name in ("context", "reference", "question", "score")
     }
-    bleus, signature = _score(path, ~np.isnan(columns["reference"]))
+    shown = (columns[name] for name in ("context", "question", "reference"))
+    samples = _place_samples(*shown)
+    bleus, signature = _score(path, ~np.isnan(columns["reference"]), np.array(samples, np.int64))
     return RowValues(
         scores=columns["score"],
         questions=columns["question"],
@@ -169,12 +172,23 @@ def _as_array(column: pa.Array) -> Values:
     return array
 
 
-def _score(path: PurePath, has_reference: NDArray[np.bool_]) -> tuple[Values, str | None]:
+def _place_samples(*texts: Values) -> list[int]:
+    """Return the places of the samples, evenly spaced; fewer than `MOST_SAMPLES` of long texts.
+
+    `texts` are the lengths of the texts of each row.
+    """
+    rows = texts[0].size
+    shown = sum(float(np.nan_to_num(np.minimum(text, LONGEST_TEXT)).sum()) for text in texts)
+    return spaced(rows, min(MOST_SAMPLES, int(MOST_CHARACTERS * rows / max(shown, 1))))
+
+
+def _score(
+    path: PurePath, has_reference: NDArray[np.bool_], samples: NDArray[np.int64]
+) -> tuple[Values, str | None]:
     """Return the BLEU of the samples and of other evenly spaced rows, and its signature."""
     bleus = np.full(has_reference.size, np.nan)
     if not has_reference.any():
         return bleus, None
-    samples = np.array(spaced(has_reference.size, MOST_SAMPLES))
     samples = samples[has_reference[samples]]
     others = np.setdiff1d(np.flatnonzero(has_reference), samples)
     others = others[spaced(others.size, MOST_SCORED - samples.size)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.report.charts import Tick, time_ticks
@@ -10,8 +10,10 @@ from tasks.report.formatting import duration, time_unit
 from tasks.report.languages.texts import ENGLISH, Texts
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import StageStart
+from tasks.store.tables import spaced
 
 NARROWEST = 0.4  # percent, so that very short spans are visible
+MOST_BLOCKS = 1000  # of a lane: far more than fit beside each other
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,10 @@ def _device_lanes(shards: Mapping[int, ShardHistory], total: float, texts: Texts
             yield Lane(device, _blocks(row, total), texts.plural(len(row), "shard"), is_device=True)
 
 
-def _blocks(spans: Iterable[Span], total: float) -> list[Block]:
-    return [_block(span, 100 / total if total > 0 else 0.0) for span in spans]
+def _blocks(spans: Sequence[Span], total: float) -> list[Block]:
+    """Return the spans as blocks; evenly spaced ones if there are more than a page can show."""
+    shown = (spans[place] for place in spaced(len(spans), MOST_BLOCKS))
+    return [_block(span, 100 / total if total > 0 else 0.0) for span in shown]
 
 
 def _block(span: Span, scale: float) -> Block:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.report.charts import (
     MOST_BINS,
+    MOST_COLUMNS,
     Bins,
     Tick,
     Values,
@@ -138,6 +139,15 @@ def test_columns_leave_gaps_for_what_there_is_not() -> None:
     assert [(tick.at, tick.text) for tick in chart.x_ticks] == [
         *((12.5, "0"), (37.5, "1"), (62.5, "2"), (87.5, "3"))
     ]
+
+
+def test_of_very_many_columns_evenly_spaced_ones_are_drawn() -> None:
+    count = 20 * MOST_COLUMNS
+    heights = {at: float(at) for at in range(count // 2)}  # the others were not made
+    chart = columns(heights, {at: f"shard {at}" for at in heights}, count)
+    shown = [bar.title for bar in chart.bars]
+    assert shown == [f"shard {at}" for at in range(0, count // 2, 20)]
+    assert max(bar.x + bar.width for bar in chart.bars) <= 50
 
 
 def test_a_staircase_rises_at_each_point_to_the_whole() -> None:

@@ -28,6 +28,26 @@ def test_a_large_run_shows_evenly_spaced_rows_and_says_so(tmp_path: Path) -> Non
     assert len(html) < 3_000_000
 
 
+def test_a_report_of_long_passages_and_many_shards_keeps_its_size(tmp_path: Path) -> None:
+    rows, shards = 1500, 20_000
+    events = [
+        {"shard": shard, "event": event, "device": "cpu", "seconds": 0.5, "at": shard / 2 + 1}
+        | ({"rows": 1, "rejects": 0} if event == "made" else {"error": "it broke"})
+        for shard in range(shards)
+        for event in ("failed", "made")
+    ]
+    long = [prediction(row, context=f"{row}" + "长" * 3000) for row in range(rows)]
+    run = FinishedRun(long, events=events, metrics={"shards_planned": shards})
+    html = run.report(tmp_path)
+    assert len(html.encode()) < 3_000_000
+    page = read_page(html)
+    shown = [one.named("span", "text")[0].text for one in page.part("samples").named("article")]
+    assert 100 < len(shown) < 1000
+    assert shown == [str(place) for place in spaced(rows, len(shown))]
+    assert "1,000 evenly spaced ones are shown" in page.words
+    assert f"{shards:,} shards" in page.words  # those that are not drawn are counted
+
+
 @given(count=st.integers(0, 500), most=st.integers(1, 60))
 def test_spaced_places_are_even_and_as_many_as_may_be(count: int, most: int) -> None:
     places = spaced(count, most)
