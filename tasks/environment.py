@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import StorageError
@@ -12,6 +15,22 @@ ASIDE = "WENTI_ASIDE_"
 """Prefix of the variables that Wenti's own processes do without and their children get back."""
 
 HOME, TEMPORARY = "HOME", "TMPDIR"
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import many modules in the block without a search for garbage, which they do not leave.
+
+    That takes a quarter less CPU. What was imported is not searched later either.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 def set_aside(variable: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flows.server.diagnosis import explain_settings
 from flows.server.proxies import prepare_proxies
+from tasks.environment import importing
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def read_settings() -> Settings:
     set_defaults()
     printed = StringIO()  # Prefect also prints the fault
     try:
-        with redirect_stderr(printed):
+        with redirect_stderr(printed), importing():
             from prefect.settings import get_current_settings
 
             settings = get_current_settings()

@@ -22,6 +22,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from tasks.environment import importing
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:
@@ -122,8 +123,9 @@ def serve(parent: socket.socket) -> None:
 
 
 def _report(server: uvicorn.Server, parent: socket.socket, listener: socket.socket) -> None:
-    while not server.started:
-        time.sleep(0.05)
+    with importing():  # uvicorn imports the server in the other thread
+        while not server.started:
+            time.sleep(0.05)
     parent.sendall(str(listener.getsockname()[1]).encode())
 
 

@@ -24,6 +24,7 @@ from flows.cli.options import (
     StorePath,
 )
 from flows.cli.places import date_of, place_of, settings_of
+from tasks.environment import importing
 from tasks.errors import UnusableError
 from tasks.escaping import to_json, visible
 
@@ -49,11 +50,12 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Export the model, load the passages, predict what is missing, aggregate; print a summary."""
-    from flows.cli.console import follow
-    from flows.prepare import check_settings
-    from flows.server.connection import connected
-    from tasks.config.loading import find_config
-    from tasks.config.overrides import parse_overrides
+    with importing():
+        from flows.cli.console import follow
+        from flows.prepare import check_settings
+        from flows.server.connection import connected
+        from tasks.config.loading import find_config
+        from tasks.config.overrides import parse_overrides
 
     day = day or datetime.now()  # the same day for both, even at midnight
     overrides = [*(overrides or []), *([] if limit is None else [f"dataset.limit={limit}"])]
@@ -64,8 +66,9 @@ def run(
         return
     values, _no_faults = parse_overrides(overrides)
     with follow(), connected():
-        from flows.parameters import exact
-        from flows.question_generation import question_generation
+        with importing():
+            from flows.parameters import exact
+            from flows.question_generation import question_generation
 
         with exact(config=config, overrides=values) as shown:
             result = question_generation(day=date_of(day), **shown)
@@ -111,8 +114,9 @@ def rerun(
         again = plan_rerun(run_name, place.store, numbers, failed, force, place.config)
         check_settings(again.settings)
         with connected():
-            from flows.parameters import exact
-            from flows.question_generation import rerun as rerun_flow
+            with importing():
+                from flows.parameters import exact
+                from flows.question_generation import rerun as rerun_flow
 
             names = {"run": str(again.folder), "store": str(place.store.root)}
             with exact(**names) as shown:
