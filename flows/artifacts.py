@@ -54,7 +54,7 @@ logger = logging.getLogger("wenti.run_page")
 
 PARTIAL_EVENT = "wenti.run.partial"
 MANY_REJECTS_EVENT = "wenti.run.many_rejects"
-UPDATE_SECONDS = 1.0
+UPDATE_SECONDS = 5.0
 # Of a call to a server that is away. What waits for the answer is the work or, at the end, the
 # report of the run's state, which waits some minutes itself.
 RETRIES = 1

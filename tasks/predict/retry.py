@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from tasks.errors import WentiError
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tasks.errors import WentiError, describe_error
+
+logger = logging.getLogger("wenti.retry")
+
+Answer = TypeVar("Answer")
 
 DELAYS_SECONDS = (2.0, 4.0)
 """Before the second and the third attempt, which is the last."""
@@ -19,3 +29,20 @@ def is_retryable(error: BaseException) -> bool:
     if isinstance(error, WentiError):
         return error.is_transient
     return isinstance(error, OSError)
+
+
+def call_with_retries(make: Callable[[], Answer]) -> Answer:
+    """Return what `make` returns; call it again after errors that may pass, as the policy says.
+
+    The error of the last attempt, and one that another attempt cannot cure, passes through.
+    """
+    for delay in DELAYS_SECONDS:
+        try:
+            return make()
+        except Exception as error:
+            if not is_retryable(error):
+                raise
+            seconds = delay * (1 + JITTER * random.random())  # noqa: S311 no secret
+            logger.warning("trying again in %.0f s after: %s", seconds, describe_error(error))
+            time.sleep(seconds)
+    return make()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from prefect import Task, task, unmapped
@@ -21,7 +24,7 @@ from tasks.predict.device_slots import slots
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.predict.known_rows import KnownRows, find_known_rows
 from tasks.predict.progress import Progress
-from tasks.predict.retry import DELAYS_SECONDS, JITTER, is_retryable
+from tasks.predict.retry import DELAYS_SECONDS, JITTER, call_with_retries, is_retryable
 from tasks.predict.shards import ShardDetails
 from tasks.predict.workers.base import ShardPool
 from tasks.predict.workers.local import make_local_workers
@@ -30,6 +33,9 @@ from tasks.runs.run import Run
 from tasks.store.claims import Made
 
 logger = logging.getLogger("wenti.predict")
+
+MOST_TASK_RUNS = 200
+"""Prefect spends more CPU on a task run than a small shard takes, and its page shows no more."""
 
 
 def _can_retry(task: Task[..., Made | None], run: TaskRun, state: State[Made | None]) -> bool:
@@ -62,7 +68,8 @@ def predict_missing(
 
     Those that fail, and missing ones that are not selected, are outcomes, not errors.
 
-    There is a Prefect thread for each worker, and each shard goes to an idle worker. `progress`
+    There is a thread for each worker, and each shard goes to an idle worker. Each shard is a task
+    run of Prefect, unless there are more than `MOST_TASK_RUNS`. `progress`
     counts the rows that are not reused.
 
     Raises:
@@ -128,9 +135,36 @@ def _run_tasks(
     jobs: Sequence[ShardJob],
     wait: bool,
 ) -> list[ShardOutcome | None]:
+    if len(jobs) > MOST_TASK_RUNS:
+        return _run_plainly(pool, jobs, wait)
     parameters = {"job": jobs, "pool": unmapped(pool), "wait": unmapped(wait)}
     futures = threads.map(predict_shard, parameters)
     return [_outcome(job, _final_state(future)) for job, future in zip(jobs, futures, strict=True)]
+
+
+def _run_plainly(
+    pool: ShardPool, jobs: Sequence[ShardJob], wait: bool
+) -> list[ShardOutcome | None]:
+    """Make shards with the same retries, but without a task run of Prefect for each."""
+
+    def attempt(job: ShardJob) -> Made | Exception | None:
+        try:
+            return call_with_retries(partial(pool.generate, job, wait))
+        except Exception as error:
+            return error
+
+    threads = ThreadPoolExecutor(pool.size)
+    try:
+        # Each has a copy of the context, by which log lines find the flow run.
+        futures = [threads.submit(copy_context().run, attempt, job) for job in jobs]
+        return [
+            _name_outcome(job, future.result()) for job, future in zip(jobs, futures, strict=True)
+        ]
+    except BaseException:
+        pool.close()  # so that no thread waits for a worker
+        raise
+    finally:
+        threads.shutdown(cancel_futures=True)
 
 
 def _final_state(future: PrefectFuture[Any]) -> State[Made | None]:
@@ -139,7 +173,10 @@ def _final_state(future: PrefectFuture[Any]) -> State[Made | None]:
 
 
 def _outcome(job: ShardJob, state: State[Made | None]) -> ShardOutcome | None:
-    answer = state.result(raise_on_failure=False)
+    return _name_outcome(job, state.result(raise_on_failure=False))
+
+
+def _name_outcome(job: ShardJob, answer: Made | BaseException | None) -> ShardOutcome | None:
     if answer is None:
         return None
     if isinstance(answer, Made):
