@@ -2,5 +2,6 @@
 
 Open `task.py` first; `dataset.py` does the work, `encoding.py` turns a passage into tokens,
 `helpers.py` does that in several processes, `templates.py` builds the text that the model was
-trained on, `row_keys.py` says which rows are equal.
+trained on, `parts.py` writes the rows and `part_reader.py` reads ranges of them back, `row_keys.py`
+says which rows are equal.
 """

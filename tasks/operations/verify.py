@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import PurePath
 
 from tasks.errors import StoreCorruptionError
-from tasks.load.parts import read_dataset_parts
+from tasks.load.part_reader import read_dataset_parts
 from tasks.operations.checkpoints import Checkpoints
 from tasks.predict.shards import Shard, find_shard, read_shard
 from tasks.report.write import ensure_report

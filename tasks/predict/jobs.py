@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.errors import InputError
-from tasks.load.parts import DatasetDetails, read_dataset_parts
+from tasks.load.part_reader import read_dataset_parts
+from tasks.load.parts import DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
 from tasks.predict.shards import Shard, ShardDetails, find_shard, plan_shards

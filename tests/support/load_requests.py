@@ -17,7 +17,8 @@ from pyarrow import feather
 from tasks.engine.model_files import ModelFiles
 from tasks.load import parts
 from tasks.load.dataset import LoadRequest
-from tasks.load.parts import DatasetDetails, read_dataset_parts
+from tasks.load.part_reader import read_dataset_parts
+from tasks.load.parts import DatasetDetails
 from tasks.store.manifest import Manifest, find_checkpoint
 from tasks.store.tables import DATASET
 

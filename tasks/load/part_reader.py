@@ -1,0 +1,81 @@
+"""Reading ranges of a dataset's rows from its parts."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Iterator
+from itertools import accumulate
+from pathlib import PurePath
+
+import pyarrow as pa
+
+from tasks.errors import StoreCorruptionError
+from tasks.load.parts import DatasetDetails, has_losses
+from tasks.store.manifest import Manifest
+from tasks.store.storage import FileEntry
+from tasks.store.tables import DATASET, read_batches, without_losses
+
+BYTES_KEPT = 1 << 26
+"""Of parts that were read: more than the tokens of one with `ROWS_PER_PART` rows."""
+
+
+def read_dataset_parts(
+    folder: PurePath, dataset: Manifest, start: int, stop: int, columns: Collection[str]
+) -> Iterator[pa.Table]:
+    """Yield the accepted rows [start, stop), counted from 0 without rejects, part by part.
+
+    Only the parts with these rows are read, and only `columns`, which are in the order of
+    `tasks.store.tables.DATASET`. Texts of all parts together can exceed what an array can hold.
+
+    Raises:
+        ValueError: the dataset does not have these rows.
+        StoreCorruptionError: a part cannot be read, or does not have the rows of its manifest.
+    """
+    counts = DatasetDetails.of(dataset).part_rows
+    if not 0 <= start <= stop <= sum(counts):
+        raise ValueError(f"rows {start} to {stop} of {sum(counts)}")
+    schema = DATASET if has_losses(dataset) else without_losses(DATASET)
+    schema = pa.schema([field for field in schema if field.name in columns])
+    # The files are the parts in order, then the rejects, which have no count.
+    for entry, count, end in zip(dataset.files, counts, accumulate(counts), strict=False):
+        first = end - count
+        if first < stop and start < end:
+            offset = max(start - first, 0)
+            part = _PARTS.read(folder, entry, count, schema)
+            yield part.slice(offset, min(stop, end) - first - offset)
+
+
+class _Parts:
+    """Keeps the parts that were read last: the next shard often has rows of the same part.
+
+    A part is known by its sha256, so the content of a file that has been replaced is never mixed
+    up. Larger parts than `BYTES_KEPT` are not kept.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], pa.Table] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, folder: PurePath, entry: FileEntry, rows: int, schema: pa.Schema) -> pa.Table:
+        """Return some columns of a part."""
+        key = (folder, entry, tuple(schema.names))
+        with self._lock:
+            part = self._kept.pop(key, None)
+        if part is None:
+            part = _read_part(folder / entry.name, rows, schema)
+        with self._lock:
+            self._kept[key] = part  # the last one used is the last one dropped
+            while sum(one.nbytes for one in self._kept.values()) > BYTES_KEPT:
+                self._kept.popitem(last=False)
+        return part
+
+
+_PARTS = _Parts()
+
+
+def _read_part(path: PurePath, rows: int, schema: pa.Schema) -> pa.Table:
+    table = pa.Table.from_batches(read_batches(path, schema.names), schema)
+    if table.num_rows != rows:
+        raise StoreCorruptionError(f"{path} has {table.num_rows} rows, its manifest says {rows}")
+    return table
