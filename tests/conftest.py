@@ -18,6 +18,7 @@ from tasks.store.layout import Store
 from tests.support.commands import RunFlow, made_once
 from tests.support.load_requests import make_request, write_vocabulary
 from tests.support.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
+from tests.support.servers import MakeHome, copy_home, make_home
 from tests.support.shelf import Shelf
 
 # These must be set before anything imports Prefect or Paddle.
@@ -33,11 +34,33 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    from prefect.testing.utilities import prefect_test_harness
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PREFECT_HOME with a database without runs; tests must not change it, but copy it."""
+    return made_once(tmp_path_factory, "home", lambda folder: make_home(folder / "home")) / "home"
 
-    with prefect_test_harness(server_startup_timeout=600):
-        yield
+
+@pytest.fixture(scope="session")
+def make_prefect_home(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> MakeHome:
+    """A function that makes the PREFECT_HOME of a server that need not make its database first."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("prefect")
+        copy_home(prefect_home, folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def prefect_server(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from prefect.testing import utilities
+
+    folder = tmp_path_factory.mktemp("prefect")
+    copy_home(prefect_home, folder, "prefect-test.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utilities, "mkdtemp", lambda: str(folder))  # where it has its database
+        with utilities.prefect_test_harness(server_startup_timeout=600):
+            yield
 
 
 @pytest.fixture(scope="session")

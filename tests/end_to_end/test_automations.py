@@ -30,7 +30,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from tasks.engine.fake import FAULTS_VARIABLE
 from tests.support.pages import Page
 from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
-from tests.support.servers import PREFECT, PrefectServer, prefect_server
+from tests.support.servers import PREFECT, MakeHome, PrefectServer, prefect_server
 
 AUTOMATIONS = ROOT / "docs/automations"
 DIES_SOONER = ("within: 240", "within: 10")  # Prefect's minimum
@@ -50,8 +50,8 @@ SUBJECT, BODY = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
-    with prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+def server(make_prefect_home: MakeHome) -> Iterator[PrefectServer]:
+    with prefect_server(make_prefect_home()) as server:
         yield server
 
 

@@ -18,7 +18,7 @@ from flows.run_context import Stop
 from tasks.config.overrides import parse_overrides
 from tasks.engine.fake import FAULTS_VARIABLE
 from tests.support.rehearsal import Rehearsal
-from tests.support.servers import PrefectServer
+from tests.support.servers import MakeHome, PrefectServer
 from tests.support.serving import ALLOWED, serving, wait_until, write_prefect_yaml
 
 
@@ -77,12 +77,12 @@ class Place:
 
 
 @pytest.fixture
-def place(rehearsal: Rehearsal, tmp_path: Path) -> Place:
+def place(rehearsal: Rehearsal, make_prefect_home: MakeHome, tmp_path: Path) -> Place:
     faults = tmp_path / "faults"
     faults.write_text(json.dumps({"seconds_per_batch": 0.5}))
     store = rehearsal.store_without_shards(tmp_path / "store")
     overrides, _no_faults = parse_overrides(rehearsal.command(store)[4::2])
-    server = PrefectServer(tmp_path / "prefect")
+    server = PrefectServer(make_prefect_home())
     file = write_prefect_yaml(tmp_path, allow_overrides=[*ALLOWED])
     return Place(server, store, tmp_path / "log", file, faults, overrides)
 

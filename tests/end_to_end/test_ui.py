@@ -23,7 +23,7 @@ from tasks.config.settings import Settings
 from tasks.engine.fake import FAULTS_VARIABLE
 from tests.support.browser import PROGRAM, PrefectPages, chromium, sync_playwright
 from tests.support.rehearsal import ROOT, WENTI
-from tests.support.servers import PrefectServer, prefect_server
+from tests.support.servers import MakeHome, PrefectServer, prefect_server
 
 pytestmark = [
     pytest.mark.ui,
@@ -155,13 +155,15 @@ def served(folder: Path, server: PrefectServer) -> Iterator[psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+def place(
+    make_prefect_home: MakeHome, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workplace]:
     folder = tmp_path_factory.mktemp("place")
     shutil.copytree(ROOT / "configs", folder / "configs")
     shutil.copy(ROOT / "prefect.yaml", folder)
     (folder / "data").symlink_to(ROOT / "data")
     write_passages(folder)
-    with prefect_server(folder / "prefect", ui=True) as server, served(folder, server) as serving:
+    with prefect_server(make_prefect_home(), ui=True) as server, served(folder, server) as serving:
         place = Workplace(folder, server, serving)
         place.make_faulty()
         yield place

@@ -20,15 +20,15 @@ import pytest
 from tasks.config.overrides import parse_overrides
 from tasks.engine.fake import FAULTS_VARIABLE
 from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
-from tests.support.servers import PREFECT, PrefectServer, prefect_server
+from tests.support.servers import PREFECT, MakeHome, PrefectServer, prefect_server
 from tests.support.serving import ALLOWED, write_prefect_yaml
 
 ENDS = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[PrefectServer]:
-    with prefect_server(tmp_path / "prefect") as server:
+def server(make_prefect_home: MakeHome) -> Iterator[PrefectServer]:
+    with prefect_server(make_prefect_home()) as server:
         yield server
 
 

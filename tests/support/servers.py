@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 
 from tests.support.rehearsal import WENTI, outside_environment
 
+MakeHome = Callable[[], Path]
+DATABASE = "prefect.db"
 PREFECT = WENTI.with_name("prefect")
 STOPPING_TAKES = 30  # seconds until a server that was asked to stop is killed
 
@@ -136,6 +139,20 @@ class PrefectServer:
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOPPING_TAKES)
                 return
+
+
+def make_home(folder: Path) -> None:
+    """Make a PREFECT_HOME with a complete SQLite database, which takes most of a first start."""
+    server = PrefectServer(folder)
+    server.start()
+    server.stop()
+
+
+def copy_home(home: Path, folder: Path, database: str = DATABASE) -> None:
+    """Copy what a server that was stopped has left, with another name for the database."""
+    shutil.copy(home / "memo_store.toml", folder)
+    for file in home.glob(f"{DATABASE}*"):
+        shutil.copy(file, folder / file.name.replace(DATABASE, database))
 
 
 @contextmanager
