@@ -37,10 +37,10 @@ demo: $(INSTALLED)
 	@$(BIN)/wenti show latest -n 5
 
 # Keep each test file in one process, because its fixtures are runs and models, and start the files in
-# alphabetical order, because the slowest ones come first in it. Use four processes on two cores, because
+# alphabetical order, because the slowest ones come first in it. Use five processes on two cores, because
 # many tests wait for child processes. Tests in a browser are skipped where Chromium is not installed.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not gpu_wheel' --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'not gpu_wheel' --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 # WENTI_PICTURES=docs/pictures retakes the screenshots of the documentation.
 test-ui: $(INSTALLED)
