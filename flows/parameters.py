@@ -23,7 +23,7 @@ from tasks.config.describe import allowed, options_of, settings_schema, without_
 from tasks.config.loading import list_configs
 from tasks.escaping import encodable
 
-FOR_EVERYBODY = ("dataset", "model", "aggregate", "decode")
+FOR_EVERYBODY = ("dataset", "model", "aggregate", "decode", "report")
 """The sections that the form shows first: what a person changes from run to run."""
 
 FIRST = (*FOR_EVERYBODY, "predict")

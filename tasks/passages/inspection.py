@@ -32,6 +32,7 @@ from tasks.passages.layout import (
     AT_LEAST_ONE,
     KEY,
     SUFFIXES,
+    EncodingFault,
     Layout,
     NoRows,
     Start,
@@ -173,8 +174,8 @@ def _find_encoding_fault(
         return None
     likely = f", it looks like {GUESSED.get(guess, guess)}" if guess else ""
     name = "UTF-8" if encoding == UTF_8 else encoding
-    set_it = f"set dataset.encoding: {guess or 'to what it is'}"
-    return Finding(KEY, f"{place} is not {name}{likely}", f'{set_it}, or save it as "CSV UTF-8"')
+    remedy = f'set dataset.encoding: {guess or "to what it is"}, or save it as "CSV UTF-8"'
+    return EncodingFault(KEY, f"{place} is not {name}{likely}", remedy, guess=guess)
 
 
 def _kind_of_text(text: str, layout: Layout) -> str:

@@ -154,6 +154,13 @@ class NamesFault(Finding):
     names: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class EncodingFault(Finding):
+    """A fault of the encoding of a file, which looks like `guess`; None if it is not known."""
+
+    guess: str | None = None
+
+
 def find_names_fault(
     place: str, what: str, names: Sequence[str], fields: Fields
 ) -> NamesFault | None:

@@ -81,6 +81,8 @@ def plan_job(name: str, data: str | None, model: str | None, day: date) -> Job:
     settings = make_settings(raw, SOURCE)
     today = with_date(settings, day)
     sample = None if data is None else look_at(today.dataset)
+    if sample is not None and sample.encoding is not None:
+        raw["dataset"]["encoding"] = sample.encoding
     if sample is not None and sample.is_usable and sample.fields:
         raw["dataset"]["fields"] = dict(sample.fields)
     raw["dataset"]["max_seq_len"] = _longest_row(today)

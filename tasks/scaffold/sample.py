@@ -13,7 +13,7 @@ from tasks.findings import Finding
 from tasks.load.rules import describe_counts, describe_reject
 from tasks.passages.fields import PAIRS, Fields
 from tasks.passages.input import Input
-from tasks.passages.layout import Layout, NamesFault
+from tasks.passages.layout import EncodingFault, Layout, NamesFault
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Reject
 from tasks.scaffold.columns import propose_fields
@@ -28,6 +28,7 @@ class Sample:
     Attributes:
         names: the columns, or the fields of the first rows of JSON.
         fields: the proposed `dataset.fields`, as far as needed.
+        encoding: the proposed `dataset.encoding`; None if none is needed.
         read: which fields are read, in words; empty if context and answer are not found.
         rows: how many rows were looked at.
         reasons: how many of them would be rejected, by reason.
@@ -36,6 +37,7 @@ class Sample:
 
     names: tuple[str, ...]
     fields: Mapping[str, str]
+    encoding: str | None = None
     read: str = ""
     rows: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
@@ -62,10 +64,13 @@ def look_at(dataset: DatasetSettings) -> Sample:
         InputError: it cannot be read, whatever the names of its fields are.
     """
     found = Input.of(dataset)
+    if isinstance(found, EncodingFault) and found.guess is not None:
+        dataset = dataset.model_copy(update={"encoding": found.guess})
+        found = Input.of(dataset)
     if isinstance(found, NamesFault):
         proposed = propose_fields(found.names)
         if not set(PAIRS[0]) <= proposed.keys():
-            return Sample(found.names, proposed)
+            return Sample(found.names, proposed, dataset.encoding)
     elif isinstance(found, Input):
         proposed = _propose_others(found.first)
     else:
@@ -97,6 +102,7 @@ def _read(dataset: DatasetSettings, proposed: Mapping[str, str]) -> Sample:
     return Sample(
         names=found.first.names,
         fields=proposed,
+        encoding=dataset.encoding,
         read=found.describe(),
         rows=len(looked_at),
         reasons=Counter(reject.reason.value for reject in rejects),

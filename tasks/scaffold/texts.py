@@ -94,13 +94,14 @@ def write_deployments(name: str) -> str:
 
 
 def _write_fields(dataset: DatasetSettings, sample: Sample | None) -> str:
-    """Return the line `fields`, a comment if it is not needed or cannot be filled in."""
+    """Return the lines `encoding`, if it is needed, and `fields`, else a comment on them."""
+    encoding = "" if dataset.encoding is None else f"  encoding: {dataset.encoding}\n"
     if dataset.fields is not None:
-        return f"  fields: {_as_yaml(dataset.fields.model_dump(exclude_none=True))}"
+        return f"{encoding}  fields: {_as_yaml(dataset.fields.model_dump(exclude_none=True))}"
     remark = "Names of its fields, if not context, answer, question and id:"
     if sample is not None and not sample.is_usable:
         remark = f"It has the fields {_as_yaml(list(sample.names))}; name those that are meant:"
-    return f"  # {remark}\n  # fields: {_as_yaml(_ALL_FIELDS)}"
+    return f"{encoding}  # {remark}\n  # fields: {_as_yaml(_ALL_FIELDS)}"
 
 
 def _as_yaml(value: object) -> str:

@@ -99,14 +99,21 @@ def test_what_a_person_changes_comes_before_what_an_operator_tunes() -> None:
         return [name for name, _ in sorted(mixed, key=lambda item: item[1]["position"])]
 
     sections = in_order(SCHEMA)
-    assert sections[:5] == ["dataset", "model", "aggregate", "decode", "predict"]
+    assert sections[:6] == ["dataset", "model", "aggregate", "decode", "report", "predict"]
     assert in_order(SCHEMA["properties"]["dataset"])[0] == "predict_file"
     tuned = {
         name
         for name, schema in SCHEMA["properties"].items()
         if schema["description"].startswith("For tuning and operating.")
     }
-    assert tuned == set(sections[4:]) == {"predict", "shards", "export", "store"}
+    assert tuned == set(sections[5:]) == {"predict", "shards", "export", "store"}
+
+
+def test_each_kind_of_values_of_a_key_has_a_tab_with_a_title() -> None:
+    for section, key in (("dataset", "predict_file"), ("predict", "devices")):
+        options = SCHEMA["properties"][section]["properties"][key]["anyOf"]
+        titles = [option["title"] for option in options]
+        assert titles == {"predict_file": ["text", "list"], "devices": ["list", "all"]}[key]
 
 
 def test_a_key_that_is_true_or_false_can_be_left_empty() -> None:

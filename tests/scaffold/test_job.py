@@ -91,6 +91,21 @@ def test_fields_that_need_no_name_get_none_but_others_do(place: Path) -> None:
     assert plan(data="rows.json").settings.dataset.fields is None
 
 
+@pytest.mark.parametrize("encoding", ["gb18030", "big5", "utf-8-sig", "utf-16"])
+def test_the_encoding_of_the_data_is_proposed_where_the_file_does_not_show_it(
+    place: Path, encoding: str
+) -> None:
+    line = "泰山位於山東省中部，是中國的名山。,山東省\n"
+    Path("rows.csv").write_text(f"段落,答案\n{line * 5}", encoding=encoding)
+    job = plan(data="rows.csv")
+    job.write()
+    assert job.sample is not None
+    assert (job.sample.rows, job.sample.reasons) == (5, {})
+    settings = load_settings(Path("configs/mine.yaml"))
+    assert settings.dataset.encoding == (encoding if encoding in {"gb18030", "big5"} else None)
+    assert find_config_faults(settings) == []
+
+
 def test_fields_that_are_not_recognized_are_left_to_the_user(place: Path) -> None:
     Path("rows.csv").write_text("spam,eggs\na,b\n")
     job = plan(data="rows.csv")

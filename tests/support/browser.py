@@ -84,6 +84,11 @@ class PrefectPages:
         """Return the field of an optional parameter."""
         return self.page.get_by_label(f"{key} (Optional)", exact=True)
 
+    def tabbed_field(self, key: str) -> Locator:
+        """Return the field of a key with a tab for each kind of values, which has no label."""
+        label = f"//label[normalize-space()='{key} (Optional)']"
+        return self.page.locator(f"xpath={label}/following::textarea[1]")
+
     def fill(self, values: Mapping[str, object]) -> None:
         """Fill the fields of a form: selections, switches, numbers and texts."""
         for key, value in values.items():
@@ -94,8 +99,10 @@ class PrefectPages:
                 self.page.get_by_role("option", name=name, exact=True).click()
             elif value is True:
                 self.field(key).click()
-            else:
+            elif self.field(key).count():
                 self.field(key).fill(str(value))
+            else:
+                self.tabbed_field(key).fill(str(value))
 
     def press_submit(self) -> None:
         """Submit a form that may be rejected."""
