@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import hypothesis
@@ -52,13 +53,13 @@ def make_prefect_home(prefect_home: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
-def prefect_server(prefect_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def prefect_server(prefect_home: Path) -> Iterator[None]:
     from prefect.testing import utilities
 
-    folder = tmp_path_factory.mktemp("prefect")
-    copy_home(prefect_home, folder, "prefect-test.db")
+    folder = mkdtemp()  # for its database; the harness removes it when the process ends
+    copy_home(prefect_home, Path(folder), "prefect-test.db")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(utilities, "mkdtemp", lambda: str(folder))  # where it has its database
+        patch.setattr(utilities, "mkdtemp", lambda: folder)
         with utilities.prefect_test_harness(server_startup_timeout=600):
             yield
 
