@@ -2,8 +2,8 @@
 
 A row is new unless the previous result has one with the same texts: id, context, answer, reference,
 question and alternatives. So what was loaded from the previous result, and is then overwritten by
-id with the new rows, has every text of this result. Keys of rows (`tasks.load.row_keys`) would not
-do: they do not depend on the id, nor on what was cut off.
+id with the new rows, has every text of this result, if ids are unique. Keys of rows
+(`tasks.load.row_keys`) would not do: they do not depend on the id, nor on what was cut off.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def write_new_rows(plan: Plan, run: Run, is_partial: bool) -> dict[str, Any]:
     own = run.folder / PREDICTIONS_FILE
     since, known = _read_previous(plan, run)
     is_new = pc.invert(pc.is_in(hash_texts(own), value_set=known))
-    new, is_marked = run.folder / NEW_PREDICTIONS_FILE, is_partial
+    new = run.folder / NEW_PREDICTIONS_FILE
     commit_table(new, read_schema(own), _select(own, is_new))
     commit_text(
-        run.folder / NEW_LINES_FILE, lambda: (as_line(row, is_marked) for row in iterate_rows(new))
+        run.folder / NEW_LINES_FILE, lambda: (as_line(row, is_partial) for row in iterate_rows(new))
     )
     return {"rows_new": pc.sum(is_new).as_py() or 0, "new_since": since}
 

@@ -100,10 +100,10 @@ class DatasetSettings(Section):
     )
     predict_file: PathsText = Field(
         None,
-        description="File of passages: JSON lines, a JSON array, nested JSON as of SQuAD, or CSV, "
-        "optionally compressed with gzip or Zstandard; Parquet or Arrow. Or a folder, whose files "
-        "with a suffix of these are read in the order of their paths; or a pattern, such as "
-        "data/*.jsonl; or a list of these. null: use dataset_name.",
+        description="File of passages: JSON lines, a JSON array, nested JSON such as SQuAD's, or "
+        "CSV, optionally compressed with gzip or Zstandard; Parquet or Arrow. Or a folder, whose "
+        "files with the suffixes of these formats are read in the order of their paths; or a "
+        "pattern, such as data/*.jsonl; or a list of these. null: use dataset_name.",
     )
     format: Literal["jsonl", "json", "csv", "parquet", "arrow"] | None = Field(
         None,
@@ -138,8 +138,8 @@ class DatasetSettings(Section):
     limit: int | None = Field(
         None,
         ge=1,
-        description="Read only the first usable rows, so many, for a try before a long run, which "
-        "then reuses their questions. null: all.",
+        description="Read only so many usable rows, from the beginning: for a try before a long "
+        "run, which then reuses their questions. null: all.",
     )
     max_rejected: RowLimit | None = Field(
         None,
@@ -223,9 +223,8 @@ class AggregateSettings(Section):
     )
     only_new: bool = Field(
         False,
-        description="Also write the rows that the newest earlier run of this config with results "
-        "does not have, with the same id and texts: predictions_new.parquet and "
-        "predictions_new.jsonl.",
+        description="Also write predictions_new.parquet and predictions_new.jsonl: the rows that "
+        "are not, with the same id and texts, in the newest earlier result of this config.",
     )
 
     @property

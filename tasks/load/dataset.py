@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
 from pathlib import PurePath
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tasks.config.settings import FieldSettings
 from tasks.engine.batch import Row
@@ -34,6 +34,8 @@ from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 
 ROWS_ALONE = 4096
 """Rows that are loaded before helpers start, which takes each of them half a second of CPU."""
+
+Read = TypeVar("Read")
 
 NOT_LOADED = {"predict_file", "max_rejected", "max_cut"}
 """Keys of the section `dataset` that a child process does not need as they are."""
@@ -150,8 +152,8 @@ def refuse_bad_rows(rows: Iterable[Outcome], on_bad_row: str) -> Iterator[Outcom
         yield row
 
 
-def take_usable(rows: Iterable[Outcome], limit: int | None) -> Iterator[Outcome]:
-    """Yield rows up to the usable one with the number `limit`; None: all."""
+def take_usable(rows: Iterable[Read], limit: int | None) -> Iterator[Read]:
+    """Yield rows up to the usable one with the number `limit`, from 1; None: all."""
     usable = 0
     for row in rows:
         yield row

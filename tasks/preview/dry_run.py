@@ -17,7 +17,7 @@ from tasks.config.settings import Settings
 from tasks.doctor.capacity import estimate_space
 from tasks.errors import InputError, StoreCorruptionError
 from tasks.export.build import find_export
-from tasks.load.dataset import make_request, read_input_rows
+from tasks.load.dataset import make_request, read_input_rows, take_usable
 from tasks.load.parts import DatasetDetails
 from tasks.load.rules import bad_row, check_dataset, describe_counts, describe_share, is_above
 from tasks.passages.records import Reject
@@ -144,7 +144,7 @@ def _count_rows(plan: Plan, dataset: Manifest | None) -> Rows | None:
     if settings.file is None:  # reading it would download it
         return None
     rows_in, reasons = 0, Counter[str]()
-    for row in read_input_rows(make_request(plan)):
+    for row in take_usable(read_input_rows(make_request(plan)), settings.limit):
         rows_in += 1
         if isinstance(row, Reject):
             if settings.on_bad_row == "fail":

@@ -57,7 +57,7 @@ deployments:
       - cron: 30 1 * * * # minute, hour, day, month, weekday
         timezone: Asia/Shanghai
         active: false # true: every night; needs a file for every day, see dataset.predict_file
-    # What the form may set; without it, everything but where to write.
+    # What the form may set; without it, all but places to write and libraries.
     # allow_overrides: [dataset, decode]
 
   - name: rerun

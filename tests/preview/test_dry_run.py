@@ -62,6 +62,14 @@ def test_before_anything_is_made_the_rows_are_counted_by_reading_and_nothing_is_
     json.dumps(found.as_dict())
 
 
+def test_a_limit_counts_the_first_usable_rows_and_the_rejects_among_them(
+    tmp_path: Path, passages: Path
+) -> None:
+    found = find_dry_run(settings_of(tmp_path / "store", passages, "dataset.limit=10"))
+    assert found.rows is not None
+    assert (found.rows.rows_in, found.rows.rejects, found.rows_to_make) == (12, 2, 10)
+
+
 def test_what_the_store_has_is_reused_and_the_rest_takes_as_long_as_in_the_last_run(
     tmp_path: Path, passages: Path
 ) -> None:
