@@ -9,14 +9,15 @@ from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
-import httpx
 from coolname.data import config as word_lists
 from prefect import get_client
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from tasks.config.settings import Settings
 from tasks.escaping import encodable
+from tasks.outages import tolerate_outage
 
 logger = logging.getLogger("wenti.flow")
 
@@ -30,20 +31,21 @@ _OF_THE_FORM = frozenset(
     }
 )
 _LONGEST_DISH = 6
+RETRIES = 1  # of a call to a server that is away; the work waits for it
 _LISTS: Mapping[str, Any] = word_lists
 _OF_THE_SERVER = frozenset(word for one in _LISTS.values() for word in one.get("words", ()))
 
 
 def typed_name() -> str | None:
-    """Return the name that somebody has given to this run; None if it has a name by chance.
+    """Return the name that somebody has given to this run; None if Prefect has made one up.
 
     A retry has the name that the first try got.
     """
     name = flow_run.name
-    return None if not name or is_by_chance(name) else str(name)
+    return None if not name or is_generated(name) else str(name)
 
 
-def is_by_chance(name: str) -> bool:
+def is_generated(name: str) -> bool:
     """Return whether a run's name is one that Prefect makes up."""
     first, _hyphen, last = name.partition("-")
     if first in _OF_THE_FORM:
@@ -54,14 +56,17 @@ def is_by_chance(name: str) -> bool:
 def tag_run(settings: Settings, config: Path | None, day: date | None = None) -> None:
     """Tag this run with its config, its model and its day, so that runs can be filtered by them.
 
-    Without an answer of the server, the run goes on without them.
+    Without an answer of the server, which is not waited for, the run goes on without them.
     """
     model = PurePath(settings.model.model_name_or_path).name
     parts = {"config": config and config.stem, "model": model, "day": day}
     ours = {encodable(f"{name}:{value}") for name, value in parts.items() if value}
     tags = [*flow_run.tags, *sorted(ours - {*flow_run.tags})]
-    try:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(flow_run.id), tags=tags)
-    except (httpx.HTTPError, PrefectException) as error:
-        logger.warning("the run has no tags: Prefect's server does not take them: %s", error)
+    consequence = "the run has no tags: Prefect's server does not take them"
+    few_retries = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES})
+    with (
+        tolerate_outage(logger, consequence, PrefectException),
+        few_retries,
+        get_client(sync_client=True) as client,
+    ):
+        client.update_flow_run(UUID(flow_run.id), tags=tags)

@@ -69,7 +69,7 @@ class Permissions:
         faults = [
             _refusal(key, value, base) if key in KEYS else _unknown(key)
             for key, value in sent.items()
-            if key not in settable and value != base.get(key)
+            if key not in settable and not (key in base and value == base[key])
         ]
         if CONFIG in settable and config not in (*list_configs(), *(one[CONFIG] for one in known)):
             hint = f"known: {', '.join(list_configs()) or 'none'}"

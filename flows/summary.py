@@ -53,7 +53,7 @@ def count_new(metrics: Mapping[str, Any]) -> str | None:
     if metrics.get("rows_new") is None:
         return None
     since = metrics["new_since"]
-    known = f"since {since}" if since else "there is no earlier run of this config with results"
+    known = f"since {since}" if since else "there is no earlier result to compare with"
     return f"{metrics['rows_new']} rows, {known}"
 
 

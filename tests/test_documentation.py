@@ -23,20 +23,13 @@ WENTI = get_command(app)
 SECTIONS = Settings().as_dict()
 KEY = re.compile(rf"(?<![\w./-])({'|'.join(SECTIONS)})\.(\w+)(?!\w)")
 FORMER = {"trust_checkpoint"}  # keys of older versions, which the changelog and decision 21 name
-SUFFIXES = {
-    "html",
-    "json",
-    "jsonl",
-    "parquet",
-    "py",
-    "safetensors",
-    "yaml",
-}  # `shards.jsonl` is a file
+# `shards.jsonl` is a file, not a key.
+SUFFIXES = {"html", "json", "jsonl", "parquet", "py", "safetensors", "yaml"}
 FILE = re.compile(r"(?<![\w/.{-])((?:configs|data|docs|flows|tasks|tests)/[\w./-]*\w)(?![\w{*])")
-TEST = re.compile(
-    r"(?<![\w/])((?:\w+/)*test_\w+\.py)"
-)  # reliability.md names tests without `tests/`
+# docs/reliability.md names tests without `tests/`.
+TEST = re.compile(r"(?<![\w/])((?:\w+/)*test_\w+\.py)")
 NAME = re.compile(r"(?<![\w/.-])[a-z]+(?:_[a-z0-9]+)+(?![\w/.-])")
+INIT = re.compile(r"wenti init (\w+)")
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=|\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 SOURCES = (path for top in ("flows", "tasks", "tests", "data") for path in ROOT.glob(f"{top}/**/*"))
@@ -120,9 +113,6 @@ def test_make_targets_and_their_variables_exist(page: Page) -> None:
         for word in shlex.split(rest, comments=True):
             name, equals, _ = word.partition("=")
             assert name in ({*sum(VARIABLES, ())} if equals else TARGETS), code.text
-
-
-INIT = re.compile(r"wenti init (\w+)")
 
 
 @every_page

@@ -50,7 +50,7 @@ class RunLoop(asyncio.SelectorEventLoop):
     Attributes:
         started: the processes of active runs and of the run started last, by run id.
         stopped: the runs that `stop_runs` has ended or prevented from starting.
-        parameters: the names of those that the flow of a deployment has, by the deployment's id.
+        parameters: the names of the parameters of a deployment's flow, by the deployment's id.
     """
 
     def __init__(self, parameters: Mapping[UUID, Collection[str]]) -> None:

@@ -69,8 +69,8 @@ def predict_missing(
     Those that fail, and missing ones that are not selected, are outcomes, not errors.
 
     There is a thread for each worker, and each shard goes to an idle worker. Each shard is a task
-    run of Prefect, unless there are more than `MOST_TASK_RUNS`. `progress`
-    counts the rows that are not reused.
+    run of Prefect, unless there are more than `MOST_TASK_RUNS`. `progress` counts the rows that are
+    not reused.
 
     Raises:
         InputError: the selection names a shard that does not exist.

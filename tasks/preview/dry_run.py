@@ -1,5 +1,7 @@
 """What a run of a config would make, reuse and reject, and how long it would take.
 
+Rows are read, but not tokenized: what is cut, and rows that the template does not fit, are not
+known before the passages are loaded.
 Nothing is written: not even the keys of rows by which a run finds questions that the store has, so
 the number of rows to generate is an upper limit.
 """
@@ -187,6 +189,6 @@ def _find_speed(plan: Plan) -> Speed | None:
             if record.export != plan.export.fingerprint or not is_alike:
                 continue
             metrics = json.loads(storage_of(path).read(path))
-            if speed := metrics.get("rows_per_second"):
+            if isinstance(metrics, dict) and (speed := metrics.get("rows_per_second")):
                 return Speed(speed, record.run_id, metrics.get("rows_made", 0))
     return None

@@ -1,4 +1,4 @@
-"""Which columns of somebody's data are passage, answer, reference question and id, by their names.
+"""Which columns of the user's data are passage, answer, reference question and id, by their names.
 
 `KNOWN` has the names in data sets and exports, in English and Chinese. A name that is none of them
 counts if it contains one, such as `gold_answer` or `文章段落`.

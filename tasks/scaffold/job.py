@@ -22,6 +22,7 @@ from tasks.scaffold.texts import write_config, write_deployments
 from tasks.store.files import commit_file
 
 PREFECT_YAML = Path("prefect.yaml")
+RERUN = "rerun"  # the deployment that is written beside that of the config
 SOURCE = "wenti init"
 _NAME = re.compile(r"\w[\w.-]*")  # what a file, a shell and Prefect take as it is
 
@@ -69,8 +70,10 @@ def plan_job(name: str, data: str | None, model: str | None, day: date) -> Job:
         InputError: the name is taken or cannot be one, or the passages cannot be read.
         PreflightError: the model cannot be used; lists everything.
     """
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name.endswith((".yaml", ".yml")):
         raise InputError(f"{name!r} cannot be the name of a config: use letters, digits, - and _")
+    if name == RERUN:
+        raise InputError(f"{name!r} is the name of another deployment; choose another name")
     if _config_of(name).exists():
         raise InputError(f"{_config_of(name)} exists; choose another name: wenti init NAME")
     raw: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""A look at somebody's data: which fields would be read, and how many rows would be rejected."""
+"""A look at the user's data: which fields would be read, and how many rows would be rejected."""
 
 from __future__ import annotations
 

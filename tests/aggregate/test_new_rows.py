@@ -158,6 +158,8 @@ def test_a_rerun_is_compared_with_what_was_before_the_run_that_it_repeats(plan: 
     second = finish(plan, FIRST)
     again = finish(plan, FIRST, rerun_of=second.run.record.run_id)
     assert (again.told, again.new) == (second.told, second.new)
+    repaired = finish(plan, FIRST, rerun_of=again.run.record.run_id)
+    assert (repaired.told, repaired.new) == (second.told, second.new)
 
 
 def test_a_result_of_an_older_version_is_compared_too(plan: Plan) -> None:

@@ -3,16 +3,16 @@ from __future__ import annotations
 import pytest
 from prefect.utilities.names import generate_slug
 
-from flows.names import is_by_chance
+from flows.names import is_generated
 
 
 def test_the_names_that_the_server_makes_up_are_recognized() -> None:
-    assert all(is_by_chance(generate_slug(2)) for _ in range(200))
+    assert all(is_generated(generate_slug(2)) for _ in range(200))
 
 
 @pytest.mark.parametrize("name", ["Rustic-Pizza", "Handcrafted-Pho", "Awesome-Börek"])
 def test_the_names_that_the_form_makes_up_are_recognized(name: str) -> None:
-    assert is_by_chance(name)
+    assert is_generated(name)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_the_names_that_the_form_makes_up_are_recognized(name: str) -> None:
     ],
 )
 def test_other_names_were_typed_and_are_kept(name: str) -> None:
-    assert not is_by_chance(name)
+    assert not is_generated(name)

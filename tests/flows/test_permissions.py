@@ -102,6 +102,13 @@ def test_a_guarded_key_is_refused_and_named(key: str) -> None:
     assert Permissions([*ALL, key]).apply("demo", overrides) == overrides
 
 
+@pytest.mark.parametrize("key", [*sorted(GUARDED_KEYS), "dataset.max_rejected"])
+def test_a_key_that_may_not_be_set_may_not_be_emptied_either(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Permissions(["config", "decode"]).apply("demo", unflatten({key: None}))
+    assert [fault.key for fault in caught.value.faults] == [key]
+
+
 def test_all_faults_are_told_at_once() -> None:
     overrides = {"store": {"path": "/elsewhere/x"}, "export": {"decoding_lib": "/elsewhere/x.so"}}
     with pytest.raises(ConfigError) as caught:

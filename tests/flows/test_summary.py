@@ -73,7 +73,7 @@ def test_a_run_says_how_many_rows_are_new_only_if_the_config_asks() -> None:
     assert count_new(METRICS | {"rows_new": None, "new_since": None}) is None
     assert count_new(METRICS | {"rows_new": 0, "new_since": "a"}) == "0 rows, since a"
     first = count_new(METRICS | {"rows_new": 57, "new_since": None})
-    assert first == "57 rows, there is no earlier run of this config with results"
+    assert first == "57 rows, there is no earlier result to compare with"
 
 
 def test_rows_that_are_missing_are_not_told_as_rejected() -> None:

@@ -1,4 +1,4 @@
-"""The temporary server: whom it answers, and with a database that fails."""
+"""The temporary server: which requests it answers, and a database that fails."""
 
 from __future__ import annotations
 

@@ -132,6 +132,8 @@ def test_nothing_is_overwritten_and_nothing_half_written(place: Path) -> None:
     wrong = {
         "other/mine": {},
         "-x": {},
+        "mine.yaml": {},
+        "rerun": {},
         "a": {"data": "nowhere.csv"},
         "b": {"model": "./nowhere"},
         "c": {"data": "x\0y"},

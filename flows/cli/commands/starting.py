@@ -1,4 +1,4 @@
-"""Commands for a config of one's own: init, try.
+"""Commands with which one starts: init, try.
 
 Heavy modules are imported only by the commands that need them, so that `wenti --help` is fast.
 """
