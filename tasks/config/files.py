@@ -37,6 +37,15 @@ def read_config(path: Path) -> tuple[dict[str, Any], Origins]:
     return values, origins
 
 
+def list_files(path: Path) -> list[Path]:
+    """Return a config file, the file that it extends, and so on.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
+    return [file for file, _raw in _read_chain(path)]
+
+
 def override(values: dict[str, Any], origins: Origins, overrides: Overrides) -> None:
     """Put overrides into what `read_config` returned, in place."""
     apply_overrides(values, overrides)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from tasks.config.files import list_files
 from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
@@ -46,7 +47,10 @@ def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
         settings.dataset.file,
         settings.export.library,
     )
-    reads = {} if config is None else {config: "the config"}
+    reads: dict[Path, str] = {}
+    if config is not None:
+        reads = dict.fromkeys(list_files(config), "a config that the config extends")
+        reads[config] = "the config"
     if model is not None and model.is_dir():
         reads |= dict.fromkeys(model.iterdir(), "a file of the model")
     given = locate_given_export(settings)

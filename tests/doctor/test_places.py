@@ -20,7 +20,9 @@ def job(tmp_path: Path) -> Path:
     for name in ("config.json", "vocab.txt"):
         shutil.copyfile(ROOT / "data/checkpoint" / name, tmp_path / "model" / name)
     (tmp_path / "passages.jsonl").write_text('{"context": "c", "answer": "a"}\n', encoding="utf-8")
-    (tmp_path / "config.yaml").write_text("export: {engine: fake}\n", encoding="utf-8")
+    text = "extends: base.yaml\nexport: {engine: fake}\n"
+    (tmp_path / "config.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "base.yaml").write_text("", encoding="utf-8")
     return tmp_path
 
 
@@ -55,6 +57,7 @@ def test_results_of_the_run_before_are_no_fault(job: Path) -> None:
 READ = {
     "passages.jsonl": "dataset.predict_file",
     "config.yaml": "the config",
+    "base.yaml": "a config that the config extends",
     "model/vocab.txt": "a file of the model",
 }
 
