@@ -132,7 +132,7 @@ def _read_rows(path: Path, file: PassageFile, layout: Layout) -> RawRows:
     elements = _array_elements(path, file, in_data) if is_array else _lines(path, file)
     for line, data in elements:
         for value in _parse_objects(data, layout.encoding):
-            for record in flatten(value):
+            for record in flatten(value, layout.fields):
                 if not is_blank_row(record, layout.fields):
                     yield RawRow(line, record)
 

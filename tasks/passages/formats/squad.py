@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.passages.fields import PAIRS, REFERENCES
+from tasks.passages.fields import PAIRS, REFERENCES, Fields
 
 # Names of CMRC 2018 as it was published first, and those of SQuAD.
 _NAMES = {"context_text": PAIRS[0][0], "query_text": REFERENCES[0], "query_id": "id"}
@@ -19,25 +19,25 @@ def is_wrapped(text: str) -> bool:
     return _WRAPPED.match(text) is not None
 
 
-def flatten(record: object) -> Iterator[object]:
+def flatten(record: object, fields: Fields) -> Iterator[object]:
     """Yield one record for each question of nested JSON; another record as it is.
 
     A question has the fields of its paragraph and its article, too, as far as it has none of these
     names itself. An article or a paragraph without questions has no rows.
     """
-    level = _level_of(record)
+    level = _level_of(record, fields)
     if level is None or not isinstance(record, dict):
         yield record
         return
     outer = {name: value for name, value in record.items() if name not in _LEVELS}
     for inner in record[level]:
-        for row in flatten(inner):
+        for row in flatten(inner, fields):
             yield _joined(outer, row) if isinstance(row, dict) else row
 
 
-def _level_of(record: object) -> str | None:
+def _level_of(record: object, fields: Fields) -> str | None:
     """Return the name of the list that a record has instead of a passage and an answer."""
-    if not isinstance(record, dict) or any(set(pair) <= record.keys() for pair in PAIRS):
+    if not isinstance(record, dict) or set(fields.pair_in(record)) <= record.keys():
         return None
     return next((one for one in _LEVELS if isinstance(record.get(one), list)), None)
 

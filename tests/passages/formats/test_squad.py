@@ -10,6 +10,7 @@ import pytest
 
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
+from tasks.passages.fields import BY_NAME
 from tasks.passages.formats.squad import flatten, is_wrapped
 from tasks.passages.inspection import START_BYTES
 from tasks.passages.reader import read_passages
@@ -132,7 +133,36 @@ def test_what_is_within_data_is_known_by_the_beginning(text: str, expected: bool
 def test_rows_that_have_data_beside_passage_and_answer_are_lines(tmp_path: Path) -> None:
     row = {"data": [{"x": 1}], "context": RIVER, "answer": "长江", "qas": []}
     assert len(read(write(tmp_path / "a.jsonl", jsonl(row, row)))) == 2
-    assert list(flatten(row)) == [row]
+    assert list(flatten(row, BY_NAME)) == [row]
+
+
+@pytest.mark.parametrize("name", ["data", "paragraphs", "qas"])
+@pytest.mark.parametrize("value", [[], [{"x": 1}]])
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        ({"context": RIVER, "answers": ["长江"]}, {}),
+        ({"passage": RIVER, "ans": "长江"}, {"context": "passage", "answer": "ans"}),
+        ({"passage": RIVER, "answer": "长江"}, {"context": "passage"}),
+    ],
+)
+def test_no_row_is_lost_for_a_list_that_has_the_name_of_a_level(
+    tmp_path: Path, row: dict[str, object], names: dict[str, str], name: str, value: object
+) -> None:
+    path = write(tmp_path / "a.jsonl", jsonl({**row, name: value}, row))
+    found = list(read_passages(path, 1, None, FieldSettings(**names)))
+    assert [one.answer for one in found if isinstance(one, Passage)] == ["长江", "长江"]
+    assert len(found) == 2
+
+
+def test_nested_questions_have_the_fields_that_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", json.dumps(SQUAD))
+    named = FieldSettings(context="context", answer="answers", id="title")
+    found = list(read_passages(path, 1, None, named))
+    assert [one.answer for one in found if isinstance(one, Passage)] == [
+        answer for _, _, answer, _ in EXPECTED if answer
+    ]
+    assert {one.id for one in found} == {"长江", "长城"}
 
 
 ANSWERS = [
