@@ -93,8 +93,9 @@ class Input:
         """Return what identifies the rows.
 
         For a file that is named by itself, that is its `kind` and the `sha256` of its bytes; for
-        others the `format` and `files`: the sha256 of each by its name. Besides, what the config
-        decides, and not the files: `encoding`, `fields`; and `columns` of folders if one is read.
+        others the `format` and `files`: the sha256 of each by its name, and their `order` if it is
+        not that of their names. Besides, what the config decides, and not the files: `encoding`,
+        `fields`; and `columns` of folders if one is read.
 
         Raises:
             InputError: a file cannot be read.
@@ -108,6 +109,7 @@ class Input:
         return {
             "format": self.first.format,
             "files": hashes,
+            **({"order": [*hashes]} if [*hashes] != sorted(hashes) else {}),
             **({"encoding": given[0]} if given else {}),
             **({"fields": dict(self.named)} if self.named else {}),
             **({"columns": columns} if any(used) else {}),

@@ -85,6 +85,7 @@ _STAGES = {
         contents={
             "passages.sha256": "the content of dataset.predict_file",
             "passages.files": "file of passages",
+            "passages.order": "the order of dataset.predict_file",
             "tokenizer": "tokenizer file",
         },
         outcomes=_WHOLE,

@@ -213,3 +213,14 @@ def test_names_and_contents_identify_several_files_and_their_place_does_not(tmp_
     (tmp_path / "moved/c.jsonl").unlink()
     (tmp_path / "moved/a.jsonl").rename(tmp_path / "moved/A.jsonl")
     assert identity(tmp_path / "moved") != before
+
+
+def test_the_order_of_a_list_identifies_its_rows_and_that_of_a_folder_is_that_of_its_names(
+    tmp_path: Path,
+) -> None:
+    b, a = put(tmp_path, "b.jsonl", "a.jsonl")
+    put(tmp_path, "a-b/c.jsonl", "a/d.jsonl")
+    assert identity((a, b)) != identity((b, a))
+    assert identity((b, a))["order"] == ["b.jsonl", "a.jsonl"]
+    for sorted_by_name in ((a, b), tmp_path, tmp_path / "**/*.jsonl"):
+        assert "order" not in identity(sorted_by_name)

@@ -288,6 +288,17 @@ def test_files_that_changed_are_named_but_not_all_of_many(folder: Path) -> None:
     assert load.causes == ("dataset.predict_file was a and is b",)
 
 
+def test_another_order_of_the_same_files_is_told_without_the_files(folder: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (folder / name).write_text('{"context": "c", "answer": "d"}\n')
+    before, now = (
+        decide(folder, f"dataset.predict_file=[{folder}/{one}.jsonl, {folder}/{two}.jsonl]")
+        for one, two in ("ab", "ba")
+    )
+    _, load, _ = find_changes(before, now, ALL_THERE)
+    assert load.causes == ("the order of dataset.predict_file is new",)
+
+
 def write_run(store: Store, run_id: str, content: object) -> None:
     folder = store.run_folder(run_id)
     folder.mkdir(parents=True)
