@@ -68,6 +68,12 @@ class Fields:
         has_part = (pair[0] in names or pair[1] in names for pair in self.pairs)
         return next((number for number, has in enumerate(has_part) if has), 0)
 
+    @property
+    def readable(self) -> set[str]:
+        """The names of all fields that some row may be read from."""
+        context_and_answer = {name for pair in self.pairs for name in pair}
+        return {*context_and_answer, self.answers, *self.references, self.id, *self.prompts}
+
     def required_in(self, names: Collection[str]) -> tuple[str, ...]:
         """Return the fields that a row with these fields needs."""
         return (*self.pair_in(names), *self.prompts)

@@ -95,7 +95,7 @@ class Input:
         For a file that is named by itself, that is its `kind` and the `sha256` of its bytes; for
         others the `format` and `files`: the sha256 of each by its name, and their `order` if it is
         not that of their names. Besides, what the config decides, and not the files: `encoding`,
-        `fields`; and `columns` of folders if one is read.
+        `fields`; and `columns` of folders if one may be read.
 
         Raises:
             InputError: a file cannot be read.
@@ -104,7 +104,7 @@ class Input:
         if isinstance(hashes, str):
             return {"kind": self.first.kind, "sha256": hashes, **self.first.find_deviations()}
         given = [one.encoding for one in layouts if one.is_encoding_given]
-        used = [{*one.fields.chosen_in(one.names).values()} & one.extra.keys() for one in layouts]
+        used = [one.fields.readable & one.extra.keys() for one in layouts]
         columns = {str(file.name): dict(file.columns) for file in self.files}
         return {
             "format": self.first.format,

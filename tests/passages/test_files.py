@@ -192,8 +192,10 @@ def test_links_and_pipes_in_a_folder(tmp_path: Path) -> None:
     assert "pipe.jsonl: not a regular file" in fault(folder)
 
 
-def identity(given: Given, fields: FieldSettings | None = None) -> dict[str, object]:
-    found = Input.find(given, 1, None, fields)
+def identity(
+    given: Given, fields: FieldSettings | None = None, template: int = 1
+) -> dict[str, object]:
+    found = Input.find(given, template, None, fields)
     assert isinstance(found, Input), found
     return found.identify()
 
@@ -224,3 +226,25 @@ def test_the_order_of_a_list_identifies_its_rows_and_that_of_a_folder_is_that_of
     assert identity((b, a))["order"] == ["b.jsonl", "a.jsonl"]
     for sorted_by_name in ((a, b), tmp_path, tmp_path / "**/*.jsonl"):
         assert "order" not in identity(sorted_by_name)
+
+
+@pytest.mark.parametrize(
+    ("column", "row"),
+    [
+        ("prompt_common", {"prompt_domain": ["河"]}),
+        ("target", {"question": " ", "prompt_common": "p", "prompt_domain": []}),
+        ("source", {"prompt_common": "p", "prompt_domain": []}),
+    ],
+)
+def test_a_column_of_a_folder_that_decides_a_row_is_part_of_the_identity(
+    tmp_path: Path, column: str, row: dict[str, object]
+) -> None:
+    title_only = {"title": "长江", "prompt_common": "p", "prompt_domain": []}
+    rows = jsonl({**ROW, **row}, title_only)
+    paths = [tmp_path / f"{column}={value}/in/a.jsonl" for value in ("长江", "黄河")]
+    for path in paths:
+        put(path.parent, path.name, text=rows)
+    read = [list(read_passages(path.parent, 4)) for path in paths]
+    identities = [identity(path.parent, template=4) for path in paths]
+    assert read[0] != read[1]
+    assert identities[0] != identities[1]
