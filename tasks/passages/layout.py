@@ -64,6 +64,7 @@ class Layout:
         has_bare_returns: whether its lines end with a carriage return only.
         extra: columns that every row gets unless the file has them.
         is_format_given: whether the kind is the config's, which the content does not overrule.
+        has_several: whether the first rows of JSON are nested, or have several answers.
     """
 
     kind: str
@@ -78,6 +79,7 @@ class Layout:
     has_bare_returns: bool = False
     extra: Mapping[str, str | None] = field(default_factory=dict)
     is_format_given: bool = False
+    has_several: bool = False
 
     @property
     def format(self) -> str:
@@ -107,11 +109,16 @@ class Layout:
         return Finding(KEY, problem, remedy, "warning") if others else None
 
     def find_deviations(self) -> dict[str, object]:
-        """Return what the config, and not the file, decides: `encoding`, `fields`."""
+        """Return what decides the rows besides the kind and the bytes.
+
+        That is what the config decides, `encoding` and `fields`; and `several`, because stores hold
+        datasets in which rows of JSON with several answers are rejects.
+        """
         fields = self.fields.deviations(self.names, self.is_table)
         return {
             **({"encoding": self.encoding} if self.is_encoding_given else {}),
             **({"fields": fields} if fields else {}),
+            **({"several": True} if self.has_several else {}),
         }
 
     @property

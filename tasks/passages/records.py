@@ -10,6 +10,7 @@ import math
 import re
 import reprlib
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -120,6 +121,13 @@ def split_answers(record: object, fields: Fields) -> list[object]:
     if not answers or not all(isinstance(one, str) for one in answers):
         return [record]
     return [{**record, name: one} for one in dict.fromkeys(answers)]
+
+
+def has_several_answers(record: Mapping[str, object], fields: Fields) -> bool:
+    """Return whether a record has a list or a mapping as answer, or no answer but `answers`."""
+    name = fields.pair_in(record)[1]
+    is_other_field = name == fields.answers and "answer" not in fields.named
+    return is_other_field or isinstance(record.get(name), list | dict)
 
 
 def _answers_of(value: object) -> list[object]:

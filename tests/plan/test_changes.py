@@ -59,6 +59,7 @@ WORDS = {
         "passages/kind": "the kind of dataset.predict_file",
         "passages/sha256": "the content of dataset.predict_file",
         "passages/encoding": "dataset.encoding",
+        "passages/several": "the reading of several answers",
         "passages/fields/context": "the field read as context",
         "passages/fields/answer": "the field read as answer",
         "passages/fields/reference": "the field read as reference",
@@ -112,7 +113,9 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Decided]:
     folder = write_job(tmp_path_factory.mktemp("variants"))
     texts = dict.fromkeys(("context", "answer", "text", "text2", "text3", "text4"), "a")
     (folder / "passages.jsonl").write_text(json.dumps(texts))
-    return [decide(folder, *overrides) for overrides in VARIANTS]
+    (folder / "several.jsonl").write_text('{"context": "c", "answers": ["a", "b"]}')
+    several = f"dataset.predict_file={folder / 'several.jsonl'}"
+    return [decide(folder, *overrides) for overrides in (*VARIANTS, (several,))]
 
 
 def decide(folder: Path, *overrides: str) -> Decided:

@@ -14,7 +14,7 @@ from tasks.config.settings import UTF_8
 from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages import limits
-from tasks.passages.formats.squad import flatten, is_wrapped
+from tasks.passages.formats.squad import flatten, is_nested, is_wrapped
 from tasks.passages.layout import (
     KEY,
     Layout,
@@ -26,7 +26,7 @@ from tasks.passages.layout import (
     open_passages,
 )
 from tasks.passages.limits import check_size
-from tasks.passages.records import Reason, RowError, excerpt, is_blank_row
+from tasks.passages.records import Reason, RowError, excerpt, has_several_answers, is_blank_row
 
 _PIECE_BYTES = 1 << 16
 _MARKS = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
@@ -37,9 +37,10 @@ def inspect_json(start: Start, layout: Layout) -> Layout | Finding:
     """Return the layout with the fields of the first rows, or why the file cannot be read."""
     layout = _find_structure(start, layout)
     try:
-        rows = _first_rows(start, layout)
+        values = _first_values(start, layout)
     except InputError as error:
         return Finding(KEY, str(error), "or create it again")
+    rows = [row for value in values for row in _rows_of(value, layout)]
     objects = [row for row in rows if isinstance(row, dict)]
     names = tuple(dict.fromkeys(name for row in objects for name in row))
     if start.is_whole and not rows:
@@ -47,7 +48,10 @@ def inspect_json(start: Start, layout: Layout) -> Layout | Finding:
     if not objects:
         return _explain_lines(start, rows, layout) or layout
     fault = find_names_fault(start.place, "fields", [*names, *layout.extra], layout.fields)
-    return fault or replace(layout, names=(*names, *layout.extra))
+    has_several = any(is_nested(value, layout.fields) for value in values) or any(
+        has_several_answers(row, layout.fields) for row in objects
+    )
+    return fault or replace(layout, names=(*names, *layout.extra), has_several=has_several)
 
 
 def _find_structure(start: Start, layout: Layout) -> Layout:
@@ -79,8 +83,8 @@ def _is_row(text: str, layout: Layout) -> bool:
     return isinstance(row, dict) and set(layout.fields.required_in(row)) <= row.keys()
 
 
-def _first_rows(start: Start, layout: Layout) -> list[object]:
-    """Return the rows at the beginning of a file, as far as they are complete.
+def _first_values(start: Start, layout: Layout) -> list[object]:
+    """Return the values at the beginning of a file, as far as they are complete.
 
     Raises:
         InputError: the file is an array that is malformed between its elements.
@@ -88,14 +92,14 @@ def _first_rows(start: Start, layout: Layout) -> list[object]:
     text = start.text.replace("\r", "\n") if layout.has_bare_returns else start.text
     if not (layout.is_array or start.is_whole):
         text = text[: text.rfind("\n") + 1]
-    file, rows = BytesIO(text.encode(errors="surrogatepass")), list[object]()
+    file, values = BytesIO(text.encode(errors="surrogatepass")), list[object]()
     try:
-        for row in _read_rows(Path(start.place), file, layout):
-            rows.append(row.record)
+        for _, value in _read_values(Path(start.place), file, layout):
+            values.append(value)
     except InputError:
         if start.is_whole:
             raise
-    return rows
+    return values
 
 
 def _explain_lines(start: Start, rows: list[object], layout: Layout) -> Finding | None:
@@ -124,17 +128,22 @@ def read_json(path: Path, layout: Layout) -> RawRows:
         OSError, EOFError, zlib.error: the file cannot be read or decompressed.
     """
     with open_passages(path, layout) as file:
-        yield from _read_rows(path, file, layout)
+        for line, value in _read_values(path, file, layout):
+            yield from (RawRow(line, row) for row in _rows_of(value, layout))
 
 
-def _read_rows(path: Path, file: PassageFile, layout: Layout) -> RawRows:
+def _read_values(path: Path, file: PassageFile, layout: Layout) -> Iterator[tuple[int, object]]:
+    """Yield the values of a file, or their `RowError`, each with its line."""
     is_array, in_data = layout.is_array, layout.is_in_data
     elements = _array_elements(path, file, in_data) if is_array else _lines(path, file)
     for line, data in elements:
-        for value in _parse_objects(data, layout.encoding):
-            for record in flatten(value, layout.fields):
-                if not is_blank_row(record, layout.fields):
-                    yield RawRow(line, record)
+        yield from ((line, value) for value in _parse_objects(data, layout.encoding))
+
+
+def _rows_of(value: object, layout: Layout) -> Iterator[object]:
+    """Yield the rows of a value; several if it is nested."""
+    rows = flatten(value, layout.fields)
+    return (row for row in rows if not is_blank_row(row, layout.fields))
 
 
 def parse_json(data: bytes, encoding: str = UTF_8) -> object:

@@ -35,6 +35,11 @@ def flatten(record: object, fields: Fields) -> Iterator[object]:
             yield _joined(outer, row) if isinstance(row, dict) else row
 
 
+def is_nested(record: object, fields: Fields) -> bool:
+    """Return whether a record has its rows in a list, as of `flatten`."""
+    return _level_of(record, fields) is not None
+
+
 def _level_of(record: object, fields: Fields) -> str | None:
     """Return the name of the list that a record has instead of a passage and an answer."""
     if not isinstance(record, dict) or set(fields.pair_in(record)) <= record.keys():

@@ -12,7 +12,8 @@ from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.passages.fields import BY_NAME
 from tasks.passages.formats.squad import flatten, is_wrapped
-from tasks.passages.inspection import START_BYTES
+from tasks.passages.inspection import START_BYTES, find_layout
+from tasks.passages.layout import Layout
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import jsonl, read, write
@@ -217,3 +218,25 @@ def test_one_answer_comes_before_several(tmp_path: Path) -> None:
     (outcome,) = read(write(tmp_path / "a.jsonl", jsonl(row)))
     assert isinstance(outcome, Passage)
     assert outcome.answer == "长江"
+
+
+@pytest.mark.parametrize(
+    ("row", "is_several"),
+    [
+        *(({"context": RIVER, "answer": answers}, True) for answers in (*ANSWERS, [], {})),
+        ({"context": RIVER, "answers": ["长江"]}, True),
+        ({"context": RIVER, "answers": "长江"}, True),
+        ({"paragraphs": [{"context": RIVER, "qas": [{"answer": "长江"}]}]}, True),
+        ({"context": RIVER, "answer": "长江", "answers": ["中国"], "data": []}, False),
+        ({"context": " ", "answer": ""}, False),
+        ({"context": RIVER}, False),
+    ],
+)
+def test_rows_that_an_earlier_version_rejected_are_told_from_others_by_their_identity(
+    tmp_path: Path, row: dict[str, object], is_several: bool
+) -> None:
+    flat = {"context": RIVER, "answer": "长江"}
+    for name, text in (("a.jsonl", jsonl(flat, row)), ("a.json", json.dumps([flat, row]))):
+        found = find_layout(write(tmp_path / name, text))
+        assert isinstance(found, Layout)
+        assert found.find_deviations() == ({"several": True} if is_several else {})
