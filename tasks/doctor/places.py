@@ -7,7 +7,7 @@ cannot be written must be reported before hours of work, not after.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,12 +16,13 @@ from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
 from tasks.findings import Finding
-from tasks.passages.files import InputFile, find_files
+from tasks.passages.files import InputFile, find_files, show_given, would_find
 from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.given_export import locate_given_export
 from tasks.store.layout import LATEST, NEWEST
 
 OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
+_RESULTS = ("predictions.jsonl", "predictions.parquet", "metrics.json")  # of a run, in the store
 
 
 def find_place_faults(settings: Settings, config: Path | None = None) -> list[Finding]:
@@ -30,23 +31,24 @@ def find_place_faults(settings: Settings, config: Path | None = None) -> list[Fi
     Files are compared by inode, so that another spelling of a path, a symbolic link and a hard link
     are found too. Nothing is written.
     """
-    reads = _find_reads(settings, config)
+    given = settings.dataset.file
+    found = () if given is None else find_files(given)
+    files = () if isinstance(found, Finding) else found
+    reads = _find_reads(settings, config, files)
     return [
         *_output_faults(settings, reads),
         *_copy_faults(settings, reads),
         *_folder_faults(STORE, settings.store.folder),
-        *_store_in_input_faults(settings),
+        *_store_in_input_faults(settings, files),
         *_link_faults(settings.store.folder / "runs"),
     ]
 
 
-def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
-    """Return the files that a run reads, with what each of them is."""
-    model, dataset, library = (
-        model_folder(settings.model),
-        settings.dataset.file,
-        settings.export.library,
-    )
+def _find_reads(
+    settings: Settings, config: Path | None, files: Sequence[InputFile]
+) -> dict[Path, str]:
+    """Return the files that a run reads, `files` of passages too, with what each of them is."""
+    model, library = model_folder(settings.model), settings.export.library
     reads: dict[Path, str] = {}
     if config is not None:
         reads = dict.fromkeys(list_files(config), "a config that the config extends")
@@ -56,9 +58,7 @@ def _find_reads(settings: Settings, config: Path | None) -> dict[Path, str]:
     given = locate_given_export(settings)
     if given is not None:
         reads |= dict.fromkeys(given.iterdir(), "a file of the given export")
-    files = () if dataset is None else find_files(dataset)
-    if not isinstance(files, Finding):
-        reads |= {file.path: _what(file) for file in files}
+    reads |= {file.path: _what(file) for file in files}
     if library is not None:
         reads[library] = "export.decoding_lib"
     return reads
@@ -68,19 +68,28 @@ def _what(file: InputFile) -> str:
     return PASSAGES if file.name is None else f"a file of {PASSAGES}"
 
 
-def _store_in_input_faults(settings: Settings) -> Iterator[Finding]:
-    """Yield the fault of passages that are looked for in a folder that has the store."""
-    given = settings.dataset.file
-    for folder in (given,) if isinstance(given, Path) else given or ():
-        if folder.is_dir() and _is_inside(settings.store.folder, folder):
-            problem = f"{folder} has the store in it, {settings.store.folder}"
-            yield Finding(PASSAGES, problem, "give a folder of passages only")
+def _store_in_input_faults(settings: Settings, files: Sequence[InputFile]) -> Iterator[Finding]:
+    """Yield the fault of passages that are looked for where the store is, or will be."""
+    given, store = settings.dataset.file, settings.store.folder
+    if given is None:
+        return
+    entries = (given,) if isinstance(given, Path) else given
+    found = (one.path for one in files if one.path not in entries and _is_inside(one.path, store))
+    inside = next(found, None)
+    if folder := next((one for one in entries if one.is_dir() and _is_inside(store, one)), None):
+        problem = f"{folder} has the store in it, {store}"
+        yield Finding(PASSAGES, problem, "give a folder of passages only")
+    elif inside is not None:
+        yield Finding(PASSAGES, f"{inside} is inside the store", "name passages outside of it")
+    elif any(would_find(given, store / "runs" / LATEST / result) for result in _RESULTS):
+        problem = f"{show_given(given)} would find the results of runs in the store, {store}"
+        yield Finding(PASSAGES, problem, "name passages outside of it")
 
 
 def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
     for path in settings.aggregate.output_files:
         try:
-            fault = _find_output_fault(path, settings.store.folder, reads)
+            fault = _find_output_fault(path, settings, reads)
         except OSError as error:  # such as a name that is too long with the suffix of a partial run
             fault = Finding(OUTPUT, f"{path}: {error.strerror}", "give another path")
         if fault is not None:
@@ -90,8 +99,8 @@ def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Fi
         yield from _parent_faults(OUTPUT, settings.aggregate.output.parent)
 
 
-def _find_output_fault(path: Path, store: Path, reads: Mapping[Path, str]) -> Finding | None:
-    another = "give another path"
+def _find_output_fault(path: Path, settings: Settings, reads: Mapping[Path, str]) -> Finding | None:
+    another, given = "give another path", settings.dataset.file
     for read, what in reads.items():
         if _is_same(path, read):
             return Finding(OUTPUT, f"{path} is {what}, which the run reads", another)
@@ -101,13 +110,17 @@ def _find_output_fault(path: Path, store: Path, reads: Mapping[Path, str]) -> Fi
         return Finding(OUTPUT, f"{path} is a folder", "give the path of a file")
     if path.exists() and not path.is_file():
         return Finding(OUTPUT, f"{path} is not a regular file", another)
-    if _is_inside(path, store):
+    if _is_inside(path, settings.store.folder):
         return Finding(OUTPUT, f"{path} is inside the store", "give a path outside of it")
+    if given is not None and would_find(given, path):
+        problem = f"{path} is where {PASSAGES} finds files, so the next run would read it"
+        return Finding(OUTPUT, problem, "give a path outside of it")
     return None
 
 
 def _copy_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
     folder, model = settings.export.copy_folder, model_folder(settings.model)
+    given = settings.dataset.file
     if folder is None or locate_given_export(settings) is not None:
         return  # a given export is only read
     if model is not None and _is_same(folder, model):
@@ -116,6 +129,9 @@ def _copy_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Find
         yield Finding(COPY, f"{folder} is inside the store", "give a folder outside of it")
     elif any(_is_same(folder / read.name, read) for read in reads):
         yield Finding(COPY, f"{folder} holds files that the run reads", "give another folder")
+    elif given is not None and would_find(given, folder / CONTRACT_FILE):
+        problem = f"{folder} is where {PASSAGES} finds files, so the next run would read its files"
+        yield Finding(COPY, problem, "give a folder outside of it")
     elif not _is_ours_or_empty(folder):
         remedy = "give a new or empty folder, or one with an earlier export of Wenti"
         yield Finding(COPY, f"{folder} holds files that Wenti did not write", remedy)

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -67,6 +68,52 @@ def find_files(given: Given) -> tuple[InputFile, ...] | Finding:
     if repeated := [path for path, count in counts.items() if count > 1]:
         return Finding(KEY, f"{repeated[0]} is named more than once", "name each file once")
     return tuple(InputFile(path, _name(path, base), _columns(path)) for path in paths)
+
+
+def would_find(given: Given, path: Path) -> bool:
+    """Return whether a folder or a pattern that the config names finds a file at `path`.
+
+    There need not be one yet. A link below the folder is not followed.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    place = Path(os.path.realpath(path.parent), path.name)
+    return any(_would_find(one, place) for one in ((given,) if isinstance(given, Path) else given))
+
+
+def _would_find(entry: Path, place: Path) -> bool:
+    folder = _folder_of(entry)
+    base = Path(os.path.realpath(folder))
+    if not (_is_several(entry) and place.is_relative_to(base)):
+        return False
+    below, pattern = place.relative_to(base).parts, entry.absolute().relative_to(folder).parts
+    if not pattern:
+        return _is_in_folder(below)
+    if _matches(below, pattern):
+        return not _is_hidden(below[-1])
+    return "**" not in pattern and any(
+        _matches(below[:depth], pattern) and _is_in_folder(below[depth - 1 :])
+        for depth in range(1, len(below))
+    )
+
+
+def _is_in_folder(below: tuple[str, ...]) -> bool:
+    """Return whether a folder has the file at a path below it, as of `find_files`."""
+    name = below[-1]
+    return bool(kind_of(Path(name))) and name not in _BESIDE and not any(map(_is_hidden, below))
+
+
+def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Return whether the parts of a path match those of a pattern, as of `glob`."""
+    if not (parts and pattern):
+        return not parts and all(one == "**" for one in pattern)
+    part, one = parts[0], pattern[0]
+    if part.startswith(".") and not one.startswith("."):
+        return one == "**" and _matches(parts, pattern[1:])
+    if one == "**":
+        return _matches(parts[1:], pattern) or _matches(parts, pattern[1:])
+    return fnmatchcase(part, one) and _matches(parts[1:], pattern[1:])
 
 
 def show_given(given: Given) -> str:

@@ -29,6 +29,7 @@ def job(tmp_path: Path) -> Path:
 def faults_of(job: Path, **places: Path) -> dict[str, str]:
     """The faults of a job that writes to these places, by key."""
     keys = {"output": OUTPUT, "copy": COPY, "store": STORE, "lib": "export.decoding_lib"}
+    keys["passages"] = "dataset.predict_file"
     given = {
         "store.path": job / "store",
         "model.model_name_or_path": job / "model",
@@ -75,6 +76,51 @@ def test_no_file_of_several_is_written_over_and_the_store_is_not_among_them(job:
     faults = {fault.key: fault.problem for fault in find_place_faults(settings)}
     assert "is a file of dataset.predict_file, which the run reads" in faults[OUTPUT]
     assert "has the store in it" in faults["dataset.predict_file"]
+
+
+@pytest.mark.parametrize("passages", ["in", "in/*", "**/*.csv", "in/*.csv*"])
+def test_an_output_that_the_next_run_would_read_is_refused(job: Path, passages: str) -> None:
+    (job / "in").mkdir()
+    (job / "in/a.csv").write_text("context,answer\na,b\n", encoding="utf-8")
+    for output in ("in/out-2026-11-28.csv", "in/new/../out.csv"):
+        faults = faults_of(job, passages=job / passages, output=job / output)
+        assert "so the next run would read it" in faults[OUTPUT]
+    assert faults_of(job, passages=job / passages, output=job / "out/out.txt") == {}
+
+
+def test_an_output_beside_passages_of_other_suffixes_is_no_fault(job: Path) -> None:
+    (job / "in").mkdir()
+    (job / "in/a.csv").write_text("context,answer\na,b\n", encoding="utf-8")
+    for passages in ("in", "in/*.csv", "in/a.csv"):
+        assert faults_of(job, passages=job / passages, output=job / "in/questions.txt") == {}
+
+
+def test_a_copy_of_the_export_among_the_passages_is_refused(job: Path) -> None:
+    (job / "in").mkdir()
+    (job / "in/a.csv").write_text("context,answer\na,b\n", encoding="utf-8")
+    faults = faults_of(job, passages=job / "in", copy=job / "in/export")
+    assert "so the next run would read its files" in faults[COPY]
+
+
+@pytest.mark.parametrize("passages", ["*", "**/*.jsonl", "[ps]*", "*/runs/*/predictions.jsonl"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_pattern_that_finds_the_store_is_refused(
+    job: Path, passages: str, is_there: bool
+) -> None:
+    if is_there:
+        run = job / "store/runs/20261128-000000-abcdef"
+        run.mkdir(parents=True)
+        (run / "predictions.jsonl").write_text("{}\n", encoding="utf-8")
+    problem = faults_of(job, passages=job / passages)["dataset.predict_file"]
+    assert ("is inside the store" if is_there else "would find the results") in problem
+
+
+def test_results_in_the_store_are_passages_if_their_file_is_named(job: Path) -> None:
+    (job / "store/runs/a").mkdir(parents=True)
+    named = job / "store/runs/a/predictions.jsonl"
+    named.write_text('{"context": "c", "answer": "a"}\n', encoding="utf-8")
+    assert faults_of(job, passages=named) == {}
+    assert faults_of(job, passages=job / "*.jsonl") == {}
 
 
 @pytest.mark.parametrize(("name", "what"), READ.items())

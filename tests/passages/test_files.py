@@ -14,7 +14,7 @@ import pytest
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages.files import Given, find_files, hash_passages
+from tasks.passages.files import Given, find_files, hash_passages, would_find
 from tasks.passages.input import Input
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject
@@ -248,3 +248,31 @@ def test_a_column_of_a_folder_that_decides_a_row_is_part_of_the_identity(
     identities = [identity(path.parent, template=4) for path in paths]
     assert read[0] != read[1]
     assert identities[0] != identities[1]
+
+
+PLACES = [
+    *("a.jsonl", "a.txt", "_a.jsonl", ".a.jsonl", "state.json", "a.csv.partial"),
+    *("f/a.jsonl", "f/a.txt", "_f/a.jsonl", ".f/a.jsonl", "f/_SUCCESS", "dt=1/a.csv"),
+    *("f/g/a.jsonl", "f/g/h/a.parquet", "f/.g/a.jsonl", "_dt=1/a.csv", "f/g/state.json"),
+]
+ENTRIES = ["", "f", "*", "*.jsonl", "?/*", "**/*", "**", "**/a.*", "f/**/*.jsonl", "[fd]*", "f/g*"]
+ENTRIES += ["*/a.jsonl", ".*", ".f/*", "_*", "dt=*", "*f/*", "**/g/*", "f/**", "no/*"]
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_what_a_file_would_be_found_by_is_what_finds_it(tmp_path: Path, entry: str) -> None:
+    real, folder = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    folder.symlink_to("real")
+    for name in PLACES:
+        (real / (entry if entry == "f" else "")).mkdir(parents=True, exist_ok=True)
+        expected = would_find(folder / entry, folder / name)
+        (path,) = put(folder, name)
+        found = find_files(folder / entry)
+        is_found = not isinstance(found, Finding) and path in [one.path for one in found]
+        assert (name, expected) == (name, is_found)
+        assert would_find((folder / "none.jsonl", folder / entry), real / name) == is_found
+        shutil.rmtree(real)
+    real.mkdir()
+    assert not would_find(folder / entry, tmp_path / "a.jsonl")
+    assert not would_find(folder / "a.jsonl", folder / "a.jsonl")
