@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -48,8 +48,8 @@ def find_files(given: Given) -> tuple[InputFile, ...] | Finding:
 
     The files of a folder or a pattern are sorted by their path, as text; those of a list are in its
     order. A folder has those with a known suffix, at any depth; a pattern any that it matches, and
-    `**` any depth. Names that start with `.` or `_` are left out, and in a folder what `datasets`
-    writes beside its files.
+    `**` any depth. Names that start with `.` or `_` are left out, links to what is found, too, and
+    in a folder what `datasets` writes beside its files.
     """
     entries = (given,) if isinstance(given, Path) else given
     if isinstance(given, Path) and not _is_several(given):
@@ -172,27 +172,45 @@ def _folder_of(entry: Path) -> Path:
 
 
 def _expand(entry: Path) -> list[Path] | Finding:
-    """Return the files of one entry.
+    """Return the files of one entry; of links to the same file, and the file, one.
 
     Raises:
         OSError: a folder cannot be read.
     """
     if entry.is_dir():
-        return _files_of(entry)
-    if not _is_pattern(entry):
+        found = _files_of(entry)
+    elif _is_pattern(entry):
+        found = _files_that_match(entry)
+    else:
         return [entry]
+    return found if isinstance(found, Finding) else _without_links_again(found)
+
+
+def _files_that_match(pattern: Path) -> list[Path] | Finding:
     # `Path.glob` takes no absolute pattern
-    matches = [Path(one) for one in glob.glob(str(entry), recursive=True)]  # noqa: PTH207
+    matches = [Path(one) for one in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
     files = [one for one in matches if not (one.is_dir() or _is_hidden(one.name))]
-    if "**" not in entry.parts:  # which matches the files of folders, too
+    if "**" not in pattern.parts:  # which matches the files of folders, too
         for folder in (one for one in matches if one.is_dir() and not _is_hidden(one.name)):
             found = _files_of(folder)
             if isinstance(found, Finding):
                 return found
             files += found
     if not files:
-        return Finding(KEY, f"{show_path(entry)}: no file matches this pattern", "correct it")
-    return sorted(files, key=str)
+        return Finding(KEY, f"{show_path(pattern)}: no file matches this pattern", "correct it")
+    return files
+
+
+def _without_links_again(paths: list[Path]) -> list[Path]:
+    """Return sorted paths; of those that lead to the same file, the one with the fewest links."""
+    same = defaultdict[str, list[Path]](list)
+    for path in paths:
+        same[os.path.realpath(path)].append(path)
+    return sorted((min(ones, key=_rank) for ones in same.values()), key=str)
+
+
+def _rank(path: Path) -> tuple[int, str]:
+    return sum(one.is_symlink() for one in (path, *path.parents)), str(path)
 
 
 def _files_of(folder: Path) -> list[Path] | Finding:
@@ -208,17 +226,19 @@ def _files_of(folder: Path) -> list[Path] | Finding:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield what is in a folder and is no folder; a folder that links lead to again, once."""
+    """Yield what is in a folder and is no folder; a folder that links lead to, too, once."""
 
     def fail(error: OSError) -> None:
         raise error
 
-    seen = set[str]()
-    for place, folders, names in os.walk(folder, onerror=fail, followlinks=True):
-        seen.add(os.path.realpath(place))
-        shown = sorted(one for one in folders if not _is_hidden(one))
-        folders[:] = [one for one in shown if os.path.realpath(Path(place, one)) not in seen]
-        yield from (Path(place, name) for name in names if not _is_hidden(name))
+    seen, waiting = set[str](), [folder]
+    for start in waiting:  # which grows: what links lead to comes last
+        for place, folders, names in os.walk(start, onerror=fail):
+            here = os.path.realpath(place)
+            folders[:] = [] if here in seen else sorted(x for x in folders if not _is_hidden(x))
+            waiting += [Path(place, one) for one in folders if Path(place, one).is_symlink()]
+            yield from (Path(place, one) for one in names if not (here in seen or _is_hidden(one)))
+            seen.add(here)
 
 
 def _is_hidden(name: str) -> bool:

@@ -192,6 +192,26 @@ def test_links_and_pipes_in_a_folder(tmp_path: Path) -> None:
     assert "pipe.jsonl: not a regular file" in fault(folder)
 
 
+@pytest.mark.parametrize("link", ["in/latest", "in/0", "in/2025/next"])
+@pytest.mark.parametrize("entry", ["in", "in/*", "in/**/*.jsonl", "in/**/*"])
+def test_a_link_beside_what_it_leads_to_is_left_out(tmp_path: Path, link: str, entry: str) -> None:
+    expected = ["2025/10/a.jsonl", "2026/11/a.jsonl", "2026/11/b.jsonl", "2026/c.jsonl"]
+    put(tmp_path / "in", *expected)
+    for target in (tmp_path / "in/2026", tmp_path / "in/2026/11"):
+        (tmp_path / link).symlink_to(target)
+        (tmp_path / f"{link}.jsonl").symlink_to(tmp_path / "in/2026/c.jsonl")
+        assert names(tmp_path / entry) == expected
+        (tmp_path / link).unlink()
+        (tmp_path / f"{link}.jsonl").unlink()
+
+
+def test_of_links_to_a_folder_elsewhere_the_first_is_read(tmp_path: Path) -> None:
+    put(tmp_path, "elsewhere/x/a.jsonl", "in/b.jsonl")
+    for name in ("2", "1"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path / "in") == names(tmp_path / "in/*") == ["1/x/a.jsonl", "b.jsonl"]
+
+
 def identity(
     given: Given, fields: FieldSettings | None = None, template: int = 1
 ) -> dict[str, object]:
