@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from tasks.config.settings import Settings
@@ -123,7 +124,9 @@ def estimate_space(settings: Settings) -> int:
 
 def _text_size(path: Path) -> int:
     """Return the size of a file of passages in bytes, about, when it is unpacked."""
-    size = path.stat().st_size if path.is_file() else 0
+    size = 0
+    with suppress(OSError):  # which the look at the passages tells
+        size = path.stat().st_size
     return size * PACKED if kind_of(path).endswith(COMPRESSIONS) else size
 
 

@@ -16,7 +16,7 @@ from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
 from tasks.findings import Finding
-from tasks.passages.files import InputFile, find_files, show_given, would_find
+from tasks.passages.files import InputFile, entries_of, find_files, show_given, would_find
 from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.given_export import locate_given_export
 from tasks.store.layout import LATEST, NEWEST
@@ -73,10 +73,10 @@ def _store_in_input_faults(settings: Settings, files: Sequence[InputFile]) -> It
     given, store = settings.dataset.file, settings.store.folder
     if given is None:
         return
-    entries = (given,) if isinstance(given, Path) else given
+    entries = entries_of(given)
     found = (one.path for one in files if one.path not in entries and _is_inside(one.path, store))
     inside = next(found, None)
-    if folder := next((one for one in entries if one.is_dir() and _is_inside(store, one)), None):
+    if folder := next((one for one in entries if _is_folder_of(store, one)), None):
         problem = f"{folder} has the store in it, {store}"
         yield Finding(PASSAGES, problem, "give a folder of passages only")
     elif inside is not None:
@@ -84,6 +84,12 @@ def _store_in_input_faults(settings: Settings, files: Sequence[InputFile]) -> It
     elif any(would_find(given, store / "runs" / LATEST / result) for result in _RESULTS):
         problem = f"{show_given(given)} would find the results of runs in the store, {store}"
         yield Finding(PASSAGES, problem, "name passages outside of it")
+
+
+def _is_folder_of(path: Path, folder: Path) -> bool:
+    with suppress(OSError):  # what cannot be read is a fault of the passages
+        return folder.is_dir() and _is_inside(path, folder)
+    return False
 
 
 def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:

@@ -51,16 +51,22 @@ def find_files(given: Given) -> tuple[InputFile, ...] | Finding:
     `**` any depth. Names that start with `.` or `_` are left out, links to what is found, too, and
     in a folder what `datasets` writes beside its files.
     """
-    entries = (given,) if isinstance(given, Path) else given
+    try:
+        return _find(given)
+    except OSError as error:
+        problem = f"{error.filename} cannot be read: {error.strerror}"
+        return Finding(KEY, problem, "give a folder that this user can read")
+
+
+def _find(given: Given) -> tuple[InputFile, ...] | Finding:
     if isinstance(given, Path) and not _is_several(given):
         return (InputFile(given),)
-    base, paths = Path(os.path.commonpath([_folder_of(one) for one in entries])), list[Path]()
-    for entry in entries:
-        try:
-            found = _expand(entry)
-        except OSError as error:
-            problem = f"{error.filename} cannot be read: {error.strerror}"
-            return Finding(KEY, problem, "give a folder that this user can read")
+    base, paths = (
+        Path(os.path.commonpath([_folder_of(one) for one in entries_of(given)])),
+        list[Path](),
+    )
+    for entry in entries_of(given):
+        found = _expand(entry)
         if isinstance(found, Finding):
             return found
         paths += found
@@ -70,16 +76,21 @@ def find_files(given: Given) -> tuple[InputFile, ...] | Finding:
     return tuple(InputFile(path, _name(path, base), _columns(path)) for path in paths)
 
 
+def entries_of(given: Given) -> tuple[Path, ...]:
+    """Return the paths and patterns that the config names."""
+    return (given,) if isinstance(given, Path) else given
+
+
 def would_find(given: Given, path: Path) -> bool:
     """Return whether a folder or a pattern that the config names finds a file at `path`.
 
     There need not be one yet. A link below the folder is not followed.
-
-    Raises:
-        OSError: a folder cannot be read.
     """
     place = Path(os.path.realpath(path.parent), path.name)
-    return any(_would_find(one, place) for one in ((given,) if isinstance(given, Path) else given))
+    try:
+        return any(_would_find(one, place) for one in entries_of(given))
+    except OSError:  # nothing is found in a folder that cannot be read
+        return False
 
 
 def _would_find(entry: Path, place: Path) -> bool:
@@ -118,7 +129,7 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 def show_given(given: Given) -> str:
     """Return what the config names for messages: absolute, and a long list shortened."""
-    paths = (given,) if isinstance(given, Path) else given
+    paths = entries_of(given)
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ", ".join(map(show_path, paths[:_SHOWN])) + more
 

@@ -74,9 +74,9 @@ def find_layout(
     """
     kind = kind_of(path) if format_ is None else f".{format_}"
     place, layout = show_path(path), Layout(kind, Fields.of(fields, template), extra=extra)
-    if problem := _find_path_problem(path):
-        return Finding(KEY, f"{place}: {problem[0]}", problem[1])
     try:
+        if problem := _find_path_problem(path):
+            return Finding(KEY, f"{place}: {problem[0]}", problem[1])
         with path.open("rb") as file:
             data = file.read(START_BYTES)
     except OSError as error:
@@ -101,7 +101,11 @@ def find_layout(
 
 
 def _find_path_problem(path: Path) -> tuple[str, str] | None:
-    """Return why there is no file at a path, and what to do."""
+    """Return why there is no file at a path, and what to do.
+
+    Raises:
+        OSError: a folder above it cannot be read.
+    """
     if path.is_file():
         return None
     if path.is_dir():

@@ -123,6 +123,17 @@ def test_results_in_the_store_are_passages_if_their_file_is_named(job: Path) -> 
     assert faults_of(job, passages=job / "*.jsonl") == {}
 
 
+@pytest.mark.parametrize("passages", ["a.jsonl", "*", ""])
+def test_passages_that_the_system_refuses_hide_no_fault_of_a_place(
+    job: Path, passages: str
+) -> None:
+    (job / "refused").symlink_to("x" * 300)  # the system says so as of a folder that is closed
+    faults = faults_of(job, passages=job / "refused" / passages, output=job, copy=job / "model")
+    assert "is a folder" in faults[OUTPUT]
+    assert "the folder of the model" in faults[COPY]
+    assert len(faults) == 2
+
+
 @pytest.mark.parametrize(("name", "what"), READ.items())
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("suffix", ["", ".reference.txt", ".partial", ".reference.txt.partial"])

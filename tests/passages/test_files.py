@@ -16,6 +16,7 @@ from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages.files import Given, find_files, hash_passages, would_find
 from tasks.passages.input import Input
+from tasks.passages.inspection import find_layout
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject
 from tests.support.passage_texts import ROW, jsonl, read
@@ -210,6 +211,17 @@ def test_of_links_to_a_folder_elsewhere_the_first_is_read(tmp_path: Path) -> Non
     for name in ("2", "1"):
         (tmp_path / "in" / name).symlink_to(tmp_path / "elsewhere")
     assert names(tmp_path / "in") == names(tmp_path / "in/*") == ["1/x/a.jsonl", "b.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "*.jsonl", ""])
+def test_a_path_that_the_system_refuses_is_a_fault(tmp_path: Path, name: str) -> None:
+    (path,) = put(tmp_path, "a.jsonl")
+    (tmp_path / "refused").symlink_to("x" * 300)  # the system says so as of a closed folder
+    refused = tmp_path / "refused" / name
+    assert "cannot be read: File name too long" in fault(refused)
+    assert "cannot be read: File name too long" in fault((path, refused))
+    assert "cannot be read: File name too long" in str(find_layout(refused))
+    assert not would_find(refused, path)
 
 
 def identity(
