@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tasks.errors import InputError
+from tasks.escaping import encodable
 from tasks.findings import Finding
 from tasks.passages.layout import KEY, SUFFIXES, kind_of
 from tasks.passages.records import excerpt
@@ -54,7 +55,7 @@ def find_files(given: Given) -> tuple[InputFile, ...] | Finding:
     try:
         return _find(given)
     except OSError as error:
-        problem = f"{error.filename} cannot be read: {error.strerror}"
+        problem = f"{encodable(str(error.filename))} cannot be read: {error.strerror}"
         return Finding(KEY, problem, "give a folder that this user can read")
 
 
@@ -72,8 +73,19 @@ def _find(given: Given) -> tuple[InputFile, ...] | Finding:
         paths += found
     counts = Counter(map(os.path.realpath, paths))
     if repeated := [path for path, count in counts.items() if count > 1]:
-        return Finding(KEY, f"{repeated[0]} is named more than once", "name each file once")
-    return tuple(InputFile(path, _name(path, base), _columns(path)) for path in paths)
+        return Finding(
+            KEY, f"{encodable(repeated[0])} is named more than once", "name each file once"
+        )
+    files = tuple(InputFile(path, _name(path, base), _columns(path)) for path in paths)
+    return next(filter(None, map(_find_name_fault, files)), files)
+
+
+def _find_name_fault(file: InputFile) -> Finding | None:
+    """Return the fault of a name that is no text: it could not be written into a table."""
+    texts = (file.name or "", *file.columns, *(value or "" for value in file.columns.values()))
+    if all(text == encodable(text) for text in texts):
+        return None
+    return Finding(KEY, f"{show_path(file.path)}: its name is not UTF-8", "rename it")
 
 
 def entries_of(given: Given) -> tuple[Path, ...]:
@@ -135,10 +147,13 @@ def show_given(given: Given) -> str:
 
 
 def show_path(path: Path) -> str:
-    """Return a path for messages: absolute, and without `..`; its last part is as given."""
+    """Return a path for messages: absolute, and without `..`; its last part is as given.
+
+    Bytes of it that are not UTF-8 are shown as escapes.
+    """
     if path.name in {"", ".."}:
-        return os.path.realpath(path)
-    return str(Path(os.path.realpath(path.parent), path.name))
+        return encodable(os.path.realpath(path))
+    return encodable(str(Path(os.path.realpath(path.parent), path.name)))
 
 
 def hash_passages(given: Given) -> str | dict[str, str]:

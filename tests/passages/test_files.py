@@ -224,6 +224,22 @@ def test_a_path_that_the_system_refuses_is_a_fault(tmp_path: Path, name: str) ->
     assert not would_find(refused, path)
 
 
+@pytest.mark.parametrize(
+    "name", [b"\xff.jsonl", b"\xca\xfd/a.jsonl", b"\xff=1/a.jsonl", b"dt=\xff/a.jsonl"]
+)
+def test_a_name_that_is_not_utf_8_is_a_fault_that_shows_it(tmp_path: Path, name: bytes) -> None:
+    put(tmp_path / "in", os.fsdecode(name), "b.jsonl")
+    (broken,) = (path for path in (tmp_path / "in").rglob("*.jsonl") if path.name != "b.jsonl")
+    for given in (tmp_path / "in", tmp_path / "in/**/*.jsonl", (broken, tmp_path / "in/b.jsonl")):
+        told = fault(given)
+        assert "in/" in told.encode().decode()
+        assert "its name is not UTF-8; rename it" in told
+        assert "udcff" in told or "udcca" in told
+    broken.unlink()
+    put(tmp_path / "in", os.fsdecode(name + b".other"))
+    assert names(tmp_path / "in") == ["b.jsonl"]
+
+
 def identity(
     given: Given, fields: FieldSettings | None = None, template: int = 1
 ) -> dict[str, object]:
