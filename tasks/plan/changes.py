@@ -87,6 +87,7 @@ _STAGES = {
             "passages.sha256": "the content of dataset.predict_file",
             "passages.files": "file of passages",
             "passages.order": "the order of dataset.predict_file",
+            "passages.columns": "the names of the folders of dataset.predict_file",
             "tokenizer": "tokenizer file",
         },
         outcomes=_WHOLE,
@@ -102,7 +103,8 @@ _STAGES = {
         outcomes=_IN_SHARDS,
     ),
 }
-_PASSAGES = {("passages", "sha256"), ("passages", "files")}
+_PASSAGES = {("passages", name) for name in ("sha256", "files", "order", "columns")}
+_WHOLE_VALUES = {("passages", "columns")}  # not told value by value
 _FILES_SHOWN = 3
 _PACKAGES = {"paddlepaddle": "Paddle", "paddlenlp": "PaddleNLP", "pyarrow": "PyArrow"}
 
@@ -165,10 +167,11 @@ def _causes(
         if (path in old) != (path in new) or canonical_json(old[path]) != canonical_json(new[path])
     ]
     contents = [path for path in paths if path[:2] in _PASSAGES]
+    listed = [path for path in contents if len(path) > 2]
     is_renamed = None not in files and files[0] != files[1]
     if contents and is_renamed:
         yield f"dataset.predict_file was {files[0]} and is {files[1]}"
-    hidden = contents if is_renamed else contents[_FILES_SHOWN:]
+    hidden = contents if is_renamed else listed[_FILES_SHOWN:]
     yield from (_cause(stage, path, old, new) for path in paths if path not in hidden)
     if hidden and not is_renamed:
         yield f"{len(hidden)} more files of passages"
@@ -177,14 +180,15 @@ def _causes(
 def _cause(stage: _Stage, path: _Path, old: _Values, new: _Values) -> str:
     content = _content(stage, path)
     if content is not None:
+        is_file = ".".join(path) not in stage.contents
         how = "is new" if path not in old else "is gone" if path not in new else "changed"
-        return f"{content} {how}"
+        return f"{content} {how if is_file else 'changed'}"
     return f"{_name(stage, path)} was {_show(path, old)} and is {_show(path, new)}"
 
 
 def _values(value: object, path: _Path = ()) -> _Values:
-    """Return the nested values of `value` by their paths."""
-    if not isinstance(value, Mapping):
+    """Return the nested values of `value` by their paths, those of `_WHOLE_VALUES` as one."""
+    if not isinstance(value, Mapping) or path in _WHOLE_VALUES:
         return {path: value}
     return {
         below: one

@@ -299,7 +299,28 @@ def test_another_order_of_the_same_files_is_told_without_the_files(folder: Path)
         for one, two in ("ab", "ba")
     )
     _, load, _ = find_changes(before, now, ALL_THERE)
-    assert load.causes == ("the order of dataset.predict_file is new",)
+    assert load.causes == ("the order of dataset.predict_file changed",)
+
+
+def test_other_names_of_folders_are_told_once_whatever_their_number(folder: Path) -> None:
+    for day in (1, 2):
+        for name in ("a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl"):
+            path = folder / f"dt={day}/in" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text('{"context": "c", "answer": "d"}\n')
+    fields = "dataset.fields={id: dt}"
+    given = [f"dataset.predict_file={folder}/dt={day}/in" for day in (1, 2)]
+    before, now = decide(folder, given[0], fields), decide(folder, given[1], fields)
+    _, load, _ = find_changes(before, now, ALL_THERE)
+    assert load.causes == ("the names of the folders of dataset.predict_file changed",)
+    _, load, _ = find_changes(before, now, ALL_THERE, ("1", "2"))
+    assert load.causes == ("dataset.predict_file was 1 and is 2",)
+    unread = decide(folder, given[0])
+    _, load, _ = find_changes(before, unread, ALL_THERE)
+    assert load.causes == (
+        "the field read as id was dt and is not used",
+        "the names of the folders of dataset.predict_file changed",
+    )
 
 
 def write_run(store: Store, run_id: str, content: object) -> None:
