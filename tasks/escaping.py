@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Sequence
 
 # What a terminal interprets: C0 and C1 controls (tab and line feed are kept), other line ends and
 # bidirectional marks; and lone surrogates, which UTF-8 cannot encode.
@@ -47,6 +48,12 @@ def shorten(text: str, longest: int) -> str:
     """Return a text on one line, cut to at most `longest` characters."""
     line = " ".join(text.split())
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def shorten_list(texts: Sequence[str], most: int = 3) -> str:
+    """Return texts with commas; if there are more than `most`, these and the number of others."""
+    others = f" and {len(texts) - most} more" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + others
 
 
 def in_markdown(text: str) -> str:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from tasks.escaping import in_markdown, shorten
+from tasks.escaping import in_markdown, shorten, shorten_list
 
 TEXTS = st.text(st.sampled_from("a中 *_`[]()<>|\\!#&~:/.@$\n\t-+1") | st.characters(), max_size=30)
 
@@ -15,6 +15,16 @@ def test_a_shortened_text_is_one_line_no_longer_than_asked(text: str, longest: i
     assert len(line) <= longest
     assert len(line.splitlines()) <= 1
     assert line.removesuffix("…") in " ".join(text.split())
+
+
+@given(st.lists(st.sampled_from(["a", "b.jsonl", "长江"]), max_size=9), st.integers(1, 5))
+def test_a_long_list_has_its_first_texts_and_the_number_of_others(
+    texts: list[str], most: int
+) -> None:
+    first, _, others = shorten_list(texts, most).partition(" and ")
+    shown = first.split(", ") if first else []
+    assert shown == texts[:most]
+    assert len(shown) + int((others or "0 more").removesuffix(" more")) == len(texts)
 
 
 @given(TEXTS)

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tasks.errors import InputError
-from tasks.escaping import encodable
+from tasks.escaping import encodable, shorten_list
 from tasks.findings import Finding
 from tasks.passages.layout import KEY, SUFFIXES, kind_of
 from tasks.passages.records import excerpt
@@ -25,7 +25,6 @@ _HIDDEN = (".", "_")  # as of Spark: _SUCCESS, _temporary, .part-0.crc
 # What `datasets` (Hugging Face) writes beside its files.
 _BESIDE = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -141,9 +140,7 @@ def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
 
 def show_given(given: Given) -> str:
     """Return what the config names for messages: absolute, and a long list shortened."""
-    paths = entries_of(given)
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return ", ".join(map(show_path, paths[:_SHOWN])) + more
+    return shorten_list([*map(show_path, entries_of(given))])
 
 
 def show_path(path: Path) -> str:

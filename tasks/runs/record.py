@@ -6,10 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tasks.escaping import shorten_list
+
 
 def describe_passages(given: str | list[str] | None) -> str | None:
-    """Return `dataset.predict_file` as text, a list with commas; None for a named data set."""
-    return ", ".join(given) if isinstance(given, list) else given
+    """Return `dataset.predict_file` as text, a long list shortened; None for a named data set."""
+    return shorten_list(given) if isinstance(given, list) else given
 
 
 class StageStart(BaseModel):

@@ -140,3 +140,15 @@ def test_an_error_that_names_a_file_whose_name_is_not_utf_8_is_written_down(tmp_
     error = "cannot read " + os.fsdecode(b"passages-\xff.jsonl")
     commit_json(tmp_path / "run.json", {"error": error})
     assert json.loads((tmp_path / "run.json").read_bytes()) == {"error": error}
+
+
+def test_many_files_of_passages_are_described_by_the_first_ones() -> None:
+    names = [f"{number}.jsonl" for number in range(1000)]
+    for given, told in (
+        (names, "0.jsonl, 1.jsonl, 2.jsonl and 997 more"),
+        (names[:3], "0.jsonl, 1.jsonl, 2.jsonl"),
+        ("in/*.jsonl", "in/*.jsonl"),
+        (None, None),
+    ):
+        record = RunRecord.model_validate(least_record(config={"dataset": {"predict_file": given}}))
+        assert record.passages == told
