@@ -34,7 +34,7 @@ class RawRow(NamedTuple):
     """A row of a file.
 
     Attributes:
-        line: line on which it starts, from 1; None for Parquet.
+        line: line on which it starts, from 1; None for Parquet and Arrow.
         record: what the row holds; its `RowError` if it cannot be parsed.
         last_line: line on which a row of CSV ends, if it has several.
     """

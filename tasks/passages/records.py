@@ -38,8 +38,9 @@ class Passage:
     """A usable row.
 
     Attributes:
-        row: number among all rows of the file, from 0.
-        line: line of the file on which the row starts, from 1; None for Parquet.
+        row: number among the rows of all files, from 0.
+        line: line of the file on which the row starts, from 1; None for Parquet and
+            Arrow.
         id: given, or derived from context and answer.
         context: the passage.
         answer: the answer to ask for.

@@ -41,7 +41,7 @@ DATASET = pa.schema(
 REJECTS = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
-        pa.field("line", pa.int64()),  # line of the file, from 1; null for Parquet
+        pa.field("line", pa.int64()),  # line of the file, from 1; null for Parquet, Arrow
         pa.field("id", pa.string()),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("detail", pa.string(), nullable=False),

@@ -113,7 +113,7 @@ class _Lines:
 
 
 def read_csv(path: Path, layout: Layout) -> RawRows:
-    """Yield the rows of a CSV file with a header, optionally compressed with gzip.
+    """Yield the rows of a CSV file with a header, optionally compressed.
 
     Rows of empty cells are left out, as blank lines are.
 

@@ -117,7 +117,7 @@ def _explain_lines(start: Start, rows: list[object], layout: Layout) -> Finding 
 
 
 def read_json(path: Path, layout: Layout) -> RawRows:
-    """Yield the rows of JSON lines or of one JSON array, optionally compressed with gzip.
+    """Yield the rows of JSON lines or of one JSON array, optionally compressed.
 
     A line with several objects has several rows. Rows of empty values are left out, as blank lines
     are.
