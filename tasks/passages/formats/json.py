@@ -14,6 +14,7 @@ from tasks.config.settings import UTF_8
 from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages import limits
+from tasks.passages.formats.json_arrays import array_elements
 from tasks.passages.formats.squad import flatten, is_nested, is_wrapped
 from tasks.passages.layout import (
     KEY,
@@ -27,10 +28,6 @@ from tasks.passages.layout import (
 )
 from tasks.passages.limits import check_size
 from tasks.passages.records import Reason, RowError, excerpt, has_several_answers, is_blank_row
-
-_PIECE_BYTES = 1 << 16
-_MARKS = re.compile(rb'\\.|["\[\]{},]', re.DOTALL)
-_DATA = re.compile(rb'"data"\s*:\s*\[\Z')
 
 
 def inspect_json(start: Start, layout: Layout) -> Layout | Finding:
@@ -57,8 +54,10 @@ def inspect_json(start: Start, layout: Layout) -> Layout | Finding:
 def _find_structure(start: Start, layout: Layout) -> Layout:
     """Return the layout with the kind that the text has: lines, an array, or one within `data`."""
     text = start.text.lstrip("\ufeff \t\r\n")
-    in_data = is_wrapped(text) and not _is_row(text, layout)
-    is_array = in_data or (text.startswith("[") and not _is_line_of_several(text, layout))
+    is_line = _is_line_of_several(text)
+    in_data = is_wrapped(text) and not (is_line or _is_row(text, layout))
+    is_line_of_lists = is_line and layout.format == ".jsonl"
+    is_array = in_data or (text.startswith("[") and not is_line_of_lists)
     lacks_newlines = "\r" in text and "\n" not in text
     return replace(
         layout,
@@ -69,12 +68,12 @@ def _find_structure(start: Start, layout: Layout) -> Layout:
     )
 
 
-def _is_line_of_several(text: str, layout: Layout) -> bool:
-    """Return whether a text of JSON lines, by its name, has a first line that is a whole value."""
+def _is_line_of_several(text: str) -> bool:
+    """Return whether the first line of a text is a whole value, and there are other lines."""
     line, _, others = text.partition("\n")
-    if layout.format != ".jsonl" or not others.strip():
-        return False
-    return not isinstance(parse_json(line.encode(errors="surrogatepass")), RowError)
+    return bool(others.strip()) and not isinstance(
+        parse_json(line.encode(errors="surrogatepass")), RowError
+    )
 
 
 def _is_row(text: str, layout: Layout) -> bool:
@@ -135,7 +134,7 @@ def read_json(path: Path, layout: Layout) -> RawRows:
 def _read_values(path: Path, file: PassageFile, layout: Layout) -> Iterator[tuple[int, object]]:
     """Yield the values of a file, or their `RowError`, each with its line."""
     is_array, in_data = layout.is_array, layout.is_in_data
-    elements = _array_elements(path, file, in_data) if is_array else _lines(path, file)
+    elements = array_elements(path, file, in_data) if is_array else _lines(path, file)
     for line, data in elements:
         yield from ((line, value) for value in _parse_objects(data, layout.encoding))
 
@@ -199,94 +198,3 @@ def _lines(path: Path, file: PassageFile) -> Iterator[tuple[int, bytes]]:
         check_size(path, line, len(data))
         if data.decode(errors="replace").strip():  # str.strip also removes Unicode spaces
             yield line, data
-
-
-def _array_elements(
-    path: Path, file: PassageFile, is_in_data: bool = False
-) -> Iterator[tuple[int, bytes]]:
-    """Yield the first line and the bytes of each element of a JSON array.
-
-    Elements are not parsed here, so a malformed one costs one row. An event parser cannot do that:
-    with ijson 3.6 a lone surrogate becomes "?", an integer of 5,000 digits ends the process, and
-    one bad byte makes the rest unreadable.
-    """
-    cutter, end, rows = _ArrayCutter(path, file, is_in_data), b",", 0
-    while end == b",":
-        line, element, end = cutter.next_element()
-        if element.strip():
-            yield line, element
-            rows += 1
-        elif rows or end == b",":  # otherwise the array is empty
-            raise InputError(f"{path}, line {line}: a comma without a row; repair the array")
-    if not is_in_data:
-        cutter.check_nothing_follows(line)
-
-
-class _ArrayCutter:
-    """Cuts a JSON array at the commas between its elements, counting lines.
-
-    The array is the whole file, or the value of `data` in it.
-    """
-
-    def __init__(self, path: Path, file: PassageFile, is_in_data: bool = False) -> None:
-        self._path = path
-        self._cuts = _cut_at_marks(file)
-        self._line = 1  # of the next byte
-        before = b""
-        for data, mark in self._cuts:
-            self._line += data.count(b"\n")
-            before += data
-            if _DATA.search(before) if is_in_data else mark:  # the bracket that opens the array
-                break
-
-    def next_element(self) -> tuple[int, bytes, bytes]:
-        """Return the first line and the bytes of an element, and what ends it: `,` or `]`."""
-        element, depth = bytearray(), 0
-        for data, mark in self._cuts:
-            element += data
-            check_size(self._path, self._line, len(element))
-            if depth == 0 and mark in (b",", b"]"):
-                del element[-1]
-                line = self._first_line(element)
-                self._line += element.count(b"\n")
-                return line, bytes(element), mark
-            depth = max(0, depth + _DEPTH[mark])
-        raise InputError(
-            f"{self._path}: the row that starts on line {self._first_line(element)} has no end;"
-            " repair the array"
-        )
-
-    def check_nothing_follows(self, line: int) -> None:
-        """Check that only white space follows the array, whose last element is on `line`."""
-        if any(data.strip() for data, _ in self._cuts):
-            raise InputError(
-                f"{self._path} continues after the array that ends near line {line}; repair it"
-            )
-
-    def _first_line(self, element: bytearray) -> int:
-        """Return the line of an element's first byte that is not white space."""
-        return self._line + element[: -len(element.lstrip()) or None].count(b"\n")
-
-
-_DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1, b",": 0, b"": 0}
-
-
-def _cut_at_marks(file: PassageFile) -> Iterator[tuple[bytes, bytes]]:
-    """Cut a file after each bracket and comma outside strings; yield the pieces and these marks.
-
-    The mark of a piece that ends elsewhere is empty.
-    """
-    in_string, waiting = False, b""
-    while piece := file.read(_PIECE_BYTES):
-        piece = waiting + piece
-        backslashes = len(piece) - len(piece.rstrip(b"\\"))
-        waiting = b"\\" * (backslashes % 2)  # escapes a character that has not been read yet
-        start, end = 0, len(piece) - len(waiting)
-        for mark in _MARKS.finditer(piece, 0, end):
-            if mark[0] == b'"':
-                in_string = not in_string
-            elif not in_string and len(mark[0]) == 1:
-                yield piece[start : mark.end()], mark[0]
-                start = mark.end()
-        yield piece[start:end], b""
-    yield waiting, b""

@@ -44,7 +44,16 @@ def _level_of(record: object, fields: Fields) -> str | None:
     """Return the name of the list that a record has instead of a passage and an answer."""
     if not isinstance(record, dict) or set(fields.pair_in(record)) <= record.keys():
         return None
-    return next((one for one in _LEVELS if isinstance(record.get(one), list)), None)
+    return next((one for one in _LEVELS if _is_level(one, record, fields)), None)
+
+
+def _is_level(name: str, record: Mapping[str, Any], fields: Fields) -> bool:
+    """Return whether a list is a level: it has objects only, or is empty where a level may be."""
+    items = record.get(name)
+    if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
+        return False
+    has_passage = fields.pair_in(record)[0] in record  # as a row has, and a paragraph
+    return bool(items) or name == _LEVELS[-1] or not has_passage
 
 
 def _joined(outer: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:

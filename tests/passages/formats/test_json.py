@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import InputError
 from tasks.passages import limits
-from tasks.passages.formats import json as json_files
+from tasks.passages.formats import json_arrays
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import JSON, ROW, in_a_folder, jsonl, read, reason_of, write
 
@@ -173,8 +173,8 @@ def test_array_is_cut_where_json_cuts_it(
 ) -> None:
     path = write(tmp_path / "a.json", json.dumps(rows, indent=indent))
     with pytest.MonkeyPatch.context() as patch, path.open("rb") as file:
-        patch.setattr(json_files, "_PIECE_BYTES", piece)  # cuts through every kind of token
-        elements = [json.loads(data) for _, data in json_files._array_elements(path, file)]
+        patch.setattr(json_arrays, "_PIECE_BYTES", piece)  # cuts through every kind of token
+        elements = [json.loads(data) for _, data in json_arrays.array_elements(path, file, False)]
     assert json.dumps(elements) == json.dumps(rows)
 
 
@@ -182,7 +182,7 @@ def test_array_is_cut_where_json_cuts_it(
 def test_escape_is_understood_across_pieces(
     tmp_path: Path, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(json_files, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(json_arrays, "_PIECE_BYTES", piece)
     rows = [{**ROW, "context": text} for text in ('"', "\\", '\\",[', '\\\\"', "a\\")]
     outcomes = read(write(tmp_path / "a.json", json.dumps(rows)))
     contexts = [one.context for one in outcomes if isinstance(one, Passage)]

@@ -59,6 +59,46 @@ def shown(outcomes: list[Passage | Reject]) -> list[tuple[str | None, ...]]:
     ]
 
 
+ONE = json.dumps(SQUAD, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("name", ["f.json", "f.jsonl", "f"])
+def test_objects_with_data_may_be_lines(tmp_path: Path, name: str) -> None:
+    plain = json.dumps({"id": "p", "context": WALL, "answer": "春秋"}, ensure_ascii=False)
+    path = write(tmp_path / name, f"{ONE}\n{ONE}\n{plain}\n".encode())
+    assert [one.id for one in read(path)] == [*(["1", "1", "2", "3", "4"] * 2), "p"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(SQUAD, indent=1) * 2,
+        json.dumps(SQUAD, indent=1) + "\nrubbish",
+        ONE.removesuffix("}"),
+        ONE.removesuffix("}") + ', "data": []}',
+    ],
+    ids=["joined", "rubbish", "unfinished", "repeated"],
+)
+def test_nothing_is_left_unread_behind_data(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match="is not one object whose `data` ends near line"):
+        read(write(tmp_path / "f.json", text.encode()))
+
+
+@pytest.mark.parametrize("level", ["data", "paragraphs", "qas"])
+def test_a_list_of_other_things_than_objects_is_no_level(tmp_path: Path, level: str) -> None:
+    rows = [{"id": "1", level: ["x", "y"], "context": WALL}, {"context": WALL, "answer": "春秋"}]
+    first, second = read(write(tmp_path / "f.jsonl", jsonl(*rows)))
+    assert isinstance(first, Reject)
+    assert (first.reason, first.id) == (Reason.MISSING_FIELD, "1")
+    assert isinstance(second, Passage)
+
+
+@pytest.mark.parametrize("level", ["data", "paragraphs"])
+def test_a_row_without_an_answer_is_no_empty_article(tmp_path: Path, level: str) -> None:
+    rows = [{"context": RIVER, level: []}, {"context": WALL, "answer": "春秋"}]
+    assert len(read(write(tmp_path / "f.jsonl", jsonl(*rows)))) == 2
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "squad", "a.csv"])
 def test_each_distinct_answer_of_a_question_is_a_row(
