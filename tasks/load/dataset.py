@@ -207,6 +207,7 @@ def _check_unchanged(request: LoadRequest) -> None:
 def read_sample(request: LoadRequest, most: int) -> list[Row]:
     """Return the first usable rows of the passages, at most `most`, as tokens.
 
+    `dataset.limit` does not count: what the sample shows of an export holds for runs without it.
     Call it in a child process: it may import PaddleNLP.
 
     Raises:

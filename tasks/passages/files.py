@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -154,7 +154,7 @@ def show_path(path: Path) -> str:
 
 
 def hash_passages(given: Given) -> str | dict[str, str]:
-    """Return the sha256 of a file of passages; of several, by their names.
+    """Return the sha256 of what the config names, as of `hash_files`.
 
     Raises:
         InputError: a file cannot be read, or there is none.
@@ -162,6 +162,15 @@ def hash_passages(given: Given) -> str | dict[str, str]:
     files = find_files(given)
     if isinstance(files, Finding):
         raise InputError(str(files))
+    return hash_files(files)
+
+
+def hash_files(files: Sequence[InputFile]) -> str | dict[str, str]:
+    """Return the sha256 of a file that is named by itself; of others, by their names.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
     if files[0].name is None:
         return _hash(files[0].path)
     return {str(file.name): _hash(file.path) for file in files}

@@ -9,7 +9,7 @@ from typing import Self
 
 from tasks.config.settings import DatasetSettings, FieldSettings
 from tasks.findings import Finding
-from tasks.passages.files import Given, InputFile, find_files, hash_passages, show_given, show_path
+from tasks.passages.files import Given, InputFile, find_files, hash_files, show_given, show_path
 from tasks.passages.inspection import find_layout
 from tasks.passages.layout import AT_LEAST_ONE, KEY, Layout, NoRows
 
@@ -100,7 +100,7 @@ class Input:
         Raises:
             InputError: a file cannot be read.
         """
-        hashes, layouts = hash_passages(self.given), self.layouts.values()
+        hashes, layouts = hash_files(self.files), self.layouts.values()
         if isinstance(hashes, str):
             return {"kind": self.first.kind, "sha256": hashes, **self.first.find_deviations()}
         given = [one.encoding for one in layouts if one.is_encoding_given]

@@ -14,7 +14,7 @@ from tasks.engine.model_files import ModelFiles
 from tasks.errors import InputError, ModelError, StorageError
 from tasks.load import dataset as dataset
 from tasks.load import parts
-from tasks.load.dataset import LoadRequest, load_passages
+from tasks.load.dataset import LoadRequest, load_passages, read_sample
 from tasks.load.encoding import Encoded, QuestionTokenizer, encode_rows
 from tasks.load.parts import DatasetDetails
 from tasks.passages.files import hash_passages
@@ -343,6 +343,14 @@ def test_a_limit_takes_the_first_usable_rows_and_the_rejects_between_them(
     details = DatasetDetails.of(load_passages(replace(load_request, limit=3)))
     assert (details.rows, details.rejects, details.rows_in) == (3, 2, 5)
     assert whole(load_request)["row"].to_pylist() == [1, 2, 4]
+
+
+def test_a_sample_has_the_same_rows_whatever_the_limit(load_request: LoadRequest) -> None:
+    assert load_request.predict_file is not None
+    write_rows(load_request.predict_file, 10, bad_every=2)
+    for limit in (None, 1, 9):
+        sample = read_sample(replace(load_request, limit=limit), 4)
+        assert [row.number for row in sample] == [1, 2, 4, 5]
 
 
 def test_a_limit_beyond_the_rows_takes_all_of_them(load_request: LoadRequest) -> None:

@@ -324,3 +324,12 @@ def test_what_a_file_would_be_found_by_is_what_finds_it(tmp_path: Path, entry: s
     real.mkdir()
     assert not would_find(folder / entry, tmp_path / "a.jsonl")
     assert not would_find(folder / "a.jsonl", folder / "a.jsonl")
+
+
+def test_the_identity_is_that_of_the_files_that_were_found(tmp_path: Path) -> None:
+    put(tmp_path, "a.jsonl", "b.jsonl")
+    found = Input.find(tmp_path)
+    assert isinstance(found, Input)
+    before = found.identify()
+    put(tmp_path, "c.jsonl")
+    assert found.identify() == before != identity(tmp_path)
