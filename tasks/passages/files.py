@@ -113,9 +113,11 @@ def _would_find(entry: Path, place: Path) -> bool:
     if not pattern:
         return _is_in_folder(below)
     if _matches(below, pattern):
-        return not _is_hidden(below[-1])
+        return not _is_left_out(below, pattern)
     return "**" not in pattern and any(
-        _matches(below[:depth], pattern) and _is_in_folder(below[depth - 1 :])
+        _matches(below[:depth], pattern)
+        and not _is_left_out(below[:depth], pattern)
+        and _is_in_folder(below[depth:])
         for depth in range(1, len(below))
     )
 
@@ -221,9 +223,10 @@ def _expand(entry: Path) -> list[Path] | Finding:
 def _files_that_match(pattern: Path) -> list[Path] | Finding:
     # `Path.glob` takes no absolute pattern
     matches = [Path(one) for one in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
-    files = [one for one in matches if not (one.is_dir() or _is_hidden(one.name))]
+    matches = [one for one in matches if not _is_left_out(one.parts, pattern.parts)]
+    files = [one for one in matches if not one.is_dir()]
     if "**" not in pattern.parts:  # which matches the files of folders, too
-        for folder in (one for one in matches if one.is_dir() and not _is_hidden(one.name)):
+        for folder in (one for one in matches if one.is_dir()):
             found = _files_of(folder)
             if isinstance(found, Finding):
                 return found
@@ -271,6 +274,13 @@ def _walk(folder: Path) -> Iterator[Path]:
             waiting += [Path(place, one) for one in folders if Path(place, one).is_symlink()]
             yield from (Path(place, one) for one in names if not (here in seen or _is_hidden(one)))
             seen.add(here)
+
+
+def _is_left_out(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
+    """Return whether a part of a path that matches a pattern is hidden, but not in the pattern."""
+    named = list(filter(_is_hidden, pattern))
+    hidden = filter(_is_hidden, parts)
+    return not all(any(fnmatchcase(part, one) for one in named) for part in hidden)
 
 
 def _is_hidden(name: str) -> bool:

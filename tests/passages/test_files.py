@@ -61,6 +61,14 @@ def test_a_pattern_has_what_it_matches_whatever_its_suffix(
     assert names(Path("part-?")) == ["part-0", "part-1"]
 
 
+def test_a_pattern_leaves_out_hidden_folders_that_it_does_not_name(tmp_path: Path) -> None:
+    put(tmp_path, "x/a.jsonl", "_temporary/a.jsonl", "_temporary/0/a.jsonl", "x/_t/a.jsonl")
+    for pattern in ("*/*.jsonl", "**/*.jsonl", "*"):
+        assert names(tmp_path / pattern) == ["x/a.jsonl"]
+    assert names(tmp_path / "_temporary/*.jsonl") == ["a.jsonl"]
+    assert names(tmp_path / "_t*/*.jsonl") == ["_temporary/a.jsonl"]
+
+
 def test_a_pattern_of_folders_has_their_files(tmp_path: Path) -> None:
     put(tmp_path, "dt=1/a.jsonl", "dt=2/a.jsonl", "dt=2/x.sh", "other/a.jsonl")
     assert names(tmp_path / "dt=*") == ["dt=1/a.jsonl", "dt=2/a.jsonl"]
