@@ -79,10 +79,15 @@ def _read_previous(plan: Plan, run: Run) -> tuple[str | None, pa.Array]:
     """Return the previous run of the config, and the digests of its rows.
 
     It is the newest complete one that started before this run or, for a rerun, before the run that
-    was repeated first: so a rerun writes the same files.
+    was repeated first: so a rerun writes the same files. A try with `dataset.limit` is passed over.
     """
+    limits = None, plan.settings.dataset.limit
+
+    def is_whole(record: RunRecord) -> bool:
+        return record.config.get("dataset", {}).get("limit") in limits
+
     config, before = run.record.config_file, _first_try(plan.store, run.record)
-    record = None if config is None else find_previous(plan.store, Path(config), before)
+    record = None if config is None else find_previous(plan.store, Path(config), before, is_whole)
     if record is not None:
         try:
             folder = plan.store.run_folder(record.run_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
 from uuid import UUID
@@ -24,17 +24,23 @@ from tasks.store.layout import LATEST, NEWEST, Store
 from tasks.store.manifest import on_one_line
 
 
-def find_previous(store: Store, config_file: Path, before: str | None = None) -> RunRecord | None:
+def find_previous(
+    store: Store,
+    config_file: Path,
+    before: str | None = None,
+    is_wanted: Callable[[RunRecord], bool] = lambda _record: True,
+) -> RunRecord | None:
     """Return the record of the newest complete run of a config file; None without one.
 
     A record of an older version that does not say what decided the run is skipped. With `before`,
-    a run's id, only runs that started before that one count.
+    a run's id, only runs that started before that one count; with `is_wanted`, only those whose
+    record it accepts.
     """
     for folder in reversed(list_runs(store)):
         is_earlier = before is None or folder.name < before
         if is_earlier and is_complete(folder) and is_run_of(folder, config_file):
             record = read_record(folder)
-            if record.decided_by is not None:
+            if record.decided_by is not None and is_wanted(record):
                 return record
     return None
 

@@ -53,7 +53,7 @@ class Job:
             StorageError: the folder cannot be written.
         """
         texts = {self.config: write_config(self.name, self.settings, self.sample)}
-        if not PREFECT_YAML.exists():
+        if not os.path.lexists(PREFECT_YAML):  # also a link that leads nowhere
             texts[PREFECT_YAML] = write_deployments(self.name)
         for path, text in texts.items():
             _write(path, text)
@@ -74,7 +74,7 @@ def plan_job(name: str, data: str | None, model: str | None, day: date) -> Job:
         raise InputError(f"{name!r} cannot be the name of a config: use letters, digits, - and _")
     if name == RERUN:
         raise InputError(f"{name!r} is the name of another deployment; choose another name")
-    if _config_of(name).exists():
+    if os.path.lexists(_config_of(name)):
         raise InputError(f"{_config_of(name)} exists; choose another name: wenti init NAME")
     raw: dict[str, dict[str, Any]] = {
         "model": {} if model is None else {"model_name_or_path": model},

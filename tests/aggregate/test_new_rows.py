@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,15 @@ def test_a_run_that_failed_or_is_going_on_is_passed_over(plan: Plan) -> None:
     Run.start(plan, config_file=CONFIG)
     found = finish(plan, FIRST)
     assert found.told == {"rows_new": 2, "new_since": first.run.record.run_id}
+
+
+def test_a_try_of_the_first_rows_is_passed_over(plan: Plan) -> None:
+    first = finish(plan, FIRST[:3])
+    of_whole = plan.settings.dataset
+    of_try = of_whole.model_copy(update={"limit": 1})
+    trial = replace(plan, settings=plan.settings.model_copy(update={"dataset": of_try}))
+    assert finish(trial, FIRST[:1]).told == {"rows_new": 0, "new_since": first.run.record.run_id}
+    assert finish(plan, FIRST).told == {"rows_new": 1, "new_since": first.run.record.run_id}
 
 
 def test_a_rerun_is_compared_with_what_was_before_the_run_that_it_repeats(plan: Plan) -> None:
