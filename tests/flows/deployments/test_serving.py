@@ -68,6 +68,7 @@ def test_a_restart_keeps_what_was_paused_and_scheduled_in_prefect_and_says_so(
     client: SyncPrefectClient, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "wenti")
+    caplog.clear()  # the first start is logged if another test has left this level
     demo = {**nightly(), "name": "demo"}
     start(tmp_path, nightly(NIGHT), demo)
     assert caplog.messages == [f"serving {NIGHTLY}", "serving question-generation/demo"]
@@ -103,6 +104,7 @@ def test_what_changes_in_the_file_changes_in_prefect_and_is_said(
     edited = DeploymentUpdate(parameters={"config": "dureader_qg"}, tags=["mine"])
     client.update_deployment(find(client).id, edited)
     caplog.set_level("INFO", "wenti")
+    caplog.clear()  # the first start is logged if another test has left this level
     start(tmp_path, nightly({**NIGHT, "cron": "0 2 * * *"}, paused=True))
     assert schedules(client) == {"0 2 * * * (Asia/Shanghai)": True}
     assert (find(client).parameters, find(client).tags) == ({"config": "demo"}, [])
@@ -125,6 +127,7 @@ def test_deployments_that_are_gone_from_the_file_lose_their_schedules(
     start(other, {**nightly(NIGHT), "name": "of another file"})
     start(tmp_path, nightly(NIGHT), {**nightly(NIGHT), "name": "demo"})
     caplog.set_level("INFO", "wenti")
+    caplog.clear()  # the first start is logged if another test has left this level
     start(tmp_path, nightly(NIGHT), {**nightly(NIGHT), "name": "demo"}, names=("demo",))
     assert caplog.messages == ["serving question-generation/demo"]  # nightly is in the file
 
