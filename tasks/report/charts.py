@@ -20,7 +20,7 @@ Values = NDArray[np.float64]
 
 MOST_BINS = 24
 OUTLIERS = 0.005  # share of the values at either end that may lie outside the bins
-MOST_COLUMNS = 1000
+MOST_COLUMNS = 500
 MOST_TICKS = 5
 MOST_GRID_LINES = 3
 SMALLEST_BAR = 2.0  # percent, so that a count of 1 is visible beside a count of 1000

@@ -22,7 +22,7 @@ from tasks.report.charts import Values
 from tasks.store.tables import read_batches, read_places, read_schema, spaced
 
 MOST_SAMPLES = 1000
-MOST_CHARACTERS = 600_000  # of all samples together, so that a report has at most 3 MB
+MOST_CHARACTERS = 500_000  # of all samples together, so that a report has at most 3 MB
 MOST_SCORED = 20_000  # rows with a sentence BLEU
 EXTREMES = 10
 LONGEST_TEXT = 2000  # characters of a passage, and of any other text

@@ -13,7 +13,7 @@ from tasks.runs.record import StageStart
 from tasks.store.tables import spaced
 
 NARROWEST = 0.4  # percent, so that very short spans are visible
-MOST_BLOCKS = 1000  # of a lane: far more than fit beside each other
+MOST_BLOCKS = 500  # of a lane: far more than fit beside each other
 
 
 @dataclass(frozen=True)
