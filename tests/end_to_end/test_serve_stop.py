@@ -134,14 +134,17 @@ def shards(store: Path) -> int:
 
 
 def stop(process: psutil.Popen, how: Callable[[], None]) -> None:
-    """End `wenti serve` and check that no process is left: no run, no worker, no server."""
+    """End `wenti serve` and check that no process is left: no run, no worker, no server.
+
+    A worker whose run had to be killed notices it within a second and ends itself.
+    """
     children = process.children(recursive=True)
     commands = [" ".join(child.cmdline()) for child in children]
     assert any("multiprocessing.spawn" in command for command in commands)
     assert any("flows.server.protection" in command for command in commands)
     how()
     assert process.wait() == 0
-    assert not any(child.is_running() for child in children)
+    assert psutil.wait_procs(children, timeout=240)[1] == []
 
 
 def check_stopped(place: Place, run: str, stops: int) -> None:

@@ -92,6 +92,7 @@ class PrefectPages:
     def fill(self, values: Mapping[str, object]) -> None:
         """Fill the fields of a form: selections, switches, numbers and texts."""
         for key, value in values.items():
+            self.page.get_by_text(f"{key} (Optional)", exact=True).first.wait_for()
             choice = self.page.get_by_role("button", name=f"Select {key}", exact=True)
             if choice.count():
                 name = str(value).lower() if isinstance(value, bool) else str(value)
