@@ -90,7 +90,20 @@ def has_temporary() -> bool:
 
 def is_writable(folder: Path) -> bool:
     """Return whether this is a folder in which files can be made."""
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return find_write_error(folder) is None
+
+
+def find_write_error(folder: Path) -> OSError | None:
+    """Return the error of making a file in a folder; None if there is none.
+
+    Permissions do not tell: root may write into /proc by them. The file has no name where the
+    file system has such files; elsewhere it has one for an instant.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".wenti-"):
+            return None
+    except OSError as error:
+        return error
 
 
 def _make_home() -> Path:

@@ -107,10 +107,20 @@ def explain(error: MemoryError | OSError) -> UnusableError | None:
 
 def _as_storage_error(error: OSError, what: str, how: str) -> StorageError:
     """Return the error for a known number; `how` names what moves the place elsewhere."""
-    problem, remedies = (_CAUSES | _PASSING_CAUSES)[error.errno or 0]
+    problem, remedy = find_cause(error, how)
     kind = DiskError if error.errno == errno.EIO else StorageError
-    told = (f"{one} {how}".strip() if one is _ELSEWHERE else one for one in remedies)
-    return kind(f"{what}: {problem}; {' or '.join(told)}")
+    return kind(f"{what}: {problem}; {remedy}")
+
+
+def find_cause(error: OSError, how: str = "") -> tuple[str, str]:
+    """Return what is wrong with a place that cannot be used, and what to do about it.
+
+    `how` names what moves the place elsewhere.
+    """
+    known = (_CAUSES | _PASSING_CAUSES).get(error.errno or 0)
+    cause = known or _Cause(error.strerror or str(error), (_ELSEWHERE,))
+    told = (f"{one} {how}".strip() if one is _ELSEWHERE else one for one in cause.remedies)
+    return cause.problem, " or ".join(told)
 
 
 def _is_near(path: Path, place: PurePath) -> bool:

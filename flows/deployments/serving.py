@@ -22,6 +22,7 @@ from flows.deployments.entries import IGNORED, ConcurrencyEntry, DeploymentEntry
 from flows.deployments.file import list_names
 from flows.deployments.memory import Memory, forget, place_of, recall, recall_all, remember
 from flows.deployments.parameters import load_flow, settable_keys
+from flows.deployments.places import find_place_warnings
 from flows.deployments.schedules import Applied, Present, Step, plan_steps
 from flows.parameters import form_of
 from flows.permissions import as_variables
@@ -48,6 +49,8 @@ def serve_deployments(file: Path, entries: Sequence[DeploymentEntry], limit: int
     Raises:
         UnusableError: another `wenti serve` on this machine serves one of them.
     """
+    for warning in find_place_warnings(entries):
+        logger.warning("%s", warning)
     runner = ServingRunner(limit)
     os.environ.update(as_variables([entry.as_given() for entry in entries]))
     register(runner, file, entries)

@@ -15,13 +15,16 @@ from tasks.config.files import list_files
 from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
+from tasks.environment import find_write_error
 from tasks.findings import Finding
 from tasks.passages.files import InputFile, entries_of, find_files, show_given, would_find
 from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.given_export import locate_given_export
-from tasks.store.layout import LATEST, NEWEST
+from tasks.store.layout import ALWAYS_WRITTEN, FOLDERS, LATEST, NEWEST
+from tasks.system_errors import find_cause
 
 OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
+PADDLENLP_HOME = "PPNLP_HOME"  # the environment variable; without it, a folder in HOME
 _RESULTS = ("predictions.jsonl", "predictions.parquet", "metrics.json")  # of a run, in the store
 
 
@@ -38,9 +41,9 @@ def find_place_faults(settings: Settings, config: Path | None = None) -> list[Fi
     return [
         *_output_faults(settings, reads),
         *_copy_faults(settings, reads),
-        *_folder_faults(STORE, settings.store.folder),
+        *_store_faults(settings.store.folder),
         *_store_in_input_faults(settings, files),
-        *_link_faults(settings.store.folder / "runs"),
+        *_variable_faults(settings),
     ]
 
 
@@ -53,8 +56,9 @@ def _find_reads(
     if config is not None:
         reads = dict.fromkeys(list_files(config), "a config that the config extends")
         reads[config] = "the config"
-    if model is not None and model.is_dir():
-        reads |= dict.fromkeys(model.iterdir(), "a file of the model")
+    if model is not None:
+        with suppress(OSError):  # what cannot be read is a fault of the model
+            reads |= dict.fromkeys(model.iterdir(), "a file of the model")
     given = locate_given_export(settings)
     if given is not None:
         reads |= dict.fromkeys(given.iterdir(), "a file of the given export")
@@ -87,9 +91,7 @@ def _store_in_input_faults(settings: Settings, files: Sequence[InputFile]) -> It
 
 
 def _is_folder_of(path: Path, folder: Path) -> bool:
-    with suppress(OSError):  # what cannot be read is a fault of the passages
-        return folder.is_dir() and _is_inside(path, folder)
-    return False
+    return _is_folder(folder) and _is_inside(path, folder)
 
 
 def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
@@ -101,8 +103,9 @@ def _output_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Fi
         if fault is not None:
             yield fault
             return
-    if settings.aggregate.output is not None:
-        yield from _parent_faults(OUTPUT, settings.aggregate.output.parent)
+        if faults := list(_parent_faults(OUTPUT, path.parent, path.name)):
+            yield from faults
+            return
 
 
 def _find_output_fault(path: Path, settings: Settings, reads: Mapping[Path, str]) -> Finding | None:
@@ -152,38 +155,54 @@ def _is_ours_or_empty(folder: Path) -> bool:
     return not names or CONTRACT_FILE in names
 
 
-def _folder_faults(key: str, folder: Path) -> Iterator[Finding]:
-    """Yield the fault of a folder that files cannot be written into, or that cannot be made."""
-    if folder.is_dir():
-        yield from _permission_faults(key, folder)
-    elif folder.is_symlink():
-        yield Finding(key, f"{folder} is a broken link", "mount what it leads to, or remove it")
-    elif not folder.exists():
-        yield from _parent_faults(key, folder.parent)
+def _variable_faults(settings: Settings) -> Iterator[Finding]:
+    """Yield the fault of the folder in which PaddleNLP makes folders when it is imported."""
+    folder = os.environ.get(PADDLENLP_HOME)
+    if folder and settings.export.engine != "fake":
+        yield from _folder_faults(PADDLENLP_HOME, Path(folder))
 
 
-def _link_faults(runs: Path) -> Iterator[Finding]:
-    """Yield the faults of what is in the place of the links that a run makes."""
-    for link in (runs / LATEST, runs / NEWEST):
-        if link.exists() and not link.is_symlink():
+def _store_faults(store: Path) -> Iterator[Finding]:
+    """Yield the faults of the store, of its folders, and of what is in the place of its links."""
+    written = [store, *(store / name for name in ALWAYS_WRITTEN)]
+    others = [store / name for name in FOLDERS]
+    folders = [*written, *(one for one in others if os.path.lexists(one) and not _is_folder(one))]
+    found = (list(_folder_faults(STORE, folder)) for folder in folders)
+    yield from next(filter(None, found), [])
+    for link in (store / "runs" / LATEST, store / "runs" / NEWEST):
+        if os.path.lexists(link) and not link.is_symlink():
             problem = f"{link} is not the link that a run puts there"
             yield Finding(STORE, problem, "move it away, or give another store")
 
 
-def _parent_faults(key: str, folder: Path) -> Iterator[Finding]:
-    """Yield the fault of a folder that will be made, with its parents, if it is missing."""
+def _folder_faults(key: str, folder: Path) -> Iterator[Finding]:
+    """Yield the fault of a folder that files cannot be written into, or that cannot be made."""
+    if os.path.lexists(folder) and folder.is_symlink() and not _is_folder(folder):
+        yield Finding(key, f"{folder} is a broken link", "mount what it leads to, or remove it")
+    else:
+        yield from _parent_faults(key, folder)
+
+
+def _parent_faults(key: str, folder: Path, name: str = "") -> Iterator[Finding]:
+    """Yield the fault of a folder that will be made, with its parents, if it is missing.
+
+    A file of this name will be written into it.
+    """
     folder = folder.absolute()
     existing = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
-    if existing.is_dir():
-        yield from _permission_faults(key, existing)
-    else:
+    if not _is_folder(existing):
         yield Finding(key, f"{existing} is not a folder", "give another path")
+    elif error := find_write_error(existing):
+        problem, remedy = find_cause(error, f"with `{key}`")
+        yield Finding(key, f"{existing} cannot be written: {problem}", remedy)
+    elif len(os.fsencode(name)) > os.pathconf(existing, "PC_NAME_MAX"):
+        yield Finding(key, f"{folder / name}: file name too long", "give another path")
 
 
-def _permission_faults(key: str, folder: Path) -> Iterator[Finding]:
-    if not os.access(folder, os.W_OK | os.X_OK):
-        problem = f"{folder} cannot be written: permission denied, or a read-only file system"
-        yield Finding(key, problem, "give another place, or change its permissions")
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError):  # a folder above it is closed
+        return path.is_dir()
+    return False
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -11,6 +11,12 @@ LATEST = "latest"
 NEWEST = "newest"
 """Name of the link, among the runs, to the run that started last."""
 
+FOLDERS = ("runs", "exports", "datasets", "predictions", "models", "claims")
+"""Names of the folders in a store."""
+
+ALWAYS_WRITTEN = ("runs", "claims")
+"""Those in which every run makes something, whatever it reuses."""
+
 
 @dataclass(frozen=True)
 class Store:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tasks.config.loading import load_settings
-from tasks.doctor.places import COPY, OUTPUT, STORE, find_place_faults
+from tasks.doctor.places import COPY, OUTPUT, PADDLENLP_HOME, STORE, find_place_faults
 from tests.support.commands import wenti
 from tests.support.rehearsal import ROOT
 from tests.support.shelf import read_tree
@@ -204,14 +205,61 @@ def test_a_folder_in_the_place_of_a_link_to_a_run_is_refused(job: Path) -> None:
 
 
 def test_a_name_that_is_too_long_with_a_suffix_is_refused(job: Path) -> None:
-    assert "name too long" in faults_of(job, output=job / ("x" * 240))[OUTPUT]
+    for folder in (job, job / "new"):
+        assert "name too long" in faults_of(job, output=folder / ("x" * 240))[OUTPUT]
+
+
+NOBODY_CAN_WRITE = [
+    Path("/proc/x"),
+    Path("/proc/self/fd/x"),
+    Path("/sys/x"),
+    Path("/sys/kernel/x/y"),
+]
+
+
+@pytest.mark.parametrize("place", NOBODY_CAN_WRITE)
+def test_places_that_not_even_root_can_write_are_refused_at_once(job: Path, place: Path) -> None:
+    faults = faults_of(job, store=place / "store", output=place / "q.txt", copy=place)
+    assert set(faults) == {STORE, OUTPUT, COPY}
+    existing = next(one for one in place.parents if one.exists())
+    assert all(f"{existing} cannot be written" in problem for problem in faults.values())
+
+
+def test_places_on_a_read_only_disk_and_on_a_full_one_are_refused(
+    job: Path, small_disk: Path
+) -> None:
+    places = {"store": small_disk / "s", "output": small_disk / "q.txt", "copy": small_disk / "c"}
+    assert faults_of(job, **places) == {}
+    subprocess.run(["mount", "-o", "remount,nr_inodes=1", str(small_disk)], check=True)
+    assert all("the disk is full" in problem for problem in faults_of(job, **places).values())
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    faults = faults_of(job, **places)
+    assert len(faults) == 3
+    assert all("the file system is read-only" in problem for problem in faults.values())
+
+
+def test_a_folder_that_paddlenlp_cannot_make_is_refused(
+    job: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PADDLENLP_HOME, "/proc/paddlenlp")
+    assert faults_of(job) == {}  # the fake engine does not import it
+    real = load_settings(job / "config.yaml", ["export.engine=native", f"store.path={job}/store"])
+    (fault,) = find_place_faults(real)
+    assert fault.key == PADDLENLP_HOME
+
+
+@pytest.mark.parametrize("name", ["runs", "claims", "exports", "datasets", "predictions"])
+def test_a_file_in_the_place_of_a_folder_of_the_store_is_refused(job: Path, name: str) -> None:
+    (job / "store").mkdir()
+    (job / "store" / name).write_bytes(b"")
+    assert f"{job / 'store' / name} is not a folder" in faults_of(job, store=job / "store")[STORE]
 
 
 def test_every_place_is_refused_at_once_in_the_first_second_and_nothing_is_touched(
     job: Path,
 ) -> None:
     places = {
-        "store.path": job / "passages.jsonl" / "store",
+        "store.path": "/proc/store",
         "aggregate.output_path": "passages.jsonl",
         "model.model_name_or_path": ROOT / "data/checkpoint",
         "dataset.predict_file": "passages.jsonl",

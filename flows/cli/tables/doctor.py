@@ -37,10 +37,11 @@ def check_deployments(file: Path) -> list[Finding]:
 
     read_settings()
     from flows.deployments.file import read_deployments
+    from flows.deployments.places import find_place_warnings
 
     entries = read_deployments(file)
     findings = [Finding(entry.name, entry.describe(), severity="ok") for entry in entries]
-    return [*findings, check_server()]
+    return [*find_place_warnings(entries), *findings, check_server()]
 
 
 def check_server() -> Finding:
