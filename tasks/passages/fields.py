@@ -18,6 +18,7 @@ from tasks.config.settings import FieldSettings
 
 PAIRS = (("context", "answer"), ("source", "title"))
 ANSWERS = "answers"
+TEXT = "text"  # of each of several answers, where these are objects
 REFERENCES = ("question", "target")
 PROMPTS = ("prompt_common", "prompt_domain")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from tasks.passages.fields import Fields
+from tasks.passages.fields import TEXT, Fields
 from tasks.store.manifest import canonical_json
 
 
@@ -25,6 +25,7 @@ class Reason(StrEnum):
     NOT_JSON = "not_json"
     NOT_CSV = "not_csv"
     NOT_AN_OBJECT = "not_an_object"
+    REPEATED_FIELD = "repeated_field"
     MISSING_FIELD = "missing_field"
     EMPTY_FIELD = "empty_field"
     NO_ANSWER = "no_answer"
@@ -81,7 +82,7 @@ class Reject:
 
 
 class RowError(Exception):
-    """Why a row cannot be used; readers yield it in place of the record."""
+    """Why a row cannot be used; readers yield it in place of the record, or of a value in it."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -134,11 +135,11 @@ def has_several_answers(record: Mapping[str, object], fields: Fields) -> bool:
 def _answers_of(value: object) -> list[object]:
     """Return the answers of a list or of SQuAD's mapping; of anything else, none."""
     if isinstance(value, dict):
-        texts = value.get("text")
+        texts = value.get(TEXT)
         return texts if isinstance(texts, list) else [texts]
     if not isinstance(value, list):
         return []
-    return [one.get("text") if isinstance(one, dict) else one for one in value]
+    return [one.get(TEXT) if isinstance(one, dict) else one for one in value]
 
 
 def is_blank_row(record: object, fields: Fields) -> bool:
@@ -199,11 +200,17 @@ def _derived_id(context: str, answer: str) -> str:
 
 
 def _required(values: dict[str, Any], name: str) -> str:
-    if _is_missing(values.get(name)):
+    value = values.get(name)
+    # What is missing may be in a list around the rows that is given twice.
+    doubtful = values.values() if _is_missing(value) else (value, *_answers_of(value))
+    for one in doubtful:
+        if isinstance(one, RowError):
+            raise one
+    if _is_missing(value):
         raise RowError(Reason.MISSING_FIELD, f"`{name}` is missing: {excerpt(values)}")
-    if isinstance(values[name], list | dict) and not _answers_of(values[name]):
+    if isinstance(value, list | dict) and not _answers_of(value):
         raise RowError(Reason.NO_ANSWER, f"`{name}` is empty: there is no answer to ask for")
-    text = _text(name, values[name])
+    text = _text(name, value)
     if _is_blank(text):
         raise RowError(Reason.EMPTY_FIELD, f"`{name}` has no visible text: {excerpt(text)}")
     return text
@@ -214,7 +221,12 @@ def _as_text(value: object) -> str | None:
 
     A list stands for the first of its values that is text; pandas writes integers as floats if some
     rows have none.
+
+    Raises:
+        RowError: the value is one.
     """
+    if isinstance(value, RowError):
+        raise value
     values = value if isinstance(value, list) else [value]
     return next((text for one in values if (text := _scalar_as_text(one))), None)
 
@@ -240,6 +252,8 @@ def _is_missing(value: object) -> bool:
 
 def _domains(values: dict[str, Any], name: str) -> tuple[str, ...]:
     value = values.get(name)
+    if isinstance(value, RowError):
+        raise value
     if value is None:
         raise RowError(Reason.MISSING_FIELD, f"`{name}` is missing: {excerpt(values)}")
     if not isinstance(value, list):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from tasks.config.settings import UTF_8
 from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages import limits
 from tasks.passages.formats.json_arrays import array_elements
-from tasks.passages.formats.squad import flatten, is_nested, is_wrapped
+from tasks.passages.formats.squad import flatten, is_nested, is_wrapped, names_read
 from tasks.passages.layout import (
     KEY,
     Layout,
@@ -133,10 +135,11 @@ def read_json(path: Path, layout: Layout) -> RawRows:
 
 def _read_values(path: Path, file: PassageFile, layout: Layout) -> Iterator[tuple[int, object]]:
     """Yield the values of a file, or their `RowError`, each with its line."""
+    decoder = _decoder_of(names_read(layout.fields))
     is_array, in_data = layout.is_array, layout.is_in_data
     elements = array_elements(path, file, in_data) if is_array else _lines(path, file)
     for line, data in elements:
-        yield from ((line, value) for value in _parse_objects(data, layout.encoding))
+        yield from ((line, value) for value in _parse_objects(data, layout.encoding, decoder))
 
 
 def _rows_of(value: object, layout: Layout) -> Iterator[object]:
@@ -145,13 +148,35 @@ def _rows_of(value: object, layout: Layout) -> Iterator[object]:
     return (row for row in rows if not is_blank_row(row, layout.fields))
 
 
-def parse_json(data: bytes, encoding: str = UTF_8) -> object:
+_DECODER = json.JSONDecoder()
+
+
+def _decoder_of(names: Collection[str]) -> json.JSONDecoder:
+    """Return a decoder that puts a `RowError` in the place of one of these values given twice.
+
+    Of other names, the last value counts. It takes 0.5 µs more for a row.
+    """
+
+    def as_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) == len(pairs):
+            return values
+        counts = Counter(name for name, _ in pairs)
+        for name in names:
+            if counts[name] > 1:
+                values[name] = RowError(Reason.REPEATED_FIELD, f"`{name}` is given more than once")
+        return values
+
+    return json.JSONDecoder(object_pairs_hook=as_object)
+
+
+def parse_json(data: bytes, encoding: str = UTF_8, decoder: json.JSONDecoder = _DECODER) -> object:
     """Return the value of the JSON text of one row, or its `RowError`.
 
     `encoding` is that of the file, for the message; `data` is in UTF-8.
     """
     try:
-        return json.loads(data.decode().lstrip("\ufeff"))
+        return decoder.decode(data.decode().lstrip("\ufeff"))
     except UnicodeDecodeError as error:
         around = excerpt(data[max(0, error.start - 20) : error.end + 20])
         where = f"byte {error.start} is not UTF-8" if encoding == UTF_8 else f"not {encoding}"
@@ -162,19 +187,19 @@ def parse_json(data: bytes, encoding: str = UTF_8) -> object:
         return RowError(Reason.NOT_JSON, f"it is not JSON ({error}): {excerpt(data.decode())}")
 
 
-def _parse_objects(data: bytes, encoding: str) -> list[object]:
+def _parse_objects(data: bytes, encoding: str, decoder: json.JSONDecoder) -> list[object]:
     """Return the value of a row, the objects if it consists of several, or its `RowError`."""
-    value = parse_json(data, encoding)
+    value = parse_json(data, encoding, decoder)
     is_malformed = isinstance(value, RowError) and value.reason is Reason.NOT_JSON
-    return (is_malformed and _split_objects(data.decode())) or [value]
+    return (is_malformed and _split_objects(data.decode(), decoder)) or [value]
 
 
-def _split_objects(text: str) -> list[object]:
+def _split_objects(text: str, decoder: json.JSONDecoder) -> list[object]:
     """Return the objects of a text that consists of objects only; else an empty list."""
     objects, at = list[object](), _skip(text, 0)
     with suppress(ValueError, RecursionError):
         while text.startswith("{", at):
-            value, end = _DECODER.raw_decode(text, at)
+            value, end = decoder.raw_decode(text, at)
             objects.append(value)
             at = _skip(text, end)
     return objects if at == len(text) else []
@@ -187,7 +212,6 @@ def _skip(text: str, start: int) -> int:
 
 
 _SPACE = re.compile(r"[\ufeff\s]*")
-_DECODER = json.JSONDecoder()
 
 
 def _lines(path: Path, file: PassageFile) -> Iterator[tuple[int, bytes]]:

@@ -6,12 +6,17 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tasks.passages.fields import PAIRS, REFERENCES, Fields
+from tasks.passages.fields import PAIRS, REFERENCES, TEXT, Fields
 
 # Names of CMRC 2018 as it was published first, and those of SQuAD.
 _NAMES = {"context_text": PAIRS[0][0], "query_text": REFERENCES[0], "query_id": "id"}
 _LEVELS = ("data", "paragraphs", "qas")
 _WRAPPED = re.compile(r'\s*\{\s*("[^"]*"\s*:\s*("[^"]*"|[\w.+-]+)\s*,\s*)*"data"\s*:\s*\[')
+
+
+def names_read(fields: Fields) -> frozenset[str]:
+    """Return the names that rows, and the objects around them, may be read from."""
+    return frozenset({*fields.readable, *_NAMES, *_LEVELS, TEXT})
 
 
 def is_wrapped(text: str) -> bool:

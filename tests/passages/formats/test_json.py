@@ -98,6 +98,44 @@ def test_objects_on_one_line_are_rows_of_their_own(tmp_path: Path) -> None:
     assert [outcome.id for outcome in array] == ["1", "}{", "1"]
 
 
+TWICE = {
+    '{"context": "a", "context": "b", "answer": "x"}': "`context` is given more than once",
+    '{"context": "a", "answer": "x", "answer": "x"}': "`answer` is given more than once",
+    '{"id": 1, "context": "a", "answer": "x", "id": 2}': "`id` is given more than once",
+    '{"context": "a", "answer": "x", "question": "q", "question": ""}': "`question` is given more",
+    '{"context": "a", "answers": [{"text": "x", "text": "y"}]}': "`text` is given more than once",
+    '{"context": "a", "answers": ["x"], "answers": ["y"]}': "`answers` is given more than once",
+    '{"context": "a", "qas": [{"answers": ["x"]}], "qas": []}': "`qas` is given more than once",
+    '{"paragraphs": [], "paragraphs": []}': "`paragraphs` is given more than once",
+}
+
+
+@pytest.mark.parametrize(("text", "detail"), TWICE.items())
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_a_field_that_a_row_has_twice_costs_the_row(
+    tmp_path: Path, text: str, detail: str, name: str
+) -> None:
+    rows = [jsonl(ROW).strip(), text]
+    whole = "\n".join(rows) if name == "a.jsonl" else f"[{','.join(rows)}]"
+    good, bad = read(write(tmp_path / name, whole))
+    assert isinstance(good, Passage)
+    assert isinstance(bad, Reject)
+    assert (bad.reason, detail in bad.detail) == (Reason.REPEATED_FIELD, True), bad
+
+
+def test_only_the_question_that_has_a_field_twice_is_rejected(tmp_path: Path) -> None:
+    questions = ['{"id": "1", "answers": ["x"]}', '{"id": "2", "id": "3", "answers": ["y"]}']
+    text = f'{{"data": [{{"paragraphs": [{{"context": "a", "qas": [{",".join(questions)}]}}]}}]}}'
+    good, bad = read(write(tmp_path / "a.json", text))
+    assert (good.id, reason_of(bad)) == ("1", Reason.REPEATED_FIELD)
+
+
+def test_a_field_that_is_not_read_may_be_there_twice(tmp_path: Path) -> None:
+    text = '{"context": "a", "answer": "x", "meta": {"a": 1, "a": 2}, "url": 1, "url": 2}'
+    (row,) = read(write(tmp_path / "a.jsonl", text))
+    assert isinstance(row, Passage)
+
+
 @pytest.mark.parametrize("rest", ["x", ",{}", "[]", '{"a": 1', "1"])
 def test_a_line_that_is_more_than_objects_is_one_reject(tmp_path: Path, rest: str) -> None:
     good = jsonl(ROW)
