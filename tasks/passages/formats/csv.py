@@ -131,6 +131,8 @@ def read_csv(path: Path, layout: Layout) -> RawRows:
             lines.start_row()
         rows = csv.reader(lines, delimiter=layout.delimiter, strict=True)
         while (cells := _next_cells(path, rows, lines, layout.delimiter, len(header))) is not None:
+            if cells == header:  # of another file that was appended
+                cells = RowError(Reason.NOT_CSV, f"the row repeats the header: {excerpt(header)}")
             if isinstance(cells, RowError) or not _is_blank(cells):
                 record = _as_record(header, cells, layout.fields)
                 yield RawRow(lines.first, record, lines.last)

@@ -17,6 +17,7 @@ from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.passages import limits
 from tasks.passages.formats.json_arrays import array_elements
+from tasks.passages.formats.shapes import Shape
 from tasks.passages.formats.squad import flatten, is_nested, is_wrapped, names_read
 from tasks.passages.layout import (
     KEY,
@@ -88,7 +89,7 @@ def _first_values(start: Start, layout: Layout) -> list[object]:
     """Return the values at the beginning of a file, as far as they are complete.
 
     Raises:
-        InputError: the file is an array that is malformed between its elements.
+        InputError: the file mixes shapes, or is an array that is malformed between its elements.
     """
     text = start.text.replace("\r", "\n") if layout.has_bare_returns else start.text
     if not (layout.is_array or start.is_whole):
@@ -98,7 +99,7 @@ def _first_values(start: Start, layout: Layout) -> list[object]:
         for _, value in _read_values(Path(start.place), file, layout):
             values.append(value)
     except InputError:
-        if start.is_whole:
+        if start.is_whole or not layout.is_array:  # else its end may only be missing here
             raise
     return values
 
@@ -113,6 +114,8 @@ def _explain_lines(start: Start, rows: list[object], layout: Layout) -> Finding 
         return start.fault("has JSON objects of several lines, not one object a line", remedy)
     if any(line.lstrip().startswith("{") for line in lines):
         return None
+    if isinstance(rows[0], list):
+        return start.fault("has a list on each line, not one object a line", "try jq -c '.[]' FILE")
     problem = f"is not JSON; its first line is {excerpt(lines[0])}"
     return start.fault(problem, "if it has another format, correct its name")
 
@@ -124,8 +127,8 @@ def read_json(path: Path, layout: Layout) -> RawRows:
     are.
 
     Raises:
-        InputError: the array is malformed between its elements, or a row is longer than
-            `MAX_ROW_BYTES`.
+        InputError: the file mixes shapes, the array is malformed between its elements, or a row is
+            longer than `MAX_ROW_BYTES`.
         OSError, EOFError, zlib.error: the file cannot be read or decompressed.
     """
     with open_passages(path, layout) as file:
@@ -138,8 +141,11 @@ def _read_values(path: Path, file: PassageFile, layout: Layout) -> Iterator[tupl
     decoder = _decoder_of(names_read(layout.fields))
     is_array, in_data = layout.is_array, layout.is_in_data
     elements = array_elements(path, file, in_data) if is_array else _lines(path, file)
+    shape = Shape(path, layout.fields)
     for line, data in elements:
-        yield from ((line, value) for value in _parse_objects(data, layout.encoding, decoder))
+        for value in _parse_objects(data, layout.encoding, decoder):
+            shape.check(line, data, value)
+            yield line, value
 
 
 def _rows_of(value: object, layout: Layout) -> Iterator[object]:

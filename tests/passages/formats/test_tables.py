@@ -197,6 +197,13 @@ def test_table_without_the_needed_columns_is_refused(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
+def test_the_header_of_another_file_is_no_row(tmp_path: Path) -> None:
+    text = "context,answer\n长江,江\n"
+    one, header, other = read(write(tmp_path / "a.csv", text + text))
+    assert [reason_of(one), reason_of(other)] == [None, None]
+    assert (reason_of(header), header.line) == (Reason.NOT_CSV, 3)
+
+
 def test_table_with_a_needed_column_twice_is_refused(tmp_path: Path) -> None:
     names = ["context", "answer", "other", "other", "context"]
     table = pa.Table.from_arrays([pa.array(["段"])] * 5, names=names)
