@@ -114,6 +114,11 @@ class DatasetSettings(Section):
         description="Encoding of predict_file, such as gb18030, unless it has a byte order mark. "
         "null: UTF-8.",
     )
+    delimiter: Text | None = Field(
+        None,
+        description="What separates the cells of CSV: one character, or tab. null: comma, tab, "
+        "semicolon or bar, as fits its header.",
+    )
     fields: FieldSettings | None = Field(
         None,
         description="Names of the fields (columns) of predict_file, such as {context: passage, "
@@ -166,6 +171,14 @@ class DatasetSettings(Section):
         except (LookupError, ValueError):  # unknown, or not of texts; not a name at all
             raise ValueError("allowed here: an encoding of Python, such as gb18030") from None
         return value
+
+    @field_validator("delimiter")
+    @classmethod
+    def _delimiter_is_one_character(cls, value: str | None) -> str | None:
+        char = {"tab": "\t", "\\t": "\t"}.get(value or "", value)
+        if char is not None and (len(char) != 1 or char in '"\r\n'):
+            raise ValueError("allowed here: tab, or one character that is no quote or line end")
+        return char
 
     @field_validator("max_title_len")
     @classmethod

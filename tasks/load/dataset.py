@@ -72,6 +72,7 @@ class LoadRequest:
     encoding: str | None = None
     fields: FieldSettings | None = None
     format: str | None = None
+    delimiter: str | None = None
     split: str = "dev"
     limit: int | None = None
     # of predict_file, as of `hash_passages`, if the fingerprint was computed from it
@@ -175,6 +176,7 @@ def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
             request.encoding,
             request.fields,
             request.format,
+            request.delimiter,
         )
         return
     fields = Fields.of(request.fields, request.template)

@@ -11,7 +11,7 @@ from tasks.config.settings import DatasetSettings, FieldSettings
 from tasks.findings import Finding
 from tasks.passages.files import Given, InputFile, find_files, hash_files, show_given, show_path
 from tasks.passages.inspection import find_layout
-from tasks.passages.layout import AT_LEAST_ONE, KEY, Layout, NoRows
+from tasks.passages.layout import AT_LEAST_ONE, DELIMITER, KEY, Layout, NoRows
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,12 @@ class Input:
         if dataset.file is None:
             return None
         return cls.find(
-            dataset.file, dataset.template, dataset.encoding, dataset.fields, dataset.format
+            dataset.file,
+            dataset.template,
+            dataset.encoding,
+            dataset.fields,
+            dataset.format,
+            dataset.delimiter,
         )
 
     @classmethod
@@ -47,6 +52,7 @@ class Input:
         encoding: str | None = None,
         fields: FieldSettings | None = None,
         format_: str | None = None,
+        delimiter: str | None = None,
     ) -> Self | Finding:
         """Return how files of passages are read, or why they cannot be; as `find_layout`."""
         files = find_files(given)
@@ -55,11 +61,16 @@ class Input:
         layouts: dict[int, Layout] = {}
         empty: Finding | None = None
         for number, file in enumerate(files):
-            found = find_layout(file.path, template, encoding, fields, format_, file.columns)
+            found = find_layout(
+                file.path, template, encoding, fields, format_, file.columns, delimiter
+            )
             if isinstance(found, NoRows):
                 empty = found
             elif isinstance(found, Finding):
                 return found
+            elif delimiter is not None and found.format != ".csv":
+                problem = f"{show_path(file.path)} is {found.format}, which has no delimiter"
+                return Finding(DELIMITER, problem, "leave it out")
             else:
                 layouts[number] = found
         if not layouts and (empty is None or len(files) > 1):
@@ -79,9 +90,9 @@ class Input:
         return sum(file.path.stat().st_size for file in self.files)
 
     def describe(self) -> str:
-        """Return how many files there are, if several, and which fields are read."""
+        """Return how many files there are, if several, which fields are read, and of which text."""
         count = "" if self.files[0].name is None else f"{len(self.files)} files: "
-        return f"{count}{self.first.describe()}"
+        return f"{count}{self.first.describe()}{self.first.describe_text()}"
 
     def find_choice(self) -> Finding | None:
         """Return a warning if other fields could be read as well, and the config names none."""
@@ -95,7 +106,7 @@ class Input:
         For a file that is named by itself, that is its `kind` and the `sha256` of its bytes; for
         others the `format` and `files`: the sha256 of each by its name, and their `order` if it is
         not that of their names. Besides, what the config decides, and not the files: `encoding`,
-        `fields`; and `columns` of folders if one may be read.
+        `delimiter`, `fields`; and `columns` of folders if one may be read.
 
         Raises:
             InputError: a file cannot be read.
@@ -104,6 +115,7 @@ class Input:
         if isinstance(hashes, str):
             return {"kind": self.first.kind, "sha256": hashes, **self.first.find_deviations()}
         given = [one.encoding for one in layouts if one.is_encoding_given]
+        asked = [one.delimiter for one in layouts if one.is_delimiter_given]
         used = [one.fields.readable & one.extra.keys() for one in layouts]
         columns = {str(file.name): dict(file.columns) for file in self.files}
         return {
@@ -111,6 +123,7 @@ class Input:
             "files": hashes,
             **({"order": [*hashes]} if [*hashes] != sorted(hashes) else {}),
             **({"encoding": given[0]} if given else {}),
+            **({"delimiter": asked[0]} if asked else {}),
             **({"fields": dict(self.named)} if self.named else {}),
             **({"columns": columns} if any(used) else {}),
         }

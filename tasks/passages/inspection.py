@@ -59,6 +59,7 @@ def find_layout(
     fields: FieldSettings | None = None,
     format_: str | None = None,
     extra: Mapping[str, str | None] = MappingProxyType({}),
+    delimiter: str | None = None,
 ) -> Layout | Finding:
     """Return how a file of passages is read, or why it cannot be.
 
@@ -71,9 +72,11 @@ def find_layout(
         fields: `dataset.fields`; None: by their names.
         format_: `dataset.format`; None: that of the content, or else of the name.
         extra: columns that every row gets unless the file has them.
+        delimiter: `dataset.delimiter`; None: the one that fits the header of CSV.
     """
     kind = kind_of(path) if format_ is None else f".{format_}"
-    place, layout = show_path(path), Layout(kind, Fields.of(fields, template), extra=extra)
+    place = show_path(path)
+    layout = Layout(kind, Fields.of(fields, template), extra=extra, asked_delimiter=delimiter)
     try:
         if problem := _find_path_problem(path):
             return Finding(KEY, f"{place}: {problem[0]}", problem[1])
@@ -190,8 +193,8 @@ def _kind_of_text(text: str, layout: Layout) -> str:
     """
     first, line = text.lstrip()[:1], text.lstrip().partition("\n")[0]
     if first not in {"{", "["}:
-        return ".csv" if has_header(text, layout.fields) else layout.kind
+        return ".csv" if has_header(text, layout) else layout.kind
     may_be_table = layout.kind == ".csv" and len(line) < _LONGEST_HEADER
-    if may_be_table and has_header(text, layout.fields):
+    if may_be_table and has_header(text, layout):
         return ".csv"
     return layout.kind if layout.kind in _JSON else ".jsonl" if first == "{" else ".json"

@@ -20,6 +20,7 @@ from tasks.passages.records import excerpt
 from tasks.store.tables import open_for_arrow
 
 KEY = "dataset.predict_file"
+DELIMITER = "dataset.delimiter"
 AT_LEAST_ONE = "name a file with at least one passage"
 TEXTS = (".jsonl", ".json", ".csv")
 PACKED = (".gz", ".zst")
@@ -59,6 +60,8 @@ class Layout:
         is_encoding_given: whether that is the config's, not shown by the file itself.
         mark: size in bytes of the byte order mark.
         delimiter: of the cells of CSV.
+        asked_delimiter: the config's, if it names one.
+        is_delimiter_given: whether that is used, and another one would be found.
         is_array: whether it is one JSON array.
         is_in_data: whether that is the value of `data` in an object, as in SQuAD.
         has_bare_returns: whether its lines end with a carriage return only.
@@ -74,6 +77,8 @@ class Layout:
     is_encoding_given: bool = False
     mark: int = 0
     delimiter: str = ","
+    asked_delimiter: str | None = None
+    is_delimiter_given: bool = False
     is_array: bool = False
     is_in_data: bool = False
     has_bare_returns: bool = False
@@ -96,6 +101,12 @@ class Layout:
         chosen = self.fields.chosen_in(self.names) or self.fields.chosen_in(PAIRS[0])
         return ", ".join(f"{role} from `{name}`" for role, name in chosen.items())
 
+    def describe_text(self) -> str:
+        """Return what is not usual in a text: delimiter and encoding; empty if nothing is."""
+        is_usual = self.format != ".csv" or self.delimiter == ","
+        delimiter = "" if is_usual else f", separated by {name_delimiter(self.delimiter)}"
+        return f"{delimiter}{'' if self.encoding == UTF_8 else f', in {self.encoding}'}"
+
     def has_other_pair(self, other: Layout) -> bool:
         """Return whether context and answer have other names, as far as rows have been seen."""
         pairs = [one.fields.number_of_pair_in(one.names) for one in (self, other)]
@@ -111,12 +122,13 @@ class Layout:
     def find_deviations(self) -> dict[str, object]:
         """Return what decides the rows besides the kind and the bytes.
 
-        That is what the config decides, `encoding` and `fields`; and `several`, because stores hold
-        datasets in which rows of JSON with several answers are rejects.
+        That is what the config decides, `encoding`, `delimiter` and `fields`; and `several`,
+        because stores hold datasets in which rows of JSON with several answers are rejects.
         """
         fields = self.fields.deviations(self.names, self.is_table)
         return {
             **({"encoding": self.encoding} if self.is_encoding_given else {}),
+            **({"delimiter": self.delimiter} if self.is_delimiter_given else {}),
             **({"fields": fields} if fields else {}),
             **({"several": True} if self.has_several else {}),
         }
@@ -193,6 +205,12 @@ def _explain_names(place: str, what: str, names: Sequence[str], fields: Fields) 
         return Finding(KEY, problem, "add `answer` (or `answers`), or name it in dataset.fields")
     problem = f"{found}; it needs `context` and `answer`, or `source` and `title`"
     return Finding(KEY, problem, "name yours: dataset.fields={context: passage, answer: ans}")
+
+
+def name_delimiter(delimiter: str) -> str:
+    """Return a delimiter in words, such as `tabs` or `'^'`."""
+    names = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
+    return names.get(delimiter, repr(delimiter))
 
 
 def kind_of(path: Path) -> str:

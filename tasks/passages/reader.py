@@ -33,6 +33,7 @@ def read_passages(
     encoding: str | None = None,
     fields: FieldSettings | None = None,
     format_: str | None = None,
+    delimiter: str | None = None,
 ) -> Iterator[Passage | Reject]:
     """Yield a `Passage` or a `Reject` for every row of the files, in order.
 
@@ -46,13 +47,14 @@ def read_passages(
         encoding: `dataset.encoding`; None: UTF-8.
         fields: `dataset.fields`; None: by their names.
         format_: `dataset.format`; None: that of the content, or else of the name.
+        delimiter: `dataset.delimiter`; None: the one that fits the header of CSV.
 
     Raises:
         InputError: a file is missing, has another format, encoding or columns, or the rest of it
             cannot be read; no file has rows.
         MemoryError: there is too little memory to read it.
     """
-    found = Input.find(given, template, encoding, fields, format_)
+    found = Input.find(given, template, encoding, fields, format_, delimiter)
     if isinstance(found, Finding):
         raise InputError(str(found))
     row = 0

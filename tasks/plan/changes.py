@@ -77,6 +77,7 @@ _STAGES = {
             "passages.kind": "the kind of dataset.predict_file",
             "passages.format": "the format of dataset.predict_file",
             "passages.encoding": "dataset.encoding",
+            "passages.delimiter": "dataset.delimiter",
             "passages.several": "the reading of several answers",
             **{
                 f"passages.fields.{role}": f"the field read as {role}"

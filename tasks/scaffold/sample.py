@@ -95,7 +95,12 @@ def _read(dataset: DatasetSettings, proposed: Mapping[str, str]) -> Sample:
     if not isinstance(found, Input):
         raise InputError(str(found) if isinstance(found, Finding) else "no file was named")
     rows = read_passages(
-        found.given, dataset.template, dataset.encoding, dataset.fields, dataset.format
+        found.given,
+        dataset.template,
+        dataset.encoding,
+        dataset.fields,
+        dataset.format,
+        dataset.delimiter,
     )
     looked_at = list(islice(rows, SAMPLE_ROWS))
     rejects = [row for row in looked_at if isinstance(row, Reject)]

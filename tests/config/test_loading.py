@@ -302,3 +302,17 @@ def test_a_config_that_is_a_pipe_or_a_loop_is_not_waited_for(tmp_path: Path) -> 
         load_settings(find_config(str(loop)))
     with pytest.raises(ConfigError, match="no such config"):
         find_config(LONG)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("tab", "\t"), ("\\t", "\t"), ("^", "^"), ("、", "、")]
+)
+def test_a_delimiter_is_one_character_or_tab(given: str, meant: str) -> None:
+    settings = load_settings(ROOT / "configs/demo.yaml", [f"dataset.delimiter={given}"])
+    assert settings.dataset.delimiter == meant
+
+
+@pytest.mark.parametrize("wrong", ["||", '"', "tabs"])
+def test_another_delimiter_is_a_fault(wrong: str) -> None:
+    with pytest.raises(ConfigError, match="tab, or one character"):
+        load_settings(ROOT / "configs/demo.yaml", [f"dataset.delimiter={wrong}"])

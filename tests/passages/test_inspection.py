@@ -11,6 +11,7 @@ import pytest
 
 from tasks.config.settings import FieldSettings
 from tasks.findings import Finding
+from tasks.passages.input import Input
 from tasks.passages.inspection import START_BYTES, find_layout
 from tasks.passages.layout import Layout
 from tasks.passages.reader import read_passages
@@ -262,6 +263,51 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     assert "URLs are not read; download it" in fault_of(Path("s3://bucket/a.jsonl"))
     assert f"{tmp_path}/x.csv: no such file" in fault_of(tmp_path / "shards" / ".." / "x.csv")
+
+
+# ---- delimiters
+
+
+def find_separated(path: Path, delimiter: str | None) -> Layout | Finding:
+    return find_layout(path, delimiter=delimiter)
+
+
+@pytest.mark.parametrize("delimiter", ["^", "\x01", "\t", ",", "、", " "])
+@pytest.mark.parametrize("name", ["a.csv", "a.txt"])
+def test_a_delimiter_that_is_named_separates_the_cells(
+    tmp_path: Path, delimiter: str, name: str
+) -> None:
+    text = CSV.replace(",", delimiter)
+    path = write(tmp_path / name, text)
+    layout = find_separated(path, delimiter)
+    assert isinstance(layout, Layout)
+    rows = [row for row in read_passages(path, 1, delimiter=delimiter) if isinstance(row, Passage)]
+    assert [(row.context, row.answer) for row in rows] == PAIRS
+    is_found = delimiter in {"\t", ","}
+    assert ("delimiter" in layout.find_deviations()) is not is_found
+    assert isinstance(find_separated(path, None), Layout) is is_found
+
+
+def test_a_delimiter_that_is_not_found_or_not_right_is_told(tmp_path: Path) -> None:
+    unknown = write(tmp_path / "a.csv", CSV.replace(",", "^"))
+    told = str(find_separated(unknown, None))
+    assert "has one column, 'context^answer" in told
+    assert "name it with dataset.delimiter" in told
+    tabs = write(tmp_path / "b.csv", CSV.replace(",", "\t"))
+    told = str(find_separated(tabs, ";"))
+    assert told.startswith("dataset.delimiter: the cells of ")
+    assert "are separated by tabs, not semicolons; leave it out" in told
+    told = str(Input.find(write(tmp_path / "a.jsonl", LINES), delimiter=","))
+    assert "a.jsonl is .jsonl, which has no delimiter" in told
+
+
+def test_the_delimiter_and_the_encoding_that_were_found_are_told(tmp_path: Path) -> None:
+    tabs = Input.find(write(tmp_path / "a.csv", CSV.replace(",", "\t").encode("utf-16")))
+    assert isinstance(tabs, Input)
+    assert tabs.describe().endswith(", separated by tabs, in utf-16-le")
+    usual = Input.find(write(tmp_path / "b.csv", CSV))
+    assert isinstance(usual, Input)
+    assert "separated" not in usual.describe()
 
 
 # ---- columns and fields

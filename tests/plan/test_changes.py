@@ -59,6 +59,7 @@ WORDS = {
         "passages/kind": "the kind of dataset.predict_file",
         "passages/sha256": "the content of dataset.predict_file",
         "passages/encoding": "dataset.encoding",
+        "passages/delimiter": "dataset.delimiter",
         "passages/several": "the reading of several answers",
         "passages/fields/context": "the field read as context",
         "passages/fields/answer": "the field read as answer",
@@ -114,8 +115,10 @@ def variants(tmp_path_factory: pytest.TempPathFactory) -> list[Decided]:
     texts = dict.fromkeys(("context", "answer", "text", "text2", "text3", "text4"), "a")
     (folder / "passages.jsonl").write_text(json.dumps(texts))
     (folder / "several.jsonl").write_text('{"context": "c", "answers": ["a", "b"]}')
-    several = f"dataset.predict_file={folder / 'several.jsonl'}"
-    return [decide(folder, *overrides) for overrides in (*VARIANTS, (several,))]
+    several = (f"dataset.predict_file={folder / 'several.jsonl'}",)
+    (folder / "a.csv").write_text("context^answer\na^b\n")
+    separated = (f"dataset.predict_file={folder / 'a.csv'}", "dataset.delimiter=^")
+    return [decide(folder, *overrides) for overrides in (*VARIANTS, several, separated)]
 
 
 def decide(folder: Path, *overrides: str) -> Decided:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO, TextIOWrapper
@@ -15,45 +16,77 @@ from tasks.passages import limits
 from tasks.passages.fields import Fields
 from tasks.passages.formats.json import parse_json
 from tasks.passages.layout import (
+    DELIMITER,
     Layout,
     PassageFile,
     RawRow,
     RawRows,
     Start,
     find_names_fault,
+    name_delimiter,
     open_passages,
 )
 from tasks.passages.limits import check_size
 from tasks.passages.records import Reason, RowError, excerpt
 
 DELIMITERS = (",", "\t", ";", "|")
+_SEPARATOR = re.compile(r"[^\w\s]")  # what may separate the cells of one column's name
 
 
-def has_header(text: str, fields: Fields) -> bool:
+def has_header(text: str, layout: Layout) -> bool:
     """Return whether a text begins with a header that has the required columns."""
     csv.field_size_limit(limits.MAX_ROW_BYTES)  # process-wide; the default is 128 KiB
+    asked = layout.asked_delimiter
     try:
-        return _is_complete(_best_header(text, fields)[1], fields)
+        columns = _best_header(text, layout.fields)[1] if asked is None else _header(text, asked)
+        return _is_complete(columns, layout.fields)
     except csv.Error:  # of another format, without delimiters
         return False
 
 
 def inspect_csv(start: Start, layout: Layout) -> Layout | Finding:
     """Return the layout with delimiter, columns and fields, or why the file cannot be read."""
-    delimiter, columns = _best_header(start.text, layout.fields)
+    found, columns = _best_header(start.text, layout.fields)
+    delimiter = layout.asked_delimiter or found
+    if delimiter != found:
+        columns = _header(start.text, delimiter)
     fields = layout.fields.in_columns(columns)
     if fault := find_names_fault(start.place, "columns", [*columns, *layout.extra], fields):
-        return fault
+        return _explain_delimiter(start, layout, found) or fault
     if repeated := [name for name in fields.wanted_in(columns) if columns.count(name) > 1]:
         return start.fault(f"has the column `{repeated[0]}` more than once", "keep one of them")
     if start.is_whole and len(list(islice(_parse(start.text, delimiter), 2))) < 2:
         return start.no_rows()
-    return replace(layout, fields=fields, names=(*columns, *layout.extra), delimiter=delimiter)
+    return replace(
+        layout,
+        fields=fields,
+        names=(*columns, *layout.extra),
+        delimiter=delimiter,
+        is_delimiter_given=delimiter != found,
+    )
+
+
+def _explain_delimiter(start: Start, layout: Layout, found: str) -> Finding | None:
+    """Return why columns are missing, if that is for the delimiter; `found` fits best."""
+    asked, columns = layout.asked_delimiter, _header(start.text, found)
+    if asked not in {None, found} and _is_complete(columns, layout.fields):
+        names = [name_delimiter(one) for one in (found, str(asked))]
+        problem = f"the cells of {start.place} are separated by {names[0]}, not {names[1]}"
+        return Finding(DELIMITER, problem, "leave it out")
+    if asked is None and len(columns) == 1 and _SEPARATOR.search(columns[0]):
+        *known, last = map(name_delimiter, DELIMITERS)
+        problem = f"has one column, {excerpt(columns[0])}, as {', '.join(known)} and {last} show"
+        return start.fault(problem, f"if another character does, name it with {DELIMITER}")
+    return None
+
+
+def _header(text: str, delimiter: str) -> list[str]:
+    return next(_parse(text, delimiter), [])
 
 
 def _best_header(text: str, fields: Fields) -> tuple[str, list[str]]:
     """Return the delimiter whose header has the required columns, or the most; and the columns."""
-    headers = {one: next(_parse(text, one), []) for one in DELIMITERS}
+    headers = {one: _header(text, one) for one in DELIMITERS}
     best = max(headers, key=lambda one: (_is_complete(headers[one], fields), len(headers[one])))
     return best, headers[best]
 
