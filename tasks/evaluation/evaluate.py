@@ -33,7 +33,7 @@ class EvaluationDetails(Details):
 def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
     """Return the metrics of `predictions`, a Parquet file; all null if there are no references.
 
-    They are kept as a checkpoint with the shards: counting matches takes 0.14 ms of CPU a row.
+    They are kept as a checkpoint with the shards: a text of mixed scripts takes some 30 µs of CPU.
 
     Raises:
         StoreCorruptionError: `predictions` cannot be read.

@@ -7,14 +7,13 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU as SacreBLEU  # noqa: N811 there are two BLEU
 
 from tasks.engine.paddle.runtime import import_paddlenlp
-from tasks.evaluation.counts import count_pairs, lcs_length
+from tasks.evaluation.counts import count_pairs
 from tasks.evaluation.scores import (
     METRICS,
     score_counts,
@@ -113,16 +112,3 @@ def test_questions_without_a_word_score_nothing() -> None:
 def test_a_question_that_is_its_reference_scores_everything() -> None:
     scores = score_pairs([("长江在哪里？", "长江在哪里？")])
     assert [scores[name] for name in METRICS] == pytest.approx([100.0] * len(METRICS))
-
-
-SHORT = st.lists(st.sampled_from("abc"), max_size=9)
-
-
-@given(SHORT, SHORT)
-def test_the_longest_common_subsequence_is_that_of_the_textbook(a: list[str], b: list[str]) -> None:
-    lengths = np.zeros((len(a) + 1, len(b) + 1), int)
-    for i, one in enumerate(a):
-        for j, other in enumerate(b):
-            longest = max(lengths[i, j + 1], lengths[i + 1, j])
-            lengths[i + 1, j + 1] = lengths[i, j] + 1 if one == other else longest
-    assert lcs_length(a, b) == lengths[-1, -1]
