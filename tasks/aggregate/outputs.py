@@ -8,9 +8,11 @@ from __future__ import annotations
 import heapq
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain, repeat
+from json.encoder import encode_basestring
 from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
@@ -31,9 +33,11 @@ from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
 from tasks.store.tables import (
     PREDICTIONS,
+    ROWS_AT_A_TIME,
     SHARD,
     commit_table,
     iterate_rows,
+    list_values,
     make_batches,
     read_batches,
     without_losses,
@@ -41,8 +45,16 @@ from tasks.store.tables import (
 
 logger = logging.getLogger("wenti.aggregate")
 
-ROWS_AT_A_TIME = 8192
-ENCODER = json.JSONEncoder(ensure_ascii=False)
+REJECTS_AT_A_TIME = 8192
+encode = json.JSONEncoder(ensure_ascii=False).encode
+_ENCODE: dict[type, Callable[[Any], str]] = {
+    str: encode_basestring,
+    int: str,
+    float: lambda number: repr(number) if math.isfinite(number) else encode(number),
+    type(None): lambda _: "null",
+}
+"""What the encoder does with single values, without the 2 µs that it takes to start."""
+
 LINE = ("row", "id", "context", "answer", "question", "reference")
 """The columns that are in every line of predictions.jsonl as they are."""
 
@@ -108,7 +120,7 @@ def join_rejects(
     of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
     sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
     merged = heapq.merge(*sources, key=itemgetter("row"))
-    return make_batches(details.with_files(merged), details.rejects_schema, ROWS_AT_A_TIME)
+    return make_batches(details.with_files(merged), details.rejects_schema, REJECTS_AT_A_TIME)
 
 
 def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
@@ -130,10 +142,8 @@ def read_lines(predictions: PurePath, column: str, rows_in: int) -> Iterator[str
     A row without a text, such as a reject, has an empty one. No text has line breaks.
     """
     done = 0
-    for batch in read_batches(predictions, ["row", column]):
-        columns = (
-            values.to_pylist() for values in batch.columns
-        )  # faster than a dict for each row
+    for batch in read_batches(predictions, ["row", column], ROWS_AT_A_TIME):
+        columns = map(list_values, batch.columns)
         for row, text in zip(*columns, strict=True):
             yield from repeat("", row - done)
             yield _on_one_line(text)
@@ -155,7 +165,8 @@ def as_line(row: dict[str, Any], is_partial: bool = False) -> str:
         line["alternatives"] = [{**other, "score": _rounded(other["score"])} for other in others]
     if is_partial:
         line["partial"] = True
-    return ENCODER.encode(line)
+    pairs = (f'"{name}": {_ENCODE.get(type(one), encode)(one)}' for name, one in line.items())
+    return f"{{{', '.join(pairs)}}}"
 
 
 def commit_text(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from itertools import accumulate
 from pathlib import PurePath
@@ -17,7 +15,7 @@ from tasks.store.storage import FileEntry
 from tasks.store.tables import DATASET, read_batches, without_losses
 
 BYTES_KEPT = 1 << 26
-"""Of parts that were read: more than the tokens of one with `ROWS_PER_PART` rows."""
+"""Of a part: more than the tokens of one with `ROWS_PER_PART` rows."""
 
 
 def read_dataset_parts(
@@ -47,27 +45,25 @@ def read_dataset_parts(
 
 
 class _Parts:
-    """Keeps the parts that were read last: the next shard often has rows of the same part.
+    """Keeps what was read last of each set of columns: the next shard often has rows of that part.
 
     A part is known by its sha256, so the content of a file that has been replaced is never mixed
     up. Larger parts than `BYTES_KEPT` are not kept.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[object, ...], pa.Table] = OrderedDict()
-        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, ...], tuple[PurePath, FileEntry, pa.Table]] = {}
 
     def read(self, folder: PurePath, entry: FileEntry, rows: int, schema: pa.Schema) -> pa.Table:
         """Return some columns of a part."""
-        key = (folder, entry, tuple(schema.names))
-        with self._lock:
-            part = self._kept.pop(key, None)
-        if part is None:
+        names = tuple(schema.names)
+        place, known, part = self._kept.get(names, (None, None, None))
+        if part is None or (place, known) != (folder, entry):
+            del part
+            self._kept.pop(names, None)  # before another one needs memory
             part = _read_part(folder / entry.name, rows, schema)
-        with self._lock:
-            self._kept[key] = part  # the last one used is the last one dropped
-            while sum(one.nbytes for one in self._kept.values()) > BYTES_KEPT:
-                self._kept.popitem(last=False)
+            if part.nbytes <= BYTES_KEPT:
+                self._kept[names] = folder, entry, part
         return part
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tasks.evaluation.scores import sentence_bleu
 from tasks.report.charts import Values
-from tasks.store.tables import read_batches, read_places, read_schema, spaced
+from tasks.store.tables import ROWS_AT_A_TIME, read_batches, read_places, read_schema, spaced
 
 MOST_SAMPLES = 1000
 MOST_CHARACTERS = 500_000  # of all samples together, so that a report has at most 3 MB
@@ -143,14 +143,14 @@ def cut_passage(context: str, answer: str, longest: int = LONGEST_TEXT) -> Excer
 def _read_values(path: PurePath) -> RowValues:
     pieces: list[dict[str, Values]] = []
     identical = 0
-    for batch in read_batches(path, ["context", "reference", "question", "score"]):
+    names = ["context", "reference", "question", "score"]
+    for batch in read_batches(path, names, ROWS_AT_A_TIME):
         texts = {name: batch[name] for name in ("context", "reference", "question")}
         lengths = {name: _as_array(pc.utf8_length(column)) for name, column in texts.items()}
         pieces.append({**lengths, "score": _as_array(batch["score"])})
         identical += pc.sum(pc.equal(batch["question"], batch["reference"])).as_py() or 0
     columns = {
-        name: np.concatenate([np.empty(0), *(piece[name] for piece in pieces)])
-        for name in ("context", "reference", "question", "score")
+        name: np.concatenate([np.empty(0), *(piece[name] for piece in pieces)]) for name in names
     }
     shown = (columns[name] for name in ("context", "question", "reference"))
     samples = _place_samples(*shown)
