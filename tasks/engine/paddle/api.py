@@ -7,8 +7,10 @@ precision and TensorRT) depends on the protobuf of 2.6, and is the only exceptio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle, quiet
 
@@ -30,18 +32,37 @@ def save_layer(layer: Untyped, specs: Sequence[Untyped], model_file: Path) -> No
         model_file: ends in `MODEL_SUFFIX`; the weights are saved beside it, with `PARAMS_SUFFIX`.
     """
     jit = import_paddle().jit
-    with quiet():
+    with quiet(), _without_stacks():
         traced = jit.to_static(layer, input_spec=list(specs), full_graph=True)
         jit.save(traced, str(model_file.with_suffix("")))
     model_file.with_suffix(f"{PARAMS_SUFFIX}.info").unlink(missing_ok=True)
     _make_reproducible(model_file)
 
 
+@contextmanager
+def _without_stacks() -> Iterator[None]:
+    """Trace graphs without Python's stack, in this block: half of the time of an export.
+
+    Paddle reads it, with the lines of source, for each operator, and again for each warning of
+    arithmetic. Nothing needs it: `_make_reproducible` removes what is stored with operators.
+    """
+    base = import_paddle().base
+    operators, arithmetic = base.framework, base.layers.math_op_patch
+    kept = operators.traceback, arithmetic.inspect
+    operators.traceback = SimpleNamespace(extract_stack=list)
+    arithmetic.inspect = SimpleNamespace(stack=lambda: [(None, "", 0)] * 2)
+    try:
+        yield
+    finally:
+        operators.traceback, arithmetic.inspect = kept
+
+
 def _make_reproducible(model_file: Path) -> None:
     """Remove from a saved graph what depends on the process and the folder that made it.
 
-    Paddle stores with each operator the Python stack that created it, with paths and line numbers,
-    and writes attributes, and the loop's inputs and outputs, in the order of a hash table.
+    Paddle stores with each operator the Python stack that created it (`_without_stacks` leaves an
+    empty one), and writes attributes, and the loop's inputs and outputs, in the order of a hash
+    table.
     """
     program = read_program(model_file)
     for block in program.blocks:

@@ -36,8 +36,8 @@ from tests.support.rehearsal import ROOT
 CHECKPOINT = ROOT / "data/checkpoint"
 SCORE_TOLERANCE = 1e-4
 TIE_TOLERANCE = 1e-5
-MANY_ROWS = 208  # for the defaults and greedy search
-BATCHES = {16: MANY_ROWS, 7: 21, 1: 6}  # number of rows to run, by batch size
+MANY_ROWS = 96  # for the defaults and greedy search
+BATCHES = {16: MANY_ROWS, 7: 14, 1: 4}  # number of rows to run, by batch size
 LONG_ROW = 160  # tokens; the time of `generate` grows with their square
 
 
