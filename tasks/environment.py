@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
 
 from tasks.errors import StorageError
 
@@ -33,31 +31,6 @@ def importing() -> Iterator[None]:
         gc.freeze()
         if was_enabled:
             gc.enable()
-
-
-class _NoPandas:
-    """Finds no module, and lets an import of pandas fail."""
-
-    @staticmethod
-    def find_spec(name: str, *_: object) -> None:
-        if name == "pandas":
-            raise ModuleNotFoundError(name=name)
-
-
-def keep_pandas_out(ask: Callable[[], object]) -> None:
-    """Call `ask`, in which pyarrow asks once and for all whether there is pandas; it is told no.
-
-    Importing pandas takes 0.2 s and 33 MB, only to see with every array that its values are not
-    those of pandas. Whoever else imports pandas gets it, and so does pyarrow's `to_pandas`.
-    """
-    if "pandas" in sys.modules:
-        return
-    finder = cast(Any, _NoPandas)
-    sys.meta_path.insert(0, finder)
-    try:
-        ask()
-    finally:
-        sys.meta_path.remove(finder)
 
 
 def set_aside(variable: str) -> None:

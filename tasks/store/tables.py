@@ -14,12 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks.environment import keep_pandas_out
 from tasks.errors import StoreCorruptionError
 from tasks.store.files import commit_file, storage_of
 from tasks.store.storage import FileEntry
-
-keep_pandas_out(lambda: pa.array([None]))
 
 # What the model does not see of a row; datasets of older versions lack these columns.
 LOSSES = (
