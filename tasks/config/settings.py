@@ -101,11 +101,11 @@ class DatasetSettings(Section):
     predict_file: PathsText = Field(
         None,
         description="File of passages: JSON lines, a JSON array, nested JSON such as SQuAD's, or "
-        "CSV, optionally compressed with gzip or Zstandard; Parquet or Arrow. Or a folder, whose "
-        "files with the suffixes of these formats are read in the order of their paths; or a "
-        "pattern, such as data/*.jsonl; or a list of these. null: use dataset_name.",
+        "CSV, optionally compressed with gzip or Zstandard; Parquet, Arrow, Excel's .xlsx. Or a "
+        "folder, whose files with the suffixes of these formats are read in the order of their "
+        "paths; or a pattern, such as data/*.jsonl; or a list of these. null: use dataset_name.",
     )
-    format: Literal["jsonl", "json", "csv", "parquet", "arrow"] | None = Field(
+    format: Literal["jsonl", "json", "csv", "parquet", "arrow", "xlsx"] | None = Field(
         None,
         description="Format of predict_file. null: that of its content, or else of its name.",
     )

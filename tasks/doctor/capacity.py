@@ -25,7 +25,7 @@ from tasks.plan.model import locate_model
 from tasks.plan.plan import open_store
 
 PACKED = 6
-"""Bytes of text per byte of gzip."""
+"""Bytes of text per byte of gzip, which is also in workbooks."""
 
 PER_BYTE = 8
 """Bytes in the store per byte of passages: tokens, questions, results; 6.7 in the demo."""
@@ -127,7 +127,7 @@ def _text_size(path: Path) -> int:
     size = 0
     with suppress(OSError):  # which the look at the passages tells
         size = path.stat().st_size
-    return size * PACKED if kind_of(path).endswith(COMPRESSIONS) else size
+    return size * PACKED if kind_of(path).endswith((*COMPRESSIONS, ".xlsx")) else size
 
 
 def existing_model(settings: Settings) -> Path | None:

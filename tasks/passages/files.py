@@ -21,7 +21,8 @@ from tasks.store.local import file_sha256
 Given = Path | tuple[Path, ...]
 """What the config names: a path or a pattern, or several of them."""
 
-_HIDDEN = (".", "_")  # as of Spark: _SUCCESS, _temporary, .part-0.crc
+# As of Spark: _SUCCESS, _temporary, .part-0.crc; and of Excel, while a workbook is open: ~$a.xlsx
+_HIDDEN = (".", "_", "~$")
 # What `datasets` (Hugging Face) writes beside its files.
 _BESIDE = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"

@@ -28,6 +28,7 @@ from tasks.passages.files import show_path
 from tasks.passages.formats.csv import has_header, inspect_csv
 from tasks.passages.formats.json import inspect_json
 from tasks.passages.formats.tables import inspect_table
+from tasks.passages.formats.workbooks import inspect_workbook, is_workbook
 from tasks.passages.layout import (
     AT_LEAST_ONE,
     KEY,
@@ -45,7 +46,8 @@ ENCODING, FORMAT = "dataset.encoding", "dataset.format"
 _PACKED = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 _BINARY = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
 _FEATHER_1 = b"FEA1"
-_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx, .xls
+_ARCHIVE, _OLD_WORKBOOK = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # .xlsx and .zip; .xls
+_NAMES = {".parquet": "Parquet", ".arrow": "Arrow", ".xlsx": "an Excel workbook"}
 _JSON = {".jsonl", ".json"}
 _COPY_AGAIN = "it is truncated or damaged: create it or copy it again"
 _LONGEST_HEADER = 1000  # of a table that begins like JSON
@@ -87,10 +89,14 @@ def find_layout(
     if not data:
         return NoRows(KEY, f"{place} is empty", AT_LEAST_ONE)
     binary = next((kind for mark, kind in _BINARY.items() if data.startswith(mark)), None)
+    if data.startswith(_ARCHIVE) and is_workbook(path):
+        binary = ".xlsx"
     if fault := _find_content_fault(place, data, binary, layout.format):
         return fault
     if format_ is not None and binary not in {None, layout.format}:
         return Finding(FORMAT, f"{place} is {binary}, not {format_}", "correct it, or leave it out")
+    if binary == ".xlsx":
+        return inspect_workbook(place, path, replace(layout, kind=binary))
     if binary is not None:
         return inspect_table(place, path, replace(layout, kind=binary))
     packed = next((one for one, mark in _PACKED.items() if data.startswith(mark)), "")
@@ -122,13 +128,16 @@ def _find_path_problem(path: Path) -> tuple[str, str] | None:
 
 def _find_content_fault(place: str, data: bytes, binary: str | None, asked: str) -> Finding | None:
     """Return why the first bytes are of no format, or not of the one that a file must have."""
-    if data.startswith(_WORKBOOKS):
-        return Finding(KEY, f"{place} is a workbook or an archive", 'save it as "CSV UTF-8"')
+    if data.startswith(_OLD_WORKBOOK):
+        problem = f"{place} is a workbook of the old format, or has a password"
+        return Finding(KEY, problem, "save it as .xlsx without a password")
+    if data.startswith(_ARCHIVE) and binary is None:
+        return Finding(KEY, f"{place} is an archive, or a damaged workbook", "unpack or repair it")
     if data.startswith(_FEATHER_1):
         return Finding(KEY, f"{place} is Feather of version 1", "write it as Parquet")
-    if asked in _BINARY.values() and binary is None:
-        name = {".parquet": "Parquet", ".arrow": "Arrow"}[asked]
-        return Finding(KEY, f"{place} is not {name}", "create it again, or correct its name")
+    if asked in _NAMES and binary is None:
+        problem = f"{place} is not {_NAMES[asked]}"
+        return Finding(KEY, problem, "create it again, or correct its name")
     return None
 
 

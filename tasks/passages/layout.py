@@ -24,9 +24,10 @@ DELIMITER = "dataset.delimiter"
 AT_LEAST_ONE = "name a file with at least one passage"
 TEXTS = (".jsonl", ".json", ".csv")
 PACKED = (".gz", ".zst")
-KINDS = (*TEXTS, ".parquet", ".arrow", *(f"{text}{packed}" for packed in PACKED for text in TEXTS))
-OTHER_SUFFIXES = {".ndjson": ".jsonl", ".tsv": ".csv", ".feather": ".arrow"}
-SUFFIXES = (*KINDS[:5], *OTHER_SUFFIXES)
+TABLES = (".parquet", ".arrow", ".xlsx")
+KINDS = (*TEXTS, *TABLES, *(f"{text}{packed}" for packed in PACKED for text in TEXTS))
+OTHER_SUFFIXES = {".ndjson": ".jsonl", ".tsv": ".csv", ".feather": ".arrow", ".xlsm": ".xlsx"}
+SUFFIXES = (*TEXTS, *TABLES, *OTHER_SUFFIXES)
 
 PassageFile = BufferedReader | gzip.GzipFile | BytesIO
 
@@ -62,6 +63,7 @@ class Layout:
         delimiter: of the cells of CSV.
         asked_delimiter: the config's, if it names one.
         is_delimiter_given: whether that is used, and another one would be found.
+        sheets: names of the sheets of a workbook that are not hidden; the first one is read.
         is_array: whether it is one JSON array.
         is_in_data: whether that is the value of `data` in an object, as in SQuAD.
         has_bare_returns: whether its lines end with a carriage return only.
@@ -79,6 +81,7 @@ class Layout:
     delimiter: str = ","
     asked_delimiter: str | None = None
     is_delimiter_given: bool = False
+    sheets: tuple[str, ...] = ()
     is_array: bool = False
     is_in_data: bool = False
     has_bare_returns: bool = False
@@ -102,7 +105,10 @@ class Layout:
         return ", ".join(f"{role} from `{name}`" for role, name in chosen.items())
 
     def describe_text(self) -> str:
-        """Return what is not usual in a text: delimiter and encoding; empty if nothing is."""
+        """Return what a user may not expect of the file: sheet, delimiter and encoding; or ""."""
+        if self.sheets:
+            several = f" (the first of {len(self.sheets)})" if len(self.sheets) > 1 else ""
+            return f", from the sheet {self.sheets[0]!r}{several}"
         is_usual = self.format != ".csv" or self.delimiter == ","
         delimiter = "" if is_usual else f", separated by {name_delimiter(self.delimiter)}"
         return f"{delimiter}{'' if self.encoding == UTF_8 else f', in {self.encoding}'}"
@@ -136,7 +142,7 @@ class Layout:
     @property
     def is_table(self) -> bool:
         """Whether the file has columns, which all rows share."""
-        return self.format in {".csv", ".parquet", ".arrow"}
+        return self.format in {".csv", *TABLES}
 
 
 class NoRows(Finding):

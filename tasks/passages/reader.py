@@ -22,6 +22,7 @@ from tasks.passages.files import Given, InputFile, show_given
 from tasks.passages.formats.csv import read_csv
 from tasks.passages.formats.json import read_json
 from tasks.passages.formats.tables import read_table
+from tasks.passages.formats.workbooks import read_workbook
 from tasks.passages.input import Input
 from tasks.passages.layout import KEY, Layout, RawRow, RawRows
 from tasks.passages.records import Passage, Reject, parse_record, split_answers
@@ -42,7 +43,7 @@ def read_passages(
     Args:
         given: a file, a list of files, or those of a folder or a pattern: JSON lines, a JSON array,
             nested JSON as of SQuAD, or CSV with a header row, each optionally compressed with gzip
-            or Zstandard; Parquet or Arrow.
+            or Zstandard; Parquet or Arrow; an Excel workbook.
         template: `dataset.template`; 4 requires `prompt_common` and `prompt_domain`.
         encoding: `dataset.encoding`; None: UTF-8.
         fields: `dataset.fields`; None: by their names.
@@ -104,4 +105,5 @@ _READERS: dict[str, Callable[[Path, Layout], RawRows]] = {
     ".csv": read_csv,
     ".parquet": read_table,
     ".arrow": read_table,
+    ".xlsx": read_workbook,
 }

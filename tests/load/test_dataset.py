@@ -29,6 +29,32 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
+def test_two_hundred_shards_of_cmrc_are_one_dataset(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shards"
+    for shard in range(200):
+        questions = [
+            {"id": f"S{shard:03}_Q{number}", "question": "哪条？", "answers": answers}
+            for number, answers in enumerate(
+                [["长江"], ["长江", "长江", "河流"], [] if shard else ["长"]]
+            )
+        ]
+        paragraph = {"id": f"S{shard}", "context": "长江是中国最大的河流。", "qas": questions}
+        article = {"title": "长江", "paragraphs": [paragraph]}
+        place = folder / f"dt=2026-11-{shard % 20 + 1:02}/part-{shard:03}.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps({"version": "1", "data": [article]}, ensure_ascii=False))
+    loaded = load_passages(replace(load_request, predict_file=folder))
+    table, rejects = whole(load_request), pq.read_table(load_request.folder / "rejects.parquet")
+    assert (loaded.details["rows_in"], table.num_rows, rejects.num_rows) == (800, 601, 199)
+    order = [shard for day in range(20) for shard in range(day, 200, 20)]
+    ids = [f"S{shard:03}_Q{number}" for shard in order for number in (0, 1, 1)]
+    assert [one for one in table["id"].to_pylist() if not one.endswith("Q2")] == ids
+    assert set(rejects["reason"].to_pylist()) == {"no_answer"}
+    assert rejects["file"][0].as_py() == "dt=2026-11-01/part-020.json"
+
+
 def test_every_row_is_in_a_part_or_in_the_rejects(
     load_request: LoadRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,11 +239,19 @@ def _count_literally(line: str, delimiter: str) -> int:
 def _as_record(header: list[str], cells: list[str] | RowError, fields: Fields) -> object:
     if isinstance(cells, RowError):
         return cells
-    record: dict[str, object] = dict(zip(header, cells, strict=True))
-    for name in {*fields.prompts[1:]} & {*header}:
-        # A cell can only hold a list as JSON; `parse_record` rejects anything else by its type.
-        parsed = parse_json(cells[header.index(name)].encode(errors="surrogateescape"))
-        record[name] = record[name] if isinstance(parsed, RowError) else parsed
+    return with_lists(dict(zip(header, cells, strict=True)), fields)
+
+
+def with_lists(record: dict[str, object], fields: Fields) -> dict[str, object]:
+    """Return a record of cells with the list that template 4 needs, which a cell holds as JSON.
+
+    `parse_record` rejects anything else by its type.
+    """
+    for name in fields.prompts[1:]:
+        cell = record.get(name)
+        if isinstance(cell, str):
+            parsed = parse_json(cell.encode(errors="surrogateescape"))
+            record[name] = cell if isinstance(parsed, RowError) else parsed
     return record
 
 

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from pyarrow import feather
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.passages.reader import read_passages
-from tasks.passages.records import Passage
+from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import write
 
 ROWS = [
@@ -23,6 +24,7 @@ ROWS = [
     {"context": '维纳恩湖位于瑞典, "洪泽湖"位于中国。', "answer": "瑞典", "id": "b"},
     {"context": "滇池地处云南省境内；\t𠮷野家", "answer": "云南省", "id": "c"},
 ]
+LIBREOFFICE = Path(__file__).parent / "libreoffice"
 FRAME = pd.DataFrame(ROWS)
 COLUMNS = pa.Table.from_pylist(ROWS)
 
@@ -42,6 +44,12 @@ def write_stream(path: Path) -> None:
         writer.write_table(COLUMNS, max_chunksize=2)
 
 
+def write_by_duckdb(path: Path, options: str) -> None:
+    with duckdb.connect() as database:
+        database.register("rows", COLUMNS)
+        database.execute(f"COPY (FROM rows) TO '{path}' ({options})")
+
+
 WRITERS: dict[str, Callable[[Path], object]] = {
     "pandas.csv": lambda path: FRAME.to_csv(path, index=False),
     "pandas-index.csv": lambda path: FRAME.to_csv(path),
@@ -59,6 +67,14 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "datasets.jsonl": lambda path: Dataset.from_list(ROWS).to_json(path, force_ascii=False),
     "datasets.csv": lambda path: Dataset.from_list(ROWS).to_csv(path, index=False),
     "datasets.parquet": lambda path: Dataset.from_list(ROWS).to_parquet(path),
+    "pandas.xlsx": lambda path: FRAME.to_excel(path, index=False),
+    "duckdb.parquet": lambda path: write_by_duckdb(path, "FORMAT parquet, COMPRESSION zstd"),
+    "duckdb.csv": lambda path: write_by_duckdb(path, "FORMAT csv, HEADER"),
+    "duckdb.csv.gz": lambda path: write_by_duckdb(path, "FORMAT csv, HEADER, COMPRESSION gzip"),
+    "duckdb-bars.csv": lambda path: write_by_duckdb(path, "FORMAT csv, HEADER, DELIMITER '|'"),
+    "duckdb.jsonl": lambda path: write_by_duckdb(path, "FORMAT json"),
+    "duckdb.json.zst": lambda path: write_by_duckdb(path, "FORMAT json, COMPRESSION zstd"),
+    "duckdb-array.json": lambda path: write_by_duckdb(path, "FORMAT json, ARRAY true"),
     "stream.arrow": write_stream,
     "file.arrow": lambda path: feather.write_feather(COLUMNS, str(path), compression="zstd"),
     "large.parquet": lambda path: pq.write_table(cast(pa.large_string()), path),
@@ -93,6 +109,37 @@ def test_shards_that_datasets_saves_are_read_as_a_folder(tmp_path: Path) -> None
     assert {"state.json", "dataset_info.json"} <= {one.name for one in (tmp_path / "in").iterdir()}
     assert rows_of(tmp_path / "in") == ROWS
     assert rows_of(tmp_path / "in/*.arrow") == ROWS
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "json"])
+def test_partitions_that_duckdb_writes_are_read_as_a_folder(tmp_path: Path, kind: str) -> None:
+    with duckdb.connect() as database:
+        database.register("rows", COLUMNS)
+        query = "SELECT *, '2026-11-' || (20 + row_number() OVER ()) AS dt FROM rows"
+        options = f"FORMAT {kind}, PARTITION_BY (dt)"
+        database.execute(f"COPY ({query}) TO '{tmp_path / 'in'}' ({options})")
+    assert min((tmp_path / "in").iterdir()).name == "dt=2026-11-21"
+    assert rows_of(tmp_path / "in") == ROWS
+    days = rows_of(tmp_path / "in", fields=FieldSettings(id="dt"))
+    assert [one["id"] for one in days] == ["2026-11-21", "2026-11-22", "2026-11-23"]
+
+
+@pytest.mark.parametrize("name", ["passages.xlsx", "passages.csv"])
+def test_what_libreoffice_has_saved_is_read(name: str) -> None:
+    """LibreOffice 7.4 made numbers of `007` and `50%`; its CSV is separated by semicolons."""
+    fields = FieldSettings(context="段落", answer="答案", id="编号", reference="参考问题")
+    rows = list(read_passages(LIBREOFFICE / name, 1, fields=fields))
+    wall, lake, year, share = rows
+    assert isinstance(wall, Passage)
+    assert (wall.context, wall.answer) == (ROWS[0]["context"], ROWS[0]["answer"])
+    assert (wall.id, wall.reference, wall.line) == ("7", "明长城东起何处？", 2)
+    assert isinstance(lake, Passage)
+    assert (lake.context, lake.id, lake.reference) == (ROWS[1]["context"], "12", None)
+    assert isinstance(year, Passage)
+    assert (year.context, year.answer) == ("中华民国成立于1912年；\t𠮷野家", "1912")
+    if name == "passages.xlsx":
+        assert isinstance(share, Reject)
+        assert (share.reason, share.line) == (Reason.WRONG_TYPE, 5)
 
 
 def test_rows_of_squad_that_datasets_writes_are_read(tmp_path: Path) -> None:
