@@ -38,6 +38,7 @@ from flows.summary import (
     tabulate_shards,
     tell_rejects,
 )
+from tasks.columns.join import own_columns
 from tasks.errors import WentiError
 from tasks.escaping import visible
 from tasks.outages import tolerate_outage
@@ -141,7 +142,8 @@ def show_shards(run: Run, prediction: Prediction) -> None:
 def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
     """Show metrics, samples, settings and the results folder; emit events for what is amiss."""
     places = spaced(metrics["predictions"], SAMPLES)
-    samples = list(read_places(run.folder / PREDICTIONS_FILE, places))
+    predictions = run.folder / PREDICTIONS_FILE
+    samples = list(read_places(predictions, places, own_columns(predictions)))
     with _page_outage():
         create_markdown_artifact(
             as_markdown(metrics, samples, run.record, Path(run.folder).absolute()),

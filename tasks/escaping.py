@@ -26,8 +26,11 @@ def visible(text: str) -> str:
 
 
 def to_json(value: object) -> str:
-    """Return a value as indented JSON, with what a terminal would interpret as JSON escapes."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
+    """Return a value as indented JSON, with what a terminal would interpret as JSON escapes.
+
+    What JSON does not have, such as a date, is text.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -15,6 +15,7 @@ FLOORS = (
     {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages"},
     {"tasks.engine", "tasks.passages"},
     {"tasks.plan", "tasks.bench"},
+    {"tasks.columns"},
     {"tasks.load", "tasks.runs", "tasks.evaluation", "tasks.doctor"},
     {"tasks.export", "tasks.predict", "tasks.report"},
     {"tasks.aggregate", "tasks.operations", "tasks.preview", "tasks.scaffold"},

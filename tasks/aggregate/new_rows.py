@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.aggregate.outputs import as_line, commit_text
+from tasks.columns.join import own_columns
 from tasks.errors import StoreCorruptionError
 from tasks.plan.plan import Plan
 from tasks.runs.find import find_previous, read_record
@@ -54,8 +55,10 @@ def write_new_rows(plan: Plan, run: Run, is_partial: bool) -> dict[str, Any]:
     is_new = pc.invert(pc.is_in(hash_texts(own), value_set=known))
     new = run.folder / NEW_PREDICTIONS_FILE
     commit_table(new, read_schema(own), _select(own, is_new))
+    names = own_columns(new)
     commit_text(
-        run.folder / NEW_LINES_FILE, lambda: (as_line(row, is_partial) for row in iterate_rows(new))
+        run.folder / NEW_LINES_FILE,
+        lambda: (as_line(row, is_partial) for row in iterate_rows(new, names)),
     )
     return {"rows_new": pc.sum(is_new).as_py() or 0, "new_since": since}
 

@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.aggregate.partial import Missing
+from tasks.columns.join import find_columns
 from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
 from tasks.errors import StoreCorruptionError
 from tasks.load.parts import REJECTS_FILE, DatasetDetails, has_losses
@@ -76,7 +77,10 @@ def write_predictions(
     predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
     unusable = plan.dataset.folder / REJECTS_FILE
     schema = PREDICTIONS if has_losses(dataset) else without_losses(PREDICTIONS)
-    commit_table(predictions, missing.mark(schema), join_shards(prediction.outcomes, schema))
+    joined, kept = join_shards(prediction.outcomes, schema), find_columns(plan)
+    if kept is not None:
+        schema, joined = pa.schema([*schema, *kept.schema]), kept.add_to(joined)
+    commit_table(predictions, missing.mark(schema), joined)
     details = DatasetDetails.of(dataset)
     commit_table(
         rejects,

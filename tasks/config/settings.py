@@ -15,7 +15,14 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
 from tasks.config.sections.prediction import ShardSettings as ShardSettings
-from tasks.config.sections.section import DatedText, PathsText, PathText, Section, Text
+from tasks.config.sections.section import (
+    ColumnNames,
+    DatedText,
+    PathsText,
+    PathText,
+    Section,
+    Text,
+)
 
 
 def _is_share_or_number(value: float) -> float:
@@ -125,6 +132,11 @@ class DatasetSettings(Section):
         "answer: ans}. By default, context and answer are those of these names, or else source and "
         "title; several answers, a row each, are answers; reference is question, or else target; "
         "id is id.",
+    )
+    keep_columns: ColumnNames = Field(
+        "all",
+        description="Columns (fields) of the passages that are kept in predictions.parquet. all: "
+        "those that Wenti does not use. Or none, or a list of names.",
     )
     template: int = Field(
         1,

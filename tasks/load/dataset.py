@@ -6,13 +6,16 @@ options, need PaddleNLP.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal, TypeVar
 
+from tasks.columns.keeper import ColumnsKeeper
+from tasks.columns.source import Note
 from tasks.config.settings import FieldSettings
 from tasks.engine.batch import Row
 from tasks.engine.model_files import ModelFiles
@@ -24,9 +27,10 @@ from tasks.load.parts import PartWriter
 from tasks.load.rules import bad_row, describe_reject
 from tasks.passages.fields import Fields
 from tasks.passages.files import Given, hash_passages, show_given
+from tasks.passages.layout import Layout, RawRow
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject, parse_record, split_answers
-from tasks.plan.plan import Plan
+from tasks.plan.plan import Plan, PlannedCheckpoint
 from tasks.store.files import staging_folder
 from tasks.store.layout import Store
 from tasks.store.lock import shared_lock
@@ -51,6 +55,7 @@ def make_request(plan: Plan) -> LoadRequest:
         tokenizer=plan.tokenizer_files,
         predict_file=settings.file,
         input_sha256=passages.get("sha256") or passages.get("files"),
+        columns=plan.columns,
         **{name: value for name, value in settings if name not in NOT_LOADED},
     )
 
@@ -77,6 +82,8 @@ class LoadRequest:
     limit: int | None = None
     # of predict_file, as of `hash_passages`, if the fingerprint was computed from it
     input_sha256: str | Mapping[str, str] | None = None
+    keep_columns: str | Sequence[str] = "none"
+    columns: PlannedCheckpoint | None = None  # where they go; None if none are kept
 
 
 def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
@@ -96,10 +103,15 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
         StorageError: the folder cannot be written.
         WorkerError: a helper died.
     """
-    tokenizer = make_tokenizer(request)
+    tokenizer, keeping = make_tokenizer(request), _keeper(request)
     others = Helpers(helpers, partial(make_tokenizer, request))
-    with staging_folder(request.folder) as staging, others, PartWriter(staging) as writer:
-        rows = read_input_rows(request)
+    with (
+        keeping as keeper,
+        staging_folder(request.folder) as staging,
+        others,
+        PartWriter(staging) as writer,
+    ):
+        rows = read_input_rows(request, None if keeper is None else keeper.note)
         alone = islice(rows, ROWS_ALONE) if helpers > 0 else rows
         encoded = chain(encode_rows(alone, tokenizer.encode), others.encode(rows))
         usable = refuse_bad_rows(encoded, request.on_bad_row)
@@ -108,8 +120,12 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
                 writer.reject(row)
             else:
                 writer.add(*row)
+            if keeper is not None:
+                keeper.keep_next()
         _check_some_accepted(writer)
         _check_unchanged(request)
+        if keeper is not None:
+            keeper.commit()
         manifest = Manifest(
             kind="dataset",
             fingerprint=request.fingerprint,
@@ -119,6 +135,34 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
         )
         commit_manifest(request.folder / MANIFEST, manifest)
     return manifest
+
+
+def load_columns(request: LoadRequest, planned: PlannedCheckpoint, rows: int) -> Manifest:
+    """Make the checkpoint of the kept columns of a dataset that is there, and has so many rows.
+
+    Raises:
+        InputError: the input cannot be read, or has changed.
+        StorageError: the store cannot be written.
+    """
+    with ColumnsKeeper(planned, request.keep_columns) as keeper:
+        for _row in islice(read_input_rows(request, keeper.note), rows):
+            keeper.keep_next()
+        _check_unchanged(request)
+        return keeper.commit()
+
+
+def load_columns_into(
+    store: Store, request: LoadRequest, planned: PlannedCheckpoint, rows: int
+) -> Manifest:
+    """Call `load_columns` while holding the store's shared lock."""
+    with shared_lock(store):
+        return load_columns(request, planned, rows)
+
+
+def _keeper(request: LoadRequest) -> AbstractContextManager[ColumnsKeeper | None]:
+    if request.columns is None:
+        return nullcontext()
+    return ColumnsKeeper(request.columns, request.keep_columns)
 
 
 def load_into(store: Store, request: LoadRequest) -> Manifest:
@@ -163,8 +207,10 @@ def take_usable(rows: Iterable[Read], limit: int | None) -> Iterator[Read]:
             return
 
 
-def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
+def read_input_rows(request: LoadRequest, note: Note | None = None) -> Iterator[Passage | Reject]:
     """Read the input, a file or a named data set, lazily, one row at a time.
+
+    `note` is called for each row, as by `read_passages`.
 
     Raises:
         InputError: the file or the data set cannot be read.
@@ -177,13 +223,18 @@ def read_input_rows(request: LoadRequest) -> Iterator[Passage | Reject]:
             request.fields,
             request.format,
             request.delimiter,
+            note,
         )
         return
-    fields = Fields.of(request.fields, request.template)
-    records = read_named_passages(request.dataset_name, request.split)
-    rows = (one for record in records for one in split_answers(record, fields))
-    for row, record in enumerate(rows):
-        yield parse_record(record, row, None, fields)
+    row, fields = 0, Fields.of(request.fields, request.template)
+    layout = Layout(".jsonl", fields)
+    for record in read_named_passages(request.dataset_name, request.split):
+        layout = layout if row else replace(layout, names=tuple(record))
+        for one in split_answers(record, fields):
+            if note is not None:
+                note(Path(request.dataset_name), layout, RawRow(None, record))
+            yield parse_record(one, row, None, fields)
+            row += 1
 
 
 def _check_some_accepted(writer: PartWriter) -> None:

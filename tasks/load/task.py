@@ -9,7 +9,9 @@ from functools import partial
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.load.dataset import load_into, make_request
+from tasks.columns.store import MOST_COLUMNS, ColumnsDetails
+from tasks.escaping import shorten_list
+from tasks.load.dataset import load_columns_into, load_into, make_request
 from tasks.load.parts import DatasetDetails, has_losses
 from tasks.load.rules import check_dataset, describe_lines
 from tasks.plan.plan import Plan
@@ -34,9 +36,32 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
     started = time.monotonic()
     make = partial(call_in_child, load_into, plan.store, make_request(plan))
     made = claims.once(plan.dataset.fingerprint, partial(find_dataset, plan), make)
+    _keep_columns(plan, claims, made.manifest)
     _warn_of_multiline_rows(made.manifest)
     check_dataset(plan.settings.dataset, plan.dataset.folder, made.manifest)
     return StageResult("load", made, TimeSpan.since(started))
+
+
+def _keep_columns(plan: Plan, claims: Claims, dataset: Manifest) -> None:
+    """Keep columns of the passages, unless that was done while they were loaded."""
+    if plan.columns is None:
+        return
+    rows = DatasetDetails.of(dataset).rows_in
+    request = make_request(plan)
+    make = partial(call_in_child, load_columns_into, plan.store, request, plan.columns, rows)
+    kept = claims.once(plan.columns.fingerprint, plan.columns.find, make)
+    details = ColumnsDetails.of(kept.manifest)
+    if details.names:
+        logger.info("columns kept in predictions.parquet: %s", shorten_list(details.names, 10))
+    if details.missing:
+        names = shorten_list(details.missing, 10)
+        logger.warning("no row of the passages has %s of dataset.keep_columns", names)
+    if details.left_out:
+        logger.warning(
+            "only the first %d columns of the passages are kept; name those that you need in"
+            " dataset.keep_columns",
+            MOST_COLUMNS,
+        )
 
 
 def find_dataset(plan: Plan) -> Found:

@@ -24,7 +24,7 @@ from tasks.store.layout import Store
 from tasks.store.local import REMOVED, STAGING
 from tasks.store.manifest import MANIFEST, Manifest
 
-_CHECKPOINTS = ("exports", "datasets", "models", "predictions")
+_CHECKPOINTS = ("exports", "datasets", "columns", "models", "predictions")
 _RUN_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _LEFTOVER = re.compile(rf"({re.escape(STAGING)}|\.latest-|{re.escape(REMOVED)}).+|\..+\.tmp")
@@ -125,6 +125,7 @@ def _find_needed(store: Store, runs: Iterable[PurePath]) -> set[str]:
     for run in runs:
         record = _read_record(run)
         needed.update(record.fingerprints.values())
+        needed.update([record.columns] if record.columns else [])
         if record.model_folder is not None:
             # Only the name, because the store may have been moved since.
             needed.add(Path(record.model_folder).name)

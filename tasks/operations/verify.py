@@ -15,10 +15,11 @@ from tasks.load.part_reader import read_dataset_parts
 from tasks.operations.checkpoints import Checkpoints
 from tasks.predict.shards import Shard, find_shard, read_shard
 from tasks.report.write import ensure_report
+from tasks.runs.find import read_record
 from tasks.runs.results import SUCCESS_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.layout import Store
-from tasks.store.manifest import Found, Manifest, verify_files
+from tasks.store.manifest import MANIFEST, Found, Manifest, find_checkpoint, verify_files
 from tasks.store.storage import FileEntry
 
 
@@ -46,6 +47,7 @@ def verify_run(folder: PurePath) -> list[Checked]:
     return [
         _describe("export", checkpoints.export_manifest, checkpoints.find_export()),
         _describe("dataset", checkpoints.dataset_manifest, dataset),
+        *_check_columns(folder, checkpoints.store),
         *_check_shards(checkpoints, dataset.manifest),
         _check_results(folder),
     ]
@@ -54,6 +56,14 @@ def verify_run(folder: PurePath) -> list[Checked]:
 def _describe(part: str, manifest: PurePath, found: Found) -> Checked:
     state = "ok" if found.manifest is not None else found.state
     return Checked(part, str(manifest), state, found.damage)
+
+
+def _check_columns(folder: PurePath, store: Store) -> Iterator[Checked]:
+    """Check the kept columns of the input, if the run has any."""
+    fingerprint = read_record(folder).columns
+    if fingerprint is not None:
+        manifest = store.columns_folder(fingerprint) / MANIFEST
+        yield _describe("columns", manifest, find_checkpoint(manifest, fingerprint))
 
 
 def _check_shards(checkpoints: Checkpoints, dataset: Manifest | None) -> Iterator[Checked]:

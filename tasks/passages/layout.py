@@ -39,11 +39,13 @@ class RawRow(NamedTuple):
         line: line on which it starts, from 1; None for Parquet and Arrow.
         record: what the row holds; its `RowError` if it cannot be parsed.
         last_line: line on which a row of CSV ends, if it has several.
+        position: number of the row in Parquet and Arrow, from 0; None for others.
     """
 
     line: int | None
     record: object
     last_line: int | None = None
+    position: int | None = None
 
 
 RawRows = Iterator[RawRow]

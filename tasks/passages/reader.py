@@ -35,6 +35,7 @@ def read_passages(
     fields: FieldSettings | None = None,
     format_: str | None = None,
     delimiter: str | None = None,
+    note: Callable[[Path, Layout, RawRow], None] | None = None,
 ) -> Iterator[Passage | Reject]:
     """Yield a `Passage` or a `Reject` for every row of the files, in order.
 
@@ -49,6 +50,8 @@ def read_passages(
         fields: `dataset.fields`; None: by their names.
         format_: `dataset.format`; None: that of the content, or else of the name.
         delimiter: `dataset.delimiter`; None: the one that fits the header of CSV.
+        note: called for each row, before it is yielded, with its file, how that is read, and the
+            record that the row is from.
 
     Raises:
         InputError: a file is missing, has another format, encoding or columns, or the rest of it
@@ -63,6 +66,8 @@ def read_passages(
         file = found.files[number]
         for raw in _read_file(file.path, layout):
             for outcome in _parse(raw, row, file, layout):
+                if note is not None:
+                    note(file.path, layout, raw)
                 yield outcome
                 row += 1
     if not row:

@@ -21,12 +21,14 @@ from tasks.engine.program.half_precision import HALF_VERSION
 from tasks.engine.selection import ENGINE_VERSIONS, choose_engine
 from tasks.errors import InputError
 from tasks.findings import Finding
+from tasks.passages.files import find_files
 from tasks.passages.input import Input
 from tasks.store.local import file_sha256
 
 # To be incremented when the same settings produce different files.
 EXPORT_FORMAT = 1
 DATASET_FORMAT = 1
+COLUMNS_FORMAT = 1
 TEMPLATE_4_FORMAT = 2  # of datasets with template 4
 SHARD_FORMAT = 2
 SAMPLING_FORMAT = 2
@@ -109,6 +111,22 @@ def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
         "passages": _identify_passages(settings),
         **dataset.model_dump(include={"template", "max_seq_len", "max_title_len"}),
         **({} if dataset.limit is None else {"limit": dataset.limit}),
+    }
+
+
+def decide_columns(settings: Settings, dataset_fingerprint: str) -> dict[str, Any]:
+    """Return what decides the kept columns: the rows, and what no dataset depends on."""
+    given = settings.dataset.file
+    found = () if given is None else find_files(given)
+    files = () if isinstance(found, Finding) else found
+    folders = {str(file.name): dict(file.columns) for file in files if file.columns}
+    return {
+        "stage": "columns",
+        "format": COLUMNS_FORMAT,
+        "pyarrow": version("pyarrow"),
+        "dataset": dataset_fingerprint,
+        "keep_columns": settings.dataset.keep_columns,
+        **({"folders": folders} if folders else {}),
     }
 
 

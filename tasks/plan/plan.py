@@ -13,7 +13,12 @@ from typing import Any, Self
 
 from tasks.config.settings import Settings
 from tasks.engine.model_files import ModelFiles
-from tasks.plan.fingerprints import decide_dataset, decide_export, decide_predictions
+from tasks.plan.fingerprints import (
+    decide_columns,
+    decide_dataset,
+    decide_export,
+    decide_predictions,
+)
 from tasks.plan.given_export import locate_given_export, read_given_export
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
@@ -58,7 +63,8 @@ class PlannedCheckpoint(PlannedFolder):
 class Plan:
     """What a run makes. Each shard in `predictions` is a checkpoint with its own manifest.
 
-    `given_export` is the folder of an export that is used instead of exporting the model.
+    `given_export` is the folder of an export that is used instead of exporting the model; `columns`
+    are the kept columns of the input, None if none are kept.
     """
 
     settings: Settings
@@ -68,6 +74,7 @@ class Plan:
     dataset: PlannedCheckpoint
     predictions: PlannedFolder
     given_export: Path | None = None
+    columns: PlannedCheckpoint | None = None
 
     @property
     def engine(self) -> str:
@@ -118,4 +125,8 @@ def make_plan(settings: Settings, model_folder: Path) -> Plan:
     dataset = PlannedCheckpoint.of(decide_dataset(settings, model_folder), store.dataset_folder)
     decided = decide_predictions(settings, export.fingerprint, dataset.fingerprint)
     predictions = PlannedFolder.of(decided, store.predictions_folder)
-    return Plan(settings, store, model_folder, export, dataset, predictions, given)
+    columns = None
+    if settings.dataset.keep_columns != "none":
+        of_input = decide_columns(settings, dataset.fingerprint)
+        columns = PlannedCheckpoint.of(of_input, store.columns_folder)
+    return Plan(settings, store, model_folder, export, dataset, predictions, given, columns)

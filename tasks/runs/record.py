@@ -40,6 +40,7 @@ class RunRecord(BaseModel):
         export: fingerprint of the exported model.
         dataset: fingerprint of the dataset.
         predictions: fingerprint of the shards.
+        columns: fingerprint of the kept columns of the input; None if none are kept.
         rows_per_shard: number of rows of a shard.
         model_folder: absolute path.
         decided_by: what each of the three fingerprints is computed from.
@@ -64,6 +65,7 @@ class RunRecord(BaseModel):
     export: str
     dataset: str
     predictions: str
+    columns: str | None = None
     rows_per_shard: int | None = None
     model_folder: str | None = None
     decided_by: dict[str, Any] | None = None

@@ -150,6 +150,7 @@ def _first_record(plan: Plan, run_id: str, now: datetime) -> RunRecord:
         export=plan.export.fingerprint,
         dataset=plan.dataset.fingerprint,
         predictions=plan.predictions.fingerprint,
+        **({} if plan.columns is None else {"columns": plan.columns.fingerprint}),
         rows_per_shard=plan.settings.shards.rows_per_shard,
         model_folder=str(plan.model_folder.absolute()),
         decided_by=plan.decided_by,

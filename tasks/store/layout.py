@@ -32,6 +32,10 @@ class Store:
         """Return the folder of a tokenized dataset."""
         return self.root / "datasets" / dataset_fingerprint
 
+    def columns_folder(self, columns_fingerprint: str) -> PurePath:
+        """Return the folder of the kept columns of the input."""
+        return self.root / "columns" / columns_fingerprint
+
     def predictions_folder(self, predictions_fingerprint: str) -> PurePath:
         """Return the folder of the shards."""
         return self.root / "predictions" / predictions_fingerprint

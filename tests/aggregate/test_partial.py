@@ -47,7 +47,7 @@ WHOLE_RUN = {"predictions.parquet", "predictions.jsonl", "predictions.txt", "rej
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     overrides = f"store.path={tmp_path / 'store'}", f"shards.rows_per_shard={ROWS_PER_SHARD}"
-    return plan_job(write_job(tmp_path), *overrides)
+    return plan_job(write_job(tmp_path), *overrides, "dataset.keep_columns=none")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_piece_is_garbage_once_its_shard_is_there(shelf: Shelf) -> None:
         (folder / name).write_bytes(b"")
     found = {Path(path).name: why for path, why in shelf.found().items()}
     assert found == dict.fromkeys(names, "a piece of a shard that is there")
+
+
+def test_the_kept_columns_of_a_run_are_needed(store: Path) -> None:
+    assert find_garbage(Store(store)) == []
+    (columns,), (run,) = (list(store.glob(kind)) for kind in ("columns/*", "runs/2*"))
+    record = json.loads((run / RUN_FILE).read_bytes())
+    assert record.pop("columns") == columns.name
+    (run / RUN_FILE).write_text(json.dumps(record))
+    assert [one.path for one in find_garbage(Store(store))] == [columns]
 
 
 def test_a_model_of_the_user_is_needed_by_nobody_in_the_store(shelf: Shelf) -> None:

@@ -20,7 +20,7 @@ def states(store: Path) -> dict[str, str]:
 
 def test_a_whole_run_is_ok_in_every_part(demo_store: Path) -> None:
     found = states(demo_store)
-    assert list(found)[:3] == ["export", "dataset", "shard 0"]
+    assert list(found)[:4] == ["export", "dataset", "columns", "shard 0"]
     assert set(found.values()) == {"ok"}
     done = wenti("verify", "latest", "--store", str(demo_store))
     assert (done.returncode, done.stderr) == (0, "")
@@ -30,6 +30,7 @@ def test_the_damaged_part_is_named_and_no_other(store: Path) -> None:
     victims = {
         "export": next(store.glob("exports/*/unimo_text.pdiparams")),
         "dataset": next(store.glob("datasets/*/part-*.parquet")),
+        "columns": next(store.glob("columns/*/manifest.json")),
         "shard 1": next(store.glob("predictions/*/shard-00001-*.parquet")),
         "results": next(store.glob("runs/2*/predictions.txt")),
     }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("dataset.encoding=gb18030", {"dataset", "predictions"}),
         ("dataset.fields={}", set()),
         ("dataset.format=jsonl", set()),
+        ("dataset.keep_columns=none", set()),
+        ("dataset.keep_columns=[url]", set()),
         ("dataset.split=train", set()),
         ("dataset.limit=1", {"dataset", "predictions"}),
         ("dataset.fields.context=text", {"dataset", "predictions"}),
@@ -137,3 +140,21 @@ def test_a_plan_writes_nothing(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     plan_job(folder, f"store.path={folder / 'store'}")
     assert sorted(folder.rglob("*")) == before
+
+
+def test_what_is_kept_of_the_input_decides_the_kept_columns_and_nothing_else(folder: Path) -> None:
+    def columns(*overrides: str) -> str | None:
+        planned = plan_job(folder, *overrides).columns
+        return None if planned is None else planned.fingerprint
+
+    assert columns("dataset.keep_columns=none") is None
+    assert columns() == columns("dataset.keep_columns=all", "decode.num_beams=4") is not None
+    ways = {"[url]", "[day]", "[day, url]"}
+    assert len({columns(), *(columns(f"dataset.keep_columns={way}") for way in ways)}) == 4
+    found = set()
+    for day in ("2026-11-01", "2026-11-02"):  # the same files, with other values of `dt`
+        given = folder / f"dt={day}"
+        given.mkdir()
+        shutil.copy(folder / "passages.jsonl", given)
+        found.add(columns(f"dataset.predict_file={given}"))
+    assert len(found) == 2

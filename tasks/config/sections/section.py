@@ -97,6 +97,34 @@ PathsText = Annotated[
 """A path, a list of paths, or null."""
 
 
+_NAMES: TypeAdapter[list[str]] = TypeAdapter(
+    Annotated[list[Text], Field(min_length=1)], config=_STRICT
+)
+
+
+def _check_columns(value: object) -> str | list[str]:
+    if isinstance(value, list):
+        return _NAMES.validate_python(value)
+    if value not in {"all", "none"}:
+        raise ValueError("allowed here: all, none, or a list of columns")
+    return str(value)
+
+
+ColumnNames = Annotated[
+    str | list[str],
+    PlainValidator(_check_columns),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": ["all", "none"]},
+                {"type": "array", "items": {"type": "string", "minLength": 1}, "minItems": 1},
+            ]
+        }
+    ),
+]
+"""`all`, `none`, or a list of the names of columns."""
+
+
 class Section(BaseModel):
     """Base of all sections."""
 

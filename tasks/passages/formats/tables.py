@@ -93,17 +93,23 @@ class _Arrow:
         """Close the file, which is open only while batches are read."""
 
 
-_Table = _Parquet | _Arrow
+Table = _Parquet | _Arrow
 
 
-def _open(path: Path, layout: Layout) -> _Table:
+def open_table(path: Path, layout: Layout) -> Table:
+    """Open a Parquet or Arrow file.
+
+    Raises:
+        pyarrow.ArrowException: the file is damaged.
+        OSError: the file cannot be read.
+    """
     return _Parquet(path) if layout.format == ".parquet" else _Arrow(path)
 
 
 def inspect_table(place: str, path: Path, layout: Layout) -> Layout | Finding:
     """Return the layout with columns and fields, or why the file cannot be read."""
     try:
-        with closing(_open(path, layout)) as table:
+        with closing(open_table(path, layout)) as table:
             schema, has_rows = table.schema, table.has_rows
     except MemoryError:  # which Arrow's is, too
         raise
@@ -164,7 +170,7 @@ def read_table(path: Path, layout: Layout) -> RawRows:
         pyarrow.ArrowException: the file is damaged.
         OSError: the file cannot be read.
     """
-    with closing(_open(path, layout)) as table:
+    with closing(open_table(path, layout)) as table:
         names = table.schema.names
         wanted = layout.fields.wanted_in(names)
         required = layout.fields.required_in(names)
@@ -175,10 +181,10 @@ def read_table(path: Path, layout: Layout) -> RawRows:
             if size > limits.MAX_ROW_BYTES:
                 raise row_too_long(f"{path}: row {number}")
             if not (_is_blank(record) and others.are_blank(number)):
-                yield RawRow(None, record)
+                yield RawRow(None, record, position=number)
 
 
-def _rows(table: _Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _rows(table: Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield each row as a batch of one."""
     for batch in table.batches(columns):
         yield from (batch.slice(index, 1) for index in range(batch.num_rows))
@@ -187,7 +193,7 @@ def _rows(table: _Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
 class _OtherColumns:
     """The columns that are not read, looked at only where a row is blank in those that are."""
 
-    def __init__(self, table: _Table, names: list[str]) -> None:
+    def __init__(self, table: Table, names: list[str]) -> None:
         self._rows = enumerate(_rows(table, names)) if names else None
 
     def are_blank(self, number: int) -> bool:

@@ -1,0 +1,171 @@
+"""Some rows as Arrow columns: of tables as they are, of other files as their values allow."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
+
+from tasks.columns.source import Asked, Source
+from tasks.columns.types import as_json, infer_type, is_writable, make_array
+from tasks.passages.formats.tables import open_table
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a chunk.
+
+    Attributes:
+        values: as they are in Arrow; JSON text of values that are nested or have no common type.
+        type: their type, if they have a common one.
+    """
+
+    values: pa.Array
+    type: pa.DataType | None
+
+    def convert(self, kind: pa.DataType | None) -> pa.Array | None:
+        """Return the values as another type, None for JSON text; None if they cannot be."""
+        is_json = self.type is None or not self.values.type.equals(self.type)
+        if kind is None:
+            return (
+                self.values
+                if is_json
+                else pa.array(map(as_json, _values(self.values)), pa.string())
+            )
+        if is_json:
+            parsed = [None if text is None else json.loads(text) for text in _values(self.values)]
+            return make_array(parsed, kind)
+        try:
+            return self.values.cast(kind)
+        except pa.ArrowException:
+            return None
+
+
+def _values(array: pa.Array) -> Iterator[Any]:
+    """Yield the values of an array; one that Python cannot have is null."""
+    for value in array:
+        try:
+            yield value.as_py()
+        except (ValueError, OverflowError, LookupError):  # a date, a time zone; bytes for text
+            yield None
+
+
+Columns = dict[str, Column]
+
+
+def of_records(records: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Columns:
+    """Return the values of records by name."""
+    return {name: _of_values([one.get(name) for one in records]) for name in names}
+
+
+def _of_values(values: Sequence[Any]) -> Column:
+    kind = infer_type(values)
+    if kind is not None and not kinds.is_nested(kind):
+        array = make_array(values, kind)
+        if array is not None:
+            return Column(array, kind)
+        kind = None
+    if kind is not None and make_array(values, kind) is None:
+        kind = None
+    return Column(pa.array([as_json(value) for value in values], pa.string()), kind)
+
+
+class TableReader:
+    """The kept columns of a table, read from its beginning to its end.
+
+    Args:
+        source: the table.
+        asked: `dataset.keep_columns`.
+    """
+
+    def __init__(self, source: Source, asked: Asked) -> None:
+        self._source = source
+        self._names = source.select(dict.fromkeys(source.layout.names), asked)
+        self._batches = self._read()
+        self._rows, self._batch = 0, dict[str, Column]()
+        self._first = 0  # the position of the first row of `_batch`, which has `_rows`
+
+    def take(self, positions: Sequence[int]) -> Iterator[tuple[int, Columns]]:
+        """Yield the rows at ascending positions, not below those of the last call, in some batches.
+
+        Yields:
+            How many rows they are, and their columns.
+        """
+        left = np.asarray(positions, np.int64)
+        while left.size:
+            while left[0] >= self._first + self._rows:
+                self._first += self._rows
+                self._rows, self._batch = next(self._batches)
+            count = int(np.searchsorted(left, self._first + self._rows))
+            chosen = pa.array(left[:count] - self._first)
+            yield (
+                count,
+                {
+                    name: Column(one.values.take(chosen), one.type)
+                    for name, one in self._batch.items()
+                },
+            )
+            left = left[count:]
+
+    def _read(self) -> Iterator[tuple[int, Columns]]:
+        with closing(open_table(self._source.path, self._source.layout)) as table:
+            once = {name for name, count in Counter(table.schema.names).items() if count == 1}
+            names = [name for name in self._names if name in once]
+            for batch in table.batches(names or sorted(once)[:1]):
+                yield batch.num_rows, self._columns(batch)
+
+    def _columns(self, rows: pa.RecordBatch) -> Columns:
+        extra = self._source.layout.extra
+        found: Columns = {}
+        for name in self._names:
+            if name in rows.schema.names:
+                found[name] = of_array(rows.column(rows.schema.names.index(name)))
+            elif name in extra:  # unlike a name that several columns have
+                values = pa.array([extra[name]] * rows.num_rows, pa.string())
+                found[name] = Column(values, values.type)
+        return found
+
+
+def join(parts: Sequence[Columns]) -> Columns:
+    """Return the columns of consecutive rows of a table together."""
+    return {
+        name: Column(pa.concat_arrays([part[name].values for part in parts]), column.type)
+        for name, column in parts[0].items()
+    }
+
+
+def of_array(array: pa.Array) -> Column:
+    """Return an array as a column of a type that Parquet has: without dictionary, run ends, views.
+
+    Bytes that are no text are replaced.
+    """
+    kind = array.type
+    if kinds.is_dictionary(kind):
+        return of_array(array.cast(kind.value_type))
+    if kinds.is_run_end_encoded(kind):
+        return of_array(pc.run_end_decode(array))
+    if kinds.is_string_view(kind) or kinds.is_binary_view(kind):
+        return of_array(array.cast(pa.string() if kinds.is_string_view(kind) else pa.binary()))
+    if not is_writable(kind):
+        return Column(pa.array(map(as_json, _values(array)), pa.string()), None)
+    is_text = kinds.is_string(kind) or kinds.is_large_string(kind)
+    return Column(_as_text(array) if is_text else array, kind)
+
+
+def _as_text(array: pa.Array) -> pa.Array:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        is_large = kinds.is_large_string(array.type)
+        data = array.cast(pa.large_binary() if is_large else pa.binary()).to_pylist()
+        texts = [None if one is None else one.decode(errors="replace") for one in data]
+        return pa.array(texts, array.type)
+    return array

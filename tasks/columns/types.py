@@ -1,0 +1,121 @@
+"""One type for all values of a column, or none: then its values are kept as JSON text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import cache, reduce
+from io import BytesIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as kinds
+
+MOST_FIELDS = 100
+"""Of the objects in a column of JSON: more are data, not names, and would be as many columns."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_FAULTS = (pa.ArrowException, OverflowError, ValueError, TypeError)
+
+
+def infer_type(values: Sequence[object]) -> pa.DataType | None:
+    """Return the type of Python values; None if they have no common one.
+
+    Objects of JSON with more than `MOST_FIELDS` fields have none.
+    """
+    with suppress(*_FAULTS):
+        found = pa.infer_type(values)
+        return found if count_fields(found) <= MOST_FIELDS else None
+    return None
+
+
+def unify(types: Iterable[pa.DataType | None]) -> pa.DataType | None:
+    """Return a type that has all values of these types, and that Parquet has; None without one.
+
+    Whole numbers and fractions are fractions, objects have the fields of all. Without any value,
+    the type is that of text.
+    """
+    found = reduce(_unify_two, types, pa.null())
+    known = None if found is None else _without_null(found)
+    return known if known is not None and is_writable(known) else None
+
+
+def _unify_two(one: pa.DataType | None, other: pa.DataType | None) -> pa.DataType | None:
+    if one is None or other is None or one.equals(other):
+        return None if one is None or other is None else one
+    schemas = [pa.schema([pa.field("x", kind)]) for kind in (one, other)]
+    with suppress(*_FAULTS):
+        merged = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+        return merged if _can_hold(merged, (one, other)) else None
+    return None
+
+
+def _can_hold(merged: pa.DataType, types: Sequence[pa.DataType]) -> bool:
+    """Return whether values keep their meaning: bytes are no text, and JSON has few fields."""
+    is_text = kinds.is_string(merged) or kinds.is_large_string(merged)
+    has_bytes = any(kinds.is_binary(one) or kinds.is_large_binary(one) for one in types)
+    most = max(MOST_FIELDS, *map(count_fields, types))
+    return not (is_text and has_bytes) and count_fields(merged) <= most
+
+
+def count_fields(kind: pa.DataType) -> int:
+    """Return the number of fields of all objects in a type."""
+    if kinds.is_nested(kind) and not kinds.is_dictionary(kind):
+        inner = [kind.field(number) for number in range(kind.num_fields)]
+        own = len(inner) if kinds.is_struct(kind) else 0
+        return own + sum(count_fields(field.type) for field in inner)
+    return 0
+
+
+def _without_null(kind: pa.DataType) -> pa.DataType:
+    """Return a type in which text stands for the type of what has only nulls."""
+    if kinds.is_null(kind):
+        return pa.string()
+    if kinds.is_struct(kind):
+        fields = [kind.field(number) for number in range(kind.num_fields)]
+        return pa.struct([field.with_type(_without_null(field.type)) for field in fields])
+    if kinds.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_null(kind.value_type)))
+    return kind
+
+
+@cache
+def is_writable(kind: pa.DataType) -> bool:
+    """Return whether Parquet has a type."""
+    try:
+        pq.write_table(pa.schema([pa.field("x", kind)]).empty_table(), BytesIO())
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def make_array(values: Sequence[object], kind: pa.DataType) -> pa.Array | None:
+    """Return Python values as an array; None if one of them does not have the type.
+
+    Characters that are no text are replaced.
+    """
+    try:
+        return pa.array(values, kind)
+    except UnicodeEncodeError:
+        return make_array([_clean(value) for value in values], kind)
+    except _FAULTS:
+        return None
+
+
+def as_json(value: object) -> str | None:
+    """Return a value as JSON text; null stays null."""
+    if value is None:
+        return None
+    return str(_clean(json.dumps(value, ensure_ascii=False, default=str)))
+
+
+def _clean(value: object) -> object:
+    """Return a value in which characters that are no text are replaced."""
+    if isinstance(value, str):
+        return _SURROGATE.sub(_REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {_clean(name): _clean(inner) for name, inner in value.items()}
+    return list(map(_clean, value)) if isinstance(value, list) else value

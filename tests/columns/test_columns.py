@@ -1,0 +1,294 @@
+"""Columns of the input are kept, whatever its format, beside the rows of the results."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.columns import store
+from tasks.columns.join import KeptColumns
+from tasks.columns.store import ColumnsDetails
+from tasks.load.dataset import LoadRequest, load_columns, load_passages
+from tasks.load.parts import DatasetDetails
+from tasks.plan.plan import PlannedCheckpoint
+from tests.support.in_process import write_passages
+
+TEXTS = {"context": "长江流经中国", "answer": "长江"}
+
+
+def keep(
+    request: LoadRequest, given: Path, asked: str | list[str] = "all", limit: int | None = None
+) -> pa.Table:
+    """Load passages and return the columns that are kept of all rows of the input."""
+    folder = request.folder.parent.parent / "columns" / ("e" * 64)
+    planned = PlannedCheckpoint(folder, "e" * 64, {"keep": asked})
+    request = replace(request, predict_file=given, keep_columns=asked, columns=planned, limit=limit)
+    rows = DatasetDetails.of(load_passages(request)).rows_in
+    found = planned.find().manifest
+    assert found is not None
+    details = ColumnsDetails.of(found)
+    assert details.rows == rows
+    files = {entry.name: (Path(folder) / entry.name).read_bytes() for entry in found.files}
+    assert load_columns(request, planned, rows) == found  # as when the dataset is there already
+    assert files == {entry.name: (Path(folder) / entry.name).read_bytes() for entry in found.files}
+    if not found.files:
+        return pa.table({})
+    table = pq.read_table(folder / "columns.parquet")
+    assert (table.num_rows, table.schema.names) == (rows, details.names)
+    return table
+
+
+def rows_of(*columns: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{**TEXTS, **one} for one in columns]
+
+
+def described(table: pa.Table, name: str) -> str:
+    metadata: dict[bytes, bytes] = table.schema.field(name).metadata
+    return metadata[b"description"].decode()
+
+
+def test_what_wenti_uses_is_not_kept_again(load_request: LoadRequest, tmp_path: Path) -> None:
+    one = {"id": "r1", "question": "哪条？"}
+    passages = write_passages(tmp_path / "a.jsonl", rows_of(one, one))
+    assert keep(load_request, passages).num_columns == 0
+    others = {"source": "百科", "title": "河流", "target": "哪个？", "url": "http://a"}
+    passages = write_passages(tmp_path / "b.jsonl", rows_of({**one, **others}))
+    assert keep(load_request, passages).to_pylist() == [others]
+
+
+def test_values_of_json_keep_their_types(load_request: LoadRequest, tmp_path: Path) -> None:
+    first = {
+        "whole": 2**60,
+        "number": 1,
+        "is_new": True,
+        "tags": ["河", "江"],
+        "about": {"page": 1, "by": {"name": "李"}},
+        "nothing": None,
+        "empty": [],
+    }
+    second = {**first, "number": 1.5, "is_new": None, "tags": [], "about": {"year": 2026}}
+    table = keep(load_request, write_passages(tmp_path / "a.jsonl", rows_of(first, second)))
+    about = {"page": None, "by": None, "year": None}
+    assert table.to_pylist() == [
+        {**first, "number": 1.0, "about": {**about, **first["about"]}},  # type: ignore[dict-item]
+        {**second, "about": {**about, "year": 2026}},
+    ]
+    kinds = {"whole": "int64", "number": "double", "is_new": "bool", "nothing": "string"}
+    assert {name: str(table.schema.field(name).type) for name in kinds} == kinds
+    assert described(table, "tags") == "column 'tags' of the input"
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 8192])
+def test_values_of_several_types_are_json_text(
+    load_request: LoadRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_chunk: int
+) -> None:
+    monkeypatch.setattr(store, "ROWS_PER_CHUNK", rows_per_chunk)
+    mixes: dict[str, tuple[Any, ...]] = {
+        "number_or_text": (1, "1", None),
+        "truth_or_number": (True, 1, 0),
+        "list_or_object": ([1], {"a": [None]}, "文"),
+        "lists": ([1], ["一"], []),
+        "objects": ({"a": 1}, {"a": "x", "b": None}, {}),
+        "large": (2**70, 1, 2),
+        "inexact": (2**53 + 1, 0.5, None),
+        "nothing_in_it": ({}, {}, {}),
+        "many_fields": ({f"f{number}": number for number in range(101)}, {}, None),
+    }
+    rows = [{name: values[at] for name, values in mixes.items()} for at in range(3)]
+    table = keep(load_request, write_passages(tmp_path / "a.jsonl", rows_of(*rows)))
+    for name, values in mixes.items():
+        assert table.schema.field(name).type == pa.string(), name
+        texts = table[name].to_pylist()
+        assert tuple(None if text is None else json.loads(text) for text in texts) == values
+        assert described(table, name).endswith(
+            ", as JSON text, because its values have several types"
+        )
+    assert table["number_or_text"].to_pylist() == ["1", '"1"', None]
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 2, 8192])
+def test_a_row_keeps_its_columns_whatever_comes_before_it(
+    load_request: LoadRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_chunk: int
+) -> None:
+    monkeypatch.setattr(store, "ROWS_PER_CHUNK", rows_per_chunk)
+    lines = [
+        json.dumps({**TEXTS, "n": 0}),
+        "",  # blank: no row
+        "nonsense",
+        json.dumps({**TEXTS, "answer": " ", "n": 2}),
+        json.dumps({"context": "长江", "answers": ["长", "江", "长"], "n": 3, "late": "x"}),
+        json.dumps({**TEXTS, "n": 5}),
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    table = keep(load_request, tmp_path / "a.jsonl")
+    assert table["n"].to_pylist() == [0, None, 2, 3, 3, 5]
+    assert table["late"].to_pylist() == [None, None, None, "x", "x", None]
+    limited = keep(load_request, tmp_path / "a.jsonl", limit=2)
+    assert limited["n"].to_pylist() == [0, None, 2, 3]
+
+
+def test_columns_of_csv_are_text(load_request: LoadRequest, tmp_path: Path) -> None:
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["", "context", "answer", "编号", "Score"])
+        rows.writerow(["0", *TEXTS.values(), "007", ""])
+        rows.writerow(["1", "only one cell"])
+    table = keep(load_request, tmp_path / "a.csv")
+    # no column has no name, and none has, in upper or lower case, the name of one of the results
+    assert table.to_pylist() == [
+        {"input_": "0", "编号": "007", "input_Score": ""},
+        {"input_": None, "编号": None, "input_Score": None},
+    ]
+    assert described(table, "input_Score") == "column 'Score' of the input"
+
+
+def typed_table(count: int) -> pa.Table:
+    """Return a table with columns of many types; all of them are kept with their types."""
+    answers = [["长江", "中国"], ["长江"], []]
+    return pa.table(
+        {
+            "context": [TEXTS["context"] if number % 5 else "" for number in range(count)],
+            "answers": [answers[number % 3] if number % 5 else [] for number in range(count)],
+            "number": [number if number % 5 else None for number in range(count)],
+            "day": [date(2026, 11, 1 + number % 28) for number in range(count)],
+            "at": pa.array([datetime(2026, 1, 1)] * count, pa.timestamp("us", "Asia/Shanghai")),
+            "price": pa.array([Decimal("1.50")] * count, pa.decimal128(10, 2)),
+            "tags": [[{"tag": f"t{number}"}] for number in range(count)],
+            "map": pa.array([[("a", 1)]] * count, pa.map_(pa.string(), pa.int32())),
+            "data": pa.array([b"\xff\x00"] * count, pa.binary()),
+        }
+    )
+
+
+@pytest.mark.parametrize("rows_per_chunk", [3, 8192])
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_columns_of_tables_keep_their_types(
+    load_request: LoadRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    suffix: str,
+    rows_per_chunk: int,
+) -> None:
+    monkeypatch.setattr(store, "ROWS_PER_CHUNK", rows_per_chunk)
+    given, table = tmp_path / f"a{suffix}", typed_table(200)
+    write_table(table, given)
+    kept = keep(load_request, given)
+    names = table.schema.names[2:]
+    assert kept.schema.names == names
+    assert [kept.schema.field(name).type for name in names] == [
+        table.schema.field(name).type for name in names
+    ]
+    answers = table["answers"].to_pylist()
+    rows = [at for at, several in enumerate(answers) for _ in several or [""]]
+    assert kept.to_pylist() == table.select(names).take(pa.array(rows)).to_pylist()
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, row_group_size=70)
+        return
+    with pa.ipc.new_file(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=70)
+
+
+def test_types_that_parquet_does_not_have_are_others(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    columns = {name: pa.array([text]) for name, text in TEXTS.items()}
+    table = pa.table(
+        {
+            **columns,
+            "word": pa.array(["江"]).dictionary_encode(),
+            "view": pa.array(["江"], pa.string_view()),
+            "ends": pa.RunEndEncodedArray.from_arrays([1], pa.array(["江"])),
+            "nothing": pa.nulls(1),
+            "empty": pa.array([{}], pa.struct([])),
+            "damaged": pa.array([b"\xe6\xb1"]).cast(pa.binary()).view(pa.string()),
+        }
+    )
+    write_table(table, tmp_path / "a.arrow")
+    kept = keep(load_request, tmp_path / "a.arrow")
+    assert set(kept.schema.types) == {pa.string()}
+    texts = {"word": "江", "view": "江", "ends": "江", "nothing": None, "empty": "{}"}
+    assert kept.to_pylist() == [{**texts, "damaged": "\N{REPLACEMENT CHARACTER}"}]
+
+
+def test_files_can_have_different_columns(load_request: LoadRequest, tmp_path: Path) -> None:
+    for day, columns in {
+        "2026-11-01": {"n": [1], "only": ["a"], "mixed": [1]},
+        "2026-11-02": {"n": [0.5], "mixed": ["江"]},
+        "__HIVE_DEFAULT_PARTITION__": {"n": pa.array([2], pa.int8()), "mixed": [None]},
+    }.items():
+        folder = tmp_path / "days" / f"dt={day}"
+        folder.mkdir(parents=True)
+        texts = {name: [text] for name, text in TEXTS.items()}
+        pq.write_table(pa.table({**texts, **columns}), folder / "a.parquet")  # type: ignore[dict-item]
+    kept = keep(load_request, tmp_path / "days")
+    assert kept.to_pylist() == [
+        {"n": 1.0, "only": "a", "mixed": "1", "dt": "2026-11-01"},
+        {"n": 0.5, "only": None, "mixed": '"江"', "dt": "2026-11-02"},
+        {"n": 2.0, "only": None, "mixed": None, "dt": None},
+    ]
+
+
+def test_folders_are_columns_of_json_too(load_request: LoadRequest, tmp_path: Path) -> None:
+    for day in ("2026-11-01", "2026-11-02"):
+        folder = tmp_path / "days" / f"dt={day}"
+        folder.mkdir(parents=True)
+        write_passages(folder / "a.jsonl", rows_of({"n": day}))
+    kept = keep(load_request, tmp_path / "days")
+    assert kept.to_pylist() == [{"dt": day, "n": day} for day in ("2026-11-01", "2026-11-02")]
+
+
+def test_named_columns_are_kept_whatever_they_are_used_for(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    passages = write_passages(tmp_path / "a.jsonl", rows_of({"id": 7, "n": 1, "m": 2}))
+    kept = keep(load_request, passages, ["id", "n", "absent"])
+    assert kept.to_pylist() == [{"input_id": 7, "n": 1, "absent": None}]
+
+
+def test_text_that_is_none_costs_no_row(load_request: LoadRequest, tmp_path: Path) -> None:
+    row = {**TEXTS, "bad": "a\ud800", "deep": {"x": "\udfff"}, "\ud800": 1}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row), encoding="utf-8")
+    kept = keep(load_request, tmp_path / "a.jsonl")
+    assert kept["bad"].to_pylist() == ["a\N{REPLACEMENT CHARACTER}"]
+    assert kept["deep"].to_pylist() == [{"x": "\N{REPLACEMENT CHARACTER}"}]
+    assert kept[r"\ud800"].to_pylist() == [1]
+
+
+def test_names_that_are_data_do_not_become_endless_columns(
+    load_request: LoadRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_COLUMNS", 3)
+    rows = rows_of(*({f"user-{number}": 1} for number in range(5)))
+    kept = keep(load_request, write_passages(tmp_path / "a.jsonl", rows))
+    assert kept.schema.names == ["user-0", "user-1", "user-2"]
+
+
+@pytest.mark.parametrize("group", [3, 4, 20])
+def test_columns_are_put_beside_the_rows_that_are_left(
+    tmp_path: Path, load_request: LoadRequest, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    monkeypatch.setattr(store, "ROWS_PER_CHUNK", group)
+    passages = write_passages(tmp_path / "a.jsonl", rows_of(*({"n": n} for n in range(20))))
+    assert keep(load_request, passages).num_rows == 20
+    folder = load_request.folder.parent.parent / "columns" / ("e" * 64)
+    manifest = PlannedCheckpoint(folder, "e" * 64, {"keep": "all"}).find().manifest
+    assert manifest is not None
+    rows = [row for row in range(20) if row not in (0, 7, 8, 9, 19)]
+
+    def batches() -> Iterable[pa.RecordBatch]:
+        for at in range(0, len(rows), 4):
+            yield pa.record_batch({"row": pa.array(rows[at : at + 4])})
+
+    joined = pa.Table.from_batches(KeptColumns(folder, manifest).add_to(batches()))
+    assert joined.to_pylist() == [{"row": row, "n": row} for row in rows]
