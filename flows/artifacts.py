@@ -25,11 +25,11 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Completed, Crashed, Failed
 from prefect.utilities.slugify import slugify
 
 from flows.run_context import Stop, job_name
+from flows.server.settings import few_retries
 from flows.summary import (
     as_markdown,
     count_outcomes,
@@ -217,6 +217,6 @@ def _page_outage(retries: int = RETRIES_AT_THE_END) -> Iterator[None]:
     """Tolerate that the server is away, without waiting for it as long as Prefect does."""
     with (
         tolerate_outage(logger, "the run's page in Prefect is incomplete"),
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}),
+        few_retries(retries),
     ):
         yield

@@ -13,8 +13,8 @@ from coolname.data import config as word_lists
 from prefect import get_client
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.server.settings import few_retries
 from tasks.config.settings import Settings
 from tasks.escaping import encodable
 from tasks.outages import tolerate_outage
@@ -63,10 +63,9 @@ def tag_run(settings: Settings, config: Path | None, day: date | None = None) ->
     ours = {encodable(f"{name}:{value}") for name, value in parts.items() if value}
     tags = [*flow_run.tags, *sorted(ours - {*flow_run.tags})]
     consequence = "the run has no tags: Prefect's server does not take them"
-    few_retries = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RETRIES})
     with (
         tolerate_outage(logger, consequence, PrefectException),
-        few_retries,
+        few_retries(RETRIES),
         get_client(sync_client=True) as client,
     ):
         client.update_flow_run(UUID(flow_run.id), tags=tags)

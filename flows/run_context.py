@@ -19,8 +19,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import deployment, flow_run
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from flows.server.settings import few_retries
 from tasks.errors import WentiError
 from tasks.escaping import VisibleFormatter
 
@@ -141,10 +141,9 @@ def find_stop() -> Stop:
 def _find_stop(run_id: str) -> Stop:
     if _is_serve_stopped():
         return Stop.SERVE
-    settings = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0})
     timeout = {"timeout": SERVER_SECONDS}
     try:
-        with settings, get_client(httpx_settings=timeout, sync_client=True) as client:
+        with few_retries(0), get_client(httpx_settings=timeout, sync_client=True) as client:
             state = client.read_flow_run(UUID(run_id)).state
     except (httpx.HTTPError, PrefectException):
         return Stop.SIGNAL

@@ -20,7 +20,7 @@ from flows.server.diagnosis import (
     is_compatible,
 )
 from flows.server.proxies import require_proxy
-from flows.server.settings import HOME, read_settings
+from flows.server.settings import HOME, few_retries, read_settings
 from flows.server.temporary import TemporaryServer
 from tasks.environment import is_writable
 from tasks.errors import ServerError
@@ -170,14 +170,17 @@ def _start_server() -> Access:
 
 @contextmanager
 def _impatient_client() -> Iterator[SyncPrefectClient]:
-    """Yield a client that does not retry, for calls from this thread."""
-    from prefect import get_client
-    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+    """Yield a client that does not retry, for calls from this thread.
 
-    with (
-        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
-        get_client(httpx_settings={"timeout": CHECK_TIMEOUT_SECONDS}, sync_client=True) as client,
-    ):
+    Each call has a connection of its own, because a server closes those that are idle.
+    """
+    from prefect import get_client
+
+    options = {
+        "timeout": CHECK_TIMEOUT_SECONDS,
+        "limits": httpx.Limits(max_keepalive_connections=0),
+    }
+    with few_retries(0), get_client(httpx_settings=options, sync_client=True) as client:
         yield client
 
 
@@ -231,9 +234,14 @@ def _outages_logged() -> Iterator[None]:
 
 
 def _log_outages(over: threading.Event) -> None:
+    with _impatient_client() as client:
+        _follow(client, over)
+
+
+def _follow(client: SyncPrefectClient, over: threading.Event) -> None:
     is_away = False
     while not over.wait(CHECK_SECONDS):
-        was_away, fault = is_away, _fault()
+        was_away, fault = is_away, _find_fault(client)
         is_away = fault is not None
         if fault is not None and STOPPING.is_set():
             logger.warning(GIVEN_UP, describe(fault))
@@ -246,14 +254,10 @@ def _log_outages(over: threading.Event) -> None:
             logger.warning(AWAY, describe(fault))
 
 
-def _fault() -> httpx.HTTPError | None:
-    """Return why the server does not answer; None if it does.
-
-    It is asked over a new connection, because it closes those that are idle for some seconds.
-    """
+def _find_fault(client: SyncPrefectClient) -> httpx.HTTPError | None:
+    """Return why the server does not answer; None if it does."""
     try:
-        with _impatient_client() as client:
-            _ask(client)
+        _ask(client)
     except httpx.HTTPError as fault:
         return fault
     return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +70,21 @@ def read_settings() -> Settings:
         raise explain_settings(error) from error
     sys.stderr.write(printed.getvalue())
     return settings
+
+
+@contextmanager
+def few_retries(retries: int) -> Iterator[None]:
+    """Let Prefect's clients repeat a request at most `retries` times in the block.
+
+    `temporary_settings` would read and check all settings again, which takes 50 ms.
+    """
+    from prefect.context import SettingsContext, get_settings_context
+
+    context = get_settings_context()
+    client = context.settings.client.model_copy(update={"max_retries": retries})
+    settings = context.settings.model_copy(update={"client": client})
+    with SettingsContext(profile=context.profile, settings=settings):
+        yield
 
 
 def _require_home() -> None:

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket
 
 from tasks.escaping import shorten, visible
 from tasks.evaluation.scores import METRIC_NAMES
@@ -21,6 +22,24 @@ from tasks.report.languages.texts import ENGLISH, Texts, read_chinese
 from tasks.report.timeline import draw_timeline
 from tasks.runs.journal import ShardHistory
 
+
+class _Compiled(BytecodeCache):
+    """Templates that were compiled in this process, for both languages of a page."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Take what is kept of a template."""
+        if bucket.key in self._kept:
+            bucket.bytecode_from_string(self._kept[bucket.key])
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep a template."""
+        self._kept[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_SHARDS = 500  # in the table
 
@@ -88,6 +107,7 @@ def make_environment(folder: Path, texts: Texts = ENGLISH) -> Environment:
     """Return an environment for the templates in `folder` that escapes all values."""
     environment: Any = Environment(  # Any: the extension adds a method
         loader=FileSystemLoader(folder),
+        bytecode_cache=_COMPILED,
         extensions=["jinja2.ext.i18n"],
         autoescape=True,
         finalize=_make_visible,
