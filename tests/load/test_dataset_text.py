@@ -30,7 +30,8 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# XML, and so a workbook, has no control characters.
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != ".xlsx"])
 def test_odd_text_and_doubled_rows_come_into_the_store_unchanged(
     load_request: LoadRequest, tmp_path: Path, kind: str
 ) -> None:
