@@ -8,16 +8,14 @@ the number of rows to generate is an upper limit.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import estimate_space
-from tasks.errors import InputError, StoreCorruptionError
+from tasks.errors import InputError, describe_error
 from tasks.export.build import find_export
 from tasks.load.dataset import make_request, read_input_rows, take_usable
 from tasks.load.parts import DatasetDetails
@@ -27,14 +25,11 @@ from tasks.plan.model import find_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.predict.jobs import look_up, plan_jobs
 from tasks.predict.shards import plan_shards
-from tasks.runs.find import list_runs, read_record
-from tasks.runs.results import METRICS_FILE
-from tasks.store.files import storage_of
+from tasks.preview.speed import Speed, find_speed, measure_speed
+from tasks.store.lock import reading_lock
 from tasks.store.manifest import Manifest
 
 REUSED, TO_MAKE = "reused", "to be made"
-DECIDE_SPEED = ("device", "devices", "cpu_threads", "batch_size")
-"""The keys of the section `predict` that a run of the same speed has in common."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +46,6 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Speed:
-    """How fast the last run was that generated rows with the same export on the same devices.
-
-    Attributes:
-        rows_per_second: rows that it generated, by the seconds of its predict stage.
-        run_id: the run.
-        rows: how many rows it generated.
-    """
-
-    rows_per_second: float
-    run_id: str
-    rows: int
-
-
-@dataclass(frozen=True)
 class DryRun:
     """What a run would do. What is not known is None.
 
@@ -76,7 +56,8 @@ class DryRun:
         shards_planned: how many shards there are.
         shards_reused: how many of them the store has.
         rows_to_make: the rows of the others: the most that are generated.
-        speed: of an earlier run.
+        speed: of an earlier run, or measured now; None if there is nothing to generate, too.
+        unmeasured: why the speed could not be measured; empty if it was not tried.
         bytes: the most that is written.
     """
 
@@ -88,6 +69,7 @@ class DryRun:
     rows_to_make: int | None
     speed: Speed | None
     bytes: int
+    unmeasured: str = ""
 
     @property
     def seconds(self) -> float | None:
@@ -112,6 +94,8 @@ class DryRun:
 def find_dry_run(settings: Settings) -> DryRun:
     """Return what a run of a config would do; the passages are read if they are not loaded yet.
 
+    While that is found out, nothing is deleted from the store.
+
     Raises:
         InputError: the passages cannot be read, or too many rows are rejected, so that a run fails.
         OSError: a file of the model cannot be read.
@@ -120,20 +104,36 @@ def find_dry_run(settings: Settings) -> DryRun:
     model = find_model(settings, store)
     if model is None:
         return DryRun(TO_MAKE, TO_MAKE, None, None, 0, None, None, size)
-    plan = make_plan(settings, model)
+    with reading_lock(store):
+        return _find_in_store(make_plan(settings, model), size)
+
+
+def _find_in_store(plan: Plan, size: int) -> DryRun:
     dataset = plan.dataset.find().manifest
     rows = _count_rows(plan, dataset)
     shards = _find_shards(plan, dataset, rows)
+    has_export = find_export(plan).manifest is not None
+    speed, unmeasured = _find_speed(plan, is_measured=has_export and any(shards or ()))
     return DryRun(
-        export=TO_MAKE if find_export(plan).manifest is None else REUSED,
+        export=REUSED if has_export else TO_MAKE,
         load=TO_MAKE if dataset is None else REUSED,
         rows=rows,
         shards_planned=None if shards is None else len(shards),
         shards_reused=0 if shards is None else sum(one == 0 for one in shards),
         rows_to_make=None if shards is None else sum(shards),
-        speed=_find_speed(plan),
+        speed=speed,
         bytes=size,
+        unmeasured=unmeasured,
     )
+
+
+def _find_speed(plan: Plan, *, is_measured: bool) -> tuple[Speed | None, str]:
+    """Return the speed of an earlier run, or else a measured one or why there is none."""
+    speed = find_speed(plan)
+    if speed is not None or not is_measured:
+        return speed, ""
+    measured = measure_speed(plan)
+    return (measured, "") if isinstance(measured, Speed) else (None, describe_error(measured))
 
 
 def _count_rows(plan: Plan, dataset: Manifest | None) -> Rows | None:
@@ -176,19 +176,3 @@ def _find_shards(plan: Plan, dataset: Manifest | None, rows: Rows | None) -> lis
     accepted = rows.rows_in - rows.rejects
     planned = plan_shards(accepted, plan.settings.shards.rows_per_shard)
     return [shard.rows for shard in planned]
-
-
-def _find_speed(plan: Plan) -> Speed | None:
-    """Return the speed of the newest run with the same export and devices that generated rows."""
-    wanted = plan.settings.as_dict()["predict"]
-    for folder in reversed(list_runs(plan.store)):
-        with suppress(StoreCorruptionError, OSError, ValueError):  # damaged, or not complete
-            record, path = read_record(folder), folder / METRICS_FILE
-            config = record.config.get("predict", {})
-            is_alike = all(config.get(key) == wanted[key] for key in DECIDE_SPEED)
-            if record.export != plan.export.fingerprint or not is_alike:
-                continue
-            metrics = json.loads(storage_of(path).read(path))
-            if isinstance(metrics, dict) and (speed := metrics.get("rows_per_second")):
-                return Speed(speed, record.run_id, metrics.get("rows_made", 0))
-    return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from tasks.errors import InputError, StoreBusyError
 from tasks.store.files import storage_of
@@ -35,6 +35,18 @@ def shared_lock(store: Store) -> Iterator[None]:
             return
     logger.info("waiting for the gc of %s to end", store.root)
     with storage.locks.lock(place, is_shared=True, waits=True):
+        yield
+
+
+@contextmanager
+def reading_lock(store: Store) -> Iterator[None]:
+    """Hold the lock as a run does, unless nothing was ever made in the store; make nothing.
+
+    Raises:
+        StorageError: the lock cannot be used.
+    """
+    is_used = storage_of(store.root).is_file(store.root / LOCK_FILE)
+    with shared_lock(store) if is_used else nullcontext():
         yield
 
 

@@ -8,6 +8,7 @@ import pytest
 from tasks.config.loading import load_settings
 from tasks.config.settings import Settings
 from tasks.errors import InputError
+from tasks.export.build import make_export
 from tasks.plan.plan import make_plan
 from tasks.preview.dry_run import REUSED, TO_MAKE, find_dry_run
 from tasks.runs.results import METRICS_FILE, RUN_FILE
@@ -94,6 +95,36 @@ def test_what_the_store_has_is_reused_and_the_rest_takes_as_long_as_in_the_last_
     assert found.speed is not None
     assert (found.speed.run_id, found.speed.rows) == ("20261123-020000-aaaaaa", 30)
     assert found.seconds == 6.0
+
+
+def test_without_such_a_run_the_speed_is_measured_if_the_export_is_there(
+    tmp_path: Path, passages: Path
+) -> None:
+    store = tmp_path / "store"
+    settings = settings_of(store, passages, "predict.devices=[cpu, cpu]", "predict.batch_size=4")
+    make_export(make_plan(settings, ROOT / "data/checkpoint"))
+    before = tree(store)
+    found = find_dry_run(settings)
+    assert tree(store) == before
+    assert (found.export, found.load, found.unmeasured) == (REUSED, TO_MAKE, "")
+    assert found.speed is not None
+    # The rows of eight batches, but for the first batch, which warms up.
+    assert (found.speed.run_id, found.speed.rows) == (None, 7 * 4)
+    assert found.seconds == pytest.approx(36 / found.speed.rows_per_second)
+
+
+def test_a_device_that_fails_is_told_instead_of_a_time(
+    tmp_path: Path, passages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    settings = settings_of(store, passages)
+    make_export(make_plan(settings, ROOT / "data/checkpoint"))
+    faults = tmp_path / "faults.json"
+    faults.write_text(json.dumps({"padded_tokens_that_fit": 1}))
+    monkeypatch.setenv("WENTI_FAKE_FAULTS", str(faults))
+    found = find_dry_run(settings)
+    assert (found.speed, found.seconds) == (None, None)
+    assert "OutOfMemory" in found.unmeasured
 
 
 @pytest.mark.parametrize(

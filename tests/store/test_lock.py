@@ -15,7 +15,7 @@ import pytest
 from tasks.errors import InputError, StorageError, StoreBusyError
 from tasks.store.layout import Store
 from tasks.store.local import LOCAL
-from tasks.store.lock import exclusive_lock, shared_lock
+from tasks.store.lock import exclusive_lock, reading_lock, shared_lock
 
 USE = """
 import subprocess, sys
@@ -55,6 +55,18 @@ def is_in_use(store: Store) -> bool:
     place = store.root / ".lock"
     with LOCAL.locks.lock(place, is_shared=False, waits=False) as is_held:
         return not is_held
+
+
+def test_what_only_reads_a_store_keeps_gc_out_and_makes_nothing(store: Store) -> None:
+    for root in (store.root, store.root / "missing"):
+        before = sorted(Path(store.root).iterdir())
+        with reading_lock(Store(root)):
+            assert sorted(Path(store.root).iterdir()) == before
+    with shared_lock(store):
+        pass
+    with reading_lock(store):
+        assert is_in_use(store)
+    assert not is_in_use(store)
 
 
 def test_runs_use_a_store_together(store: Store) -> None:

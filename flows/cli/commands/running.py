@@ -76,10 +76,12 @@ def run(
 
 
 def _print_dry_run(settings: Settings, as_json: bool) -> None:
+    from flows.cli.console import follow
     from flows.cli.tables.preview import print_dry_run
     from tasks.preview.dry_run import find_dry_run
 
-    found = find_dry_run(settings)
+    with follow():
+        found = find_dry_run(settings)
     if as_json:
         typer.echo(to_json(found.as_dict()))
     else:

@@ -13,7 +13,7 @@ from flows.cli.console import output
 from tasks.escaping import visible
 from tasks.load.rules import describe_counts
 from tasks.predict.questions import Question
-from tasks.preview.dry_run import DryRun
+from tasks.preview.dry_run import TO_MAKE, DryRun
 from tasks.preview.trial import Trial
 
 
@@ -51,12 +51,21 @@ def _tell_time(found: DryRun) -> str:
     if found.rows_to_make == 0:
         return "nothing to generate"
     if found.speed is None:
-        return "not known: no run has generated rows with this export on these devices"
-    speed = f"{found.speed.rows_per_second:g} rows per second in run {found.speed.run_id}"
-    measured = f"{speed}, which generated {found.speed.rows}"
+        return f"not known: {found.unmeasured or _tell_unmeasured(found)}"
+    speed = found.speed
+    where = "measured now on" if speed.run_id is None else f"in run {speed.run_id}, which generated"
+    measured = f"{speed.rows_per_second:.3g} rows per second, {where} {speed.rows}"
     if found.seconds is None:
         return measured
     return f"about {timedelta(seconds=max(1, round(found.seconds)))} to generate ({measured})"
+
+
+def _tell_unmeasured(found: DryRun) -> str:
+    """Return why no speed was measured."""
+    before = "no run has generated rows with this export on these devices"
+    if found.export == TO_MAKE:
+        return f"{before}; once `wenti export` has made it, --dry-run measures it"
+    return before
 
 
 def print_trial(trial: Trial) -> None:
