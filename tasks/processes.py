@@ -25,7 +25,7 @@ from threading import Thread
 from types import ModuleType
 from typing import Any, ParamSpec, TextIO, TypeVar
 
-from tasks.environment import provide_home, restore_variables
+from tasks.environment import keep_pandas_out, provide_home, restore_variables
 from tasks.errors import BatchTimeoutError, OutOfMemoryError, WentiError, WorkerError
 
 logger = logging.getLogger("wenti.child")
@@ -196,6 +196,7 @@ def _start(
     redirect_output(output)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     restore_variables()
+    keep_pandas_out()
     try:
         provide_home()
     except WentiError as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -95,3 +96,17 @@ def test_without_home_and_temporary_folder_the_error_names_both(
     ):
         provide_home()
     assert {finding.severity for finding in check_folders()} == {"fault"}
+
+
+def test_pyarrow_does_without_pandas_in_processes_of_our_own() -> None:
+    code = """
+import sys
+import pyarrow
+from tasks.environment import keep_pandas_out
+keep_pandas_out()
+table = pyarrow.Table.from_pylist([{"a": 1}])
+print(table["a"].to_pylist(), "pandas" in sys.modules)
+import pandas
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[1] False\n"

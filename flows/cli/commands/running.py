@@ -24,7 +24,7 @@ from flows.cli.options import (
     StorePath,
 )
 from flows.cli.places import date_of, place_of, settings_of
-from tasks.environment import importing
+from tasks.environment import importing, keep_pandas_out
 from tasks.errors import UnusableError
 from tasks.escaping import to_json, visible
 
@@ -70,6 +70,7 @@ def run(
             from flows.parameters import exact
             from flows.question_generation import question_generation
 
+        keep_pandas_out()
         with exact(config=config, overrides=values) as shown:
             result = question_generation(day=date_of(day), **shown)
     _print_result(result, as_json)
@@ -120,6 +121,7 @@ def rerun(
                 from flows.parameters import exact
                 from flows.question_generation import rerun as rerun_flow
 
+            keep_pandas_out()
             names = {"run": str(again.folder), "store": str(place.store.root)}
             with exact(**names) as shown:
                 result = rerun_flow(**shown, shards=shards or "", only_failed=failed, force=force)
