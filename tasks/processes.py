@@ -122,6 +122,8 @@ class Child:
         ending = "its connection closed" if code is None else f"exit code {code}"
         if code is not None and code < 0:
             ending = f"signal {signal.Signals(-code).name}"
+            if -code == signal.SIGKILL:
+                ending += ", as when memory runs short"
         return WorkerError(f"the {self.name} died ({ending})")
 
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.config.overrides import Overrides, apply_overrides, merge, parse_yaml
+from tasks.config.overrides import EXTENDS, Overrides, apply_overrides, merge, parse_yaml
 from tasks.config.sections.section import expand_path
 from tasks.errors import ConfigError
 from tasks.findings import Finding
 
 EXAMPLES = "`wenti init` writes an example"
-EXTENDS = "extends"
 
 Origins = dict[tuple[str, ...], str]
 """The file that a key or section is from, by its path; "" for the config itself and overrides."""
@@ -31,6 +30,8 @@ def read_config(path: Path) -> tuple[dict[str, Any], Origins]:
     values: dict[str, Any] = {}
     origins: Origins = {}
     for file, raw in reversed(list(_read_chain(path))):
+        for section in [name for name in raw if not isinstance(values.get(name), dict | None)]:
+            del raw[section]  # so that what is no section in the other file is left as a fault
         merge(values, raw)
         name = "" if file == path else str(file)
         origins |= dict.fromkeys(_paths(raw), name)

@@ -14,14 +14,13 @@ from pydantic_core import ErrorDetails
 
 from tasks.config.describe import allowed, known_keys, suggest
 from tasks.config.files import (
-    EXTENDS,
     Origins,
     find_origin,
     override,
     read_config,
     unreadable,
 )
-from tasks.config.overrides import Overrides, parse_overrides
+from tasks.config.overrides import EXTENDS, OF_A_FILE, Overrides, parse_overrides
 from tasks.config.settings import Settings
 from tasks.errors import ConfigError
 from tasks.findings import Finding
@@ -157,6 +156,8 @@ def _explain(details: ErrorDetails) -> Finding:
     """Return one of pydantic's errors as a fault: the key's path, the value, what is allowed."""
     names = [str(part) for part in details["loc"]]
     where = ".".join(names)
+    if names == [EXTENDS]:  # in a file, it is not there any more
+        return Finding(where, "--set cannot change it", OF_A_FILE)
     if details["type"] == "extra_forbidden":
         known = [*known_keys(names[:-1]), *([EXTENDS] if len(names) == 1 else [])]
         return Finding(where, "no such key", suggest(names[-1], known))

@@ -18,6 +18,10 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,100}")  # Python refuses to read 4,300 digits
 _MERGE = "tag:yaml.org,2002:merge"  # `<<`, of which a mapping may have several
 _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
+EXTENDS = "extends"
+OF_A_FILE = "write it in the first line of a config file, which then starts from another"
+"""What to do about `extends` in an override, which sets keys of sections."""
+
 
 def parse_overrides(texts: Sequence[str]) -> tuple[dict[str, dict[str, Any]], list[Finding]]:
     """Return the values of `section.key=value` strings, and the faults of malformed ones.
@@ -101,6 +105,8 @@ class _Loader(yaml.SafeLoader):
 def _parse(text: str, values: dict[str, dict[str, Any]]) -> Finding | None:
     key_path, separator, value_text = text.partition("=")
     section, dot, key = key_path.strip().partition(".")
+    if section == EXTENDS:
+        return Finding(f"--set {text}", "no key of a section", OF_A_FILE)
     if not (separator and dot and section and key):
         return Finding(
             f"--set {text}", "not of the form section.key=value", "for example decode.topk=4"

@@ -13,7 +13,7 @@ from functools import cache, partial
 from multiprocessing.connection import Connection
 from typing import Self
 
-from tasks.errors import InputError
+from tasks.errors import InputError, WorkerError
 from tasks.load.encoding import Encoded, Outcome, QuestionTokenizer, encode_rows
 from tasks.passages.records import Passage, Reject
 from tasks.processes import Child, answer
@@ -54,6 +54,13 @@ class Helpers:
             WorkerError: a process died.
             InputError: `rows` raised it; the rows before it are yielded first.
         """
+        try:
+            yield from self._encode(rows)
+        except WorkerError as error:
+            remedy = "run again; if memory was short, stop other programs first"
+            raise WorkerError(f"{error}; {remedy}") from error
+
+    def _encode(self, rows: Iterable[Passage | Reject]) -> Iterator[Outcome]:
         waiting: deque[tuple[_Block, Child]] = deque()
         fault: InputError | None = None
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -74,6 +74,14 @@ class Fields:
         """The names of all fields that some row may be read from."""
         context_and_answer = {name for pair in self.pairs for name in pair}
         return {*context_and_answer, self.answers, *self.references, self.id, *self.prompts}
+
+    def columns_of_folders(self, columns: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Return the columns of folders that rows may be read from.
+
+        A folder `id=7` is not the id of all rows in it, unless the config names that column.
+        """
+        is_named = "id" in self.named
+        return {name: value for name, value in columns.items() if is_named or name != self.id}
 
     def required_in(self, names: Collection[str]) -> tuple[str, ...]:
         """Return the fields that a row with these fields needs."""

@@ -226,15 +226,15 @@ def _files_that_match(pattern: Path) -> list[Path] | Finding:
     matches = [Path(one) for one in glob.glob(str(pattern), recursive=True)]  # noqa: PTH207
     matches = [one for one in matches if not _is_left_out(one.parts, pattern.parts)]
     files = [one for one in matches if not one.is_dir()]
+    fault = Finding(KEY, f"{show_path(pattern)}: no file matches this pattern", "correct it")
     if "**" not in pattern.parts:  # which matches the files of folders, too
         for folder in (one for one in matches if one.is_dir()):
             found = _files_of(folder)
             if isinstance(found, Finding):
-                return found
-            files += found
-    if not files:
-        return Finding(KEY, f"{show_path(pattern)}: no file matches this pattern", "correct it")
-    return files
+                fault = found  # only if there is no other file, as in a folder of folders
+            else:
+                files += found
+    return files or fault
 
 
 def _without_links_again(paths: list[Path]) -> list[Path]:

@@ -15,11 +15,13 @@ from tasks.config.settings import Settings
 from tasks.doctor.preflight import find_config_faults
 from tasks.engine.gpu.driver import probe_gpus, visible_here
 from tasks.engine.models.config import read_config
-from tasks.errors import DeviceError, InputError, PreflightError
+from tasks.environment import find_write_error
+from tasks.errors import DeviceError, InputError, PreflightError, StorageError
 from tasks.passages.layout import NamesFault
 from tasks.scaffold.sample import Sample, look_at
 from tasks.scaffold.texts import write_config, write_deployments
 from tasks.store.files import commit_file
+from tasks.system_errors import find_cause
 
 PREFECT_YAML = Path("prefect.yaml")
 RERUN = "rerun"  # the deployment that is written beside that of the config
@@ -68,8 +70,10 @@ def plan_job(name: str, data: str | None, model: str | None, day: date) -> Job:
     Raises:
         ConfigError: a path cannot be one.
         InputError: the name is taken or cannot be one, or the passages cannot be read.
+        StorageError: files cannot be made in this folder.
         PreflightError: the model cannot be used; lists everything.
     """
+    _check_folder()
     if not _NAME.fullmatch(name) or name.endswith((".yaml", ".yml")):
         raise InputError(f"{name!r} cannot be the name of a config: use letters, digits, - and _")
     if name == RERUN:
@@ -92,6 +96,16 @@ def plan_job(name: str, data: str | None, model: str | None, day: date) -> Job:
     settings = make_settings(raw, SOURCE)
     _check(with_date(settings, day))
     return Job(name, settings, sample)
+
+
+def _check_folder() -> None:
+    """Check that the files can be written into this folder, and `configs` in it."""
+    folders = [Path.cwd(), Path.cwd() / CONFIGS]
+    for folder in (one for one in folders if os.path.lexists(one)):
+        if (error := find_write_error(folder)) is not None:
+            problem, _ = find_cause(error)
+            remedy = "start `wenti init` in a folder that you can write to"
+            raise StorageError(f"{folder} cannot be written: {problem}; {remedy}")
 
 
 def _check(settings: Settings) -> None:

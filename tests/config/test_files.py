@@ -53,6 +53,24 @@ def test_what_a_run_keeps_of_a_config_is_complete(tmp_path: Path) -> None:
     assert load_settings(tmp_path / "config.yaml") == settings
 
 
+def test_what_is_no_section_in_the_base_is_a_fault_though_the_config_has_that_section(
+    tmp_path: Path,
+) -> None:
+    files = {
+        "mine.yaml": "extends: base.yaml\ndataset: {template: 1}\ndecode: {topk: 3}",
+        "base.yaml": "dataset: 3\ndecode:",
+    }
+    told = complaint(write(tmp_path, files)).splitlines()
+    assert len(told) == 2
+    assert f"dataset: 3 (int) is not a section (in {tmp_path / 'base.yaml'})" in told[1]
+
+
+@pytest.mark.parametrize("override", ["extends=b.yaml", "extends.x=b.yaml"])
+def test_extends_is_no_key_that_can_be_set(tmp_path: Path, override: str) -> None:
+    told = complaint(write(tmp_path, {"mine.yaml": ""}), override)
+    assert "write it in the first line of a config file" in told
+
+
 def test_a_fault_names_the_file_in_which_the_key_stands(tmp_path: Path) -> None:
     files = {
         "mine.yaml": "extends: base.yaml\ndecode: {topk: -1}",

@@ -96,7 +96,7 @@ def test_a_process_that_is_killed_ends_the_stage_and_leaves_nothing_behind(
                     process.kill()
 
     monkeypatch.setattr(dataset, "PartWriter", KillsTheHelpers)
-    with pytest.raises(WorkerError, match="the tokenizer died"):
+    with pytest.raises(WorkerError, match=r"the tokenizer died .* memory runs short.*; run again"):
         load_passages(request_of_template_4, 2)
     assert list(tmp_path.iterdir()) == [request_of_template_4.predict_file]
     assert not active_children()

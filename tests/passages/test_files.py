@@ -111,9 +111,19 @@ def test_folders_named_as_by_hive_are_columns_of_their_rows(tmp_path: Path) -> N
 def test_a_column_of_the_file_comes_before_that_of_its_folder(tmp_path: Path) -> None:
     put(tmp_path, "id=7/a.jsonl", text=jsonl(ROW, {**ROW, "id": "8"}))
     put(tmp_path, "id=__HIVE_DEFAULT_PARTITION__/a.jsonl", text=jsonl(ROW))
-    ids = [row.id for row in read_passages(tmp_path, 1)]
+    ids = [row.id for row in read_passages(tmp_path, 1, fields=FieldSettings(id="id"))]
     assert ids[:2] == ["7", "8"]
     assert str(ids[2]).startswith("sha256-")
+
+
+def test_a_folder_gives_all_its_rows_one_id_only_if_the_config_says_so(tmp_path: Path) -> None:
+    put(tmp_path, "id=7/a.jsonl", text=jsonl(ROW, {**ROW, "context": "长江"}))
+    one, other = read_passages(tmp_path, 1)
+    assert one.id != other.id
+    found = Input.find(tmp_path)
+    assert isinstance(found, Input)
+    assert "columns" not in found.identify()
+    assert "id from" not in found.describe()
 
 
 def test_rows_are_numbered_through_and_lines_by_file(tmp_path: Path) -> None:
@@ -148,6 +158,15 @@ def test_parts_without_rows_among_parquet_files_are_no_fault(tmp_path: Path) -> 
     pq.write_table(table.slice(0, 0), tmp_path / "part-0.parquet")
     pq.write_table(table, tmp_path / "part-1.parquet")
     assert len(list(read_passages(tmp_path, 1))) == 1
+
+
+def test_a_folder_without_passages_among_what_a_pattern_matches_does_not_matter(
+    tmp_path: Path,
+) -> None:
+    put(tmp_path, "in/a/a.jsonl", "in/logs/x.log", "in/b.jsonl")
+    (tmp_path / "in/new").mkdir()
+    assert names(tmp_path / "in/*") == ["a/a.jsonl", "b.jsonl"]
+    assert "without a file of passages" in fault(tmp_path / "in/l*")
 
 
 def test_a_mix_of_shapes_is_told_at_the_first_file_that_differs(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ import yaml
 from flows.deployments.entries import DeploymentEntry
 from tasks.config.loading import find_config, load_settings
 from tasks.doctor.preflight import find_config_faults
-from tasks.errors import ConfigError, InputError, PreflightError
+from tasks.errors import ConfigError, InputError, PreflightError, StorageError
 from tasks.scaffold.job import Job, plan_job
 from tests.support.commands import wenti
 from tests.support.rehearsal import ROOT
@@ -121,6 +122,17 @@ def test_the_day_in_a_path_is_kept_and_the_file_of_today_is_looked_at(place: Pat
     assert job.settings.dataset.predict_file == "{date-1}.csv"
     assert job.sample is not None
     assert job.sample.rows == 1
+
+
+def test_a_folder_in_which_no_file_can_be_made_is_told(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with monkeypatch.context() as there:  # or the disk could not be unmounted
+        there.chdir(small_disk)
+        with pytest.raises(StorageError, match="read-only; start `wenti init` in a folder") as told:
+            plan()
+    assert "store.path" not in str(told.value)
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(place: Path) -> None:
