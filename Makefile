@@ -22,7 +22,7 @@ help:
 	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
 	@echo 'make soak            disturb runs at random for MINUTES=20 and count lost rows'
 	@echo 'make bench           compare the native engine with PaddleNLP (half an hour)'
-	@echo 'make bench-peers     install transformers and CTranslate2 and compare with them'
+	@echo 'make bench-peers     install transformers, CTranslate2, datatrove and Ray and compare'
 	@echo 'make check           run ruff, mypy and the tests, as CI does'
 	@echo 'make data            regenerate the sample passages and retrain the sample model'
 	@echo 'make reference       regenerate the pages of config keys in docs and docs/zh'
@@ -75,12 +75,15 @@ bench: $(INSTALLED)
 
 bench-peers: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/wenti bench peers --python $(PEERS)/bin/python --json build/bench-peers.json
+	$(BIN)/wenti bench pipeline --peers $(PEERS)/bin/python --rounds 3 --rows 1000 --rows 20000 \
+	  --json build/bench-pipeline-peers.json
 
 # A separate environment, because the versions differ from Wenti's.
 $(PEERS)/.installed:
-	@echo 'Installing PyTorch, transformers and CTranslate2 into $(PEERS) …'
+	@echo 'Installing PyTorch, transformers, CTranslate2, datatrove and Ray into $(PEERS) …'
 	@rm -rf $(PEERS) && $(PYTHON) -m venv $(PEERS)
-	@$(PEERS)/bin/pip install --quiet torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5
+	@$(PEERS)/bin/pip install --quiet torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5 \
+	  datatrove==0.10.1 "ray[data]==2.60.0"
 	@touch $@
 
 lint: $(INSTALLED)

@@ -145,6 +145,12 @@ def pipeline(
     characters: Annotated[int, typer.Option(help="Of a passage.")] = _CHAIN.characters,
     rows_per_shard: Annotated[int, typer.Option(help="As in a config.")] = _CHAIN.rows_per_shard,
     seed: Annotated[int, typer.Option(help="Of the passages.")] = _CHAIN.seed,
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PYTHON", help="Also run datatrove and Ray Data; see `make bench-peers`."
+        ),
+    ] = None,
 ) -> None:
     """Measure CPU time and memory of everything around the model, run with the fake engine."""
     from flows.cli.tables.bench import print_pipeline
@@ -153,7 +159,7 @@ def pipeline(
     sizes = tuple(rows or _CHAIN.rows)
     options = PipelineOptions(sizes, characters, rows_per_shard, rounds, seed)
     _prepare(json_file)
-    result = bench_pipeline(options, [sys.executable, "-c", MAIN])
+    result = bench_pipeline(options, [sys.executable, "-c", MAIN], peers)
     print_pipeline(result)
     _write(json_file, result)
 

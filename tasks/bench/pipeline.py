@@ -10,7 +10,7 @@ import logging
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 from tasks.bench.chain.passages import write_model, write_passages
+from tasks.bench.chain.peers import PEERS, run_peer, split_passages
 from tasks.bench.chain.processes import Usage, follow
 from tasks.bench.machine import describe_machine
 from tasks.bench.options import PARENT, PipelineOptions
@@ -31,25 +32,32 @@ PARTS = (*PARENT, "export", "load", "worker", "server")
 Figures = dict[str, Any]
 
 
-def bench_pipeline(options: PipelineOptions, command: Sequence[str]) -> dict[str, Any]:
+def bench_pipeline(
+    options: PipelineOptions, command: Sequence[str], peers: Path | None = None
+) -> dict[str, Any]:
     """Run the chain for each size, from nothing and reusing all; return the figures as JSON types.
 
     Args:
         options: what is run.
         command: that of `wenti`.
+        peers: interpreter of an environment with datatrove and Ray Data, which are then run on the
+            same rows, in the same rounds.
 
     Raises:
         UnusableError: an option is out of range.
         WorkerError: a run failed.
     """
-    _check(options)
+    _check(options, peers)
     points: list[Figures] = []
     with tempfile.TemporaryDirectory(prefix="wenti-bench-") as name:
         folder = Path(name)
         write_model(folder / "model")
         _run_round(folder, command, options, 10, KINDS[:1])  # Prefect makes its database
         for rows in sorted(options.rows):
-            rounds = [_run_round(folder, command, options, rows) for _ in range(options.rounds)]
+            rounds = [
+                [*_run_round(folder, command, options, rows), *_run_peers(folder, peers, rows)]
+                for _ in range(options.rounds)
+            ]
             points += map(_join, zip(*rounds, strict=True))
     return {
         "points": [{**point, **_divide(point, points)} for point in points],
@@ -57,7 +65,9 @@ def bench_pipeline(options: PipelineOptions, command: Sequence[str]) -> dict[str
     }
 
 
-def _check(options: PipelineOptions) -> None:
+def _check(options: PipelineOptions, peers: Path | None) -> None:
+    if peers is not None and not os.access(peers, os.X_OK):
+        raise UnusableError(f"--peers {peers} is not executable; `make bench-peers` installs it")
     fewest = {"characters": 32, "rows_per_shard": 1, "rounds": 1}
     given = {**{name: getattr(options, name) for name in fewest}, "rows": min(options.rows)}
     for name, value in given.items():
@@ -93,6 +103,17 @@ def _run_round(
         return [_run(run, folder, Path(store), kind, rows) for kind in kinds]
 
 
+def _run_peers(folder: Path, python: Path | None, rows: int) -> Iterator[Figures]:
+    """Yield what each peer used for the passages that `_run_round` has written."""
+    for name in PEERS if python else ():
+        source = split_passages(folder / f"passages-{rows}.jsonl")
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            total, usage = run_peer(name, Path(str(python)), source, Path(place))
+        logger.info("%s, %d rows: %.1f s of CPU", name, rows, total)
+        alone = Usage(usage.root, peaks=usage.peaks)  # its processes have no parts
+        yield _describe(name, rows, total, alone)
+
+
 def _run(command: Sequence[str], folder: Path, store: Path, kind: str, rows: int) -> Figures:
     process = subprocess.Popen(  # noqa: S603 our own command
         list(command),
@@ -104,10 +125,11 @@ def _run(command: Sequence[str], folder: Path, store: Path, kind: str, rows: int
     latest = store / "runs/latest"
     total, usage = follow(process, latest)
     logger.info("%s, %d rows: %.1f s of CPU", kind, rows, total)
-    return _describe(kind, rows, total, usage, latest)
+    size = (latest / "report.html").stat().st_size
+    return _describe(kind, rows, total, usage) | {"report_mb": size / 1e6}
 
 
-def _describe(kind: str, rows: int, total: float, usage: Usage, results: Path) -> Figures:
+def _describe(kind: str, rows: int, total: float, usage: Usage) -> Figures:
     parts = {part: usage.parts[part] for part in PARTS}
     return {
         "run": kind,
@@ -117,7 +139,7 @@ def _describe(kind: str, rows: int, total: float, usage: Usage, results: Path) -
         "other": total - sum(parts.values()),
         "parent_mb": usage.peaks["parent"],
         "worker_mb": usage.peaks["worker"],
-        "report_mb": (results / "report.html").stat().st_size / 1e6,
+        "report_mb": 0.0,
     }
 
 
