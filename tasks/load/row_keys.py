@@ -24,6 +24,7 @@ from tasks.store.manifest import (
     commit_manifest,
     find_checkpoint,
     fingerprint,
+    verify_files,
 )
 from tasks.store.tables import commit_table, read_batches, split_lists
 
@@ -31,6 +32,7 @@ KEYS_FORMAT = 1
 KEYS_FILE = "keys.parquet"
 KEYS_MANIFEST = "keys.json"
 KEY_BYTES = 16
+HASHED_AT_A_TIME = 4096  # rows
 ROW_KEYS = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),  # row of the input, from 0
@@ -56,7 +58,7 @@ def load_row_keys(folder: PurePath, dataset: Manifest) -> RowKeys:
     """Return the keys of the rows of a dataset checkpoint; make them unless the store has them.
 
     Raises:
-        StoreCorruptionError: a part of the dataset, or the keys, cannot be read.
+        StoreCorruptionError: a part of the dataset is damaged, or the keys cannot be read.
         StorageError: the keys cannot be written.
     """
     decided_by = {
@@ -67,6 +69,7 @@ def load_row_keys(folder: PurePath, dataset: Manifest) -> RowKeys:
     }
     digest = fingerprint(decided_by)
     if find_checkpoint(folder / KEYS_MANIFEST, digest).manifest is None:
+        verify_files(folder, dataset.files)  # another run's, perhaps, which nobody has verified
         entry = commit_table(folder / KEYS_FILE, ROW_KEYS, _hash_parts(folder, dataset))
         manifest = Manifest(kind="keys", fingerprint=digest, decided_by=decided_by, files=(entry,))
         commit_manifest(folder / KEYS_MANIFEST, manifest)
@@ -99,7 +102,7 @@ def _hash_parts(folder: PurePath, dataset: Manifest) -> Iterator[pa.RecordBatch]
     # The files are the parts in order, then the rejects, which have no count.
     for entry, count in zip(dataset.files, counts, strict=False):
         rows = 0
-        for batch in read_batches(folder / entry.name, columns):
+        for batch in read_batches(folder / entry.name, columns, HASHED_AT_A_TIME):
             high, low = hash_rows(batch, context).T
             yield pa.record_batch([batch["row"], pa.array(high), pa.array(low)], schema=ROW_KEYS)
             rows += batch.num_rows

@@ -114,8 +114,7 @@ class KnownRows:
         """Note a shard that was made now, for equal rows in later shards."""
         if not self._repeated.size:
             return
-        source = Source(job.manifest_path, manifest)
-        keys = source.read_keys(self._own)
+        source, keys = Source(job.manifest_path, manifest).read_keys(self._own)
         with self._lock:
             number = len(self._tables.sources)
             self._tables.sources.append(source)

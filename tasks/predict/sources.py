@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import PurePath
 
@@ -31,18 +32,25 @@ BYTES_KEPT = 1 << 28
 
 @dataclass(frozen=True)
 class Source:
-    """A committed shard, or a piece of one."""
+    """A committed shard, or a piece of one.
+
+    Attributes:
+        manifest_path: the path of its manifest.
+        manifest: its manifest.
+        rows: a digest of the rows whose keys were read.
+    """
 
     manifest_path: PurePath
     manifest: Manifest
+    rows: bytes = b""
 
     @property
     def file(self) -> PurePath:
         """The path of its Parquet file."""
         return self.manifest_path.with_name(self.manifest.files[0].name)
 
-    def read_keys(self, dataset: RowKeys) -> Keys:
-        """Return the keys of its rows, which are rows of `dataset`: uint64 [rows, 2].
+    def read_keys(self, dataset: RowKeys) -> tuple[Source, Keys]:
+        """Return it with the keys of its rows, which are rows of `dataset`: uint64 [rows, 2].
 
         Raises:
             StoreCorruptionError: it cannot be read, or has other rows.
@@ -54,7 +62,7 @@ class Source:
         if not np.array_equal(dataset.rows[at], rows):
             raise StoreCorruptionError(f"{self.file} has rows that its dataset does not have")
         keys: Keys = dataset.keys[at]
-        return keys
+        return replace(self, rows=_digest(rows)), keys
 
 
 def find_sources(plan: Plan) -> Iterator[tuple[Source, Keys]]:
@@ -75,7 +83,7 @@ def find_sources(plan: Plan) -> Iterator[tuple[Source, Keys]]:
             continue
         for source in chain([first], sources):
             with suppress(StoreCorruptionError):
-                yield source, source.read_keys(dataset)
+                yield source.read_keys(dataset)
 
 
 class SourceTables:
@@ -107,8 +115,14 @@ class SourceTables:
         if found != source.manifest:
             return None
         with suppress(StoreCorruptionError):
-            return pa.Table.from_batches(read_batches(source.file), SHARD)
+            table = pa.Table.from_batches(read_batches(source.file), SHARD)
+            # If the file held other rows when their keys were read, it has been mended since.
+            return table if _digest(table["row"].to_numpy()) == source.rows else None
         return None
+
+
+def _digest(rows: Integers) -> bytes:
+    return hashlib.sha256(rows.tobytes()).digest()
 
 
 def _read_folder(folder: PurePath, has_pieces: bool) -> Iterator[Source]:

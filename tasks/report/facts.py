@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from tasks.load.parts import REJECTS_FILE
 from tasks.load.rules import MANY, is_above
 from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
-from tasks.store.tables import iterate_rows, read_batches, read_schema
+from tasks.store.tables import list_values, read_batches, read_schema
 
 EXAMPLES = 5  # of each reason
 BEFORE: Mapping[str, Any] = {
@@ -103,7 +106,7 @@ def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]
         record=record,
         metrics={**BEFORE, **metrics},
         rows=read_report_rows(folder / PREDICTIONS_FILE),
-        rejects=_group_rows(iterate_rows(folder / REJECTS_FILE), "reason"),
+        rejects=_group_rows(read_batches(folder / REJECTS_FILE), "reason"),
         cuts=_read_cuts(folder / PREDICTIONS_FILE),
         shards=dict(sorted(read_journal(folder / JOURNAL_FILE).items())),
         missing=_read_mark(folder / PREDICTIONS_FILE),
@@ -113,19 +116,19 @@ def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]
 def _read_cuts(predictions: PurePath) -> list[RowGroup]:
     if "cut" not in read_schema(predictions).names:  # by an older version
         return []
-    batches = read_batches(predictions, ["row", "id", "cut"])
-    cut = (batch.filter(batch["cut"].is_valid()) for batch in batches)
-    return _group_rows((row for batch in cut for row in batch.to_pylist()), "cut")
+    return _group_rows(read_batches(predictions, ["row", "id", "cut"]), "cut")
 
 
-def _group_rows(rows: Iterable[dict[str, Any]], column: str) -> list[RowGroup]:
+def _group_rows(batches: Iterable[pa.RecordBatch], column: str) -> list[RowGroup]:
+    """Return the rows by a column of texts; where it is null, a row is in no group."""
     counts: Counter[str] = Counter()
     examples: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        value = row[column]
-        counts[value] += 1
-        if counts[value] <= EXAMPLES:
-            examples.setdefault(value, []).append(row)
+    for batch in batches:
+        for value, rows in Counter(list_values(batch[column].drop_null())).items():
+            if (missing := EXAMPLES - counts[value]) > 0:
+                found = batch.filter(pc.equal(batch[column], value)).slice(0, missing)
+                examples.setdefault(value, []).extend(found.to_pylist())
+            counts[value] += rows
     ordered = sorted(counts, key=lambda value: (-counts[value], value))
     return [RowGroup(value, counts[value], examples[value]) for value in ordered]
 

@@ -185,3 +185,32 @@ def test_rows_are_generated_again_if_the_dataset_that_they_were_part_of_is_gone(
     (Path(before.plan.dataset.folder) / "manifest.json").unlink()
     found = predict(tmp_path / "store", write_passages(tmp_path / "b.jsonl", shuffled(FIRST)))
     assert found.generated == len(FIRST)
+
+
+def test_a_file_that_held_the_rows_of_another_shard_and_was_mended_gives_no_questions(
+    tmp_path: Path,
+) -> None:
+    passages = write_passages(tmp_path / "a.jsonl", FIRST)
+    before = predict(tmp_path / "store", passages, "shards.rows_per_shard=10")
+    one, other = sorted(before.plan.predictions.folder.glob("shard-*.parquet"))[1:3]
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())  # both are found, and their keys are read, in this state
+    other.write_bytes(content)
+    found = predict(tmp_path / "store", passages, "shards.rows_per_shard=10")
+    check_equal(found, before)
+
+
+def test_a_dataset_that_holds_the_rows_of_another_one_gives_no_keys(tmp_path: Path) -> None:
+    folders = [
+        predict(tmp_path / "store", write_passages(tmp_path / name, rows)).plan.dataset.folder
+        for name, rows in (("a.jsonl", FIRST), ("b.jsonl", shuffled(FIRST)))
+    ]
+    parts = [next(Path(folder).glob("part-*.parquet")) for folder in folders]
+    content = [part.read_bytes() for part in parts]
+    for part, other in zip(parts, reversed(content), strict=True):
+        part.write_bytes(other)
+        for keys in part.parent.glob("keys.*"):
+            keys.unlink()
+    passages = write_passages(tmp_path / "c.jsonl", FIRST[::-1])
+    found = predict(tmp_path / "store", passages)
+    check_equal(found, predict(tmp_path / "other", passages))
