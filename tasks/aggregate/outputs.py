@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tasks.aggregate.endings import add_endings
 from tasks.aggregate.partial import Missing
 from tasks.columns.join import find_columns
+from tasks.columns.schemas import REJECT_DESCRIPTIONS, describe
 from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
 from tasks.errors import StoreCorruptionError
 from tasks.load.parts import REJECTS_FILE, DatasetDetails, has_losses
@@ -33,6 +35,7 @@ from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
 from tasks.store.tables import (
+    DATASET,
     PREDICTIONS,
     ROWS_AT_A_TIME,
     SHARD,
@@ -63,11 +66,17 @@ MORE_OF_LINE = ("score", "alternatives", "cut")
 
 
 def write_predictions(
-    plan: Plan, dataset: Manifest, prediction: Prediction, missing: Missing, folder: PurePath
+    plan: Plan,
+    dataset: Manifest,
+    prediction: Prediction,
+    missing: Missing,
+    folder: PurePath,
+    eos: int,
 ) -> None:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
-    Rows that are `missing` become rejects, and every file is then marked as partial.
+    Rows that are `missing` become rejects, and every file is then marked as partial. A question is
+    finished if its last token is `eos`.
 
     Raises:
         StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
@@ -77,14 +86,14 @@ def write_predictions(
     predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
     unusable = plan.dataset.folder / REJECTS_FILE
     schema = PREDICTIONS if has_losses(dataset) else without_losses(PREDICTIONS)
-    joined, kept = join_shards(prediction.outcomes, schema), find_columns(plan)
+    joined, kept = join_shards(prediction.outcomes, schema, eos), find_columns(plan)
     if kept is not None:
         schema, joined = pa.schema([*schema, *kept.schema]), kept.add_to(joined)
-    commit_table(predictions, missing.mark(schema), joined)
+    commit_table(predictions, missing.mark(describe(schema)), joined)
     details = DatasetDetails.of(dataset)
     commit_table(
         rejects,
-        missing.mark(details.rejects_schema),
+        missing.mark(describe(details.rejects_schema, REJECT_DESCRIPTIONS)),
         join_rejects(unusable, details, prediction.manifests, missing),
     )
     rows_in = details.rows_in
@@ -97,13 +106,17 @@ def write_predictions(
     commit_marked(folder / TEXT_FILE, lambda: read_lines(predictions, "question", rows_in), missing)
 
 
-def join_shards(outcomes: Iterable[ShardOutcome], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def join_shards(
+    outcomes: Iterable[ShardOutcome], schema: pa.Schema, eos: int
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of all shards that were made; `schema` is `PREDICTIONS` or a part of it.
+
+    A question is finished if its last token is `eos`.
 
     Raises:
         StoreCorruptionError: a shard's rows are not those of the dataset.
     """
-    of_dataset = [name for name in schema.names if name not in SHARD.names]
+    of_dataset = [name for name in schema.names if name in {*DATASET.names} - {*SHARD.names}]
     for outcome in outcomes:
         if outcome.manifest is not None:
             job = outcome.job
@@ -111,6 +124,7 @@ def join_shards(outcomes: Iterable[ShardOutcome], schema: pa.Schema) -> Iterator
             for shard, rows in read_shard(job.folder, outcome.manifest, parts):
                 for name in of_dataset:
                     shard = shard.append_column(name, rows[name])
+                shard = add_endings(shard, eos)
                 yield from shard.select(schema.names).cast(schema).to_batches()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.aggregate.endings import find_eos
 from tasks.aggregate.metrics import make_metrics
 from tasks.aggregate.new_rows import write_new_rows
 from tasks.aggregate.outputs import write_output, write_predictions
@@ -47,7 +48,8 @@ def aggregate(
     if missing.is_partial:
         logger.warning("partial results: %d rows are missing; they are rejects", missing.rows)
     logger.info("aggregate: joining the shards")
-    write_predictions(plan, dataset.manifest, prediction, missing, run.folder)
+    eos = find_eos(plan)
+    write_predictions(plan, dataset.manifest, prediction, missing, run.folder, eos)
     limit = plan.settings.dataset.max_rejected
     check_all_rejects(limit, dataset.manifest, prediction, rejects)
     logger.info("aggregate: computing the metrics")

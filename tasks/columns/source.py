@@ -20,7 +20,7 @@ Note = Callable[[Path, Layout, RawRow], None]
 """Called for each row that is read: its file, how that is read, and the record it is from."""
 
 PREFIX = "input_"
-OWN = frozenset({*PREDICTIONS.names, "is_finished", "token_count", "question_rank"})
+OWN = frozenset({*PREDICTIONS.names, "question_rank"})
 """The columns that results can have besides those of the input."""
 
 

@@ -50,6 +50,7 @@ class Trial:
             "question": best.text,
             "score": best.score,
             "is_finished": best.is_finished,
+            "token_count": len(best.output_ids),
             "alternatives": [{"question": one.text, "score": one.score} for one in others],
             "cut": self.encoded.cut,
             "tokens": len(self.encoded.input_ids),

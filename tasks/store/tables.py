@@ -61,11 +61,18 @@ SHARD = pa.schema(
         pa.field("alternatives", pa.list_(_ALTERNATIVE), nullable=False),
     ]
 )
+# of a question, computed from its `output_ids`
+ENDINGS = (
+    pa.field("is_finished", pa.bool_(), nullable=False),
+    pa.field("token_count", pa.int32(), nullable=False),
+)
 PREDICTIONS = pa.schema(
     [
         *(SHARD.field(name) for name in ("row", "id")),
         *(DATASET.field(name) for name in ("context", "answer", "reference")),
-        *(SHARD.field(name) for name in ("question", "score", "output_ids", "alternatives")),
+        *(SHARD.field(name) for name in ("question", "score")),
+        *ENDINGS,
+        *(SHARD.field(name) for name in ("output_ids", "alternatives")),
         *LOSSES,
     ]
 )

@@ -25,6 +25,7 @@ def write_rows(folder: Path, predicted: list[int], rejected: list[int]) -> tuple
 def prediction_batch(rows: list[int], reference: str | None = None) -> pa.RecordBatch:
     texts = {"context": "c", "answer": "a", "question": "q", "reference": reference}
     rest = {"score": 0.5, "output_ids": [1], "alternatives": [], "unknown_tokens": 0}
+    rest |= {"is_finished": False, "token_count": 1}
     records = [{"row": row, "id": str(row), **texts, **rest} for row in rows]
     return pa.RecordBatch.from_pylist(records, schema=PREDICTIONS)
 

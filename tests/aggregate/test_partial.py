@@ -37,6 +37,7 @@ from tests.support.planned_jobs import plan_job, write_job
 
 ROWS_IN = 20
 UNUSABLE = (3, 10)  # rows that the load stage rejected
+EOS = 12  # the only token of row 12, whose question is therefore finished
 GUILTY = 7  # the row that makes the engine fail
 ACCEPTED = [row for row in range(ROWS_IN) if row not in UNUSABLE]
 ROWS_PER_SHARD = 5
@@ -138,7 +139,7 @@ def make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
 def write_run(plan: Plan, dataset: Manifest, folder: Path, failed: tuple[int, ...] = ()) -> Missing:
     prediction = predict(plan, dataset, failed)
     missing = Missing(tuple(prediction.missing))
-    write_predictions(plan, dataset, prediction, missing, folder)
+    write_predictions(plan, dataset, prediction, missing, folder, EOS)
     return missing
 
 
@@ -168,6 +169,8 @@ def test_every_input_row_is_a_prediction_or_a_reject_with_its_reason(
     kept = [row for row in range(ROWS_IN) if row not in reasons]
     assert predictions["row"].to_pylist() == kept
     assert predictions["question"].to_pylist() == [f"q{row}" for row in kept]
+    assert predictions["is_finished"].to_pylist() == [row == EOS for row in kept]
+    assert predictions["token_count"].to_pylist() == [1] * len(kept)
     lines = (tmp_path / "run/predictions.txt").read_text(encoding="utf-8").split("\n")
     assert lines == ["" if row in reasons else f"q{row}" for row in range(ROWS_IN)] + [""]
 
@@ -339,7 +342,7 @@ def test_shards_that_were_left_out_are_not_told_as_failed(
         "  shards 0-1: left out of this rerun, which made only chosen shards",
     ]
     missing = Missing(tuple(prediction.missing))
-    write_predictions(plan, dataset, prediction, missing, tmp_path)
+    write_predictions(plan, dataset, prediction, missing, tmp_path, EOS)
     reasons = Counter(pq.read_table(tmp_path / "rejects.parquet")["reason"].to_pylist())
     assert reasons == {"not_json": 2, "shard_left_out": 10, "shard_failed": 5}
     assert [shard["state"] for shard in missing.summary["shards"]] == ["left out"] * 2 + ["failed"]
@@ -362,7 +365,7 @@ def test_shards_are_named_as_a_rerun_takes_them(numbers: list[int], text: str) -
 
 def check(plan: Plan, dataset: Manifest, prediction: Prediction, limit: float | None) -> None:
     folder = plan.store.root / "runs/one"
-    write_predictions(plan, dataset, prediction, Missing(tuple(prediction.missing)), folder)
+    write_predictions(plan, dataset, prediction, Missing(tuple(prediction.missing)), folder, EOS)
     check_all_rejects(limit, dataset, prediction, folder / "rejects.parquet")
 
 

@@ -144,6 +144,7 @@ def hostile_store(tmp_path: Path) -> Path:
     """A store with a run whose texts contain control sequences."""
     folder = tmp_path / "store" / "runs" / "hostile"
     row = {"row": 0, "score": 0.5, "output_ids": [1], "alternatives": [], "unknown_tokens": 0}
+    row |= {"is_finished": False, "token_count": 1}
     row |= dict.fromkeys(("id", "context", "answer", "reference", "question"), HOSTILE)
     batch = pa.RecordBatch.from_pylist([row], schema=PREDICTIONS)
     commit_table(folder / PREDICTIONS_FILE, PREDICTIONS, [batch])

@@ -32,6 +32,8 @@ def prediction(row: int, **values: object) -> dict[str, Any]:
         "reference": f"泰山{row}位于哪个省？",
         "question": f"泰山{row}在哪里？",
         "score": -0.01 * row,
+        "is_finished": True,
+        "token_count": 2,
         "output_ids": [1, 2],
         "alternatives": [],
         "cut": None,

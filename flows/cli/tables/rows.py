@@ -34,6 +34,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             if row.get(name) is not None:  # runs of older versions have no column `cut`
                 style = "bold" if name == "question" else None
                 grid.add_row(Text(label), Text(visible(_show(row[name]))), style=style)
+        if not row.get("is_finished", True):  # runs of older versions have no such column
+            grid.add_row(Text("not finished"), Text(f"after {row['token_count']} tokens"))
         console.print(grid)
         console.print()
 
