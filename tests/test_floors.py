@@ -1,6 +1,7 @@
 import ast
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -30,16 +31,26 @@ MODULES = {
 CODE = {name: path for name, path in MODULES.items() if not name.startswith("tests")}
 
 
-def find_imports(path: Path) -> Iterator[str]:
-    """Yield every name that a file imports, at any level."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+@cache  # and not when the tests are collected, in each of their processes
+def find_imports(path: Path) -> tuple[str, ...]:
+    """Return every name that a file imports, at any level."""
+    return tuple(_find_imports(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _find_imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             yield from (f"{node.module}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
 
 
-def modules_of(names: Iterator[str]) -> set[str]:
+def imports_of(module: str) -> set[str]:
+    """Return the modules of this project that a module imports."""
+    return modules_of(find_imports(MODULES[module])) - {module}
+
+
+def modules_of(names: Iterable[str]) -> set[str]:
     """Return the modules of this project among imported names."""
     parents = ((name, name.rpartition(".")[0]) for name in names)
     return {one for pair in parents for one in pair if one in MODULES}
@@ -50,7 +61,6 @@ def room_of(module: str) -> str:
 
 
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-IMPORTS = {name: modules_of(find_imports(path)) - {name} for name, path in MODULES.items()}
 
 
 def test_every_room_has_a_floor() -> None:
@@ -61,7 +71,7 @@ def test_a_room_imports_only_rooms_of_lower_floors() -> None:
     arrows = [
         (name, other)
         for name in CODE
-        for other in IMPORTS[name]
+        for other in imports_of(name)
         if room_of(name) != room_of(other) and "tasks" not in (name, other)
     ]
     assert arrows
@@ -80,7 +90,7 @@ def test_nothing_imports_itself_by_way_of_others(depth: int) -> None:
 
     graph: dict[str, set[str]] = {}
     for name in CODE:
-        others = {shorten(other) for other in IMPORTS[name] if other in CODE}
+        others = {shorten(other) for other in imports_of(name) if other in CODE}
         graph.setdefault(shorten(name), set()).update(others - {shorten(name)})
     TopologicalSorter(graph).prepare()  # raises a CycleError that contains the cycle
 
@@ -114,12 +124,16 @@ def test_a_room_says_what_it_is_for_and_exports_nothing(path: Path) -> None:
     assert isinstance(body[0], ast.Expr)
 
 
+def is_test(module: str) -> bool:
+    return ".test_" in module or module == "tests.conftest"
+
+
 def test_no_test_imports_another_test() -> None:
     wrong = {
         name: others
         for name in MODULES
         if name.startswith("tests")
-        and (others := {one for one in IMPORTS[name] if ".test_" in one or one == "tests.conftest"})
+        and (others := {one for one in imports_of(name) if is_test(one)})
     }
     assert not wrong
 

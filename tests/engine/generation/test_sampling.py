@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import chisquare
 
 from tasks.config.settings import DecodeSettings, PredictSettings
 from tasks.engine.batch import Row, pad_rows
@@ -182,6 +181,8 @@ def joint_distribution(
 
 def p_value(found: Counter[tuple[int, int]], expected: dict[tuple[int, int], float]) -> float:
     """Return the p-value of Pearson's chi-square test; cells below 5 expected are merged."""
+    from scipy.stats import chisquare  # takes long to import
+
     draws = found.total()
     rare = {pair for pair, likely in expected.items() if likely * draws < 5}
     cells = [(found[pair], p * draws) for pair, p in expected.items() if pair not in rare]
