@@ -107,10 +107,12 @@ def server_url(prefect_server: None) -> str:
 @pytest.fixture(scope="session")
 def rehearsal(server_url: str, tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     """A small job on the fake engine that has run once undisturbed."""
-    environment = outside_environment(server_url, tmp_path_factory.mktemp("prefect"))
+    outside = outside_environment(server_url, tmp_path_factory.mktemp("prefect"))
+    # Other tests look at the log lines that Prefect has; sending them takes a quarter of a run.
+    environment = {**outside, "PREFECT_LOGGING_TO_API_ENABLED": "false"}
 
     def at(folder: Path) -> Rehearsal:
-        return Rehearsal(folder / "passages.jsonl", environment, folder / "store")
+        return Rehearsal(folder / "passages.jsonl", environment, folder / "store", is_warm=True)
 
     def make(folder: Path) -> None:
         write_passages(folder / "passages.jsonl", rows=30)

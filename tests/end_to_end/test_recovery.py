@@ -50,19 +50,8 @@ def faulty(folder: Path, *rows: Mapping[str, object]) -> dict[str, str]:
     return {FAULTS_VARIABLE: str(path)}
 
 
-def wenti(rehearsal: Rehearsal, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(WENTI), *map(str, arguments)],
-        env=rehearsal.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-
-
 def shards_of(rehearsal: Rehearsal, store: Path) -> list[dict[str, Any]]:
-    answer = wenti(rehearsal, "status", "newest", "--store", store, "--json")
+    answer = rehearsal.wenti("status", "newest", "--store", store, "--json")
     assert answer.returncode == 0, answer.stderr
     shards: list[dict[str, Any]] = json.loads(answer.stdout)["shards"]
     return shards
@@ -111,18 +100,18 @@ def test_failed_shards_are_named_and_made_by_a_rerun(rehearsal: Rehearsal, store
     run = (store / "runs/newest").resolve()
 
     first.rmdir()
-    rerun = wenti(rehearsal, "rerun", run, "--shards", "1")
+    rerun = rehearsal.wenti("rerun", run, "--shards", "1")
     assert rerun.returncode == 3
     assert "1 of 5 shards were left out" in rerun.stderr
     assert "shards 3: left out" in rerun.stderr
     second.rmdir()
-    rerun = wenti(rehearsal, "rerun", run, "--failed", "--json")
+    rerun = rehearsal.wenti("rerun", run, "--failed", "--json")
     assert rerun.returncode == 0, rerun.stderr
     assert json.loads(rerun.stdout)["metrics"]["shards_made"] == 1
     rehearsal.check(store)
     states = [shard["state"] for shard in shards_of(rehearsal, store)]
     assert states == ["reused", "reused", "reused", "made", "reused"]
-    again = wenti(rehearsal, "rerun", "latest", "--failed", "--store", store)
+    again = rehearsal.wenti("rerun", "latest", "--failed", "--store", store)
     assert (again.returncode, "no shard failed" in again.stderr) == (2, True)
 
 
@@ -130,7 +119,7 @@ def test_a_forced_rerun_makes_its_shards_anew_with_the_same_bytes(
     rehearsal: Rehearsal, done: Path
 ) -> None:
     before = {path: path.stat().st_ino for path in done.glob("predictions/*/shard-*.parquet")}
-    rerun = wenti(rehearsal, "rerun", "latest", "--shards", "2-3", "--force", "--store", done)
+    rerun = rehearsal.wenti("rerun", "latest", "--shards", "2-3", "--force", "--store", done)
     assert rerun.returncode == 0, rerun.stderr
     after = {path: path.stat().st_ino for path in before}
     changed = {path.name[:11] for path in before if before[path] != after[path]}
@@ -151,7 +140,7 @@ def test_a_rerun_of_shards_that_there_are_not_says_so(
 ) -> None:
     store = tmp_path / "store"
     shutil.copytree(rehearsal.undisturbed, store, symlinks=True)
-    answer = wenti(rehearsal, "rerun", "latest", *options, "--store", store)
+    answer = rehearsal.wenti("rerun", "latest", *options, "--store", store)
     assert answer.returncode == 2
     assert message in answer.stderr
 
@@ -202,7 +191,7 @@ def test_a_rerun_of_a_run_whose_passages_changed_is_refused(
     passages.write_bytes(rehearsal.passages.read_bytes())
     assert rehearsal.run(store, f"dataset.predict_file={passages}")[0] == 0
     passages.write_bytes(passages.read_bytes() + b'{"context": "a", "answer": "b"}\n')
-    answer = wenti(rehearsal, "rerun", "latest", "--store", store)
+    answer = rehearsal.wenti("rerun", "latest", "--store", store)
     assert answer.returncode == 2
     assert "the content of dataset.predict_file changed" in answer.stderr
 
@@ -222,12 +211,12 @@ def test_repair_puts_every_harmed_checkpoint_and_result_right(
     ]
     for victim, harm in zip(victims, harms, strict=True):
         do_harm(victim, tables[2], harm)
-    found = wenti(rehearsal, "verify", "latest", "--store", done, "--json")
+    found = rehearsal.wenti("verify", "latest", "--store", done, "--json")
     assert found.returncode == 3
     wrong = {part["part"] for part in json.loads(found.stdout) if part["state"] != "ok"}
     assert {"export", "dataset", "results"} <= wrong
     run = (done / "runs/latest").resolve()
-    repaired = wenti(rehearsal, "verify", run, "--repair", "--json")
+    repaired = rehearsal.wenti("verify", run, "--repair", "--json")
     assert repaired.returncode == 0, repaired.stderr + repaired.stdout
     rehearsal.check(done, run.name)
     rehearsal.check(done)
@@ -249,17 +238,17 @@ def test_gc_removes_what_no_run_refers_to_and_nothing_else(
 ) -> None:
     assert rehearsal.run(store, "decode.num_beams=2")[0] == 0
     assert rehearsal.run(store)[0] == 0
-    dry = wenti(rehearsal, "gc", "--keep-runs", "1", "--store", store, "--json")
+    dry = rehearsal.wenti("gc", "--keep-runs", "1", "--store", store, "--json")
     listed = [Path(one["path"]) for one in json.loads(dry.stdout)["garbage"]]
     assert dry.returncode == 0
     assert all(path.exists() for path in listed)
-    done = wenti(rehearsal, "gc", "--keep-runs", "1", "--delete", "--store", store)
+    done = rehearsal.wenti("gc", "--keep-runs", "1", "--delete", "--store", store)
     assert done.returncode == 0, done.stderr
     assert not any(path.exists() for path in listed)
     counts = [len(list(store.glob(f"{kind}/*"))) for kind in ("exports", "predictions", "datasets")]
     assert counts == [1, 1, 1]
     rehearsal.check(store)
-    assert "nothing to remove" in wenti(rehearsal, "gc", "--store", store).stdout
+    assert "nothing to remove" in rehearsal.wenti("gc", "--store", store).stdout
 
 
 def test_gc_waits_for_no_run_and_says_so(
@@ -270,7 +259,7 @@ def test_gc_waits_for_no_run_and_says_so(
         try:
             while not list(store.glob("runs/2*/run.json")):
                 assert process.poll() is None
-            answer = wenti(rehearsal, "gc", "--delete", "--store", store)
+            answer = rehearsal.wenti("gc", "--delete", "--store", store)
         finally:
             process.kill()
             process.communicate()

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from tasks.operations.verify import verify_run
 from tasks.runs.find import find_results
 from tasks.store.layout import Store
+from tests.support.warm import WarmProcess
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 5
@@ -38,11 +39,15 @@ def write_passages(path: Path, rows: int) -> None:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The passages, the environment of the runs, and the store of an undisturbed run."""
+    """The passages, the environment of the runs, and the store of an undisturbed run.
+
+    With `is_warm`, runs start from a process that has imported everything (`warm.py`).
+    """
 
     passages: Path
     environment: Mapping[str, str]
     undisturbed: Path
+    is_warm: bool = False
 
     def command(self, store: Path, *overrides: str) -> list[str]:
         settings = {
@@ -60,14 +65,27 @@ class Rehearsal:
 
     def start(self, store: Path, *overrides: str, **variables: str) -> subprocess.Popen[str]:
         """Start a run in its own process group."""
-        return subprocess.Popen(
-            self.command(store, *overrides),
+        return self._start(self.command(store, *overrides), subprocess.DEVNULL, variables)
+
+    def _start(
+        self, command: list[str], output: int, variables: Mapping[str, str]
+    ) -> subprocess.Popen[str]:
+        popen = WarmProcess if self.is_warm else subprocess.Popen
+        return popen(
+            command,
             env={**self.environment, **variables},
-            stdout=subprocess.DEVNULL,
+            stdout=output,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
         )
+
+    def wenti(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run another command to the end."""
+        command = [str(WENTI), *map(str, arguments)]
+        with self._start(command, subprocess.PIPE, {}) as process:
+            said = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(command, process.returncode, *said)
 
     def run(self, store: Path, *overrides: str, **variables: str) -> tuple[int, str]:
         """Run to the end; return the exit code and standard error."""
