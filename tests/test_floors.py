@@ -14,7 +14,7 @@ FLOORS = (
     {"tasks.errors"},
     {"tasks.environment", "tasks.system_errors"},
     {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages"},
-    {"tasks.engine", "tasks.passages"},
+    {"tasks.engine", "tasks.passages", "tasks.output"},
     {"tasks.plan", "tasks.bench"},
     {"tasks.columns"},
     {"tasks.load", "tasks.runs", "tasks.evaluation", "tasks.doctor"},

@@ -9,6 +9,7 @@ from typing import Any
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.aggregate.deliver import deliver
 from tasks.aggregate.endings import find_eos
 from tasks.aggregate.metrics import make_metrics
 from tasks.aggregate.new_rows import write_new_rows
@@ -59,6 +60,7 @@ def aggregate(
     if output_path is not None:
         rows_in = DatasetDetails.of(dataset.manifest).rows_in
         write_output(run.folder / PREDICTIONS_FILE, rows_in, output_path, missing)
+    deliver(plan, run, missing)
     seconds = {
         "export": export.span.seconds,
         "load": dataset.span.seconds,

@@ -18,6 +18,7 @@ PATHS = (
     ("export", "inference_model_dir"),
     ("export", "decoding_lib"),
     ("aggregate", "output_path"),
+    ("aggregate", "output_folder"),
 )
 MODEL = ("model", "model_name_or_path")
 URL = ("store", "url")

@@ -2,7 +2,8 @@
 
 Keys keep the names and meanings of the flags of PaddleNLP's question-generation scripts. The
 models are frozen, forbid unknown keys and do not convert types. `sections/` has those of
-`dataset`, `decode`, `shards` and `predict`; `loading.py` reads a file and reports its faults.
+`dataset`, `decode`, `shards`, `predict` and `aggregate`; `loading.py` reads a file and reports its
+faults.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from tasks.config.sections.aggregation import PARTIAL_SUFFIX as PARTIAL_SUFFIX
+from tasks.config.sections.aggregation import REFERENCES_SUFFIX as REFERENCES_SUFFIX
+from tasks.config.sections.aggregation import AggregateSettings as AggregateSettings
 from tasks.config.sections.dataset import UTF_8 as UTF_8
 from tasks.config.sections.dataset import DatasetSettings as DatasetSettings
 from tasks.config.sections.dataset import FieldSettings as FieldSettings
@@ -23,12 +27,6 @@ from tasks.config.sections.section import (
     PathText,
     Section,
 )
-
-REFERENCES_SUFFIX = ".reference.txt"
-"""Of the file with the references, as in PaddleNLP's inference.py."""
-
-PARTIAL_SUFFIX = ".partial"
-"""Of the file that marks a text as partial."""
 
 
 class StoreSettings(Section):
@@ -98,38 +96,6 @@ class ExportSettings(Section):
         return None if self.decoding_lib is None else Path(self.decoding_lib)
 
 
-class AggregateSettings(Section):
-    """Which results a run writes."""
-
-    output_path: PathText | None = Field(
-        None,
-        description="File for a copy of the questions, one per line. null: only in the run's "
-        "folder.",
-    )
-    allow_partial: bool = Field(
-        False,
-        description="Continue without shards that fail; every output is marked as partial.",
-    )
-    only_new: bool = Field(
-        False,
-        description="Also write predictions_new.parquet and predictions_new.jsonl: the rows that "
-        "are not, with the same id and texts, in the newest earlier result of this config.",
-    )
-
-    @property
-    def output(self) -> Path | None:
-        """`output_path`; None without a copy."""
-        return None if self.output_path is None else Path(self.output_path)
-
-    @property
-    def output_files(self) -> tuple[Path, ...]:
-        """The files that may be written for `output_path`: texts, and marks of partial ones."""
-        if self.output is None:
-            return ()
-        texts = (self.output, Path(f"{self.output}{REFERENCES_SUFFIX}"))
-        return (*texts, *(Path(f"{text}{PARTIAL_SUFFIX}") for text in texts))
-
-
 class ReportSettings(Section):
     """How the report of a run, report.html, is shown."""
 
@@ -169,6 +135,7 @@ GUARDED_KEYS = frozenset(
         "export.inference_model_dir",
         "export.decoding_lib",
         "aggregate.output_path",
+        "aggregate.output_folder",
     }
 )
 """Keys by which a run runs code, names places to write to, or links to pages from Prefect's UI."""

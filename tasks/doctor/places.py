@@ -17,6 +17,7 @@ from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
 from tasks.environment import find_write_error
 from tasks.findings import Finding
+from tasks.output.folder import find_foreign
 from tasks.passages.files import InputFile, entries_of, find_files, show_given, would_find
 from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.given_export import locate_given_export
@@ -25,6 +26,8 @@ from tasks.system_errors import find_cause
 
 OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
 PADDLENLP_HOME = "PPNLP_HOME"  # the environment variable; without it, a folder in HOME
+DATA_SET = "aggregate.output_folder"
+_DATA_SET_FILES = ("part-00000.parquet", "dt=0/part-00000.parquet")
 _RESULTS = ("predictions.jsonl", "predictions.parquet", "metrics.json")  # of a run, in the store
 
 
@@ -40,6 +43,7 @@ def find_place_faults(settings: Settings, config: Path | None = None) -> list[Fi
     reads = _find_reads(settings, config, files)
     return [
         *_output_faults(settings, reads),
+        *_data_set_faults(settings, reads),
         *_copy_faults(settings, reads),
         *_store_faults(settings.store.folder),
         *_store_in_input_faults(settings, files),
@@ -124,6 +128,50 @@ def _find_output_fault(path: Path, settings: Settings, reads: Mapping[Path, str]
     if given is not None and would_find(given, path):
         problem = f"{path} is where {PASSAGES} finds files, so the next run would read it"
         return Finding(OUTPUT, problem, "give a path outside of it")
+    return None
+
+
+def _data_set_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:
+    folder = settings.aggregate.data_set
+    if folder is None:
+        return
+    try:
+        fault = _find_data_set_fault(folder, settings, reads)
+    except OSError as error:
+        fault = Finding(DATA_SET, f"{folder}: {error.strerror}", "give another folder")
+    if fault is not None:
+        yield fault
+    else:
+        yield from _parent_faults(DATA_SET, folder.parent, folder.name)
+
+
+def _find_data_set_fault(
+    folder: Path, settings: Settings, reads: Mapping[Path, str]
+) -> Finding | None:
+    store, given, copy = settings.store.folder, settings.dataset.file, settings.export.copy_folder
+    another = "give a new or empty folder, or one that a run of Wenti has written"
+    if folder.is_symlink():
+        return Finding(DATA_SET, f"{folder} is a symbolic link", "give what it leads to")
+    if folder.exists() and not folder.is_dir():
+        return Finding(DATA_SET, f"{folder} is not a folder", another)
+    inside = next((read for read in reads if _is_inside(read, folder)), None)
+    if inside is not None:
+        problem = f"{folder} holds {reads[inside]}, which the run reads"
+        return Finding(DATA_SET, problem, another)
+    if _is_inside(folder, store) or _is_inside(store, folder):
+        return Finding(DATA_SET, f"{folder} and the store are one inside the other", another)
+    for key, other in ((OUTPUT, settings.aggregate.output), (COPY, copy)):
+        if other is not None and _is_inside(other, folder):
+            return Finding(DATA_SET, f"{folder} is where {key} is written to", another)
+    if given is not None and any(would_find(given, folder / name) for name in _DATA_SET_FILES):
+        problem = f"{folder} is where {PASSAGES} finds files, so the next run would read it"
+        return Finding(DATA_SET, problem, "give a folder outside of it")
+    if settings.aggregate.partition_by and settings.dataset.keep_columns == "none":
+        problem = "the columns of the passages are not kept (dataset.keep_columns is none)"
+        return Finding("aggregate.partition_by", problem, "keep them")
+    foreign = find_foreign(folder)
+    if foreign is not None:
+        return Finding(DATA_SET, f"{folder} holds {foreign}, which Wenti did not write", another)
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 PREDICTIONS_FILE = "predictions.parquet"
 LINES_FILE = "predictions.jsonl"
 TEXT_FILE = "predictions.txt"
+QUESTIONS_FILE = "questions.parquet"
 NEW_PREDICTIONS_FILE = "predictions_new.parquet"
 NEW_LINES_FILE = "predictions_new.jsonl"
 

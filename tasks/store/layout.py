@@ -11,7 +11,7 @@ LATEST = "latest"
 NEWEST = "newest"
 """Name of the link, among the runs, to the run that started last."""
 
-FOLDERS = ("runs", "exports", "datasets", "predictions", "models", "claims")
+FOLDERS = ("runs", "exports", "datasets", "columns", "predictions", "models", "claims")
 """Names of the folders in a store."""
 
 ALWAYS_WRITTEN = ("runs", "claims")

@@ -21,6 +21,7 @@ DATED_KEYS = [
     "export.inference_model_dir",
     "export.decoding_lib",
     "aggregate.output_path",
+    "aggregate.output_folder",
 ]
 WRONG = [
     ("{date:%H}", "%H is no part of a day"),

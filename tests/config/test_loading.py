@@ -262,6 +262,7 @@ LONG = "x" * 300
         "export.inference_model_dir",
         "export.decoding_lib",
         "aggregate.output_path",
+        "aggregate.output_folder",
     ],
 )
 def test_a_path_that_no_file_can_have_is_a_fault(

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tasks.config.loading import load_settings
-from tasks.doctor.places import COPY, OUTPUT, PADDLENLP_HOME, STORE, find_place_faults
+from tasks.doctor.places import COPY, DATA_SET, OUTPUT, PADDLENLP_HOME, STORE, find_place_faults
+from tasks.output.folder import replaced_folder, write_mark
+from tasks.store.layout import FOLDERS
 from tests.support.commands import wenti
 from tests.support.rehearsal import ROOT
 from tests.support.shelf import read_tree
@@ -29,7 +31,13 @@ def job(tmp_path: Path) -> Path:
 
 def faults_of(job: Path, **places: Path) -> dict[str, str]:
     """The faults of a job that writes to these places, by key."""
-    keys = {"output": OUTPUT, "copy": COPY, "store": STORE, "lib": "export.decoding_lib"}
+    keys = {
+        "output": OUTPUT,
+        "data": DATA_SET,
+        "copy": COPY,
+        "store": STORE,
+        "lib": "export.decoding_lib",
+    }
     keys["passages"] = "dataset.predict_file"
     given = {
         "store.path": job / "store",
@@ -248,7 +256,7 @@ def test_a_folder_that_paddlenlp_cannot_make_is_refused(
     assert fault.key == PADDLENLP_HOME
 
 
-@pytest.mark.parametrize("name", ["runs", "claims", "exports", "datasets", "predictions"])
+@pytest.mark.parametrize("name", FOLDERS)
 def test_a_file_in_the_place_of_a_folder_of_the_store_is_refused(job: Path, name: str) -> None:
     (job / "store").mkdir()
     (job / "store" / name).write_bytes(b"")
@@ -275,3 +283,72 @@ def test_every_place_is_refused_at_once_in_the_first_second_and_nothing_is_touch
         assert "store.path" in told
         assert "Prefect's temporary server" not in told
     assert read_tree(job) == before
+
+
+BAD_DATA_SETS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "the passages are in it": (lambda job: job, "which the run reads"),
+    "the model": (lambda job: job / "model", "a file of the model, which the run reads"),
+    "in the store": (lambda job: job / "store/out", "one inside the other"),
+    "a file": (lambda job: job / "passages.jsonl", "is not a folder"),
+    "a link": (lambda job: linked(job / "link", job / "model"), "is a symbolic link"),
+    "another program's": (lambda job: filled(job / "other"), "holds mine.csv"),
+    "the results": (lambda job: job / "results", f"is where {OUTPUT} is written to"),
+    "the export": (lambda job: job / "export", f"is where {COPY} is written to"),
+    "below a file": (lambda job: job / "passages.jsonl/out", "is not a folder"),
+}
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def linked(link: Path, target: Path) -> Path:
+    link.symlink_to(target)
+    return link
+
+
+def filled(folder: Path) -> Path:
+    (made(folder) / "mine.csv").write_text("x")
+    return folder
+
+
+@pytest.mark.parametrize("name", BAD_DATA_SETS)
+def test_a_data_set_never_takes_the_place_of_anything_else(job: Path, name: str) -> None:
+    place, problem = BAD_DATA_SETS[name]
+    places = {"output": job / "results/q.txt", "copy": job / "export"}
+    assert problem in faults_of(job, data=place(job), **places)[DATA_SET]
+
+
+def test_a_data_set_does_not_hold_the_store(job: Path) -> None:
+    places = {"data": made(job / "out"), "store": job / "out/store"}
+    assert "one inside the other" in faults_of(job, **places)[DATA_SET]
+
+
+def test_a_data_set_takes_a_new_or_empty_folder_or_that_of_the_run_before(job: Path) -> None:
+    assert faults_of(job, data=job / "new/out") == {}
+    assert faults_of(job, data=made(job / "empty")) == {}
+    with replaced_folder(job / "before") as folder:
+        (folder / "part-00000.parquet").write_bytes(b"")
+        write_mark(folder, is_partial=False, content={})
+    assert faults_of(job, data=job / "before") == {}
+    (job / "before/part-00001.parquet").write_bytes(b"")
+    assert "holds part-00001.parquet" in faults_of(job, data=job / "before")[DATA_SET]
+
+
+@pytest.mark.parametrize("passages", ["days", "days/*/*.parquet"])
+def test_a_data_set_that_the_next_run_would_read_is_refused(job: Path, passages: str) -> None:
+    shutil.copy(job / "passages.jsonl", made(job / "days"))
+    assert "would read it" in faults_of(job, data=job / "days/out", passages=job / passages).get(
+        DATA_SET, ""
+    )
+
+
+def test_a_data_set_is_divided_by_columns_that_are_kept(job: Path) -> None:
+    overrides = ("dataset.keep_columns=none", f"aggregate.output_folder={job / 'out'}")
+    passages = f"dataset.predict_file={job / 'passages.jsonl'}"
+    settings = load_settings(
+        job / "config.yaml", [*overrides, passages, "aggregate.partition_by=[dt]"]
+    )
+    (fault,) = find_place_faults(settings)
+    assert (fault.key, "are not kept" in fault.problem) == ("aggregate.partition_by", True)

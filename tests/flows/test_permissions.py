@@ -83,7 +83,7 @@ def test_by_default_every_key_may_be_set_but_those_that_are_guarded() -> None:
         (["config"], {"config"}),
         (["store"], set()),
         (["store", "store.path"], {"store.path"}),
-        (["aggregate"], {"aggregate.allow_partial", "aggregate.only_new"}),
+        (["report"], {"report.language"}),
         (["decode.topk", "aggregate.output_path"], {"decode.topk", "aggregate.output_path"}),
     ],
 )

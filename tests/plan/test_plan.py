@@ -57,6 +57,8 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("predict.logging_steps=1", set()),
         ("store.path=elsewhere", set()),
         ("aggregate.output_path=out.txt", set()),
+        ("aggregate.output_folder=out", set()),
+        ("aggregate.one_row_per_question=true", set()),
         ("report.language=zh", set()),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -100,14 +100,13 @@ PathsText = Annotated[
 _NAMES: TypeAdapter[list[str]] = TypeAdapter(
     Annotated[list[Text], Field(min_length=1)], config=_STRICT
 )
+_ALL_OR_NONE: TypeAdapter[str] = TypeAdapter(Literal["all", "none"])
 
 
 def _check_columns(value: object) -> str | list[str]:
     if isinstance(value, list):
         return _NAMES.validate_python(value)
-    if value not in {"all", "none"}:
-        raise ValueError("allowed here: all, none, or a list of columns")
-    return str(value)
+    return _ALL_OR_NONE.validate_python(value)
 
 
 ColumnNames = Annotated[

@@ -1,0 +1,54 @@
+"""What a config asks for besides the results of every run: questions.parquet, a data set."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path, PurePath
+
+from tasks.aggregate.partial import Missing
+from tasks.aggregate.questions import questions_schema, split_questions
+from tasks.errors import StoreCorruptionError
+from tasks.output.folder import replaced_folder, write_mark
+from tasks.output.partitions import PartitionWriter
+from tasks.plan.plan import Plan
+from tasks.runs.results import PREDICTIONS_FILE, QUESTIONS_FILE
+from tasks.runs.run import Run
+from tasks.store.tables import commit_table, read_batches, read_schema
+
+logger = logging.getLogger("wenti.aggregate")
+
+
+def deliver(plan: Plan, run: Run, missing: Missing) -> None:
+    """Write questions.parquet into a run's folder, and the data set into the output folder.
+
+    Only what the config asks for is written; predictions.parquet is already there.
+
+    Raises:
+        StoreCorruptionError: predictions.parquet cannot be read.
+        StorageError: the files cannot be written, or the output folder holds others.
+    """
+    asked, source = plan.settings.aggregate, run.folder / PREDICTIONS_FILE
+    if asked.one_row_per_question:
+        schema = questions_schema(read_schema(source))
+        questions = run.folder / QUESTIONS_FILE
+        commit_table(questions, schema, split_questions(read_batches(source), schema))
+        source = questions
+    if asked.data_set is not None:
+        mark = {"run_id": run.record.run_id, **(missing.summary if missing.is_partial else {})}
+        with replaced_folder(asked.data_set) as folder:
+            written = _write(source, folder, asked.partition_by or ())
+            write_mark(folder, missing.is_partial, {**mark, "rows": sum(written.values())})
+        rows, files = sum(written.values()), len(written)
+        logger.info("data set in %s: %d rows in %d files", asked.data_set, rows, files)
+
+
+def _write(source: PurePath, folder: Path, columns: tuple[str, ...]) -> dict[str, int]:
+    """Write the rows of a file as a data set and read it back; return the rows of each file."""
+    with PartitionWriter(folder, read_schema(source), columns) as writer:
+        for batch in read_batches(source):
+            writer.write(batch)
+    for name, rows in writer.rows.items():
+        read = sum(batch.num_rows for batch in read_batches(folder / name))
+        if read != rows:
+            raise StoreCorruptionError(f"{name} reads back as {read} rows, {rows} were written")
+    return dict(writer.rows)

@@ -1,0 +1,55 @@
+"""Whether kept columns can divide a data set into folders, before anything is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from tasks.columns.store import COLUMNS_FILE, ColumnsDetails
+from tasks.config.sections.section import LONGEST_NAME
+from tasks.errors import InputError
+from tasks.escaping import shorten_list
+from tasks.output.partitions import MOST_PARTITIONS, can_divide, name_partitions
+from tasks.store.tables import read_batches, read_schema
+
+KEY = "aggregate.partition_by"
+
+
+def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsDetails) -> None:
+    """Check that columns are kept, and that their values can be in the names of some folders.
+
+    Args:
+        columns: `aggregate.partition_by`.
+        folder: of the checkpoint of kept columns.
+        details: of its manifest.
+
+    Raises:
+        InputError: names the first column that cannot divide the data set, and why.
+    """
+    if not columns:
+        return
+    if unknown := [name for name in columns if name not in details.names]:
+        known = shorten_list(details.names, 10) or "none"
+        raise InputError(
+            f"`{KEY}`: no column {unknown[0]!r} of the passages is kept; kept are: {known}"
+        )
+    schema = read_schema(folder / COLUMNS_FILE)
+    for name in columns:
+        if not can_divide(schema.field(name).type):
+            raise InputError(
+                f"`{KEY}`: the column {name!r} is {schema.field(name).type}; give columns of text,"
+                " whole numbers, dates, or true and false"
+            )
+    found: set[str] = set()
+    for batch in read_batches(folder / COLUMNS_FILE, columns):
+        found.update(name_partitions(batch, columns))
+        if long := next(filter(_is_too_long, found), None):
+            raise InputError(f"`{KEY}`: a value is too long for the name of a folder: {long}")
+        if len(found) > MOST_PARTITIONS:
+            raise InputError(
+                f"`{KEY}`: more than {MOST_PARTITIONS} folders; give columns of fewer values"
+            )
+
+
+def _is_too_long(partition: str) -> bool:
+    return any(len(name.encode()) > LONGEST_NAME for name in partition.split("/"))

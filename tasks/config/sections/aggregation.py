@@ -1,0 +1,80 @@
+"""The section `aggregate` of the config: which results a run writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from tasks.config.sections.section import PathText, Section, Text
+
+REFERENCES_SUFFIX = ".reference.txt"
+"""Of the file with the references, as in PaddleNLP's inference.py."""
+
+PARTIAL_SUFFIX = ".partial"
+"""Of the file that marks a text as partial."""
+
+
+class AggregateSettings(Section):
+    """Which results a run writes."""
+
+    output_path: PathText | None = Field(
+        None,
+        description="File for a copy of the questions, one per line. null: only in the run's "
+        "folder.",
+    )
+    output_folder: PathText | None = Field(
+        None,
+        description="Folder for a copy of predictions.parquet as a data set; a run replaces that "
+        "of the run before. null: none.",
+    )
+    partition_by: tuple[Text, ...] | None = Field(
+        None,
+        strict=False,  # YAML has lists, not tuples
+        min_length=1,
+        description="Columns of the passages by whose values output_folder is divided into "
+        "folders, such as [dt] for dt=2026-11-28. null: not divided.",
+    )
+    one_row_per_question: bool = Field(
+        False,
+        description="Also write questions.parquet, in which each of num_return_sequences questions "
+        "is a row; these are then the rows of output_folder.",
+    )
+    allow_partial: bool = Field(
+        False,
+        description="Continue without shards that fail; every output is marked as partial.",
+    )
+    only_new: bool = Field(
+        False,
+        description="Also write predictions_new.parquet and predictions_new.jsonl: the rows that "
+        "are not, with the same id and texts, in the newest earlier result of this config.",
+    )
+
+    @property
+    def output(self) -> Path | None:
+        """`output_path`; None without a copy."""
+        return None if self.output_path is None else Path(self.output_path)
+
+    @property
+    def data_set(self) -> Path | None:
+        """`output_folder`; None without one."""
+        return None if self.output_folder is None else Path(self.output_folder)
+
+    @field_validator("partition_by")
+    @classmethod
+    def _a_folder_is_divided(
+        cls, value: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        if value is not None and info.data.get("output_folder") is None:
+            raise ValueError("allowed here: null, without output_folder")
+        if value is not None and len({*value}) < len(value):
+            raise ValueError("allowed here: each column once")
+        return value
+
+    @property
+    def output_files(self) -> tuple[Path, ...]:
+        """The files that may be written for `output_path`: texts, and marks of partial ones."""
+        if self.output is None:
+            return ()
+        texts = (self.output, Path(f"{self.output}{REFERENCES_SUFFIX}"))
+        return (*texts, *(Path(f"{text}{PARTIAL_SUFFIX}") for text in texts))

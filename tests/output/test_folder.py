@@ -1,0 +1,94 @@
+"""A folder is replaced as a whole or not at all, and only one that Wenti has made."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks.errors import StorageError
+from tasks.output import folder as output
+from tasks.output.folder import find_foreign, replaced_folder, write_mark
+from tests.support.shelf import read_tree
+
+
+def put(place: Path, text: str, is_partial: bool = False) -> None:
+    with replaced_folder(place) as new:
+        (new / f"dt={text}").mkdir()
+        (new / f"dt={text}/part-00000.parquet").write_text(text)
+        write_mark(new, is_partial, {"run_id": text})
+
+
+def test_a_run_replaces_what_the_run_before_wrote(tmp_path: Path) -> None:
+    place = tmp_path / "deep/er/out"
+    put(place, "1", is_partial=True)
+    assert {path.name for path in place.iterdir()} == {"dt=1", "_PARTIAL"}
+    put(place, "2")
+    assert {path.name for path in place.iterdir()} == {"dt=2", "_SUCCESS"}
+    assert [path.name for path in place.parent.iterdir()] == ["out"]
+    assert find_foreign(place) is None
+
+
+def test_an_empty_folder_is_replaced_too(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    put(tmp_path / "out", "1")
+    assert (tmp_path / "out/dt=1").is_dir()
+
+
+FOREIGN: dict[str, Callable[[Path], object]] = {
+    "a file": lambda place: (place / "mine.csv").write_text("x"),
+    "below": lambda place: (place / "dt=1/mine.csv").write_text("x"),
+    "a mark of Spark": lambda place: (place / "_SUCCESS").write_text(""),
+    "a mark of another program": lambda place: (place / "_SUCCESS").write_text('{"files": []}'),
+    "a link": lambda place: (place / "link").symlink_to("/"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, name: str) -> None:
+    put(tmp_path / "out", "1")
+    FOREIGN[name](tmp_path / "out")
+    assert find_foreign(tmp_path / "out") is not None
+    before = read_tree(tmp_path)
+    with pytest.raises(StorageError, match="which Wenti did not write"):
+        put(tmp_path / "out", "2")
+    assert read_tree(tmp_path) == before
+
+
+def test_a_fault_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    put(tmp_path / "out", "1")
+    before = read_tree(tmp_path)
+    folder = replaced_folder(tmp_path / "out")
+    (folder.__enter__() / "half").write_text("")
+    assert not folder.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert read_tree(tmp_path) == before
+
+
+def test_where_folders_cannot_be_exchanged_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "_EXCHANGE", 1 << 30)  # a flag that the kernel refuses
+    put(tmp_path / "out", "1")
+    put(tmp_path / "out", "2")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"dt=2", "_SUCCESS"}
+
+
+def test_what_a_killed_process_leaves_behind_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    place = tmp_path / "out[1]*"
+    killed, other = tmp_path / ".out[1]*.0123abcd.wenti-new", tmp_path / ".out1.0123abcd.wenti-new"
+    for left in (killed, other):
+        (left / "dt=1").mkdir(parents=True)
+    with replaced_folder(place) as new:  # that of a run which is still going on
+        (new / "half").write_text("")
+        put(place, "1")
+        assert not killed.exists()
+        assert new.is_dir()
+        write_mark(new, False, {})
+    assert other.is_dir()
+    assert (place / "half").is_file()
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="there is a file"):
+        put(tmp_path / "file/out", "1")
