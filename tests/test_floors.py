@@ -17,7 +17,7 @@ FLOORS = (
     {"tasks.engine", "tasks.passages", "tasks.output"},
     {"tasks.plan", "tasks.bench"},
     {"tasks.columns"},
-    {"tasks.load", "tasks.runs", "tasks.evaluation", "tasks.doctor"},
+    {"tasks.load", "tasks.runs", "tasks.evaluation", "tasks.quality", "tasks.doctor"},
     {"tasks.export", "tasks.predict", "tasks.report"},
     {"tasks.aggregate", "tasks.operations", "tasks.preview", "tasks.scaffold"},
     {"flows", "tasks.acceptance"},
