@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.aggregate.metrics import describe_quality
 from tasks.aggregate.partial import REASONS
 from tasks.escaping import in_markdown, shorten, visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
@@ -100,6 +101,12 @@ def tell_losses(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in told.items() if counts[name]}
 
 
+def tell_quality(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return how many questions are flagged and why; nothing if none is."""
+    text = describe_quality(metrics["quality"])
+    return {"quality": text} if text else {}
+
+
 def tabulate_shards(
     outcomes: Iterable[ShardOutcome], histories: Mapping[int, ShardHistory]
 ) -> list[dict[str, Any]]:
@@ -170,6 +177,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
         **({"new": count_new(metrics)} if count_new(metrics) else {}),
         **({"rejects": tell_rejects(metrics)} if tell_rejects(metrics) else {}),
         **tell_losses(metrics),
+        **tell_quality(metrics),
         "shards": f"{is_partial}{count_shards(metrics)}",
         **{name: score for name, score in scores.items() if score is not None},
         "rows per second": metrics["rows_per_second"],

@@ -7,6 +7,7 @@ from typing import Any
 
 from tasks.aggregate.rejects import count_rejects
 from tasks.load.parts import DatasetDetails
+from tasks.load.rules import describe_counts, describe_share
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
 from tasks.store.manifest import Manifest
@@ -72,6 +73,18 @@ def make_metrics(
         "devices": prediction.devices,
         "stage_seconds": {stage: round(value, 2) for stage, value in stage_seconds.items()},
     }
+
+
+def describe_quality(quality: Mapping[str, Any]) -> str:
+    """Return how many questions are flagged and why; empty if none is.
+
+    `quality` is the part of the metrics that `tasks.quality.flags.summarize` returns.
+    """
+    if not quality["flagged_rows"]:
+        return ""
+    counts = {name: count for name, count in quality["flags"].items() if count}
+    share = describe_share(quality["flagged_rows"], quality["rows"])
+    return f"{share} flagged: {describe_counts(counts)}"
 
 
 def _rows(outcomes: list[ShardOutcome]) -> int:

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.aggregate.deliver import deliver
 from tasks.aggregate.endings import find_eos
-from tasks.aggregate.metrics import make_metrics
+from tasks.aggregate.metrics import describe_quality, make_metrics
 from tasks.aggregate.new_rows import write_new_rows
 from tasks.aggregate.outputs import write_output, write_predictions
 from tasks.aggregate.partial import Missing
@@ -21,9 +21,10 @@ from tasks.load.parts import REJECTS_FILE, DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.predict.jobs import Prediction
+from tasks.quality.quality_file import write_quality
 from tasks.report.write import write_report
 from tasks.runs.find import name_origins
-from tasks.runs.results import PREDICTIONS_FILE
+from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
 from tasks.runs.run import Run
 
 logger = logging.getLogger("wenti.aggregate")
@@ -55,6 +56,9 @@ def aggregate(
     check_all_rejects(limit, dataset.manifest, prediction, rejects)
     logger.info("aggregate: computing the metrics")
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
+    quality = write_quality(plan, run.folder / PREDICTIONS_FILE, run.folder / QUALITY_FILE)
+    if flagged := describe_quality(quality):
+        logger.info("quality: %s", flagged)
     new = write_new_rows(plan, run, missing.is_partial)
     output_path = plan.settings.aggregate.output
     if output_path is not None:
@@ -69,7 +73,7 @@ def aggregate(
     }
     reused_from = name_origins(plan.store, prediction.origins, run.folder.name)
     metrics = make_metrics(dataset.manifest, prediction, scores.model_dump(), seconds, reused_from)
-    metrics |= new
+    metrics |= {"quality": quality, **new}
     for stage in (export, dataset):
         run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)
     run.note_stage("predict", prediction.span.started)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +14,7 @@ REPETITIVE = 0.2
 """Share of repeated words from which on a question is repetitive. Of 1,000 questions that people
 wrote (CMRC 2018), none reaches it."""
 
-FLAGS: Mapping[str, Callable[[pa.Table], pa.ChunkedArray]] = {
+FLAGS: Mapping[str, Callable[[pa.RecordBatch], pa.BooleanArray]] = {
     "unfinished": lambda rows: pc.invert(rows["is_finished"]),
     "empty": lambda rows: rows["is_empty"],
     "unknown": lambda rows: rows["has_unknown"],
@@ -21,11 +24,39 @@ FLAGS: Mapping[str, Callable[[pa.Table], pa.ChunkedArray]] = {
     "not_asking": lambda rows: pc.invert(rows["asks"]),
     "repetitive": lambda rows: pc.greater_equal(rows["repeats"], REPETITIVE),
 }
-"""The flags, from a table with the columns of `tasks.quality.judge.QUALITY`."""
+"""The flags, from rows with the columns of `tasks.quality.judge.QUALITY`."""
 
-MEANS = ("repeats", "copies", "words_not_in_passage", "characters", "tokens", "score_per_token")
+ORIGINALS = {"duplicate": "duplicate_of", "near_duplicate": "near_duplicate_of"}
+"""The columns that name another row, by flag."""
+
+MEANS = (
+    "repeats",
+    "copies",
+    "words_not_in_passage",
+    "character_count",
+    "token_count",
+    "score_per_token",
+)
 
 
-def find_flags(rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+def find_flags(rows: pa.RecordBatch) -> dict[str, pa.BooleanArray]:
     """Return for each flag whether a row has it; what is not defined is not flagged."""
     return {name: pc.fill_null(find(rows), False) for name, find in FLAGS.items()}
+
+
+def summarize(batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
+    """Return for metrics.json how many rows have each flag, or any, and means of the numbers.
+
+    A mean counts only rows for which the number is defined; it is None if there is none.
+    """
+    flags, flagged, rows = Counter(dict.fromkeys(FLAGS, 0)), 0, 0
+    sums, counts = Counter[str](), Counter[str]()
+    for batch in batches:
+        found = find_flags(batch)
+        flags.update({name: values.true_count for name, values in found.items()})
+        rows += batch.num_rows
+        flagged += reduce(pc.or_, found.values()).true_count
+        sums.update({name: pc.sum(batch[name], min_count=0).as_py() for name in MEANS})
+        counts.update({name: len(batch) - batch[name].null_count for name in MEANS})
+    means = {name: round(sums[name] / counts[name], 4) if counts[name] else None for name in MEANS}
+    return {"rows": rows, "flagged_rows": flagged, "flags": dict(flags), "means": means}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,9 +10,11 @@ from numpy.typing import NDArray
 from tasks.quality.asking import find_asking
 from tasks.quality.duplicates import Duplicates
 from tasks.quality.near import NONE
+from tasks.quality.outputs import Outputs
 from tasks.quality.repeats import measure_repeats
 from tasks.quality.texts.normal_form import Normalizer
 from tasks.quality.texts.words import compare, contains, split_words
+from tasks.store.tables import list_values
 
 QUALITY = pa.schema(
     [
@@ -29,32 +29,17 @@ QUALITY = pa.schema(
         pa.field("repeats", pa.float32()),  # 0 to 1; null if there are fewer than 3 words
         pa.field("copies", pa.float32()),  # 0 to 1; null if there are no words
         pa.field("words_not_in_passage", pa.int32(), nullable=False),
-        pa.field("characters", pa.int32(), nullable=False),
-        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("character_count", pa.int32(), nullable=False),
+        pa.field("token_count", pa.int32(), nullable=False),
         pa.field("score_per_token", pa.float32()),  # null if the engine gives no scores
     ]
 )
 TEXTS = ("context", "answer", "question")
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """What is known of the tokens of each question.
-
-    Attributes:
-        is_finished: whether the token that ends a question is there, bool [rows].
-        has_unknown: whether [UNK] is among them; it is left out of the text, bool [rows].
-        tokens: their number, int64 [rows].
-    """
-
-    is_finished: NDArray[np.bool_]
-    has_unknown: NDArray[np.bool_]
-    tokens: NDArray[np.int64]
-
-
 def judge(
-    rows: pa.Table, outputs: Outputs, originals: Duplicates, normalizer: Normalizer
-) -> pa.Table:
+    rows: pa.RecordBatch, outputs: Outputs, originals: Duplicates, normalizer: Normalizer
+) -> pa.RecordBatch:
     """Return the quality of some rows, with the columns of `QUALITY`.
 
     Takes about 50 bytes of memory for each character of the texts while it runs.
@@ -65,7 +50,7 @@ def judge(
         originals: the originals of the same rows, if they are duplicates.
         normalizer: brings texts into normal form.
     """
-    scores = rows["score"].to_numpy()
+    scores = rows["score"].to_numpy(zero_copy_only=False)
     columns = {
         "row": rows["row"],
         "is_finished": outputs.is_finished,
@@ -73,13 +58,13 @@ def judge(
         "asks": find_asking(rows["question"]),
         "duplicate_of": _nullable(originals.equal, originals.equal == NONE),
         "near_duplicate_of": _nullable(originals.near, originals.near == NONE),
-        "characters": pc.utf8_length(rows["question"]),
-        "tokens": outputs.tokens,
-        "score_per_token": pa.array(scores / np.maximum(outputs.tokens, 1), from_pandas=True),
+        "character_count": pc.utf8_length(rows["question"]),
+        "token_count": outputs.token_count,
+        "score_per_token": pa.array(scores / np.maximum(outputs.token_count, 1), from_pandas=True),
         **_compare_texts(rows, normalizer),
     }
     ordered = [columns[name] for name in QUALITY.names]
-    return pa.table(ordered, QUALITY.names).cast(QUALITY)
+    return pa.RecordBatch.from_arrays(ordered, QUALITY.names).cast(QUALITY)
 
 
 def _compare_texts(rows: pa.Table, normalizer: Normalizer) -> dict[str, pa.Array]:
@@ -87,7 +72,7 @@ def _compare_texts(rows: pa.Table, normalizer: Normalizer) -> dict[str, pa.Array
     # Rows of about the same lengths are compared at once.
     lengths = [pc.utf8_length(rows[name]).to_numpy() for name in ("context", "question")]
     order = np.lexsort(lengths)
-    texts = (rows[name].take(order).to_numpy().tolist() for name in TEXTS)
+    texts = (list_values(rows[name].take(order)) for name in TEXTS)
     passage, answer, question = split_words(*map(normalizer.normalize_all, texts))
     found, words = compare(question, passage), question.lengths
     given = contains(question, answer)

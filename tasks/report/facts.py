@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -14,10 +14,12 @@ import pyarrow.compute as pc
 
 from tasks.load.parts import REJECTS_FILE
 from tasks.load.rules import MANY, is_above
+from tasks.quality.flags import ORIGINALS, find_flags
 from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
-from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE
+from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE, QUALITY_FILE
+from tasks.store.files import storage_of
 from tasks.store.tables import list_values, read_batches, read_schema
 
 EXAMPLES = 5  # of each reason
@@ -27,7 +29,7 @@ BEFORE: Mapping[str, Any] = {
     "devices": {},
     "shards_left_out": 0,
     **dict.fromkeys(("cut_rows", "cut", "unknown_tokens", "unknown_rows")),
-    **dict.fromkeys(("multiline_rows", "multiline_at")),
+    **dict.fromkeys(("multiline_rows", "multiline_at", "quality")),
 }
 """What metrics of older versions lack; None is unknown."""
 
@@ -51,6 +53,7 @@ class Facts:
         rows: predictions.parquet.
         rejects: rejects.parquet by reason, most frequent first.
         cuts: rows of predictions.parquet by what was cut off, likewise.
+        flags: rows of quality.parquet by flag, likewise, with their question.
         shards: the history of each shard in the journal, by number.
         missing: the mark in predictions.parquet if it is partial, else empty.
     """
@@ -60,6 +63,7 @@ class Facts:
     rows: ReportRows
     rejects: list[RowGroup]
     cuts: list[RowGroup]
+    flags: list[RowGroup]
     shards: Mapping[int, ShardHistory]
     missing: Mapping[str, Any]
 
@@ -108,6 +112,7 @@ def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]
         rows=read_report_rows(folder / PREDICTIONS_FILE),
         rejects=_group_rows(read_batches(folder / REJECTS_FILE), "reason"),
         cuts=_read_cuts(folder / PREDICTIONS_FILE),
+        flags=_read_flags(folder),
         shards=dict(sorted(read_journal(folder / JOURNAL_FILE).items())),
         missing=_read_mark(folder / PREDICTIONS_FILE),
     )
@@ -117,6 +122,36 @@ def _read_cuts(predictions: PurePath) -> list[RowGroup]:
     if "cut" not in read_schema(predictions).names:  # by an older version
         return []
     return _group_rows(read_batches(predictions, ["row", "id", "cut"]), "cut")
+
+
+def _read_flags(folder: PurePath) -> list[RowGroup]:
+    path = folder / QUALITY_FILE
+    if not storage_of(path).is_file(path):  # of an older version
+        return []
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[dict[str, Any]]] = {}
+    for batch in read_batches(path):
+        for flag, is_flagged in find_flags(batch).items():
+            counts[flag] += is_flagged.true_count
+            kept = examples.setdefault(flag, [])
+            flagged = batch.filter(is_flagged).slice(0, EXAMPLES - len(kept)).to_pylist()
+            original = ORIGINALS.get(flag)
+            kept += [{"row": row["row"], "original": row.get(original)} for row in flagged]
+    shown = [row for rows in examples.values() for row in rows]
+    questions = _read_questions(folder / PREDICTIONS_FILE, {row["row"] for row in shown})
+    for row in shown:
+        row["question"] = questions[row["row"]]
+    return _list_groups(+counts, examples)
+
+
+def _read_questions(predictions: PurePath, numbers: Collection[int]) -> dict[int, str]:
+    """Return the questions of some rows, by their numbers."""
+    wanted = pa.array(sorted(numbers), pa.int64())
+    return {
+        row["row"]: row["question"]
+        for batch in read_batches(predictions, ["row", "question"])
+        for row in batch.filter(pc.is_in(batch["row"], wanted)).to_pylist()
+    }
 
 
 def _group_rows(batches: Iterable[pa.RecordBatch], column: str) -> list[RowGroup]:
@@ -129,6 +164,12 @@ def _group_rows(batches: Iterable[pa.RecordBatch], column: str) -> list[RowGroup
                 found = batch.filter(pc.equal(batch[column], value)).slice(0, missing)
                 examples.setdefault(value, []).extend(found.to_pylist())
             counts[value] += rows
+    return _list_groups(counts, examples)
+
+
+def _list_groups(
+    counts: Mapping[str, int], examples: Mapping[str, list[dict[str, Any]]]
+) -> list[RowGroup]:
     ordered = sorted(counts, key=lambda value: (-counts[value], value))
     return [RowGroup(value, counts[value], examples[value]) for value in ordered]
 

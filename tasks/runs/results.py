@@ -6,6 +6,7 @@ PREDICTIONS_FILE = "predictions.parquet"
 LINES_FILE = "predictions.jsonl"
 TEXT_FILE = "predictions.txt"
 QUESTIONS_FILE = "questions.parquet"
+QUALITY_FILE = "quality.parquet"
 NEW_PREDICTIONS_FILE = "predictions_new.parquet"
 NEW_LINES_FILE = "predictions_new.jsonl"
 

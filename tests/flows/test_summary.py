@@ -12,6 +12,7 @@ from flows.summary import (
     count_shards,
     tabulate_shards,
     tell_losses,
+    tell_quality,
     tell_rejects,
 )
 from tasks.config.settings import DecodeSettings, Settings, StoreSettings
@@ -47,6 +48,7 @@ METRICS: dict[str, Any] = {
     "sacrebleu_zh": None,
     "rows_per_second": None,
     "padding_share": 0.042,
+    "quality": {"rows": 57, "flagged_rows": 0, "flags": {"empty": 0}, "means": {"repeats": 0}},
     "stage_seconds": {"export": 1.5, "load": 2.0},
 }
 COUNTS = ("rows", "batches", "input_tokens", "padded_tokens", "output_tokens")
@@ -103,6 +105,15 @@ def test_what_the_model_does_not_see_is_told_if_there_is_any() -> None:
     assert tell_losses(METRICS | lines) == {"several lines": "3 (lines 2 to 3, 5 to 9 …)"}
     older = dict.fromkeys((*cut, *unknown, *lines))
     assert tell_losses(METRICS | older)["cut"].startswith("unknown: an older version")
+
+
+def test_flagged_questions_are_told_if_there_are_any() -> None:
+    assert tell_quality(METRICS) == {}
+    flags = {"empty": 0, "duplicate": 2, "unfinished": 3}
+    flagged = {"rows": 57, "flagged_rows": 4, "flags": flags, "means": {}}
+    assert tell_quality(METRICS | {"quality": flagged}) == {
+        "quality": "4 of 57 rows (7.0 %) flagged: unfinished 3, duplicate 2"
+    }
 
 
 def test_shards_that_were_left_out_are_neither_failed_nor_silent() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from tasks.quality.duplicates import Duplicates, find_duplicates
 from tasks.quality.flags import find_flags
-from tasks.quality.judge import QUALITY, Outputs, judge
+from tasks.quality.judge import QUALITY, judge
+from tasks.quality.outputs import Outputs
 from tasks.quality.texts.normal_form import Normalizer
 
 TAI = "泰山位于山东省泰安市，海拔1,545米，古称岱山。"
@@ -20,13 +21,15 @@ COLOGNE = "Cologne lies on the Rhine. In 2018 the city had 1,085,664 inhabitants
 def judge_rows(*rows: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the quality of rows; what a row does not give is of a good question."""
     made_up = {"context": TAI, "answer": "山东省", "question": "泰山在哪里？", "score": -2.0}
-    table = pa.Table.from_pylist([{"row": at, **made_up, **row} for at, row in enumerate(rows)])
+    table = pa.RecordBatch.from_pylist(
+        [{"row": at, **made_up, **row} for at, row in enumerate(rows)]
+    )
     normalizer, count = Normalizer(), len(rows)
     originals = find_duplicates([(np.arange(count), table["question"].to_pylist())], normalizer)
     outputs = Outputs(
         is_finished=np.array([row.get("is_finished", True) for row in rows]),
         has_unknown=np.array([row.get("has_unknown", False) for row in rows]),
-        tokens=np.array([row.get("tokens", 8) for row in rows]),
+        token_count=np.array([row.get("token_count", 8) for row in rows]),
     )
     result: list[dict[str, Any]] = judge(table, outputs, originals, normalizer).to_pylist()
     return result
@@ -165,11 +168,11 @@ def test_a_question_of_no_words_is_empty(question: str, expected: bool) -> None:
 
 def test_lengths_scores_and_outputs_are_those_of_the_row() -> None:
     found = judge_rows(
-        {"question": "谁？ ", "score": -3.0, "tokens": 4, "has_unknown": True},
-        {"question": "Who?", "score": None, "tokens": 0, "is_finished": False},
+        {"question": "谁？ ", "score": -3.0, "token_count": 4, "has_unknown": True},
+        {"question": "Who?", "score": None, "token_count": 0, "is_finished": False},
     )
-    assert [row["characters"] for row in found] == [3, 4]
-    assert [row["tokens"] for row in found] == [4, 0]
+    assert [row["character_count"] for row in found] == [3, 4]
+    assert [row["token_count"] for row in found] == [4, 0]
     assert [row["score_per_token"] for row in found] == [-0.75, None]
     assert [row["has_unknown"] for row in found] == [True, False]
     assert [row["is_finished"] for row in found] == [True, False]
@@ -179,7 +182,7 @@ def test_rows_stay_in_their_order_whatever_their_lengths() -> None:
     long = {"question": "泰山位于山东省的哪个城市？", "context": "泰" * 50}
     found = judge_rows(long, {"question": "谁"}, {"question": ""}, long)
     assert [row["row"] for row in found] == [0, 1, 2, 3]
-    assert [row["characters"] for row in found] == [13, 1, 0, 13]
+    assert [row["character_count"] for row in found] == [13, 1, 0, 13]
     assert [row["is_empty"] for row in found] == [False, False, True, False]
     assert [row["duplicate_of"] for row in found] == [None, None, None, 0]
 
@@ -197,7 +200,10 @@ def test_no_rows_have_no_quality() -> None:
     }
     nothing, none = np.empty(0, np.bool_), np.empty(0, np.int64)
     found = judge(
-        pa.table(columns), Outputs(nothing, nothing, none), Duplicates(none, none), Normalizer()
+        pa.RecordBatch.from_pydict(columns),
+        Outputs(nothing, nothing, none),
+        Duplicates(none, none),
+        Normalizer(),
     )
     assert found.schema == QUALITY
     assert found.num_rows == 0
@@ -211,7 +217,7 @@ def test_flags_are_what_is_wrong_and_what_is_not_defined_is_not() -> None:
         {"question": "", "answer": "…", "has_unknown": True},
         {"question": "山东省的的的的"},
     )
-    flags = find_flags(pa.Table.from_pylist(rows, QUALITY))
+    flags = find_flags(pa.RecordBatch.from_pylist(rows, QUALITY))
     assert {name: values.to_pylist() for name, values in flags.items()} == {
         "unfinished": [False, True, False, False],
         "empty": [False, False, True, False],

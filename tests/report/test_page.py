@@ -23,7 +23,16 @@ from tests.support.finished_runs import (
 )
 from tests.support.run_records import RUN_ID
 
-SECTIONS = ["overview", "samples", "rankings", "rejects", "distributions", "speed", "lineage"]
+SECTIONS = [
+    "overview",
+    "samples",
+    "rankings",
+    "flags",
+    "rejects",
+    "distributions",
+    "speed",
+    "lineage",
+]
 
 
 @pytest.fixture
@@ -322,10 +331,11 @@ def test_a_run_of_an_older_wenti_has_a_report_too(run: FinishedRun, tmp_path: Pa
     del run.events[1]["at"]
     in_the_record = ("stages", "versions", "decided_by", "config", "config_file", "model_folder")
     losses = ("cut_rows", "cut", "unknown_tokens", "unknown_rows")
-    losses += ("multiline_rows", "multiline_at")
+    losses += ("multiline_rows", "multiline_at", "quality")
     without = (*in_the_record, *losses, "partial", "rows_missing", "shards_left_out")
     page = read_page(run.report(tmp_path, without))
     assert "Unknown: an older version" in page.part("rejects").words
+    assert "Unknown: an older version" in page.part("flags").words
     assert page.named("h1")[0].words == f"{RUN_ID} Complete"
     speed = page.part("speed").words
     assert "did not record when they started" in speed
@@ -378,3 +388,24 @@ def test_the_page_loads_nothing(run: FinishedRun, tmp_path: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(run: FinishedRun, tmp_path: Path) -> None:
     assert run.report(tmp_path) == run.report(tmp_path)
+
+
+def test_flagged_questions_are_shown_by_flag_with_the_first_of_each(tmp_path: Path) -> None:
+    texts = ["泰山在哪里？", "泰山在哪里", "", "泰山位于山东省"]
+    rows = [prediction(row, question=text, output_ids=[7, 2]) for row, text in enumerate(texts)]
+    page = read_page(FinishedRun(rows).report(tmp_path))
+    assert "3 of 4 questions (75.0 %) have at least one flag" in page.part("flags").words
+    groups = {
+        group.named("code")[0].text: group.words
+        for group in page.part("flags").named("div", "reason")
+    }
+    assert [*groups] == ["not_asking", "duplicate", "empty", "gives_answer_away"]
+    assert "1 question, 25.0 %" in groups["duplicate"]
+    assert "row 1 as row 0 泰山在哪里" in groups["duplicate"]
+    assert "row 3 泰山位于山东省" in groups["gives_answer_away"]
+
+
+def test_a_run_without_flags_says_so(tmp_path: Path) -> None:
+    good = prediction(0, question="泰山在哪里？", output_ids=[7, 2])
+    page = read_page(FinishedRun([good]).report(tmp_path))
+    assert "No question is flagged." in page.part("flags").words

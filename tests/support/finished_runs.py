@@ -12,11 +12,15 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.config.settings import DatasetSettings, Settings
+from tasks.engine.contract import SpecialTokens
+from tasks.quality.flags import summarize
+from tasks.quality.judge import QUALITY
+from tasks.quality.quality_file import judge_file
 from tasks.report.facts import gather_facts
 from tasks.report.page import render_report
 from tasks.runs.journal import JOURNAL_FILE
 from tasks.runs.record import RunRecord
-from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
+from tasks.store.tables import PREDICTIONS, REJECTS, commit_table, read_batches
 from tests.support.run_records import least_record
 
 VOID = {"meta", "input"}  # elements of the page that have no end tag
@@ -56,16 +60,20 @@ class FinishedRun:
     def report(self, folder: Path, without: Collection[str] = ()) -> str:
         """Write the run's files and return its report; keys in `without` are left out."""
         schema = PREDICTIONS.with_metadata(self.mark)
+        predictions = folder / "predictions.parquet"
         for name, rows, columns in (
             ("predictions.parquet", self.predictions, schema),
             ("rejects.parquet", self.rejects, REJECTS),
         ):
             commit_table(folder / name, columns, [pa.RecordBatch.from_pylist(rows, columns)])
+        judged = judge_file(predictions, SpecialTokens(unk=9, pad=0, bos=1, eos=2))
+        commit_table(folder / "quality.parquet", QUALITY, judged)
+        quality = summarize(read_batches(folder / "quality.parquet"))
         lines = (json.dumps(event) + "\n" for event in self.events)
         (folder / JOURNAL_FILE).write_text("".join(lines))
         record, metrics = (
             {key: value for key, value in values.items() if key not in without}
-            for values in (self._record(), self._metrics())
+            for values in (self._record(), {"quality": quality, **self._metrics()})
         )
         return render_report(gather_facts(folder, RunRecord.model_validate(record), metrics))
 

@@ -12,7 +12,14 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.cli.console import output
-from flows.summary import count_new, count_reuse, count_rows, tell_losses, tell_rejects
+from flows.summary import (
+    count_new,
+    count_reuse,
+    count_rows,
+    tell_losses,
+    tell_quality,
+    tell_rejects,
+)
 from tasks.escaping import visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.operations.gc import Garbage
@@ -35,6 +42,7 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
         **({"warning": tell_rejects(metrics)} if has_many_rejects(metrics) else {}),
         "rows": count_rows(metrics),
         **tell_losses(metrics),
+        **tell_quality(metrics),
         "shards": _shards(metrics),
         "generated": count_reuse(metrics),
         "new": count_new(metrics),

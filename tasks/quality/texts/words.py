@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.quality.texts.hashes import hash_rows, hash_slices
@@ -34,7 +34,7 @@ def split_words(*texts: Codes) -> list[Rows]:
     lengths = np.flatnonzero(in_word & ~np.roll(in_word, -1)) + 1 - first
     is_run = lengths > 1
     hashes = hash_rows(take_slices(numbers, first[is_run], lengths[is_run]))
-    numbers[first[is_run]] = _FIRST_RUN + pd.factorize(hashes)[0]
+    numbers[first[is_run]] = _FIRST_RUN + pa.array(hashes).dictionary_encode().indices.to_numpy()
     stops = np.cumsum([len(one) for one in texts])
     return [
         _cut(numbers[start:stop], together[start:stop] == END, is_unit[start:stop])

@@ -1,0 +1,97 @@
+"""quality.parquet: the quality of every row of predictions.parquet, as a checkpoint."""
+
+from __future__ import annotations
+
+import shutil
+import unicodedata
+from collections.abc import Iterator
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.engine.contract import SpecialTokens, read_contract
+from tasks.plan.plan import Plan
+from tasks.quality.duplicates import Duplicates, find_duplicates
+from tasks.quality.flags import summarize
+from tasks.quality.judge import QUALITY, TEXTS, judge
+from tasks.quality.outputs import Outputs
+from tasks.quality.texts.normal_form import Normalizer
+from tasks.store.files import commit_file, describe_file, storage_of
+from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.storage import FileEntry
+from tasks.store.tables import commit_table, list_values, read_batches
+
+MANIFEST_FILE = "quality.json"
+FORMAT = 1
+ROWS_AT_A_TIME = 2048  # so that the arrays of their texts are small
+
+
+def write_quality(plan: Plan, predictions: PurePath, place: PurePath) -> dict[str, Any]:
+    """Write the quality of the rows of `predictions` to `place`.
+
+    It is kept as a checkpoint with the shards, too, and copied from there if the rows are the same.
+
+    Returns:
+        For metrics.json: `tasks.quality.flags.summarize`.
+
+    Raises:
+        StoreCorruptionError: the predictions or the export cannot be read.
+        StorageError: the store cannot be written.
+    """
+    folder = plan.export.folder
+    special = read_contract(storage_of(folder).fetch(folder)).special_tokens
+    decided_by = {
+        "stage": "quality",
+        "format": FORMAT,
+        "predictions": describe_file(predictions).sha256,
+        "special_tokens": {"unk": special.unk, "eos": special.eos},
+        "unicode": unicodedata.unidata_version,
+    }
+    kept = plan.predictions.folder / place.name
+    if not _reuse(kept, fingerprint(decided_by), place):
+        entry = commit_table(place, QUALITY, judge_file(predictions, special))
+        _copy(place, kept)
+        commit_manifest(
+            kept.with_name(MANIFEST_FILE),
+            Manifest(
+                kind="quality",
+                fingerprint=fingerprint(decided_by),
+                decided_by=decided_by,
+                files=(entry,),
+            ),
+        )
+    return summarize(read_batches(place))
+
+
+def _reuse(kept: PurePath, digest: str, place: PurePath) -> bool:
+    """Copy the file of a checkpoint, if it is there; return whether it was."""
+    manifest = find_checkpoint(kept.with_name(MANIFEST_FILE), digest).manifest
+    # Another run may replace the file at any time: what counts is what was copied.
+    return manifest is not None and manifest.files == (_copy(kept, place),)
+
+
+def _copy(source: PurePath, place: PurePath) -> FileEntry:
+    return commit_file(place, partial(shutil.copyfile, storage_of(source).fetch(source)))
+
+
+def judge_file(predictions: PurePath, special: SpecialTokens) -> Iterator[pa.RecordBatch]:
+    """Yield the quality of the rows of a predictions.parquet, with the columns of `QUALITY`.
+
+    Raises:
+        StoreCorruptionError: it cannot be read.
+    """
+    normalizer = Normalizer()
+    questions = (
+        (batch["row"].to_numpy(), list_values(batch["question"]))
+        for batch in read_batches(predictions, ["row", "question"], ROWS_AT_A_TIME)
+    )
+    originals, done = find_duplicates(questions, normalizer), 0
+    columns = ["row", *TEXTS, "score", "output_ids"]
+    for rows in read_batches(predictions, columns, ROWS_AT_A_TIME):
+        of_rows = slice(done, done + rows.num_rows)
+        outputs = Outputs.of(rows["output_ids"], special)
+        some = Duplicates(originals.equal[of_rows], originals.near[of_rows])
+        yield judge(rows, outputs, some, normalizer)
+        done += rows.num_rows

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.engine.contract import SpecialTokens
+from tasks.plan.plan import Plan
+from tasks.quality import quality_file
+from tasks.quality.quality_file import judge_file, write_quality
+from tasks.store.tables import PREDICTIONS, commit_table
+from tests.support.finished_runs import prediction
+
+UNK, EOS = 5, 3
+SPECIAL = SpecialTokens(unk=UNK, pad=0, bos=1, eos=EOS)
+
+
+def write_predictions(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "predictions.parquet"
+    made_up = [{"output_ids": [9, EOS], **row} for row in rows]
+    batch = pa.RecordBatch.from_pylist(
+        [prediction(at, **row) for at, row in enumerate(made_up)], PREDICTIONS
+    )
+    commit_table(path, PREDICTIONS, [batch])
+    return path
+
+
+def judge(predictions: Path) -> list[dict[str, Any]]:
+    return [row for batch in judge_file(predictions, SPECIAL) for row in batch.to_pylist()]
+
+
+def test_tokens_tell_whether_a_question_ended_and_what_the_vocabulary_lacks(tmp_path: Path) -> None:
+    tokens: list[list[int]] = [[9, EOS], [9, UNK, 9], [], [EOS], [UNK, EOS]]
+    rows = judge(write_predictions(tmp_path, *({"output_ids": ids} for ids in tokens)))
+    assert [row["is_finished"] for row in rows] == [True, False, False, True, True]
+    assert [row["has_unknown"] for row in rows] == [False, True, False, False, True]
+    assert [row["token_count"] for row in rows] == [2, 3, 0, 1, 2]
+
+
+def test_the_size_of_the_parts_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [
+        {"question": f"{at % 7}是什么？" * (1 + at % 3), "context": "泰" * at} for at in range(40)
+    ]
+    predictions = write_predictions(tmp_path, *texts)
+    whole = judge(predictions)
+    monkeypatch.setattr(quality_file, "ROWS_AT_A_TIME", 3)
+    assert judge(predictions) == whole
+    assert [row["row"] for row in whole] == [*range(40)]
+    assert sum(row["duplicate_of"] is not None for row in whole) == 40 - 21
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """What `write_quality` needs of a plan: the export's contract, and a folder for the shards."""
+    export = tmp_path / "export"
+    export.mkdir()
+    contract = {
+        **{
+            "engine": "fake",
+            "engine_version": 1,
+            "paddle_version": "",
+            "inputs": [],
+            "outputs": [],
+        },
+        **{"decode": {}, "special_tokens": SPECIAL.model_dump(), "vocab_size": 10},
+        **{"type_vocab_size": 1, "max_positions": 8, "num_sequences": 1},
+    }
+    (export / "contract.json").write_text(json.dumps(contract))
+    folders = {name: SimpleNamespace(folder=tmp_path / name) for name in ("export", "predictions")}
+    return cast("Plan", SimpleNamespace(**folders))
+
+
+def test_the_same_predictions_are_judged_once(plan: Plan, tmp_path: Path) -> None:
+    predictions = write_predictions(tmp_path, {"question": "谁？"}, {"question": "谁"})
+    summary = write_quality(plan, predictions, tmp_path / "first" / "quality.parquet")
+    assert summary["flags"]["duplicate"] == summary["flagged_rows"] == 1
+    manifest = tmp_path / "predictions" / "quality.json"
+    before = manifest.stat().st_mtime_ns
+    assert write_quality(plan, predictions, tmp_path / "second" / "quality.parquet") == summary
+    assert manifest.stat().st_mtime_ns == before
+    files = [tmp_path / name / "quality.parquet" for name in ("first", "second", "predictions")]
+    assert len({path.read_bytes() for path in files}) == 1
+
+
+def test_other_predictions_and_damaged_files_are_judged_again(plan: Plan, tmp_path: Path) -> None:
+    place, kept = tmp_path / "quality.parquet", tmp_path / "predictions" / "quality.parquet"
+    write_quality(plan, write_predictions(tmp_path, {"question": "谁？"}), place)
+    first = place.read_bytes()
+    kept.write_bytes(first[:-9] + b"XXXXXXXXX")
+    write_quality(plan, tmp_path / "predictions.parquet", place)
+    assert place.read_bytes() == kept.read_bytes() == first
+    write_quality(plan, write_predictions(tmp_path, {"question": ""}), place)
+    assert pq.read_table(place)["is_empty"].to_pylist() == [True]
+
+
+def test_no_rows_are_no_quality(plan: Plan, tmp_path: Path) -> None:
+    summary = write_quality(plan, write_predictions(tmp_path), tmp_path / "quality.parquet")
+    assert (summary["rows"], summary["flagged_rows"]) == (0, 0)
+    assert {*summary["means"].values()} == {None}
