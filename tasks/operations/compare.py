@@ -19,9 +19,11 @@ from tasks.evaluation.scores import METRICS, score_counts, score_each
 from tasks.load.parts import REJECTS_FILE
 from tasks.operations.pairing import Kind, Pair, Row, pair_rows
 from tasks.plan.changes import find_changes
+from tasks.quality.flags import summarize
 from tasks.runs.find import read_record
 from tasks.runs.record import RunRecord
-from tasks.runs.results import PREDICTIONS_FILE
+from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
+from tasks.store.files import storage_of
 from tasks.store.tables import iterate_rows, read_batches
 
 _STAGES = ("export", "dataset", "predictions")
@@ -89,6 +91,8 @@ class Comparison:
         causes: why the results differ, one sentence per stage; None if unknown.
         rows: the number of rows of each kind.
         reasons: for rows that only one run rejected, by kind, the number of rows per reason.
+        flags: of each run, the number of questions with each flag; None if an older version made
+            it. `rows` is the number of its questions.
         scored: the number of rows that the metrics are computed over.
         metrics: empty if no row has the same reference in both runs.
         questions: some changed questions, each with its texts and BLEU.
@@ -99,6 +103,7 @@ class Comparison:
     causes: list[str] | None
     rows: dict[str, int]
     reasons: dict[str, dict[str, int]]
+    flags: dict[str, dict[str, int] | None]
     scored: int
     metrics: list[Metric]
     questions: list[dict[str, Any]]
@@ -131,10 +136,24 @@ def compare_runs(a: PurePath, b: PurePath, most: int) -> Comparison:
         causes=find_causes(*records),
         rows={str(kind): kinds[kind] for kind in Kind},
         reasons=count_reasons(pairs),
+        flags={"a": count_flags(a), "b": count_flags(b)},
         scored=len(scored),
         metrics=metrics,
         questions=_with_texts(choose(changes, most), b),
     )
+
+
+def count_flags(folder: PurePath) -> dict[str, int] | None:
+    """Return how many `rows` a run's quality.parquet has, and how many have each flag.
+
+    Raises:
+        StoreCorruptionError: it cannot be read.
+    """
+    path = folder / QUALITY_FILE
+    if not storage_of(path).is_file(path):
+        return None
+    quality = summarize(read_batches(path))
+    return {"rows": quality["rows"], **quality["flags"]}
 
 
 def read_rows(folder: PurePath) -> list[Row]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePath
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.errors import InputError
 from tasks.load.parts import REJECTS_FILE
-from tasks.runs.results import PREDICTIONS_FILE
+from tasks.quality.flags import FLAGS, find_flags
+from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
+from tasks.store.files import storage_of
 from tasks.store.tables import iterate_rows, read_batches, read_places
 
 SCORES = ["score", "output_ids"]
@@ -75,6 +78,50 @@ def find_worst(folder: PurePath, most: int) -> list[dict[str, Any]]:
     ordered = sorted(places)
     found = dict(zip(ordered, read_places(path, ordered), strict=True))
     return [found[place] for place in places]
+
+
+def find_flagged(folder: PurePath, flag: str, most: int) -> list[dict[str, Any]]:
+    """Return the first rows of a run that have a flag.
+
+    Raises:
+        InputError: there is no such flag, or the run has none at all.
+        StoreCorruptionError: the results cannot be read.
+    """
+    if flag not in FLAGS:
+        raise InputError(f"there is no flag {flag}; the flags are {', '.join(FLAGS)}")
+    path = folder / QUALITY_FILE
+    if not storage_of(path).is_file(path):
+        raise InputError(f"run {folder.name} has no flags: an older version of Wenti made it")
+    places: list[int] = []
+    first = 0
+    for batch in read_batches(path):
+        is_flagged = find_flags(batch)[flag]
+        places += (first + pc.indices_nonzero(is_flagged).to_numpy()[: most - len(places)]).tolist()
+        first += batch.num_rows
+    return list(read_places(folder / PREDICTIONS_FILE, places))
+
+
+def add_flags(folder: PurePath, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of a run with their quality: `quality` has its columns and the `flags`.
+
+    Rows of a run of an older version stay as they are.
+
+    Raises:
+        StoreCorruptionError: the results cannot be read.
+    """
+    path, by_row = folder / QUALITY_FILE, {row["row"]: row for row in rows}
+    if storage_of(path).is_file(path):
+        wanted = pa.array(by_row, pa.int64())
+        for batch in read_batches(path):
+            some = batch.filter(pc.is_in(batch["row"], wanted))
+            flags = find_flags(some)
+            for at, quality in enumerate(some.to_pylist()):
+                row, names = (
+                    by_row[quality.pop("row")],
+                    [name for name in FLAGS if flags[name][at].as_py()],
+                )
+                row["quality"] = {"flags": names, **quality}
+    return list(by_row.values())
 
 
 def first_rejects(folder: PurePath, most: int) -> Rejects:

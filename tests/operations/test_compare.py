@@ -17,16 +17,19 @@ from flows.cli import console
 from flows.cli.tables.comparison import print_comparison, shorten_around
 from tasks.operations.compare import Change, Comparison, Metric, choose, compare_runs, find_causes
 from tasks.operations.pairing import Row
+from tasks.quality.flags import FLAGS
 from tasks.runs.record import RunRecord
 from tasks.runs.results import RUN_FILE, SUCCESS_FILE
 from tasks.runs.run import commit_json
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
 from tests.support.commands import RunFlow, wenti
+from tests.support.finished_runs import judge_run
 from tests.support.rehearsal import ROOT
 from tests.support.run_records import least_record
 
 Record = dict[str, Any]
 
+NO_FLAGS = dict.fromkeys(FLAGS, 0)
 PASSAGE = "长江是中国最长的河流，全长约6300公里，发源于青藏高原的唐古拉山脉，在上海注入东海。"
 
 
@@ -74,6 +77,13 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
         write_run(tmp_path, "20260101-000000-aaaaaa", a, [rejected(5, "f")], decided_by=decided),
         write_run(tmp_path, "20260102-000000-bbbbbb", b, [rejected(4, "a")], decided_by=now),
     )
+
+
+def test_flags_are_counted_in_each_run(runs: tuple[Path, Path]) -> None:
+    judge_run(runs[1])
+    flags = compare_runs(*runs, 0).flags
+    assert flags["a"] is None
+    assert flags["b"] == {**NO_FLAGS, "rows": 5, "unfinished": 5, "empty": 1}
 
 
 def test_rows_are_found_again_in_an_input_that_grew_and_has_another_order(
@@ -266,6 +276,7 @@ def comparison(question: Record, scored: int = 300) -> Comparison:
         causes=["export: decode.num_beams was 6 and is 2"],
         rows=rows,
         reasons={},
+        flags={"a": {**NO_FLAGS, "rows": 300, "duplicate": 9}, "b": {**NO_FLAGS, "rows": 200}},
         scored=scored,
         metrics=metrics,
         questions=[{"id": "x", "row_a": 0, "row_b": 0, **texts, **shown}],
@@ -286,6 +297,9 @@ def test_tables_fit_the_terminal_and_a_passage_takes_two_lines(
     if width >= 80:
         (bleu,) = [line.split() for line in lines if line.startswith("BLEU-4")]
         assert " ".join(bleu) == "BLEU-4 41.08 43.20 +2.12 +1.02 … +3.21 B is better"
+        (flag,) = [line.split() for line in lines if line.startswith("duplicate")]
+        assert " ".join(flag) == "duplicate 9 3.0% 0 0.0% -3.0%"
+        assert not any(line.startswith("empty") for line in lines)
         assert any(line.startswith("id") and "BLEU 30.0 → 100.0 (+70.0)" in line for line in lines)
 
 

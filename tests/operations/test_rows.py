@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 
 from tasks.errors import InputError
 from tasks.load.parts import REJECTS_FILE
-from tasks.operations.rows import find_row, find_worst, first_rejects, first_rows
+from tasks.operations.rows import (
+    add_flags,
+    find_flagged,
+    find_row,
+    find_worst,
+    first_rejects,
+    first_rows,
+)
 from tasks.runs.results import PREDICTIONS_FILE
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
-from tests.support.finished_runs import prediction
+from tests.support.finished_runs import judge_run, prediction
 
 LACKING = [
     {"row": row, "line": row + 1, "id": None, "reason": reason, "detail": f"detail {row}"}
@@ -75,3 +82,31 @@ def test_rejects_are_counted_by_reason_and_some_are_shown(tmp_path: Path) -> Non
     rejects = first_rejects(write(tmp_path, [prediction(0)]), 2)
     assert numbers(rejects.rows) == [1, 4]
     assert rejects.reasons == {"empty_field": 2, "not_json": 1}
+
+
+def test_rows_are_shown_with_their_flags(tmp_path: Path) -> None:
+    texts = {0: "谁？", 3: "", 5: "泰山？", 6: "谁"}
+    rows = [prediction(row, question=text, output_ids=[2]) for row, text in texts.items()]
+    write(tmp_path, rows)
+    assert "quality" not in add_flags(tmp_path, first_rows(tmp_path, 1))[0]  # an older version
+    judge_run(tmp_path)
+    shown = add_flags(tmp_path, find_flagged(tmp_path, "duplicate", 9) + first_rows(tmp_path, 2))
+    assert numbers(shown) == [6, 0, 3]
+    assert [row["quality"]["flags"] for row in shown] == [
+        ["duplicate"],
+        [],
+        ["empty", "not_asking"],
+    ]
+    assert shown[0]["quality"]["duplicate_of"] == 0
+
+
+def test_the_first_rows_with_a_flag_are_found(tmp_path: Path) -> None:
+    rows = [prediction(row, question="谁？", output_ids=[2]) for row in range(7)]
+    write(tmp_path, rows)
+    with pytest.raises(InputError, match="has no flags: an older version"):
+        find_flagged(tmp_path, "duplicate", 3)
+    judge_run(tmp_path)
+    assert numbers(find_flagged(tmp_path, "duplicate", 3)) == [1, 2, 3]
+    assert find_flagged(tmp_path, "empty", 3) == []
+    with pytest.raises(InputError, match="no flag cheap; the flags are unfinished, empty"):
+        find_flagged(tmp_path, "cheap", 3)

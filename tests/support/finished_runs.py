@@ -46,6 +46,14 @@ def prediction(row: int, **values: object) -> dict[str, Any]:
     return made_up | values
 
 
+def judge_run(folder: Path) -> dict[str, Any]:
+    """Write a run's quality.parquet; return what metrics.json says of it."""
+    special = SpecialTokens(unk=9, pad=0, bos=1, eos=2)
+    judged = judge_file(folder / "predictions.parquet", special)
+    commit_table(folder / "quality.parquet", QUALITY, judged)
+    return summarize(read_batches(folder / "quality.parquet"))
+
+
 @dataclass
 class FinishedRun:
     """A run's rows, rejects and journal events, and changes to its metrics and its record."""
@@ -60,15 +68,12 @@ class FinishedRun:
     def report(self, folder: Path, without: Collection[str] = ()) -> str:
         """Write the run's files and return its report; keys in `without` are left out."""
         schema = PREDICTIONS.with_metadata(self.mark)
-        predictions = folder / "predictions.parquet"
         for name, rows, columns in (
             ("predictions.parquet", self.predictions, schema),
             ("rejects.parquet", self.rejects, REJECTS),
         ):
             commit_table(folder / name, columns, [pa.RecordBatch.from_pylist(rows, columns)])
-        judged = judge_file(predictions, SpecialTokens(unk=9, pad=0, bos=1, eos=2))
-        commit_table(folder / "quality.parquet", QUALITY, judged)
-        quality = summarize(read_batches(folder / "quality.parquet"))
+        quality = judge_run(folder)
         lines = (json.dumps(event) + "\n" for event in self.events)
         (folder / JOURNAL_FILE).write_text("".join(lines))
         record, metrics = (

@@ -83,6 +83,10 @@ def show(
     is_worst: Annotated[
         bool, typer.Option("--worst", help="The rows with the lowest score for each token first.")
     ] = False,
+    flag: Annotated[
+        str | None,
+        typer.Option(metavar="FLAG", help="Only rows with this flag, such as duplicate."),
+    ] = None,
     is_rejects: Annotated[
         bool, typer.Option("--rejects", help="The rows without a question, with the reasons.")
     ] = False,
@@ -92,11 +96,18 @@ def show(
 ) -> None:
     """Show rows of a run: passage, answer, generated question, reference; or rejected rows."""
     from flows.cli.tables.rows import print_rejects, print_rows
-    from tasks.operations.rows import find_row, find_worst, first_rejects, first_rows
+    from tasks.operations.rows import (
+        add_flags,
+        find_flagged,
+        find_row,
+        find_worst,
+        first_rejects,
+        first_rows,
+    )
     from tasks.runs.find import find_results
 
-    if sum((row is not None, is_worst, is_rejects)) > 1:
-        raise InputError("give one of --row, --worst and --rejects")
+    if sum((row is not None, is_worst, flag is not None, is_rejects)) > 1:
+        raise InputError("give one of --row, --worst, --flag and --rejects")
     place = place_of(store, config)
     folder = find_results(run_name, place.store, place.config)
     if is_rejects:
@@ -108,8 +119,11 @@ def show(
         return
     if row is not None:
         shown = [find_row(folder, row)]
+    elif flag is not None:
+        shown = find_flagged(folder, flag, rows)
     else:
         shown = find_worst(folder, rows) if is_worst else first_rows(folder, rows)
+    shown = add_flags(folder, shown)
     if as_json:
         typer.echo(to_json(shown))
     else:

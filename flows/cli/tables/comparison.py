@@ -18,6 +18,7 @@ from tasks.evaluation.bootstrap import RESAMPLES
 from tasks.evaluation.scores import METRIC_NAMES
 from tasks.operations.compare import Comparison, Metric
 from tasks.operations.pairing import Kind
+from tasks.quality.flags import FLAGS
 
 FEW_ROWS = 30
 LABEL_WIDTH = 11  # with the space after it
@@ -47,6 +48,9 @@ def print_comparison(comparison: Comparison) -> None:
     console.print()
     if comparison.metrics:
         console.print(_tabulate(comparison.metrics))
+        console.print()
+    if flags := _tabulate_flags(comparison.flags["a"], comparison.flags["b"]):
+        console.print(flags)
         console.print()
     for sentence in _explain(comparison):
         console.print(sentence, highlight=False)
@@ -85,6 +89,21 @@ def _tabulate(metrics: list[Metric]) -> Table:
         scores = (f"{one.a:.2f}", f"{one.b:.2f}", f"{one.difference:+.2f}")
         table.add_row(METRIC_NAMES[one.name], *scores, interval, one.verdict)
     return table
+
+
+def _tabulate_flags(a: Mapping[str, int] | None, b: Mapping[str, int] | None) -> Table | None:
+    """Return the flags that any question of a run has; None if an older version made a run."""
+    if a is None or b is None:
+        return None
+    columns = [Column(name, justify="right") for name in ("A", "", "B", "", "B − A")]
+    table = Table("flag", *columns, box=None, pad_edge=False)
+    for name in FLAGS:
+        if a[name] or b[name]:
+            shares = [run[name] / run["rows"] if run["rows"] else 0.0 for run in (a, b)]
+            counts = zip((a[name], b[name]), shares, strict=True)
+            cells = [cell for count, share in counts for cell in (str(count), f"{share:.1%}")]
+            table.add_row(name, *cells, f"{shares[1] - shares[0]:+.1%}")
+    return table if table.row_count else None
 
 
 def _explain(comparison: Comparison) -> Iterator[str]:

@@ -36,6 +36,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
                 grid.add_row(Text(label), Text(visible(_show(row[name]))), style=style)
         if not row.get("is_finished", True):  # runs of older versions have no such column
             grid.add_row(Text("not finished"), Text(f"after {row['token_count']} tokens"))
+        if flags := row.get("quality", {}).get("flags"):
+            grid.add_row("flags", ", ".join(flags))
         console.print(grid)
         console.print()
 
