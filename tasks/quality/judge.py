@@ -60,7 +60,7 @@ def judge(
         "near_duplicate_of": _nullable(originals.near, originals.near == NONE),
         "character_count": pc.utf8_length(rows["question"]),
         "token_count": outputs.token_count,
-        "score_per_token": pa.array(scores / np.maximum(outputs.token_count, 1), from_pandas=True),
+        "score_per_token": _nullable(scores / np.maximum(outputs.token_count, 1), np.isnan(scores)),
         **_compare_texts(rows, normalizer),
     }
     ordered = [columns[name] for name in QUALITY.names]
@@ -80,7 +80,7 @@ def _compare_texts(rows: pa.Table, normalizer: Normalizer) -> dict[str, pa.Array
     columns = {
         "is_empty": pa.array(words == 0),
         "gives_answer_away": _nullable(given, answer.lengths == 0),
-        "repeats": pa.array(repeats, from_pandas=True),
+        "repeats": _nullable(repeats, np.isnan(repeats)),
         "copies": _nullable(found.longest / np.maximum(words, 1), words == 0),
         "words_not_in_passage": pa.array(found.missing),
     }

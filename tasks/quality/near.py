@@ -1,10 +1,14 @@
 """Which questions are nearly the same: their digits are equal, and most of their characters.
 
 The similarity of two questions is the Jaccard similarity of their sets of three-character runs;
-0 if their digits are not the same in the same order, since these tell questions apart. Every pair
-that is similar enough is found: of two sets of x and y runs with a similarity of at least 4/5, each
-has 4/5 of the other's runs, so they have one in common among the x - ⌈4x/5⌉ + 1 and y - ⌈4y/5⌉ + 1
-that come first in any order of all runs. With the rarest first, few other pairs do.
+0 if their digits are not the same in the same order, since these tell questions apart. Of two sets
+of x and y runs with a similarity of at least 4/5, each has 4/5 of the other's, so they have one in
+common among the x - ⌈4x/5⌉ + 1 and y - ⌈4y/5⌉ + 1 that come first in any order of all runs. With
+the rarest first, few other pairs do, and each of these is compared.
+
+If very many questions have one form, such as `…在哪一年出生？`, its runs can be among the rarest of
+each. So a question is compared with the first `MOST_WITH_RUN` originals that have a run. Overlooked
+are pairs that have no rarer run in common: those whose names differ.
 
 Source: Chaudhuri, Ganti, Kaushik: A primitive operator for similarity joins in data cleaning, 2006.
 """
@@ -16,7 +20,7 @@ from collections import defaultdict
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.quality.texts.hashes import hash_rows, hash_runs, mix
+from tasks.quality.texts.hashes import hash_rows, hash_runs, mix, shorten
 from tasks.quality.texts.normal_form import DIGIT, END, Codes
 from tasks.quality.texts.rows import (
     Integers,
@@ -31,8 +35,10 @@ THRESHOLD = 4, 5
 """The least similarity of near questions, as a fraction."""
 
 CHARACTERS = 3
+MOST_WITH_RUN = 16
 NONE = -1
 _MOST_COUNTER_BITS = 22
+_MOST_COUNTED = (1 << 16) - 1
 _ROWS_AT_A_TIME = 1 << 16
 
 
@@ -52,7 +58,7 @@ def find_runs(texts: Codes) -> Rows:
     padded.values[np.arange(len(characters.values)) + 4 * characters.row_of + 2] = characters.values
     runs = hash_runs(padded, CHARACTERS)
     hashes = mix(runs.values ^ np.repeat(_hash_digits(characters), runs.lengths))
-    return unique_in_rows(Rows((hashes >> np.uint64(32)).astype(np.uint32), runs.offsets))
+    return unique_in_rows(Rows(shorten(hashes), runs.offsets))
 
 
 def _hash_digits(characters: Rows) -> NDArray[np.uint64]:
@@ -74,7 +80,8 @@ def find_near(runs: Rows) -> Integers:
         originals[place] = original = _find_first(runs, place, {at for some in own for at in some})
         if original == NONE:
             for some in own:
-                some.append(place)
+                if len(some) < MOST_WITH_RUN:
+                    some.append(place)
     return originals
 
 
@@ -104,10 +111,13 @@ def _find_rarest(runs: Rows) -> Rows:
 
 
 def _take_rarest(runs: Rows, counts: Integers) -> Rows:
-    in_order = runs.values[np.lexsort((runs.values, counts, runs.row_of))]
+    # In the order of row, count and hash: 16 bits, 16 bits and 32 bits.
+    keys = runs.row_of << 48 | np.minimum(counts, _MOST_COUNTED) << 32 | runs.values
+    keys = keys.view(np.uint64)
+    keys.sort()
     lengths = runs.lengths
     kept = lengths - -(-lengths * THRESHOLD[0] // THRESHOLD[1]) + np.minimum(lengths, 1)
-    return take_slices(in_order, runs.offsets[:-1], kept)
+    return take_slices(keys.astype(np.uint32), runs.offsets[:-1], kept)
 
 
 def _keep_shared(runs: Rows) -> Rows:

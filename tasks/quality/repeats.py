@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.quality.texts.hashes import hash_runs
+from tasks.quality.texts.hashes import hash_runs, shorten
 from tasks.quality.texts.rows import Rows, unique_in_rows
 
 WORDS = 3
@@ -21,5 +21,6 @@ def measure_repeats(texts: Rows) -> NDArray[np.float64]:
     It is 1 - different runs / all runs: 0 if no run occurs twice; NaN for a text of fewer words.
     """
     runs = hash_runs(texts, WORDS)
+    runs = Rows(shorten(runs.values), runs.offsets)
     with np.errstate(invalid="ignore"):
         return 1 - unique_in_rows(runs).lengths / runs.lengths

@@ -3,7 +3,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.quality.near import CHARACTERS, NONE, THRESHOLD, find_near, find_runs
+from tasks.quality.near import (
+    CHARACTERS,
+    MOST_WITH_RUN,
+    NONE,
+    THRESHOLD,
+    find_near,
+    find_runs,
+)
 from tasks.quality.texts.normal_form import Normalizer, normalize
 
 ANY = st.text(st.sampled_from("泰山在哪里the of 2018+？"), max_size=12).filter(normalize)
@@ -45,3 +52,12 @@ def test_every_near_question_is_found_and_its_original_has_none(texts: list[str]
         near = (at for at, n, d in shares if n * THRESHOLD[1] >= d * THRESHOLD[0])
         expected.append(next(near, NONE))
     assert find_near(find_runs(Normalizer().normalize_all(texts))).tolist() == expected
+
+
+def test_among_many_questions_of_one_form_one_with_the_same_name_is_found() -> None:
+    form = "{}究竟是在哪一年获得了诺贝尔物理学奖的呢"
+    names = [f"{chr(0x4E00 + at)}{chr(0x5E00 + at)}姓" for at in range(3 * MOST_WITH_RUN)]
+    texts = [form.format(name) for name in names] + [form.format(names[-1]) + "啊"]
+    assert similarity(texts[0], texts[1]) == (20, 28)  # less than the threshold
+    found = find_near(find_runs(Normalizer().normalize_all(texts)))
+    assert found.tolist() == [NONE] * len(names) + [len(names) - 1]

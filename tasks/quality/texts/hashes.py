@@ -52,6 +52,11 @@ def mix(numbers: Values) -> Hashes:
     return mixed ^ (mixed >> np.uint64(31))
 
 
+def shorten(hashes: Hashes) -> NDArray[np.uint32]:
+    """Return 32 bits of each hash, enough for the few that one text has."""
+    return (hashes >> np.uint64(32)).astype(np.uint32)
+
+
 def _powers(count: int, base: np.uint64 = _BASE) -> Hashes:
     """Return the powers 0 to count of the base, modulo 2**64."""
     return np.cumprod(np.concatenate([np.ones(1, np.uint64), np.full(count, base)]))

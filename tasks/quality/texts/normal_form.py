@@ -74,8 +74,10 @@ class Normalizer:
 
     def normalize_all(self, texts: Sequence[str]) -> Codes:
         """Return the normal forms of texts, with the class of each character."""
+        if any("\0" in text for text in texts):  # which stands between texts here
+            texts = [text.replace("\0", " ") for text in texts]
         found = self._look_up(texts)
-        if (found & _ALONE).any():
+        if found.max(initial=0) >= _ALONE:
             ends = np.flatnonzero(found == END)
             places = np.flatnonzero(found & _ALONE)
             texts = list(texts)
@@ -86,12 +88,11 @@ class Normalizer:
 
     def _look_up(self, texts: Sequence[str]) -> Codes:
         """Return code point and class of each character, and `END` after each text."""
-        joined = "\0".join((*(text.replace("\0", " ") for text in texts), ""))
+        joined = "\0".join((*texts, ""))
         points = np.frombuffer(joined.encode("utf-32-le"), np.uint32)
         found = self._table[points]
-        is_new = found == _NOT_LOOKED_UP
-        if is_new.any():
-            new = np.unique(points[is_new])
+        if found.max(initial=0) == _NOT_LOOKED_UP:
+            new = np.unique(points[found == _NOT_LOOKED_UP])
             self._table[new] = [_describe(chr(point)) for point in new.tolist()]
             found = self._table[points]
         return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.int64]
 Values = NDArray[np.unsignedinteger[Any]]
+_BITS = np.uint64(32)  # of a value
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,13 @@ class Rows:
         values = self.values[np.repeat(is_kept, self.lengths)]
         return Rows(values, count_up(np.where(is_kept, self.lengths, 0)))
 
-    def pad(self, start: int, stop: int, padding: int) -> Values:
-        """Return rows `start` to `stop` as an array [rows, longest of them], padded at the end."""
+    def pad(self, start: int, stop: int, padding: int, multiple: int = 1) -> Values:
+        """Return rows `start` to `stop`, padded at the end to the longest of them.
+
+        Its length is rounded up to a multiple. The shape is [rows, length].
+        """
         lengths = self.lengths[start:stop]
-        columns = np.arange(lengths.max(initial=0))
+        columns = np.arange(-(-lengths.max(initial=0) // multiple) * multiple)
         padded = np.full((len(lengths), len(columns)), padding, self.values.dtype)
         padded[columns < lengths[:, None]] = self.values[self.offsets[start] : self.offsets[stop]]
         return padded
@@ -86,14 +90,12 @@ def take_slices(values: Values, starts: Integers, lengths: Integers) -> Rows:
 
 
 def unique_in_rows(rows: Rows) -> Rows:
-    """Return the different values of each row, ascending."""
-    row_of = rows.row_of
-    order = np.lexsort((rows.values, row_of))
-    values = rows.values[order]  # their rows stay in their order
-    is_new = np.ones(len(values), np.bool_)
-    is_new[1:] = (values[1:] != values[:-1]) | (row_of[1:] != row_of[:-1])
-    count = count_up(is_new)
-    return Rows(values[is_new], count[rows.offsets])
+    """Return the different values of each row, ascending; they must be uint32."""
+    keys = rows.row_of.astype(np.uint64) << _BITS | rows.values
+    keys.sort()  # in place, and faster than an order of two keys
+    is_new = np.ones(len(keys), np.bool_)
+    is_new[1:] = keys[1:] != keys[:-1]
+    return Rows(keys[is_new].astype(np.uint32), count_up(is_new)[rows.offsets])
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:

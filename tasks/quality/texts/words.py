@@ -81,13 +81,13 @@ def compare(texts: Rows, others: Rows) -> Overlap:
     longest, missing = np.zeros((2, len(texts)), np.int64)
     for start, stop in others.blocks(CELLS):
         text = texts.pad(start, stop, _NO_WORD)
-        other = others.pad(start, stop, _NO_OTHER)
+        other = others.pad(start, stop, _NO_OTHER, multiple=8)
         longest[start:stop], missing[start:stop] = _compare_block(text, other)
     return Overlap(longest, missing)
 
 
 def _compare_block(text: Values, other: Values) -> tuple[Integers, Integers]:
-    """Compare padded texts [rows, words of text] with others [rows, words of other].
+    """Compare padded texts [rows, words of text] with others [rows, a multiple of 8].
 
     `run` is, for each word of the other, the length of the common run that ends there and at the
     current word of the text.
@@ -95,10 +95,13 @@ def _compare_block(text: Values, other: Values) -> tuple[Integers, Integers]:
     rows, size = other.shape
     kind = np.min_scalar_type(text.shape[1])
     run, longest = np.zeros((rows, size + 1), kind), np.zeros((rows, size), kind)
+    grown, is_equal = np.empty_like(longest), np.empty((rows, size), np.bool_)
     missing = np.zeros(rows, np.int64)
     for word in text.T:
-        is_equal = other == word[:, None]
-        run[:, 1:] = (run[:, :-1] + kind.type(1)) * is_equal.view(np.uint8)
+        np.equal(other, word[:, None], out=is_equal)
+        np.add(run[:, :-1], kind.type(1), out=grown)
+        np.multiply(grown, is_equal.view(np.uint8), out=run[:, 1:])
         np.maximum(longest, run[:, 1:], out=longest)
-        missing += ~is_equal.any(axis=1) & (word != _NO_WORD)
+        is_there = np.bitwise_or.reduce(is_equal.view(np.uint64), axis=1) != 0  # 8 at a time
+        missing += ~is_there & (word != _NO_WORD)
     return longest.max(axis=1, initial=0), missing
