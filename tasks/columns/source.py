@@ -20,8 +20,8 @@ Note = Callable[[Path, Layout, RawRow], None]
 """Called for each row that is read: its file, how that is read, and the record it is from."""
 
 PREFIX = "input_"
-OWN = frozenset({*PREDICTIONS.names, "question_rank"})
-"""The columns that results can have besides those of the input."""
+OWN = frozenset({*PREDICTIONS.names, "question_rank", "quality"})
+"""The columns that results can have besides those of the input; `wenti show` adds `quality`."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tasks.quality.asking import find_asking
 from tasks.quality.duplicates import Duplicates
 from tasks.quality.near import NONE
-from tasks.quality.outputs import Outputs
 from tasks.quality.repeats import measure_repeats
 from tasks.quality.texts.normal_form import Normalizer
 from tasks.quality.texts.words import compare, contains, split_words
@@ -35,32 +34,38 @@ QUALITY = pa.schema(
     ]
 )
 TEXTS = ("context", "answer", "question")
+COLUMNS = ("row", *TEXTS, "score", "is_finished", "token_count")
+"""What `judge` reads of predictions.parquet."""
 
 
 def judge(
-    rows: pa.RecordBatch, outputs: Outputs, originals: Duplicates, normalizer: Normalizer
+    rows: pa.RecordBatch,
+    has_unknown: NDArray[np.bool_],
+    originals: Duplicates,
+    normalizer: Normalizer,
 ) -> pa.RecordBatch:
     """Return the quality of some rows, with the columns of `QUALITY`.
 
     Takes about 50 bytes of memory for each character of the texts while it runs.
 
     Args:
-        rows: the columns `row`, `context`, `answer`, `question` and `score` of predictions.parquet.
-        outputs: the outputs of the same rows.
+        rows: the columns `COLUMNS` of predictions.parquet.
+        has_unknown: whether [UNK] is among the tokens of each question, bool [rows].
         originals: the originals of the same rows, if they are duplicates.
         normalizer: brings texts into normal form.
     """
+    tokens = np.maximum(rows["token_count"].to_numpy(), 1)
     scores = rows["score"].to_numpy(zero_copy_only=False)
     columns = {
         "row": rows["row"],
-        "is_finished": outputs.is_finished,
-        "has_unknown": outputs.has_unknown,
+        "is_finished": rows["is_finished"],
+        "has_unknown": has_unknown,
         "asks": find_asking(rows["question"]),
         "duplicate_of": _nullable(originals.equal, originals.equal == NONE),
         "near_duplicate_of": _nullable(originals.near, originals.near == NONE),
         "character_count": pc.utf8_length(rows["question"]),
-        "token_count": outputs.token_count,
-        "score_per_token": _nullable(scores / np.maximum(outputs.token_count, 1), np.isnan(scores)),
+        "token_count": rows["token_count"],
+        "score_per_token": _nullable(scores / tokens, np.isnan(scores)),
         **_compare_texts(rows, normalizer),
     }
     ordered = [columns[name] for name in QUALITY.names]

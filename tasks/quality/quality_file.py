@@ -9,15 +9,17 @@ from functools import partial
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from tasks.engine.contract import SpecialTokens, read_contract
+from tasks.engine.contract import read_contract
 from tasks.plan.plan import Plan
 from tasks.quality.duplicates import Duplicates, find_duplicates
 from tasks.quality.flags import summarize
-from tasks.quality.judge import QUALITY, TEXTS, judge
-from tasks.quality.outputs import Outputs
+from tasks.quality.judge import COLUMNS, QUALITY, judge
 from tasks.quality.texts.normal_form import Normalizer
+from tasks.quality.texts.rows import count_up
 from tasks.store.files import commit_file, describe_file, storage_of
 from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
 from tasks.store.storage import FileEntry
@@ -41,17 +43,17 @@ def write_quality(plan: Plan, predictions: PurePath, place: PurePath) -> dict[st
         StorageError: the store cannot be written.
     """
     folder = plan.export.folder
-    special = read_contract(storage_of(folder).fetch(folder)).special_tokens
+    unk = read_contract(storage_of(folder).fetch(folder)).special_tokens.unk
     decided_by = {
         "stage": "quality",
         "format": FORMAT,
         "predictions": describe_file(predictions).sha256,
-        "special_tokens": {"unk": special.unk, "eos": special.eos},
+        "unk": unk,
         "unicode": unicodedata.unidata_version,
     }
     kept = plan.predictions.folder / place.name
     if not _reuse(kept, fingerprint(decided_by), place):
-        entry = commit_table(place, QUALITY, judge_file(predictions, special))
+        entry = commit_table(place, QUALITY, judge_file(predictions, unk))
         _copy(place, kept)
         commit_manifest(
             kept.with_name(MANIFEST_FILE),
@@ -76,8 +78,10 @@ def _copy(source: PurePath, place: PurePath) -> FileEntry:
     return commit_file(place, partial(shutil.copyfile, storage_of(source).fetch(source)))
 
 
-def judge_file(predictions: PurePath, special: SpecialTokens) -> Iterator[pa.RecordBatch]:
+def judge_file(predictions: PurePath, unk: int) -> Iterator[pa.RecordBatch]:
     """Yield the quality of the rows of a predictions.parquet, with the columns of `QUALITY`.
+
+    `unk` is the token [UNK].
 
     Raises:
         StoreCorruptionError: it cannot be read.
@@ -88,10 +92,16 @@ def judge_file(predictions: PurePath, special: SpecialTokens) -> Iterator[pa.Rec
         for batch in read_batches(predictions, ["row", "question"], ROWS_AT_A_TIME)
     )
     originals, done = find_duplicates(questions, normalizer), 0
-    columns = ["row", *TEXTS, "score", "output_ids"]
-    for rows in read_batches(predictions, columns, ROWS_AT_A_TIME):
+    for rows in read_batches(predictions, [*COLUMNS, "output_ids"], ROWS_AT_A_TIME):
         of_rows = slice(done, done + rows.num_rows)
-        outputs = Outputs.of(rows["output_ids"], special)
         some = Duplicates(originals.equal[of_rows], originals.near[of_rows])
-        yield judge(rows, outputs, some, normalizer)
+        yield judge(rows, find_token(rows["output_ids"], unk), some, normalizer)
         done += rows.num_rows
+
+
+def find_token(lists: pa.ListArray, token: int) -> NDArray[np.bool_]:
+    """Return which lists have a token, bool [lists]."""
+    offsets = lists.offsets.to_numpy()
+    found = count_up(lists.values.to_numpy() == token)
+    has: NDArray[np.bool_] = found[offsets[1:]] > found[offsets[:-1]]
+    return has

@@ -10,9 +10,9 @@ import pytest
 
 from tasks.quality.duplicates import Duplicates, find_duplicates
 from tasks.quality.flags import find_flags
-from tasks.quality.judge import QUALITY, judge
-from tasks.quality.outputs import Outputs
+from tasks.quality.judge import COLUMNS, QUALITY, judge
 from tasks.quality.texts.normal_form import Normalizer
+from tasks.store.tables import PREDICTIONS
 
 TAI = "泰山位于山东省泰安市，海拔1,545米，古称岱山。"
 COLOGNE = "Cologne lies on the Rhine. In 2018 the city had 1,085,664 inhabitants."
@@ -20,18 +20,15 @@ COLOGNE = "Cologne lies on the Rhine. In 2018 the city had 1,085,664 inhabitants
 
 def judge_rows(*rows: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the quality of rows; what a row does not give is of a good question."""
-    made_up = {"context": TAI, "answer": "山东省", "question": "泰山在哪里？", "score": -2.0}
+    texts = {"context": TAI, "answer": "山东省", "question": "泰山在哪里？"}
+    made_up = {**texts, "score": -2.0, "is_finished": True, "token_count": 8}
     table = pa.RecordBatch.from_pylist(
         [{"row": at, **made_up, **row} for at, row in enumerate(rows)]
     )
     normalizer, count = Normalizer(), len(rows)
     originals = find_duplicates([(np.arange(count), table["question"].to_pylist())], normalizer)
-    outputs = Outputs(
-        is_finished=np.array([row.get("is_finished", True) for row in rows]),
-        has_unknown=np.array([row.get("has_unknown", False) for row in rows]),
-        token_count=np.array([row.get("token_count", 8) for row in rows]),
-    )
-    result: list[dict[str, Any]] = judge(table, outputs, originals, normalizer).to_pylist()
+    has_unknown = np.array([row.get("has_unknown", False) for row in rows])
+    result: list[dict[str, Any]] = judge(table, has_unknown, originals, normalizer).to_pylist()
     return result
 
 
@@ -188,23 +185,9 @@ def test_rows_stay_in_their_order_whatever_their_lengths() -> None:
 
 
 def test_no_rows_have_no_quality() -> None:
-    columns = {
-        name: pa.array([], kind)
-        for name, kind in (
-            ("row", pa.int64()),
-            ("context", pa.string()),
-            ("answer", pa.string()),
-            ("question", pa.string()),
-            ("score", pa.float32()),
-        )
-    }
+    rows = pa.RecordBatch.from_pylist([], pa.schema([PREDICTIONS.field(name) for name in COLUMNS]))
     nothing, none = np.empty(0, np.bool_), np.empty(0, np.int64)
-    found = judge(
-        pa.RecordBatch.from_pydict(columns),
-        Outputs(nothing, nothing, none),
-        Duplicates(none, none),
-        Normalizer(),
-    )
+    found = judge(rows, nothing, Duplicates(none, none), Normalizer())
     assert found.schema == QUALITY
     assert found.num_rows == 0
 

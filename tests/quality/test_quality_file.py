@@ -16,30 +16,28 @@ from tasks.quality.quality_file import judge_file, write_quality
 from tasks.store.tables import PREDICTIONS, commit_table
 from tests.support.finished_runs import prediction
 
-UNK, EOS = 5, 3
-SPECIAL = SpecialTokens(unk=UNK, pad=0, bos=1, eos=EOS)
+UNK = 5
+SPECIAL = SpecialTokens(unk=UNK, pad=0, bos=1, eos=2)
 
 
 def write_predictions(folder: Path, *rows: dict[str, Any]) -> Path:
     path = folder / "predictions.parquet"
-    made_up = [{"output_ids": [9, EOS], **row} for row in rows]
-    batch = pa.RecordBatch.from_pylist(
-        [prediction(at, **row) for at, row in enumerate(made_up)], PREDICTIONS
-    )
-    commit_table(path, PREDICTIONS, [batch])
+    records = [prediction(at, **row) for at, row in enumerate(rows)]
+    commit_table(path, PREDICTIONS, [pa.RecordBatch.from_pylist(records, PREDICTIONS)])
     return path
 
 
 def judge(predictions: Path) -> list[dict[str, Any]]:
-    return [row for batch in judge_file(predictions, SPECIAL) for row in batch.to_pylist()]
+    return [row for batch in judge_file(predictions, UNK) for row in batch.to_pylist()]
 
 
-def test_tokens_tell_whether_a_question_ended_and_what_the_vocabulary_lacks(tmp_path: Path) -> None:
-    tokens: list[list[int]] = [[9, EOS], [9, UNK, 9], [], [EOS], [UNK, EOS]]
-    rows = judge(write_predictions(tmp_path, *({"output_ids": ids} for ids in tokens)))
-    assert [row["is_finished"] for row in rows] == [True, False, False, True, True]
-    assert [row["has_unknown"] for row in rows] == [False, True, False, False, True]
-    assert [row["token_count"] for row in rows] == [2, 3, 0, 1, 2]
+def test_unknown_tokens_are_found_and_the_endings_are_those_of_the_row(tmp_path: Path) -> None:
+    tokens: list[list[int]] = [[9, 2], [9, UNK, 9], [], [UNK]]
+    endings = [{"is_finished": at == 0, "token_count": len(ids)} for at, ids in enumerate(tokens)]
+    rows = [{"output_ids": ids, **ending} for ids, ending in zip(tokens, endings, strict=True)]
+    found = judge(write_predictions(tmp_path, *rows))
+    assert [row["has_unknown"] for row in found] == [False, True, False, True]
+    assert [{name: row[name] for name in endings[0]} for row in found] == endings
 
 
 def test_the_size_of_the_parts_changes_nothing(

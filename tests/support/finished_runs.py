@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.config.settings import DatasetSettings, Settings
-from tasks.engine.contract import SpecialTokens
 from tasks.quality.flags import summarize
 from tasks.quality.judge import QUALITY
 from tasks.quality.quality_file import judge_file
@@ -20,6 +19,7 @@ from tasks.report.facts import gather_facts
 from tasks.report.page import render_report
 from tasks.runs.journal import JOURNAL_FILE
 from tasks.runs.record import RunRecord
+from tasks.runs.results import PREDICTIONS_FILE
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table, read_batches
 from tests.support.run_records import least_record
 
@@ -48,9 +48,7 @@ def prediction(row: int, **values: object) -> dict[str, Any]:
 
 def judge_run(folder: Path) -> dict[str, Any]:
     """Write a run's quality.parquet; return what metrics.json says of it."""
-    special = SpecialTokens(unk=9, pad=0, bos=1, eos=2)
-    judged = judge_file(folder / "predictions.parquet", special)
-    commit_table(folder / "quality.parquet", QUALITY, judged)
+    commit_table(folder / "quality.parquet", QUALITY, judge_file(folder / PREDICTIONS_FILE, unk=9))
     return summarize(read_batches(folder / "quality.parquet"))
 
 
