@@ -74,16 +74,16 @@ def test_an_appended_row_is_the_only_one_that_is_generated(
 ) -> None:
     first = read_texts(store / "runs/latest")
     path = tmp_path / "grown.jsonl"
-    row = {"context": "泰山位于山东省。", "answer": "山东省"}
+    row = json.dumps({"context": "泰山位于山东省。", "answer": "山东省", "id": "new"})
     old = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8")
-    path.write_text(f"{old}{json.dumps(row)}\n", encoding="utf-8")
+    path.write_text(f"{old}{row}\n", encoding="utf-8")
     result = run_demo(store, f"dataset.predict_file={path}")
     assert (result["metrics"]["rows_made"], result["metrics"]["rows_reused"]) == (1, len(first))
     assert list(result["metrics"]["reused_from"].values()) == [len(first)]
+    path.write_text(row, encoding="utf-8")
     afresh = run_demo(tmp_path / "other", f"dataset.predict_file={path}")
-    texts = read_texts(Path(result["folder"]))
-    assert texts == read_texts(Path(afresh["folder"]))
-    assert texts[: len(first)] == first
+    texts, (alone,) = (read_texts(Path(run["folder"])) for run in (result, afresh))
+    assert texts == [*first, alone | {"row": len(first)}]
 
 
 def test_an_export_is_enough_when_the_model_is_gone(
