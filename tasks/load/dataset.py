@@ -24,7 +24,7 @@ from tasks.errors import InputError
 from tasks.load.encoding import Outcome, QuestionTokenizer, encode_rows
 from tasks.load.helpers import Helpers, count_helpers
 from tasks.load.parts import PartWriter
-from tasks.load.rules import bad_row, describe_reject
+from tasks.load.rules import bad_row, no_usable_row
 from tasks.passages.fields import Fields
 from tasks.passages.files import Given, hash_passages, show_given
 from tasks.passages.layout import Layout, RawRow
@@ -242,13 +242,8 @@ def _check_some_accepted(writer: PartWriter) -> None:
         return
     if not writer.reasons:
         raise InputError("the data set has no rows; set `dataset.predict_file` to a file")
-    total, (reason, count) = writer.reasons.total(), writer.reasons.most_common(1)[0]
-    rows = "the only row was" if total == 1 else f"all {total} rows were"
-    most = "" if count == total else f", {count} of them"
-    example = describe_reject(vars(writer.examples[reason]))
-    raise InputError(
-        f"no row is usable: {rows} rejected{most} for {reason}; {example}; repair the input"
-    )
+    examples = {reason: vars(reject) for reason, reject in writer.examples.items()}
+    raise no_usable_row(writer.reasons, examples)
 
 
 def _check_unchanged(request: LoadRequest) -> None:

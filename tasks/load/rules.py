@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -56,7 +57,10 @@ def describe_reject(reject: Mapping[str, Any]) -> str:
 
 
 def check_rejects(
-    limit: float | None, reasons: Mapping[str, int], rows_in: int, rejects: PurePath
+    limit: float | None,
+    reasons: Mapping[str, int],
+    rows_in: int,
+    rejects: PurePath | Mapping[str, Mapping[str, Any]],
 ) -> None:
     """Check the number of rejected rows.
 
@@ -64,17 +68,36 @@ def check_rejects(
         limit: `dataset.max_rejected`.
         reasons: the number of rejects by reason.
         rows_in: the number of input rows.
-        rejects: the file that has them, for an example.
+        rejects: the file that has them, for an example; or one of each reason.
 
     Raises:
         InputError: there are more than the limit allows.
     """
-    if limit is not None and is_above(limit, sum(reasons.values()), rows_in):
-        example = describe_reject(_find_example(rejects, reasons))
-        raise InputError(
-            f"{_describe_rejects(reasons, rows_in)}, such as {example}; `dataset.max_rejected` is"
-            f" {limit:g}: repair the passages, or raise it; the rows are listed in {rejects}"
-        )
+    if limit is None or not is_above(limit, sum(reasons.values()), rows_in):
+        return
+    most = max(reasons, key=lambda reason: reasons[reason])
+    if isinstance(rejects, PurePath):
+        example: Mapping[str, Any] = _find_example(rejects, most)
+        listed = f"; the rows are listed in {rejects}"
+    else:
+        example, listed = rejects[most], ""
+    raise InputError(
+        f"{_describe_rejects(reasons, rows_in)}, such as {describe_reject(example)};"
+        f" `dataset.max_rejected` is {limit:g}: repair the passages, or raise it{listed}"
+    )
+
+
+def no_usable_row(
+    reasons: Mapping[str, int], examples: Mapping[str, Mapping[str, Any]]
+) -> InputError:
+    """Return the error of passages of which every row is rejected; an example of each reason."""
+    total, (reason, count) = sum(reasons.values()), Counter(reasons).most_common(1)[0]
+    rows = "the only row was" if total == 1 else f"all {total} rows were"
+    most = "" if count == total else f", {count} of them"
+    example = describe_reject(examples[reason])
+    return InputError(
+        f"no row is usable: {rows} rejected{most} for {reason}; {example}; repair the input"
+    )
 
 
 def warn_of_rejects(reasons: Mapping[str, int], rows_in: int) -> None:
@@ -89,10 +112,9 @@ def _describe_rejects(reasons: Mapping[str, int], rows_in: int) -> str:
     return f"{share} were rejected: {describe_counts(reasons)}"
 
 
-def _find_example(rejects: PurePath, reasons: Mapping[str, int]) -> dict[str, Any]:
-    """Return the first reject with the most frequent reason."""
-    most = max(reasons, key=lambda reason: reasons[reason])
-    return next(row for row in iterate_rows(rejects) if row["reason"] == most)
+def _find_example(rejects: PurePath, reason: str) -> dict[str, Any]:
+    """Return the first reject with this reason."""
+    return next(row for row in iterate_rows(rejects) if row["reason"] == reason)
 
 
 def _check_cut(settings: DatasetSettings, details: DatasetDetails, folder: PurePath) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import estimate_space
-from tasks.errors import InputError, describe_error
+from tasks.errors import describe_error
 from tasks.export.build import find_export
 from tasks.load.dataset import make_request, read_input_rows, take_usable
 from tasks.load.parts import DatasetDetails
-from tasks.load.rules import bad_row, check_dataset, describe_counts, describe_share, is_above
+from tasks.load.rules import bad_row, check_dataset, check_rejects, no_usable_row
 from tasks.passages.records import Reject
 from tasks.plan.model import find_model
 from tasks.plan.plan import Plan, make_plan, open_store
@@ -145,25 +145,18 @@ def _count_rows(plan: Plan, dataset: Manifest | None) -> Rows | None:
         return Rows(details.rows_in, details.reject_reasons)
     if settings.file is None:  # reading it would download it
         return None
-    rows_in, reasons = 0, Counter[str]()
+    rows_in, reasons, examples = 0, Counter[str](), dict[str, Mapping[str, Any]]()
     for row in take_usable(read_input_rows(make_request(plan)), settings.limit):
         rows_in += 1
         if isinstance(row, Reject):
             if settings.on_bad_row == "fail":
                 raise bad_row(vars(row))
             reasons[row.reason.value] += 1
-    _check_rejects(settings.max_rejected, reasons, rows_in)
+            examples.setdefault(row.reason.value, vars(row))
+    if reasons.total() == rows_in:
+        raise no_usable_row(reasons, examples)
+    check_rejects(settings.max_rejected, reasons, rows_in, examples)
     return Rows(rows_in, dict(sorted(reasons.items())))
-
-
-def _check_rejects(limit: float | None, reasons: Counter[str], rows_in: int) -> None:
-    count = reasons.total()
-    found = f"{describe_share(count, rows_in)} are rejected: {describe_counts(reasons)}"
-    if count == rows_in:
-        raise InputError(f"no row is usable: {found}; repair the input")
-    if is_above(limit, count, rows_in):
-        remedy = f"`dataset.max_rejected` is {limit:g}: repair the passages, or raise it"
-        raise InputError(f"{found}; {remedy}")
 
 
 def _find_shards(plan: Plan, dataset: Manifest | None, rows: Rows | None) -> list[int] | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
-from tasks.store.local_locks import LocalLocks
+from tasks.store.local_locks import LocalLocks, holding_folder
 from tasks.store.storage import FileEntry
 from tasks.system_errors import storage_faults
 
@@ -124,7 +124,8 @@ class LocalStorage:
     def stage(self, folder: PurePath) -> Iterator[Path]:
         """Yield a private folder inside `folder`.
 
-        At the end it is deleted, as are folders that were made for it and stayed empty.
+        At the end it is deleted, as are folders that were made for it and stayed empty. Those of
+        processes that were killed are deleted at the beginning.
 
         Raises:
             StorageError: the disk is full or read-only, or permission is denied.
@@ -134,12 +135,9 @@ class LocalStorage:
         with storage_faults(parent):
             try:
                 _make_folder(parent)
-                staging = parent / f"{STAGING}{secrets.token_hex(4)}"
-                staging.mkdir()  # not `mkdtemp`, which keeps a group out whatever the umask is
-                try:
+                _remove_abandoned(parent)
+                with _make_staging(parent) as staging:
                     yield staging
-                finally:
-                    shutil.rmtree(staging, ignore_errors=True)
             finally:
                 for made in missing:
                     with suppress(OSError):  # not empty, or never made
@@ -236,6 +234,30 @@ def _temporary(path: Path) -> Path:
 def _missing_folders(folder: Path) -> list[Path]:
     """Return those of the folder and its parents that do not exist, innermost first."""
     return [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+@contextmanager
+def _make_staging(parent: Path) -> Iterator[Path]:
+    """Yield a new folder that is locked as long as this process lives; delete it at the end."""
+    while True:
+        staging = parent / f"{STAGING}{secrets.token_hex(4)}"
+        staging.mkdir()  # not `mkdtemp`, which keeps a group out whatever the umask is
+        with holding_folder(staging, waits=True):
+            if not staging.exists():  # taken for abandoned before it was locked
+                continue
+            try:
+                yield staging
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+            return
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Delete the staging folders that no living process has locked, as far as this user may."""
+    for staging in sorted(parent.glob(f"{STAGING}*")):
+        with suppress(FileNotFoundError), holding_folder(staging, waits=False) as is_held:
+            if is_held:
+                shutil.rmtree(staging, ignore_errors=True)
 
 
 def _token() -> str:

@@ -105,6 +105,30 @@ class LocalClaim:
         os.utime(self._descriptor)
 
 
+@contextmanager
+def holding_folder(folder: Path, *, waits: bool) -> Iterator[bool]:
+    """Hold the lock of a folder until the block ends; yields whether it is held.
+
+    It is not where the file system, such as NFS, has no locks of folders, or permission is denied.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        yield False
+        return
+    try:
+        is_held = False
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+            is_held = True
+        yield is_held
+    finally:
+        os.close(descriptor)
+
+
 def _open_locked(path: Path) -> int:
     with storage_faults(path):
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # for a group, if the umask allows it

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +146,37 @@ def test_committing_the_same_again_gives_the_same_bytes(tmp_path: Path) -> None:
     make_checkpoint(tmp_path / "b")
     for name in ("file", "manifest.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+STAGE = """
+import sys
+from pathlib import Path
+from tasks.store.files import staging_folder
+
+with staging_folder(Path({folder!r})) as staging:
+    (staging / "part").write_bytes(b"content")
+    print(staging, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_killed_process_has_staged_goes_with_the_next_and_that_of_a_living_one_stays(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "dataset"
+    command = [sys.executable, "-c", STAGE.format(folder=str(folder))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        staged = Path(process.stdout.readline().strip())
+        for _ in range(2):
+            with staging_folder(folder), staging_folder(folder):
+                assert len(list(folder.iterdir())) == 3
+            assert (staged / "part").exists()
+        process.kill()
+    assert staged.exists()
+    with staging_folder(folder) as staging:
+        assert list(folder.iterdir()) == [staging]
 
 
 def test_staged_files_get_their_names_and_the_staging_folder_goes(tmp_path: Path) -> None:

@@ -109,6 +109,7 @@ def test_one_user_takes_over_what_another_was_making(root: Path) -> None:
 
     assert do(SECOND, partial(run, root)) == 0
     assert (root / "store/exports" / DIGEST / "manifest.json").stat().st_uid == SECOND
+    assert not list(root.glob("store/exports/*/.staging-*"))
     assert do(FIRST, partial(run, root)) == 0
     assert do(SECOND, partial(collect, root)) == 0
     assert list(root.glob("store/exports/*")) == []
