@@ -1,5 +1,5 @@
 """The aggregate stage: shards become the result files of a run.
 
-Open `task.py` first; `outputs.py` writes the files, `metrics.py` computes metrics.json, and
-`partial.py` decides what happens if shards are missing.
+Open `task.py` first; `outputs.py` writes the files, `deliver.py` what is only written on request,
+`metrics.py` computes metrics.json, and `partial.py` decides what happens if shards are missing.
 """

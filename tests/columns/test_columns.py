@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from openpyxl import Workbook
 
 from tasks.columns import store
 from tasks.columns.join import KeptColumns
@@ -148,6 +149,22 @@ def test_columns_of_csv_are_text(load_request: LoadRequest, tmp_path: Path) -> N
         {"input_": None, "编号": None, "input_Score": None},
     ]
     assert described(table, "input_Score") == "column 'Score' of the input"
+
+
+def test_columns_of_a_workbook_are_what_its_cells_show(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    sheet = Workbook()
+    at = datetime(2026, 11, 28, 9, 30)
+    sheet.active.append(["context", "answer", "no", "day", "at", "done"])
+    sheet.active.append([*TEXTS.values(), "007", date(2026, 11, 28), at, True])
+    sheet.active.append([*TEXTS.values(), None, None, None, None])
+    sheet.save(tmp_path / "a.xlsx")
+    kept = keep(load_request, tmp_path / "a.xlsx")
+    assert kept.to_pylist() == [
+        {"no": "007", "day": date(2026, 11, 28), "at": at, "done": True},
+        dict.fromkeys(("no", "day", "at", "done")),
+    ]
 
 
 def typed_table(count: int) -> pa.Table:

@@ -27,6 +27,7 @@ TEXTS_WITHOUT_HARM = {
     "dataset.split",  # a file of that data set
     "dataset.predict_file",  # is only read
     "dataset.encoding",  # one that Python knows
+    "dataset.delimiter",  # of cells
 }
 NIGHTLY: dict[str, Any] = {
     "name": "nightly",
