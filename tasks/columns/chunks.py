@@ -89,6 +89,8 @@ class TableReader:
     def __init__(self, source: Source, asked: Asked) -> None:
         self._source = source
         self._names = source.select(dict.fromkeys(source.layout.names), asked)
+        counts, self._extra = Counter(source.layout.names), source.layout.extra
+        self._is_read = any(name not in self._extra or counts[name] > 1 for name in self._names)
         self._batches = self._read()
         self._rows, self._batch = 0, dict[str, Column]()
         self._first = 0  # the position of the first row of `_batch`, which has `_rows`
@@ -99,6 +101,12 @@ class TableReader:
         Yields:
             How many rows they are, and their columns.
         """
+        if not self._is_read:
+            yield (
+                len(positions),
+                {name: self._of_folder(name, len(positions)) for name in self._names},
+            )
+            return
         left = np.asarray(positions, np.int64)
         while left.size:
             while left[0] >= self._first + self._rows:
@@ -119,19 +127,20 @@ class TableReader:
         with closing(open_table(self._source.path, self._source.layout)) as table:
             once = {name for name, count in Counter(table.schema.names).items() if count == 1}
             names = [name for name in self._names if name in once]
-            for batch in table.batches(names or sorted(once)[:1]):
+            for batch in table.batches(names or sorted(once)[:1]):  # which has the number of rows
                 yield batch.num_rows, self._columns(batch)
 
     def _columns(self, rows: pa.RecordBatch) -> Columns:
-        extra = self._source.layout.extra
         found: Columns = {}
         for name in self._names:
             if name in rows.schema.names:
                 found[name] = of_array(rows.column(rows.schema.names.index(name)))
-            elif name in extra:  # unlike a name that several columns have
-                values = pa.array([extra[name]] * rows.num_rows, pa.string())
-                found[name] = Column(values, values.type)
+            elif name in self._extra:  # unlike a name that several columns have
+                found[name] = self._of_folder(name, rows.num_rows)
         return found
+
+    def _of_folder(self, name: str, rows: int) -> Column:
+        return Column(pa.array([self._extra[name]] * rows, pa.string()), pa.string())
 
 
 def join(parts: Sequence[Columns]) -> Columns:

@@ -256,6 +256,20 @@ def test_files_can_have_different_columns(load_request: LoadRequest, tmp_path: P
     ]
 
 
+def test_a_table_whose_folders_have_the_only_other_columns(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    texts = {name: [text] * 3 for name, text in TEXTS.items()}
+    (tmp_path / "dt=1").mkdir()
+    pq.write_table(pa.table(texts), tmp_path / "dt=1/a.parquet")
+    assert keep(load_request, tmp_path / "dt=1").to_pylist() == [{"dt": "1"}] * 3
+    twice = pa.Table.from_arrays([pa.array([1] * 3)] * 2, ["x", "x"])
+    for name, values in texts.items():
+        twice = twice.append_column(name, pa.array(values))
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    assert keep(load_request, tmp_path / "twice.parquet").num_columns == 0
+
+
 def test_folders_are_columns_of_json_too(load_request: LoadRequest, tmp_path: Path) -> None:
     for day in ("2026-11-01", "2026-11-02"):
         folder = tmp_path / "days" / f"dt={day}"
