@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 from flows.server.settings import read_settings
 from tasks.engine.fake import FAULTS_VARIABLE
 from tasks.environment import importing, keep_pandas_out
+from tasks.report.page import TEMPLATES, make_environment
 
 ROOT = Path(__file__).parents[2]
 LATE = {"FAULTY_DISK", FAULTS_VARIABLE}
@@ -142,6 +143,8 @@ def import_all() -> None:
     with importing():
         for module in MODULES:
             import_module(module)
+        for template in TEMPLATES.glob("*.j2"):
+            make_environment(TEMPLATES).get_template(template.name)  # is compiled
     keep_pandas_out()
     assert threading.active_count() == 1, "a fork would lose a thread"
 
