@@ -400,8 +400,8 @@ def test_flagged_questions_are_shown_by_flag_with_the_first_of_each(tmp_path: Pa
         for group in page.part("flags").named("div", "reason")
     }
     assert [*groups] == ["not_asking", "duplicate", "empty", "gives_answer_away"]
-    assert "1 question, 25.0 %" in groups["duplicate"]
-    assert "row 1 as row 0 泰山在哪里" in groups["duplicate"]
+    assert "1 question · 25.0 %" in groups["duplicate"]
+    assert "row 1 original: row 0 泰山在哪里" in groups["duplicate"]
     assert "row 3 泰山位于山东省" in groups["gives_answer_away"]
 
 
