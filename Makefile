@@ -1,5 +1,5 @@
 # `make demo` and `make test` install everything they need into .venv.
-PYTHON ?= python3.11
+PYTHON ?= $(notdir $(firstword $(shell command -v python3.11 || command -v python3.12) python3.11))
 MINUTES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
@@ -97,7 +97,7 @@ install: $(INSTALLED)
 
 # Created when an installation is complete; renewed if pyproject.toml or constraints.txt changes.
 $(INSTALLED): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "Wenti needs Python 3.11: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@command -v $(PYTHON) >/dev/null || { echo "Wenti needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@echo 'Installing Wenti and Paddle into $(VENV); this takes some minutes the first time …'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
