@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
+PADDLE3 := build/paddle3
 GPU := build/gpu
 
 # The tests start hundreds of Python processes; where bytecode must not be written (set in images of

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 
 from tasks.config.overrides import parse_overrides
+from tasks.engine.paddle.generations.generation import find_generation
 from tasks.load.dataset import LoadRequest
 from tasks.store.layout import Store
 from tests.support.commands import RunFlow, made_once
@@ -32,6 +33,14 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("wenti")
 # The tests run in several processes, and on small matrices a second thread mostly spins.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    number = find_generation().number
+    for item in items:
+        for wanted in {2, 3} - {number}:
+            if item.get_closest_marker(f"paddle{wanted}"):
+                item.add_marker(pytest.mark.skip(reason=f"needs Paddle {wanted}"))
 
 
 @pytest.fixture(scope="session")

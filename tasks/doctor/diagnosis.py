@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Set
-from importlib.metadata import version
 from pathlib import Path
 
 from tasks.config.settings import Settings
@@ -25,7 +24,13 @@ from tasks.engine.faster_transformer.compatibility import (
 from tasks.engine.gpu.driver import KEY, OR_CPU, device_index, device_names
 from tasks.engine.models.memory import read_size
 from tasks.engine.paddle.devices import check_devices
-from tasks.engine.paddle.installation import INSTALL, find_builds, find_package_faults
+from tasks.engine.paddle.generations.generation import find_paddlenlp_faults
+from tasks.engine.paddle.installation import (
+    INSTALL,
+    find_builds,
+    find_package_faults,
+    find_version,
+)
 from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
 from tasks.errors import StorageError, WentiError
@@ -51,7 +56,7 @@ def find_machine_faults(settings: Settings, config: Path | None = None) -> list[
     findings = [*_check_gpus(settings), *check_memory(settings)]
     wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
     return [
-        *find_package_faults(find_builds()),
+        *(find_package_faults(find_builds()) or find_paddlenlp_faults()),
         *(one for one in findings if one.severity == "fault"),
         *(find_tensorrt_faults() if wants_tensorrt else []),
         *find_place_faults(settings, config),
@@ -98,10 +103,10 @@ def _check_paddle(probe: PaddleProbe | list[Finding], settings: Settings) -> lis
     for_what = (
         "for the CPU" if probe.cuda is None else f"for CUDA {probe.cuda}, cuDNN {probe.cudnn}"
     )
-    seen = f"{probe.version} {for_what}, with PaddleNLP {version('paddlenlp')}"
+    seen = f"{probe.version} {for_what}, with PaddleNLP {find_version('paddlenlp')}"
     severity: Severity = "fault" if settings.predict.device_kind == "gpu" else "warning"
     problems = [Finding("CUDA libraries", one, REINSTALL, severity) for one in probe.problems]
-    return [Finding("paddle", seen, severity="ok"), *problems]
+    return [Finding("paddle", seen, severity="ok"), *find_paddlenlp_faults(), *problems]
 
 
 def _describe(settings: Settings, named: Set[str]) -> list[Finding]:

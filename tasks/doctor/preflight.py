@@ -11,6 +11,7 @@ from tasks.engine.faster_transformer.compatibility import (
     find_faster_transformer_faults,
 )
 from tasks.engine.models.registry import find_named, unknown_name, untrained_name
+from tasks.engine.paddle.generations.generation import HALF, TENSORRT, find_generation
 from tasks.engine.selection import choose_engine
 from tasks.errors import PreflightError
 from tasks.findings import Finding
@@ -85,11 +86,32 @@ def _export_faults(settings: Settings) -> list[Finding]:
     folder = model_folder(settings.model)
     if choose_engine(settings, folder) == FASTER_TRANSFORMER:
         return find_faster_transformer_faults(settings, folder)
+    if missing := _missing_faults(settings):
+        return missing
     if settings.export.use_fp16_decoding and settings.predict.use_tensorrt:
         problem = "TensorRT cannot use an export in half precision"
         remedy = "set it to false; predict.precision=fp16 is TensorRT's own half precision"
         return [Finding("export.use_fp16_decoding", problem, remedy)]
     return []
+
+
+def _missing_faults(settings: Settings) -> list[Finding]:
+    """Return the options that Wenti does not support with the installed generation of Paddle."""
+    missing = find_generation().missing
+    half = "export.use_fp16_decoding" if settings.export.use_fp16_decoding else "predict.precision"
+    wanted = {
+        half: (
+            settings.is_half,
+            HALF,
+            "set export.use_fp16_decoding=false, predict.precision=fp32",
+        ),
+        "predict.use_tensorrt": (settings.predict.use_tensorrt, TENSORRT, "set it to false"),
+    }
+    return [
+        Finding(key, missing[what], f"{remedy}, or use Paddle 2 (docs/gpu.md)")
+        for key, (is_set, what, remedy) in wanted.items()
+        if is_set and what in missing and settings.export.engine != "fake"
+    ]
 
 
 def _predict_faults(settings: Settings) -> list[Finding]:

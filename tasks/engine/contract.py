@@ -91,8 +91,10 @@ class Contract(_Frozen):
         format_version: version of this file.
         engine: the engine that made the graph.
         engine_version: version of that engine.
-        paddle_version: the version of Paddle that made the model and must be able to read it.
-        model_file: file name of the graph; `MODEL_FILE` in new exports.
+        paddle_version: the version of Paddle that made the model. Paddle 3 also reads what Paddle 2
+            has made, but not the other way round.
+        model_file: file name of the graph, `MODEL_FILE` in new exports. Its end tells its format:
+            `.pdmodel` is a program of Paddle 2, `.json` Paddle 3's representation (PIR).
         params_file: file name of the weights; `PARAMS_FILE` in new exports.
         inputs: int32 rows as tokenized, final start token included, padded on the right; for
             sampling also the `uniforms` that choose the tokens.

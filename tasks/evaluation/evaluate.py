@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import PurePath
 
 import pyarrow.compute as pc
 
+from tasks.engine.paddle.installation import find_version
 from tasks.evaluation.scores import score_file
 from tasks.plan.plan import Plan
 from tasks.store.files import describe_file
@@ -46,7 +46,7 @@ def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
         "format": EVALUATION_FORMAT,
         # Not the stage's fingerprint: a shard that is remade can reject other rows than before.
         "predictions": describe_file(predictions).sha256,
-        **{name: version(name) for name in ("paddlenlp", "sacrebleu")},
+        **{name: find_version(name) for name in ("paddlenlp", "sacrebleu")},
     }
     digest = fingerprint(decided_by)
     path = plan.predictions.folder / EVALUATION

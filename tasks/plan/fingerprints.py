@@ -16,7 +16,7 @@ from tasks.config.settings import DecodeSettings, Settings
 from tasks.engine.export.tensorrt import TENSORRT_VERSION, ShapeRange
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.model_files import hash_model, hash_tokenizer
-from tasks.engine.paddle.installation import describe_paddle
+from tasks.engine.paddle.installation import describe_paddle, find_version
 from tasks.engine.program.half_precision import HALF_VERSION
 from tasks.engine.selection import ENGINE_VERSIONS, choose_engine
 from tasks.errors import InputError
@@ -68,7 +68,7 @@ def decide_export(settings: Settings, model_folder: Path) -> dict[str, Any]:
         "engine": engine,
         "engine_version": ENGINE_VERSIONS[engine],
         "paddlepaddle": describe_paddle(),
-        "paddlenlp": version("paddlenlp"),
+        "paddlenlp": find_version("paddlenlp"),
         "model": hash_model(model_folder),
         "decode": effective_decode(decode).model_dump(mode="json", exclude=decode.unused_options),
         "use_fp16_decoding": settings.is_half,
@@ -105,7 +105,7 @@ def decide_dataset(settings: Settings, model_folder: Path) -> dict[str, Any]:
     return {
         "stage": "load",
         "format": TEMPLATE_4_FORMAT if dataset.template == 4 else DATASET_FORMAT,
-        "paddlenlp": version("paddlenlp"),
+        "paddlenlp": find_version("paddlenlp"),
         "pyarrow": version("pyarrow"),
         "tokenizer": hash_tokenizer(model_folder),
         "passages": _identify_passages(settings),

@@ -20,6 +20,8 @@ from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE, Contract, read_contract
 from tasks.engine.model_files import TOKENIZER_FILES, hash_tokenizer
 from tasks.engine.models.registry import MODEL_KEY, find_named
+from tasks.engine.paddle.generations.generation import find_generation
+from tasks.engine.paddle.installation import describe_paddle
 from tasks.engine.tokenization.vocabulary import VOCAB_FILE
 from tasks.engine.weights.read import find_weights
 from tasks.errors import StoreCorruptionError
@@ -88,11 +90,31 @@ def find_given_faults(settings: Settings, given: Path) -> list[Finding]:
     except (StoreCorruptionError, OSError) as error:
         return [Finding(COPY_KEY, str(error), AGAIN)]
     return [
+        *_generation_faults(given, contract),
         *_option_faults(settings, given, manifest.decided_by),
         *_length_faults(settings, contract),
         *_tokenizer_faults(settings, given, manifest.decided_by["model"]),
         *_library_faults(settings, manifest, contract),
     ]
+
+
+def _generation_faults(given: Path, contract: Contract) -> Iterator[Finding]:
+    """Yield why the installed Paddle cannot run an export of another generation.
+
+    Paddle 3 runs graphs of Paddle 2, but not what was built or compared for Paddle 2 only.
+    """
+    if contract.engine == "fake":
+        return
+    here, suffix = find_generation(), Path(contract.model_file).suffix
+    made = f"the export in {given} was made with Paddle {contract.paddle_version}"
+    if suffix not in here.reads:
+        problem = f"{made}, whose graphs {describe_paddle()} cannot read"
+        yield Finding(COPY_KEY, problem, f"install Paddle 3 (wenti[cpu3], wenti[gpu3]), or {AGAIN}")
+        return
+    is_special = contract.operator_library or contract.precision or contract.shapes_file
+    if suffix != here.model_suffix and is_special:
+        problem = f"{made} for that Paddle only: operators, half precision or TensorRT"
+        yield Finding(COPY_KEY, problem, f"install Paddle 2 (wenti[gpu]), or {AGAIN}")
 
 
 def _has_weights(settings: Settings) -> bool:

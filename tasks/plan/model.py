@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import version
 from pathlib import Path
 
 from tasks.config.paths import model_folder
@@ -14,6 +13,7 @@ from tasks.engine.models.checkpoint import checkpoint_faults
 from tasks.engine.models.config import read_config
 from tasks.engine.models.download import download_model
 from tasks.engine.models.registry import MODEL_KEY
+from tasks.engine.paddle.installation import find_version
 from tasks.findings import Finding
 from tasks.plan.given_export import COPY_KEY, locate_given_export, locate_tokenizer
 from tasks.processes import call_in_child
@@ -73,7 +73,7 @@ def _download(model: ModelSettings, store: Store) -> Path:
 
 
 def _decide(name: str) -> dict[str, str]:
-    return {"stage": "model", "name": name, "paddlenlp": version("paddlenlp")}
+    return {"stage": "model", "name": name, "paddlenlp": find_version("paddlenlp")}
 
 
 def find_model_faults(folder: Path) -> list[Finding]:

@@ -132,12 +132,12 @@ def test_a_run_on_gpus_is_refused_before_paddle_is_imported() -> None:
 
 @pytest.fixture(scope="module")
 def without_paddle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of a process with all packages except Paddle."""
+    """The environment of a process with all packages except Paddle and PaddleNLP."""
     import pydantic
 
     site = tmp_path_factory.mktemp("site")
     for entry in Path(pydantic.__file__).parents[1].iterdir():
-        if entry.name != "paddle" and not entry.name.startswith("paddlepaddle"):
+        if entry.name != "paddle" and not entry.name.startswith(("paddlepaddle", "paddlenlp")):
             (site / entry.name).symlink_to(entry)
     return {**os.environ, "PYTHONPATH": os.pathsep.join((str(site), str(ROOT)))}
 

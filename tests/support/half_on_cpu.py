@@ -17,7 +17,7 @@ from tasks.config.settings import PredictSettings
 from tasks.engine.batch import Row
 from tasks.engine.contract import Contract, read_contract, write_contract
 from tasks.engine.export.equivalence import Reproduction, check_equivalence
-from tasks.engine.paddle.api import read_program, write_program
+from tasks.engine.paddle.generations.paddle2 import read_program, write_program
 from tasks.engine.paddle.runtime import Untyped
 from tasks.engine.program.protobuf import (
     Variables,

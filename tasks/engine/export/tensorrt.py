@@ -17,7 +17,8 @@ from tasks.engine.batch import Row, largest_batches, pad_rows
 from tasks.engine.contract import Contract
 from tasks.engine.inference.predictor import Predictor
 from tasks.engine.inference.session import to_arrays
-from tasks.engine.paddle.api import inference_config, read_program, write_program
+from tasks.engine.paddle.api import inference_config
+from tasks.engine.paddle.generations.paddle2 import read_program, write_program
 from tasks.engine.paddle.runtime import Untyped, import_paddle, quiet
 from tasks.engine.program.protobuf import Variables, arguments, make_operator, replace_operators
 from tasks.findings import Finding

@@ -20,6 +20,7 @@ from tasks.engine.gpu.driver import device_index, device_names, probe_gpus, visi
 from tasks.engine.gpu.fat_binaries import Capability, Kernels, name_architecture, read_kernels
 from tasks.engine.models.config import ModelConfig, read_config
 from tasks.engine.paddle.custom_operators import OPERATOR
+from tasks.engine.paddle.generations.generation import OPERATORS, find_generation
 from tasks.errors import DeviceError
 from tasks.findings import Finding
 
@@ -55,8 +56,13 @@ def find_faster_transformer_faults(
 
 
 def option_faults(settings: Settings) -> list[Finding]:
-    """Return a fault for each option that the operator ignores or interprets differently."""
-    decode = settings.decode
+    """Return a fault for each option that the operator ignores or interprets differently.
+
+    With Paddle 3, the only one is that there is no operator.
+    """
+    decode, gone = settings.decode, find_generation().missing.get(OPERATORS)
+    if gone is not None:
+        return [Finding(ENGINE_KEY, gone, OR_NATIVE.removeprefix("or "))]
     faults = [*_ignored_options(decode), *_sampling_faults(decode), *_beam_faults(decode)]
     if settings.predict.use_tensorrt:
         problem = "TensorRT has nothing to optimize: the whole generation is one custom operator"

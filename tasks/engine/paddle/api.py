@@ -1,140 +1,73 @@
-"""What differs between versions of Paddle, for 2.6; support of another version changes only this.
+"""Saving and running graphs with the installed generation of Paddle.
 
-In Paddle 3, where a plain export was tried, model files are JSON, operators take PIR values, and
-some passes and output names are different. Rewriting saved graphs (`tasks.engine.program`, for half
-precision and TensorRT) depends on the protobuf of 2.6, and is the only exception.
+`PaddleApi` is what differs between generations; both modules in `tasks.engine.paddle.generations`
+have these functions, and the names at the end of this module are those of the installed one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Protocol
 
-from tasks.engine.paddle.runtime import Tensor, Untyped, import_paddle, quiet
+from tasks.engine.paddle.generations import paddle2, paddle3
+from tasks.engine.paddle.generations.generation import PADDLE3, find_generation
+from tasks.engine.paddle.runtime import Tensor, Untyped
 
-MODEL_SUFFIX = ".pdmodel"
 PARAMS_SUFFIX = ".pdiparams"
 
 
-def output_variable(number: int) -> str:
-    """Return the variable name of an output of a saved graph; numbers start at 0."""
-    return f"save_infer_model/scale_{number}.tmp_0"
+class PaddleApi(Protocol):
+    """The functions of a generation."""
+
+    def output_variable(self, number: int, /) -> str:
+        """Return the variable name of an output of a saved graph; numbers start at 0."""
+
+    def save_layer(self, layer: Untyped, specs: Sequence[Untyped], model_file: Path, /) -> None:
+        """Trace a layer and save it; equal layers with equal names give equal bytes.
+
+        Args:
+            layer: a layer in evaluation mode, with a `forward`.
+            specs: `paddle.static.InputSpec` of each argument.
+            model_file: ends in the generation's suffix; the weights are saved beside it, with
+                `PARAMS_SUFFIX`.
+        """
+
+    def fully_connected(self, hidden: Tensor, linear: Untyped, /) -> Tensor:
+        """Return hidden weight + bias, for float32 [B, N, E] and a `paddle.nn.Linear`.
+
+        It is one operator: Paddle Inference's passes would fuse two, but not inside a loop.
+        """
+
+    def add_in_place(self, tensor: Tensor, places: Tensor, update: Tensor, /) -> None:
+        """Add `update` to `tensor` at `places`, as `paddle.scatter_nd_add` does, without a copy.
+
+        This works only in a graph that is being traced.
+        """
+
+    def inference_config(self, model_file: Path, params_file: Path, /) -> Untyped:
+        """Return Paddle Inference's options for a saved graph, without its log output."""
+
+    def save_memory(self, config: Untyped, /) -> None:
+        """Enable the pass that makes the tensors of a graph share memory, if there is one."""
+
+    def write_in_place(self, config: Untyped, /) -> None:
+        """Enable the pass that makes operators such as reshape work in place, if it is needed.
+
+        Not for TensorRT's graphs: it rejects variables that are written twice.
+        """
 
 
-def save_layer(layer: Untyped, specs: Sequence[Untyped], model_file: Path) -> None:
-    """Trace a layer and save it; equal layers with equal names give equal bytes.
-
-    Args:
-        layer: a layer in evaluation mode, with a `forward`.
-        specs: `paddle.static.InputSpec` of each argument.
-        model_file: ends in `MODEL_SUFFIX`; the weights are saved beside it, with `PARAMS_SUFFIX`.
-    """
-    jit = import_paddle().jit
-    with quiet(), _without_stacks():
-        traced = jit.to_static(layer, input_spec=list(specs), full_graph=True)
-        jit.save(traced, str(model_file.with_suffix("")))
-    model_file.with_suffix(f"{PARAMS_SUFFIX}.info").unlink(missing_ok=True)
-    _make_reproducible(model_file)
+def _choose() -> PaddleApi:
+    return paddle3 if find_generation() is PADDLE3 else paddle2
 
 
-@contextmanager
-def _without_stacks() -> Iterator[None]:
-    """Trace graphs without Python's stack, in this block: half of the time of an export.
-
-    Paddle reads it, with the lines of source, for each operator, and again for each warning of
-    arithmetic. Nothing needs it: `_make_reproducible` removes what is stored with operators.
-    """
-    base = import_paddle().base
-    operators, arithmetic = base.framework, base.layers.math_op_patch
-    kept = operators.traceback, arithmetic.inspect
-    operators.traceback = SimpleNamespace(extract_stack=list)
-    arithmetic.inspect = SimpleNamespace(stack=lambda: [(None, "", 0)] * 2)
-    try:
-        yield
-    finally:
-        operators.traceback, arithmetic.inspect = kept
-
-
-def _make_reproducible(model_file: Path) -> None:
-    """Remove from a saved graph what depends on the process and the folder that made it.
-
-    Paddle stores with each operator the Python stack that created it (`_without_stacks` leaves an
-    empty one), and writes attributes, and the loop's inputs and outputs, in the order of a hash
-    table.
-    """
-    program = read_program(model_file)
-    for block in program.blocks:
-        for operator in block.ops:
-            kept = [attr for attr in operator.attrs if attr.name != "op_callstack"]
-            del operator.attrs[:]
-            operator.attrs.extend(sorted(kept, key=lambda attr: attr.name))
-            if operator.type == "while":
-                for variables in (*operator.inputs, *operator.outputs):
-                    variables.arguments.sort()
-    write_program(program, model_file)
-
-
-def protobuf() -> Untyped:
-    """Return the module of Paddle's protobuf classes."""
-    return import_paddle().base.proto.framework_pb2
-
-
-def read_program(path: Path) -> Untyped:
-    """Read a saved graph, a `ProgramDesc`."""
-    return protobuf().ProgramDesc.FromString(path.read_bytes())
-
-
-def write_program(program: Untyped, path: Path) -> None:
-    """Write a `ProgramDesc`; equal graphs give equal bytes."""
-    path.write_bytes(program.SerializeToString(deterministic=True))
-
-
-def fully_connected(hidden: Tensor, linear: Untyped) -> Tensor:
-    """Return hidden weight + bias, for float32 [B, N, E] and a `paddle.nn.Linear`, as one operator.
-
-    Paddle Inference's passes would fuse the two operators, but not inside a loop. The operator
-    could also compute relu; on the CPU that takes several times as long as a separate relu.
-    """
-    helper = import_paddle().base.layer_helper.LayerHelper("dense")
-    output = helper.create_variable_for_type_inference(hidden.dtype)
-    helper.append_op(
-        type="fc",
-        inputs={"Input": [hidden], "W": [linear.weight], "Bias": [linear.bias]},
-        outputs={"Out": [output]},
-        attrs={"in_num_col_dims": 2, "activation_type": ""},
-    )
-    return output
-
-
-def add_in_place(tensor: Tensor, places: Tensor, update: Tensor) -> None:
-    """Add `update` to `tensor` at `places`, as `paddle.scatter_nd_add` does, but without a copy.
-
-    The operator's output is its input. This works only in a graph that is being traced.
-    """
-    import_paddle().base.layer_helper.LayerHelper("write_slots").append_op(
-        type="scatter_nd_add",
-        inputs={"X": [tensor], "Index": [places], "Updates": [update]},
-        outputs={"Out": [tensor]},
-    )
-
-
-def inference_config(model_file: Path, params_file: Path) -> Untyped:
-    """Return Paddle Inference's options for a saved graph, without its log output."""
-    config = import_paddle().inference.Config(str(model_file), str(params_file))
-    config.disable_glog_info()
-    return config
-
-
-def save_memory(config: Untyped) -> None:
-    """Enable the pass that makes the tensors of a graph share memory."""
-    config.enable_memory_optim()
-
-
-def write_in_place(config: Untyped) -> None:
-    """Enable the pass that makes operators such as reshape work in place.
-
-    Not for TensorRT's graphs: it rejects variables that are written twice.
-    """
-    config.pass_builder().append_pass("inplace_op_var_pass")
+_INSTALLED = _choose()
+MODEL_SUFFIX = find_generation().model_suffix
+output_variable = _INSTALLED.output_variable
+save_layer = _INSTALLED.save_layer
+fully_connected = _INSTALLED.fully_connected
+add_in_place = _INSTALLED.add_in_place
+inference_config = _INSTALLED.inference_config
+save_memory = _INSTALLED.save_memory
+write_in_place = _INSTALLED.write_in_place

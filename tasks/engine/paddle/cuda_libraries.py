@@ -16,6 +16,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from tasks.engine.paddle.generations.generation import find_generation
 from tasks.engine.paddle.installation import find_builds
 from tasks.engine.paddle.library_alias import load_alias
 
@@ -78,13 +79,15 @@ def load_library(library: CudaLibrary) -> None:
 
 @cache
 def load_cuda_libraries() -> tuple[str, ...]:
-    """Load the libraries that the installed Paddle opens; none if it is built for the CPU only.
+    """Load the libraries that the installed Paddle opens by names that are not those of packages.
+
+    There are none if it is built for the CPU only, or loads its own packages, as Paddle 3 does.
 
     Returns:
         The reason for each library that cannot be loaded. Paddle still works on the CPU without
         them, and reports itself what is missing on a GPU.
     """
-    if not any(build.has_cuda for build in find_builds()):
+    if not (find_generation().opens_cuda and any(build.has_cuda for build in find_builds())):
         return ()
     problems = []
     for library in LIBRARIES:
@@ -99,7 +102,7 @@ def find_missing() -> list[CudaLibrary]:
     """Return the libraries that are installed neither as a package nor in the system."""
     return [
         library
-        for library in LIBRARIES
+        for library in (LIBRARIES if find_generation().opens_cuda else ())
         if find_library(library) is None and not _is_in_the_system(library)
     ]
 

@@ -16,14 +16,19 @@ from tasks.engine.gpu.driver import (
     visible_here,
 )
 from tasks.engine.paddle.cuda_libraries import find_missing
-from tasks.engine.paddle.installation import CUDA, find_builds, find_kernels
+from tasks.engine.paddle.generations.generation import find_generation
+from tasks.engine.paddle.installation import (
+    find_builds,
+    find_cuda,
+    find_kernels,
+    find_missing_packages,
+)
 from tasks.engine.paddle.runtime import import_paddle
 from tasks.errors import DeviceError
 from tasks.findings import Finding
 
 __all__ = ["check_devices", "device_index", "find_device_faults", "require_devices"]
 
-FOR_GPUS = "install wenti[gpu] (paddlepaddle-gpu) in place of wenti[cpu] (paddlepaddle)"
 DRIVER_REMEDY = "install NVIDIA's driver; in a container, give it the GPUs (docker run --gpus all)"
 
 
@@ -32,7 +37,8 @@ def check_devices(devices: Sequence[str]) -> list[Finding]:
     builds = find_builds()
     if builds and not any(build.has_cuda for build in builds):
         problem = "this Paddle is built for the CPU only"
-        found = [Finding(KEY, f"no {one}: {problem}", f"{FOR_GPUS}, {OR_CPU}") for one in devices]
+        remedy = f"{find_generation().for_gpus}, {OR_CPU}"
+        found = [Finding(KEY, f"no {one}: {problem}", remedy) for one in devices]
         return [*found, *_check_machine(devices)]
     return [_check_libraries(), *_check_machine(devices)]
 
@@ -42,7 +48,7 @@ def _check_machine(devices: Sequence[str]) -> list[Finding]:
         machine = probe_gpus()
     except DeviceError as error:
         return [_check_without_nvml(str(error))]
-    driver, visible = check_driver(machine, CUDA), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    driver, visible = check_driver(machine, find_cuda()), os.environ.get("CUDA_VISIBLE_DEVICES", "")
     if "MIG-" in visible:
         problem = "CUDA_VISIBLE_DEVICES names parts of a GPU (MIG), which cannot be checked"
         return [
@@ -63,14 +69,19 @@ def _check_without_nvml(problem: str) -> Finding:
 
 
 def _check_libraries() -> Finding:
-    missing = find_missing()
+    missing, packages = find_missing(), find_missing_packages()
+    if packages:
+        problem = f"packages of CUDA that Paddle needs are missing: {', '.join(packages)}"
+        return Finding("CUDA libraries", problem, "install paddlepaddle-gpu again (docs/gpu.md)")
     if not missing:
-        return Finding(
-            "CUDA libraries", "CUDA 11.8, cuDNN 8.6 and NCCL are installed", severity="ok"
+        cuda = ".".join(map(str, find_cuda()))
+        seen = (
+            "cuDNN 8.6 and NCCL are" if find_generation().opens_cuda else "with its libraries, is"
         )
+        return Finding("CUDA libraries", f"CUDA {cuda}, {seen} installed", severity="ok")
     names = ", ".join(library.name for library in missing)
-    packages = " ".join(dict.fromkeys(library.package for library in missing))
-    remedy = f"install wenti[gpu] with constraints-gpu.txt, or these: {packages}"
+    needed = " ".join(dict.fromkeys(library.package for library in missing))
+    remedy = f"install wenti[gpu] with constraints-gpu.txt, or these: {needed}"
     return Finding("CUDA libraries", f"missing: {names}", remedy)
 
 
@@ -82,7 +93,7 @@ def find_device_faults(devices: Iterable[str]) -> list[Finding]:
     paddle = import_paddle()
     if not paddle.is_compiled_with_cuda():
         problem = "this Paddle is built for the CPU only"
-        remedy = f"{FOR_GPUS}, {OR_CPU}"
+        remedy = f"{find_generation().for_gpus}, {OR_CPU}"
         return [Finding(KEY, f"no {device}: {problem}", remedy) for device in gpus]
     count = paddle.device.cuda.device_count()
     remedy = f"name existing GPUs in `predict.devices`, {OR_CPU}"

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from pathlib import Path
 
-from tasks.engine.gpu.fat_binaries import Kernels, read_kernels
+from tasks.engine.gpu.fat_binaries import Capability, Kernels, read_kernels
 from tasks.findings import Finding
 
 GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"
 KERNELS_FILE = "libphi.so"
-"""Paddle's library of operators (1.9 GB), which contains most of its kernels."""
+"""Paddle 2's library of operators (1.9 GB), which contains most of its kernels."""
+
+FACTS_FILE = "paddle/version/__init__.py"
+"""Paddle's file of what it was built for: assignments to names."""
 
 CUDA = (11, 8)
 """The version of CUDA that paddlepaddle-gpu 2.6.2 is built for."""
 
-INSTALL = "pip install 'wenti[cpu]', or 'wenti[gpu]' on a machine with NVIDIA GPUs"
+INSTALL = (
+    "pip install 'wenti[cpu]', or 'wenti[gpu]' on a machine with NVIDIA GPUs; Paddle 3 is "
+    "'wenti[cpu3]' (docs/gpu.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,14 @@ def find_builds() -> list[PaddleBuild]:
     return found
 
 
+def find_version(package: str) -> str:
+    """Return the version of an installed package, or `not installed`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
 def describe_paddle() -> str:
     """Return the package and version of the installed Paddle, such as `paddlepaddle 2.6.2`."""
     return str(next(iter(find_builds()), "not installed"))
@@ -70,9 +85,34 @@ def find_package_faults(builds: list[PaddleBuild]) -> list[Finding]:
     return []
 
 
+def find_cuda() -> tuple[int, int]:
+    """Return the version of CUDA that the installed Paddle for GPUs is built for."""
+    found = re.search(r"^cuda_version *= *'(\d+)\.(\d+)", _read_facts(), re.MULTILINE)
+    return CUDA if found is None else (int(found[1]), int(found[2]))
+
+
+def find_missing_packages() -> list[str]:
+    """Return the packages of CUDA that the installed Paddle declares and that are not installed.
+
+    Paddle 2 declares none (`tasks.engine.paddle.cuda_libraries` knows what it opens).
+    """
+    try:
+        declared = requires(GPU_PACKAGE) or []
+    except PackageNotFoundError:
+        return []
+    names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in declared]
+    needed = [name for name in names if name.startswith("nvidia-")]
+    return [name for name in needed if find_version(name) == "not installed"]
+
+
 @cache
 def find_kernels() -> Kernels | None:
-    """Return the kernels of the installed Paddle; None if they cannot be read."""
+    """Return the kernels of the installed Paddle; None if they cannot be read.
+
+    Paddle 3 lists their architectures in a file; those of Paddle 2 are read from its library.
+    """
+    if listed := _listed_architectures():
+        return Kernels(listed, frozenset())
     library = _locate(KERNELS_FILE)
     try:
         return None if library is None else read_kernels(library)
@@ -80,9 +120,26 @@ def find_kernels() -> Kernels | None:
         return None
 
 
+def _listed_architectures() -> frozenset[Capability]:
+    found = re.search(r"^compiled_cuda_archs *= *\[(.*)\]", _read_facts(), re.MULTILINE)
+    numbers = [] if found is None else [int(one) for one in re.findall(r"\d+", found[1])]
+    return frozenset(divmod(number, 10) for number in numbers)
+
+
+def _read_facts() -> str:
+    path = _locate(FACTS_FILE)
+    try:
+        return "" if path is None else path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 def _locate(name: str) -> Path | None:
+    """Return a file of Paddle for GPUs, by the end of its path."""
     try:
         files = distribution(GPU_PACKAGE).files or []
     except PackageNotFoundError:
         return None
-    return next((Path(str(file.locate())) for file in files if file.name == name), None)
+    return next(
+        (Path(str(file.locate())) for file in files if f"/{file}".endswith(f"/{name}")), None
+    )

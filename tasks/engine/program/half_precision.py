@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.engine.paddle.api import read_program, write_program
+from tasks.engine.paddle.generations.paddle2 import read_program, write_program
 from tasks.engine.paddle.runtime import Untyped
 from tasks.engine.program.protobuf import (
     Variables,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tasks.engine.paddle.api import protobuf
+from tasks.engine.paddle.generations.paddle2 import protobuf
 from tasks.engine.paddle.runtime import Untyped
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.engine.paddle.api import protobuf
+from tasks.engine.paddle.generations.paddle2 import protobuf
 from tasks.engine.paddle.runtime import Untyped
 from tasks.errors import StoreCorruptionError
 

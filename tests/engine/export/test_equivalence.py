@@ -23,7 +23,7 @@ from tasks.engine.export.equivalence import (
 )
 from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.tensorrt import SHAPES_FILE, ShapeRange
-from tasks.engine.paddle.api import read_program
+from tasks.engine.paddle.generations.paddle2 import read_program
 from tasks.engine.program.weights import Weight, change_weights
 from tasks.errors import ExportError, InputError
 from tasks.export.build import find_export
@@ -133,6 +133,7 @@ def ruin(plain: Path, folder: Path, is_half: bool, shapes: ShapeRange | None) ->
     change_weights(folder / PARAMS_FILE, program, round_coarsely)
 
 
+@pytest.mark.paddle2
 def test_an_export_in_half_precision_is_committed_with_its_figures(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +161,7 @@ def test_an_export_in_half_precision_is_committed_with_its_figures(
     assert "the score of a question differs" in (stricter.damage or "")
 
 
+@pytest.mark.paddle2
 def test_an_export_that_writes_something_else_is_refused_and_nothing_is_left_of_it(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +177,7 @@ def test_an_export_that_writes_something_else_is_refused_and_nothing_is_left_of_
     assert not plan.export.is_there
 
 
+@pytest.mark.paddle2
 def test_an_export_for_tensorrt_carries_its_shapes(checkpoint: Path, tmp_path: Path) -> None:
     plan = plan_export(checkpoint, tmp_path, "predict.use_tensorrt=true")
     made = export_model(plan, Claims(plan.store.claims_folder)).manifest

@@ -18,9 +18,11 @@ from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.tensorrt import SHAPES_FILE, ShapeRange, find_tensorrt_faults
 from tasks.engine.inference.predictor import load_predictor
 from tasks.engine.inference.session import Session
-from tasks.engine.paddle.api import read_program
+from tasks.engine.paddle.generations.paddle2 import read_program
 from tasks.errors import DeviceError
 from tests.support.engine_reference import Recipe, make_checkpoint
+
+pytestmark = pytest.mark.paddle2
 
 ON_CPU = PredictSettings(device="cpu", cpu_threads=1)
 RANGE = ShapeRange(rows=6, tokens=40, most_tokens=120)

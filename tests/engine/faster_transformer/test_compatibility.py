@@ -33,6 +33,8 @@ from tasks.engine.selection import choose_engine
 from tasks.plan.plan import Plan
 from tests.support.planned_jobs import plan_job, write_job
 
+pytestmark = pytest.mark.paddle2
+
 DECODE = st.builds(
     DecodeSettings,
     decoding_strategy=st.sampled_from(["beam_search", "greedy_search", "sampling"]),

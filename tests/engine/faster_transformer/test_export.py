@@ -45,6 +45,8 @@ from tests.support.operator_library import (
 )
 from tests.support.rehearsal import ROOT, write_passages
 
+pytestmark = pytest.mark.paddle2
+
 ON_CPU = PredictSettings(device="cpu", cpu_threads=1)
 BEAMS = DecodeSettings(num_beams=3, max_dec_len=12)
 SEARCHES = {

@@ -15,7 +15,7 @@ from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.tensorrt import ShapeRange
 from tasks.engine.inference.predictor import WRONG_PASSES, make_config
 from tasks.engine.inference.session import to_arrays
-from tasks.engine.paddle.api import protobuf, read_program
+from tasks.engine.paddle.generations.paddle2 import protobuf, read_program
 from tasks.engine.paddle.runtime import Untyped, import_paddle
 from tasks.engine.program.protobuf import Variables, arguments, has_block
 from tests.support.engine_reference import Recipe, make_checkpoint

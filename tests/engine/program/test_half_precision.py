@@ -16,7 +16,7 @@ from tasks.engine.export.native import export_native
 from tasks.engine.export.optimize import optimize_export
 from tasks.engine.export.saving import save_graph
 from tasks.engine.inference.session import Session
-from tasks.engine.paddle.api import read_program
+from tasks.engine.paddle.generations.paddle2 import read_program
 from tasks.engine.paddle.runtime import Untyped, import_paddle
 from tasks.engine.program.half_precision import halve, halve_program
 from tasks.engine.program.protobuf import Variables, arguments, float_types, has_block
@@ -24,6 +24,8 @@ from tasks.engine.program.weights import read_weights
 from tasks.errors import ExportError, StoreCorruptionError
 from tests.support.engine_reference import CLS, Recipe, make_checkpoint
 from tests.support.half_on_cpu import make_runnable_on_cpu, run_halves_on_cpu
+
+pytestmark = pytest.mark.paddle2
 
 ON_CPU = PredictSettings(device="cpu", cpu_threads=1)
 SEARCHES = {
