@@ -1,24 +1,41 @@
-# `make demo` and `make test` install everything they need into .venv.
+# `make demo` and `make test` install everything they need into .venv; with PADDLE=3 into build/paddle3.
+PADDLE ?= 2
 PYTHON ?= $(notdir $(firstword $(shell command -v python3.11 || command -v python3.12) python3.11))
 MINUTES ?= 20
+ifeq ($(PADDLE),3)
+VENV := build/paddle3
+EXTRAS := cpu3,tools
+CONSTRAINTS := constraints-paddle3.txt
+GPU := build/gpu3
+GPU_EXTRAS := gpu3,tools
+GPU_CONSTRAINTS := constraints-paddle3.txt
+# Paddle's own index; cu129 in place of cu126 has the build for CUDA 12.9.
+PADDLE_INDEX ?= https://www.paddlepaddle.org.cn/packages/stable/cu126/
+else
 VENV := .venv
+EXTRAS := cpu,tools
+CONSTRAINTS := constraints.txt
+GPU := build/gpu
+GPU_EXTRAS := gpu,tools
+GPU_CONSTRAINTS := constraints-gpu.txt
+endif
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
-PADDLE3 := build/paddle3
-GPU := build/gpu
 
 # The tests start hundreds of Python processes; where bytecode must not be written (set in images of
 # containers), each of them would compile all modules of Wenti again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-ui test-gpu-wheel gpu-acceptance soak bench bench-peers lint check \
-  install reference constraints constraints-gpu data clean
+.PHONY: help demo test test-ui test-paddle3 test-gpu-wheel gpu-acceptance soak bench bench-peers lint check \
+  install reference constraints constraints-gpu constraints-paddle3 data clean
 
 help:
 	@echo 'make demo            install, then generate questions for the sample passages'
 	@echo 'make test            install, then run the tests'
+	@echo 'make demo PADDLE=3   the same with Paddle 3, in an environment of its own; so for all below'
 	@echo 'make test-ui         install, then run only the tests that drive a browser'
+	@echo 'make test-paddle3    install Paddle 3 separately and run the tests that depend on Paddle'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'
 	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
 	@echo 'make soak            disturb runs at random for MINUTES=20 and count lost rows'
@@ -29,6 +46,7 @@ help:
 	@echo 'make reference       regenerate the pages of config keys in docs and docs/zh'
 	@echo 'make constraints     resolve the versions in constraints.txt again'
 	@echo 'make constraints-gpu resolve those in constraints-gpu.txt again'
+	@echo 'make constraints-paddle3  resolve those in constraints-paddle3.txt again'
 
 demo: $(INSTALLED)
 	$(BIN)/wenti run configs/demo.yaml
@@ -47,15 +65,26 @@ test: $(INSTALLED)
 test-ui: $(INSTALLED)
 	$(BIN)/python -m pytest -m ui
 
+# The graphs, their results and the chain; the other tests do not depend on Paddle.
+ON_PADDLE := tests/engine/export tests/engine/generation tests/engine/inference tests/engine/paddle \
+  tests/export
+
+test-paddle3:
+	@$(MAKE) --no-print-directory PADDLE=3 install
+	build/paddle3/bin/python -m pytest --numprocesses 2 --dist loadfile $(ON_PADDLE)
+
 # No GPU is needed: the tests load the CUDA libraries and run the predictor on the CPU.
 test-gpu-wheel: $(INSTALLED) $(GPU)/.installed
 	env -u LD_LIBRARY_PATH WENTI_CPU_WHEEL=$(BIN)/wenti $(GPU)/bin/python -m pytest -m gpu_wheel
 
 # A separate environment, because both Paddle packages install the same module.
-$(GPU)/.installed: pyproject.toml constraints-gpu.txt
+$(GPU)/.installed: pyproject.toml $(GPU_CONSTRAINTS)
 	@echo 'Installing Wenti and Paddle for GPUs into $(GPU) …'
 	@rm -rf $(GPU) && $(PYTHON) -m venv $(GPU)
-	@$(GPU)/bin/pip install --quiet --constraint constraints-gpu.txt --editable '.[gpu,tools]'
+ifeq ($(PADDLE),3)
+	@$(GPU)/bin/pip install --quiet --index-url $(PADDLE_INDEX) paddlepaddle-gpu==3.3.1
+endif
+	@$(GPU)/bin/pip install --quiet --constraint $(GPU_CONSTRAINTS) --editable '.[$(GPU_EXTRAS)]'
 	@touch $@
 
 # Install Paddle for GPUs only on a machine with a GPU. ACCEPT='--decoding-lib …' passes options.
@@ -96,12 +125,12 @@ check: lint test
 
 install: $(INSTALLED)
 
-# Created when an installation is complete; renewed if pyproject.toml or constraints.txt changes.
-$(INSTALLED): pyproject.toml constraints.txt
+# Created when an installation is complete; renewed if pyproject.toml or the constraints change.
+$(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "Wenti needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@echo 'Installing Wenti and Paddle into $(VENV); this takes some minutes the first time …'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 constraints:
@@ -114,6 +143,13 @@ constraints-gpu:
 	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu,tools]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-gpu.txt
+
+# The versions of constraints.txt, except those that Paddle 3 and its PaddleNLP need otherwise.
+constraints-paddle3:
+	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	grep -vE '^(paddlepaddle|paddlenlp|protobuf|tokenizers)==' constraints.txt > build/constraints/base.txt
+	build/constraints/bin/pip install --quiet --constraint build/constraints/base.txt --editable '.[cpu3,tools]'
+	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-paddle3.txt
 
 # The pages of config keys, generated from the settings.
 reference: $(INSTALLED)

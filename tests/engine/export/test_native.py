@@ -89,7 +89,8 @@ def test_another_process_writes_the_same_bytes(
 
 def test_the_contract_names_the_files_of_an_export(exported: Path, tmp_path: Path) -> None:
     contract = read_contract(exported)
-    names = {"model_file": "other.pdmodel", "params_file": "weights"}
+    # The end of the name tells Paddle the format.
+    names = {"model_file": f"other{Path(MODEL_FILE).suffix}", "params_file": "weights"}
     for field, name in names.items():
         shutil.copyfile(exported / getattr(contract, field), tmp_path / name)
     write_contract(contract.model_copy(update=names), tmp_path)
