@@ -86,12 +86,15 @@ def load_predictor(
     """
     if contract.operator_library is not None:
         load_operator(folder / contract.operator_library)
+    for name in (contract.model_file, contract.params_file):
+        if not (folder / name).is_file():  # Paddle 3 would start without the weights
+            raise StoreCorruptionError(f"{folder / name} is missing; export the model again")
     try:
         with quiet():
             config = make_config(folder, contract, predict, device)
             config.set_cpu_math_library_num_threads(threads)
             predictor = import_paddle().inference.create_predictor(config)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # the latter is Paddle's InvalidArgument
         raise StoreCorruptionError(
             f"{folder}: Paddle cannot load the model ({_last_line(error)}); export it again"
         ) from error

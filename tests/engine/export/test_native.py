@@ -257,8 +257,15 @@ def made_up_row(length: int) -> Row:
     return Row([5] * length, [0] * length)
 
 
-def test_a_damaged_model_is_recognised(exported: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [MODEL_FILE, PARAMS_FILE])
+@pytest.mark.parametrize("harm", ["missing", "cut"])
+def test_a_damaged_model_is_recognised(
+    exported: Path, tmp_path: Path, name: str, harm: str
+) -> None:
     folder = shutil.copytree(exported, tmp_path / "damaged")
-    (folder / PARAMS_FILE).unlink()
-    with pytest.raises(StoreCorruptionError, match="export it again"):
+    whole = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if harm == "cut":
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StoreCorruptionError, match=r"export (it|the model) again"):
         open_session(folder)
