@@ -30,7 +30,7 @@ FILE = re.compile(r"(?<![\w/.{-])((?:configs|data|docs|flows|tasks|tests)/[\w./-
 TEST = re.compile(r"(?<![\w/])((?:\w+/)*test_\w+\.py)")
 NAME = re.compile(r"(?<![\w/.-])[a-z]+(?:_[a-z0-9]+)+(?![\w/.-])")
 INIT = re.compile(r"wenti init (\w+)")
-TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 VARIABLES = set(re.findall(r"^([A-Z]+) \?=|\$\(([A-Z]+)\)", (ROOT / "Makefile").read_text()))
 SOURCES = (path for top in ("flows", "tasks", "tests", "data") for path in ROOT.glob(f"{top}/**/*"))
 every_page = pytest.mark.parametrize("page", PAGES, ids=str)

@@ -22,6 +22,7 @@ from tasks.engine.paddle.generations.generation import (
     PADDLE3,
     Generation,
     find_generation,
+    find_paddlenlp_faults,
     generation_of,
 )
 from tasks.engine.paddle.installation import (
@@ -44,6 +45,15 @@ ON_CPU = PredictSettings(device="cpu", cpu_threads=1)
 )
 def test_the_version_tells_the_generation(versions: list[str], expected: Generation) -> None:
     assert generation_of([PaddleBuild("paddlepaddle", one) for one in versions]) is expected
+
+
+def test_a_paddlenlp_of_another_generation_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_paddlenlp_faults() == []
+    module = "tasks.engine.paddle.generations.generation"
+    monkeypatch.setattr(f"{module}.find_version", lambda package: f"another {package}")
+    (fault,) = find_paddlenlp_faults()
+    assert "PaddleNLP is another paddlenlp, but Paddle" in fault.problem
+    assert fault.remedy == f"pip install paddlenlp=={find_generation().paddlenlp}"
 
 
 def test_an_export_of_paddle_2_answers_the_same_with_both() -> None:
