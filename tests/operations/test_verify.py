@@ -9,6 +9,7 @@ import pytest
 from tasks.load.row_keys import KEYS_FILE
 from tasks.operations.verify import restore_results, verify_run
 from tasks.runs.find import find_run
+from tasks.runs.results import QUALITY_FILE
 from tasks.store.layout import Store
 from tests.support.commands import RunFlow, wenti
 
@@ -62,8 +63,9 @@ def test_five_hundred_flipped_bits_are_all_found(store: Path) -> None:
     run = find_run("latest", Store(store))
     files = [path for path in store.rglob("*") if path.is_file() and path.suffix == ".parquet"]
     files = [path for path in files if run in path.parents or "runs" not in path.parts]
-    # An index that is verified, and made again, when it is used.
-    files = [path for path in files if path.name != KEYS_FILE]
+    # What is beside dataset and shards is verified, and made again, when it is used.
+    beside = {KEYS_FILE, QUALITY_FILE}
+    files = [path for path in files if path.name not in beside or run in path.parents]
     for _ in range(500):
         victim = rng.choice(files)
         bit = rng.randrange(8 * victim.stat().st_size)
