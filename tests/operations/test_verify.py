@@ -37,7 +37,7 @@ def test_the_damaged_part_is_named_and_no_other(store: Path) -> None:
     }
     for part, victim in victims.items():
         content = victim.read_bytes()
-        victim.write_bytes(content[:-1])
+        victim.write_bytes(content[:-2])  # JSON may lack its last line end
         found = states(store)
         victim.write_bytes(content)
         wrong = {name for name, state in found.items() if state != "ok"}
