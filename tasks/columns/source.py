@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from tasks.escaping import encodable
 from tasks.passages.layout import Layout, RawRow
+from tasks.passages.records import RowError
 from tasks.store.tables import PREDICTIONS
 
 Asked = Literal["all", "none"] | Sequence[str]
@@ -75,7 +76,12 @@ class Tap:
         record = raw.record if isinstance(raw.record, dict) else {}
         record = {**layout.extra, **record} if layout.extra else record
         kept = {name: record[name] for name in source.select(record, self._asked)}
-        self.waiting.append((source, kept))
+        self.waiting.append((source, dict(zip(kept, map(_known, kept.values()), strict=True))))
+
+
+def _known(value: object) -> object:
+    """Return a value; None for one that JSON gives twice, or that cannot be read."""
+    return None if isinstance(value, RowError) else value
 
 
 def name_results(names: Iterable[str]) -> dict[str, str]:

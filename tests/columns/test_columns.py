@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -63,6 +64,21 @@ def test_what_wenti_uses_is_not_kept_again(load_request: LoadRequest, tmp_path: 
     others = {"source": "百科", "title": "河流", "target": "哪个？", "url": "http://a"}
     passages = write_passages(tmp_path / "b.jsonl", rows_of({**one, **others}))
     assert keep(load_request, passages).to_pylist() == [others]
+
+
+def test_a_name_that_is_kept_and_given_twice_in_json_has_no_value(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    text = '{"context": "长江", "answer": "江", "data": 1, "data": 2, "x": 3}\n'
+    (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
+    assert keep(load_request, tmp_path / "a.jsonl").to_pylist() == [{"data": None, "x": 3}]
+
+
+def test_values_of_a_workbook_keep_their_types(load_request: LoadRequest, tmp_path: Path) -> None:
+    day = datetime(2026, 11, 28, 1, 30)
+    others = {"page": 7, "share": 0.5, "day": day, "url": "http://a"}
+    pd.DataFrame(rows_of(others)).to_excel(tmp_path / "a.xlsx", index=False)
+    assert keep(load_request, tmp_path / "a.xlsx").to_pylist() == [others]
 
 
 def test_values_of_json_keep_their_types(load_request: LoadRequest, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.errors import InputError
 from tasks.findings import Finding
@@ -81,9 +81,9 @@ def inspect_workbook(place: str, path: Path, layout: Layout) -> Layout | Finding
 def read_workbook(path: Path, layout: Layout) -> RawRows:
     """Yield the rows of the first sheet that is not hidden, with their numbers as lines.
 
-    Cells without a heading are left out, and so are rows of empty cells. A number that is shown
-    with the digits it has is text, as is one with leading zeros; another number or a date is none,
-    because the passage may have it in another form.
+    Cells without a heading are left out, and so are rows of empty cells. Of the columns that are
+    read, a number that is shown with the digits it has is text, as is one with leading zeros;
+    another number or a date is none, because the passage may have it in another form.
 
     Raises:
         InputError: the workbook is damaged or too large, or a row is longer than `MAX_ROW_BYTES`.
@@ -92,9 +92,13 @@ def read_workbook(path: Path, layout: Layout) -> RawRows:
     with _open_sheet(path) as (sheet, _names_of_sheets):
         rows = _rows(path, sheet)
         names = _names(next(rows, (0, []))[1])
+        wanted = layout.fields.wanted_in(names)
         for number, cells in rows:
-            record = dict(zip(names, [*cells, *[None] * len(names)], strict=False))
-            record.pop("", None)
+            found = dict(zip(names, [*cells, *[_Cell()] * len(names)], strict=False))
+            found.pop("", None)
+            record = {
+                name: cell.text if name in wanted else cell.value for name, cell in found.items()
+            }
             if not all(map(is_nothing, record.values())):
                 yield RawRow(number, with_lists(record, layout.fields))
 
@@ -134,39 +138,51 @@ def _told(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read as a workbook: {error}") from error
 
 
-def _rows(path: Path, sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, list[object]]]:
+class _Cell(NamedTuple):
+    """The value of a cell, and the format in which it is shown."""
+
+    value: object = None
+    shown: str = ""
+
+    @property
+    def text(self) -> object:
+        """The value as its reader sees it, if that is certain; else as it is stored."""
+        value = self.value
+        if isinstance(value, datetime) and value.time() == time():
+            return value.date()
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return value
+        if self.shown in _AS_IT_STANDS:
+            return str(int(value)) if value == int(value) else f"{value:.15g}"
+        is_padded = _ZEROS.fullmatch(self.shown) and value == int(value) >= 0
+        return str(int(value)).zfill(len(self.shown)) if is_padded else value
+
+
+def _rows(path: Path, sheet: ReadOnlyWorksheet) -> Iterator[tuple[int, list[_Cell]]]:
     """Yield the rows that are not blank with their numbers, from 1."""
     sheet.reset_dimensions()  # other programs write wrong ones, by which columns would be missing
     rows: Iterator[Sequence[object]] = sheet.iter_rows()  # type: ignore[misc]  # wrong in its types
     for number, cells in enumerate(rows, 1):
-        values = [_value(cell) for cell in cells]
-        limits.check_size(path, number, sum(len(one) for one in values if isinstance(one, str)))
-        if not all(map(is_nothing, values)):
-            yield number, values
+        found = [_Cell(_value(cell), getattr(cell, "number_format", None) or "") for cell in cells]
+        texts = (one.value for one in found if isinstance(one.value, str))
+        limits.check_size(path, number, sum(map(len, texts)))
+        if not all(is_nothing(one.value) for one in found):
+            yield number, found
 
 
 def _value(cell: object) -> object:
-    """Return the value of a cell as its reader sees it, if that is certain; else as it is stored.
+    """Return the stored value of a cell.
 
     An error such as #N/A, and a formula that was never computed, are no value.
     """
-    value, kind, shown = (getattr(cell, name) for name in ("value", "data_type", "number_format"))
+    value, kind = (getattr(cell, name) for name in ("value", "data_type"))
     if kind == "e":
         return None
-    if isinstance(value, str):
-        return value.replace(_RETURN, "\r")
-    if isinstance(value, datetime) and value.time() == time():
-        return value.date()
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return value
-    if shown in _AS_IT_STANDS:
-        return str(int(value)) if value == int(value) else f"{value:.15g}"
-    is_padded = _ZEROS.fullmatch(shown) and value == int(value) >= 0
-    return str(int(value)).zfill(len(shown)) if is_padded else value
+    return value.replace(_RETURN, "\r") if isinstance(value, str) else value
 
 
-def _names(header: Sequence[object]) -> list[str]:
-    names = ["" if one is None else str(one) for one in header]
+def _names(header: Sequence[_Cell]) -> list[str]:
+    names = ["" if one.value is None else str(one.value) for one in header]
     while names and not names[-1]:
         names.pop()
     return names

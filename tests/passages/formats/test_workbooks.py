@@ -19,6 +19,7 @@ from tasks.passages import limits
 from tasks.passages.formats import workbooks
 from tasks.passages.input import Input
 from tasks.passages.inspection import find_layout
+from tasks.passages.layout import Layout
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.passage_texts import ROW, read, reason_of, write
@@ -144,6 +145,16 @@ def test_columns_are_read_though_the_size_of_the_sheet_is_wrong(tmp_path: Path) 
         for part in old.namelist():
             new.writestr(part, old.read(part).replace(b'ref="A1:D2"', b'ref="A1"'))
     assert [vars(row) for row in read(changed)] == [vars(row) for row in read(path)]
+
+
+def test_columns_that_are_not_read_keep_their_types(tmp_path: Path) -> None:
+    day = dt.datetime(2026, 11, 28)
+    path = save(tmp_path / "a.xlsx", [*HEADER, "n", "day"], [1, "长江", "江", None, 7, day])
+    layout = find_layout(path)
+    assert isinstance(layout, Layout)
+    (row,) = workbooks.read_workbook(path, layout)
+    named = {"id": "1", "context": "长江", "answer": "江", "question": None}
+    assert row.record == {**named, "n": 7, "day": day}
 
 
 def test_template_4_reads_a_list_from_a_cell(tmp_path: Path) -> None:
