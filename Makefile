@@ -113,7 +113,7 @@ $(PEERS)/.installed:
 	@echo 'Installing PyTorch, transformers, CTranslate2, datatrove and Ray into $(PEERS) …'
 	@rm -rf $(PEERS) && $(PYTHON) -m venv $(PEERS)
 	@$(PEERS)/bin/pip install --quiet torch==2.13.0 transformers==5.23.0 ctranslate2==4.8.5 \
-	  datatrove==0.10.1 "ray[data]==2.60.0"
+	  datatrove==0.10.1 orjson==3.13.0 "ray[data]==2.60.0"
 	@touch $@
 
 lint: $(INSTALLED)
