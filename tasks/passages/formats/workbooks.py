@@ -97,7 +97,7 @@ def read_workbook(path: Path, layout: Layout) -> RawRows:
             found = dict(zip(names, [*cells, *[_Cell()] * len(names)], strict=False))
             found.pop("", None)
             record = {
-                name: cell.text if name in wanted else cell.value for name, cell in found.items()
+                name: cell.text if name in wanted else cell.typed for name, cell in found.items()
             }
             if not all(map(is_nothing, record.values())):
                 yield RawRow(number, with_lists(record, layout.fields))
@@ -143,6 +143,14 @@ class _Cell(NamedTuple):
 
     value: object = None
     shown: str = ""
+
+    @property
+    def typed(self) -> object:
+        """The value as it is stored; a date if the cell shows no time of day."""
+        value = self.value
+        if not isinstance(value, datetime) or value.time() != time():
+            return value
+        return value if "h" in self.shown.lower() else value.date()
 
     @property
     def text(self) -> object:
