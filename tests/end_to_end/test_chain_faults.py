@@ -89,6 +89,7 @@ CHAINS = {
     "predict": (
         renamed(f"store/exports/{FINGERPRINT}/contract.json"),
         renamed(f"store/exports/{FINGERPRINT}/manifest.json"),
+        renamed(f"store/columns/{FINGERPRINT}/manifest.json"),
         renamed(f"store/datasets/{FINGERPRINT}/part-*.parquet"),
         renamed(f"store/datasets/{FINGERPRINT}/manifest.json"),
         renamed(f"store/datasets/{FINGERPRINT}/keys.parquet"),
@@ -102,8 +103,10 @@ CHAINS = {
         renamed(f"{RUN}/run.json"),
         *points_of(f"{RUN}/predictions.parquet", nth=1, sync=3),
         renamed(f"{RUN}/predictions.txt"),
-        *points_of(f"{RUN}/run.json", nth=2, sync=9),
-        *points_of(f"{RUN}/_SUCCESS", nth=1, sync=10),
+        renamed(f"{RUN}/quality.parquet"),
+        renamed(f"{PREDICTIONS}/quality.json"),
+        *points_of(f"{RUN}/run.json", nth=2, sync=10),
+        *points_of(f"{RUN}/_SUCCESS", nth=1, sync=11),
     ),
 }
 

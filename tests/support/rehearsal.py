@@ -21,7 +21,13 @@ from tests.support.warm import WarmProcess
 ROOT = Path(__file__).parents[2]
 SHARDS = 5
 ROWS_PER_SHARD = 6
-RESULTS = ("predictions.parquet", "predictions.jsonl", "predictions.txt", "rejects.parquet")
+RESULTS = (
+    "predictions.parquet",
+    "predictions.jsonl",
+    "predictions.txt",
+    "rejects.parquet",
+    "quality.parquet",
+)
 WENTI = Path(sys.executable).with_name("wenti")
 
 
