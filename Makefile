@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make demo            install, then generate questions for the sample passages'
 	@echo 'make test            install, then run the tests'
-	@echo 'make demo PADDLE=3   the same with Paddle 3, in an environment of its own; so for all below'
+	@echo 'make demo PADDLE=3   the same with Paddle 3, in an environment of its own; PADDLE=3 works for the targets below, too'
 	@echo 'make test-ui         install, then run only the tests that drive a browser'
 	@echo 'make test-paddle3    install Paddle 3 separately and run the tests that depend on Paddle'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'

@@ -291,7 +291,7 @@ def test_a_delimiter_that_is_named_separates_the_cells(
 def test_a_delimiter_that_is_not_found_or_not_right_is_told(tmp_path: Path) -> None:
     unknown = write(tmp_path / "a.csv", CSV.replace(",", "^"))
     told = str(find_separated(unknown, None))
-    assert "has one column, 'context^answer" in told
+    assert "has only one column, 'context^answer" in told
     assert "name it with dataset.delimiter" in told
     tabs = write(tmp_path / "b.csv", CSV.replace(",", "\t"))
     told = str(find_separated(tabs, ";"))

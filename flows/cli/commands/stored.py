@@ -123,6 +123,8 @@ def show(
         shown = find_flagged(folder, flag, rows)
     else:
         shown = find_worst(folder, rows) if is_worst else first_rows(folder, rows)
+    if flag is not None and not shown:
+        typer.echo(f"no question has the flag {flag}", err=True)
     shown = add_flags(folder, shown)
     if as_json:
         typer.echo(to_json(shown))

@@ -44,7 +44,8 @@ def _tell_shards(found: DryRun) -> str:
         return f"{found.shards_reused} shards reused; the others are not known yet"
     missing = found.shards_planned - found.shards_reused
     made = f"{missing} to be made, at most {found.rows_to_make} rows" if missing else "0 to be made"
-    return f"{found.shards_planned} shards: {found.shards_reused} reused, {made}"
+    noun = "shard" if found.shards_planned == 1 else "shards"
+    return f"{found.shards_planned} {noun}: {found.shards_reused} reused, {made}"
 
 
 def _tell_time(found: DryRun) -> str:

@@ -75,7 +75,8 @@ def _explain_delimiter(start: Start, layout: Layout, found: str) -> Finding | No
         return Finding(DELIMITER, problem, "leave it out")
     if asked is None and len(columns) == 1 and _SEPARATOR.search(columns[0]):
         *known, last = map(name_delimiter, DELIMITERS)
-        problem = f"has one column, {excerpt(columns[0])}, as {', '.join(known)} and {last} show"
+        separators = f"{', '.join(known)} or {last} separate it"
+        problem = f"has only one column, {excerpt(columns[0])}, whether {separators}"
         return start.fault(problem, f"if another character does, name it with {DELIMITER}")
     return None
 
