@@ -64,7 +64,9 @@ tables.print_checked([Checked(text, text, text)])
 print("PART of verify: damage", flush=True)
 tables.print_checked([Checked("", "", "", text)])
 print("PART of run", flush=True)
-tables.print_summary(Path(text), defaultdict(int, cut={text: 1}, cut_rows=1))
+quality = {"flagged_rows": 1, "rows": 1, "flags": {text: 1}}
+metrics = defaultdict(int, cut={text: 1}, cut_rows=1, quality=quality)
+tables.print_summary(Path(text), metrics)
 """
 PARTS = PRINT_EVERYTHING.count("PART ")
 PROGRAM = [sys.executable, "-c", PRINT_EVERYTHING]

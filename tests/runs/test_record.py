@@ -43,6 +43,7 @@ def started(plan: Plan, run: Run, **asked: object) -> dict[str, Any]:
         "export": plan.export.fingerprint,
         "dataset": plan.dataset.fingerprint,
         "predictions": plan.predictions.fingerprint,
+        "columns": plan.columns.fingerprint,
         "rows_per_shard": plan.settings.shards.rows_per_shard,
         "model_folder": str(plan.model_folder.absolute()),
         "decided_by": plan.decided_by,
