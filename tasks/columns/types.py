@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache, reduce
 from io import BytesIO
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,10 +28,31 @@ def infer_type(values: Sequence[object]) -> pa.DataType | None:
 
     Objects of JSON with more than `MOST_FIELDS` fields have none.
     """
-    with suppress(*_FAULTS):
+    with suppress(*_FAULTS, RecursionError):
+        if not _are_of_one_class(values):  # Arrow reads a number after a date as a date
+            return None
         found = pa.infer_type(values)
         return found if count_fields(found) <= MOST_FIELDS else None
     return None
+
+
+def _are_of_one_class(values: Iterable[object]) -> bool:
+    """Return whether values, and those at each place within lists and objects, are of one class.
+
+    Whole numbers and fractions together are numbers; true and false are none. Null is of any class.
+    """
+    known = [value for value in values if value is not None]
+    found = {*map(type, known)}
+    if len(found) > 1:
+        return found == {int, float}
+    if found == {list}:
+        return _are_of_one_class(chain.from_iterable(known))  # type: ignore[arg-type]
+    if found == {dict}:
+        by_name = defaultdict[object, list[object]](list)
+        for name, value in chain.from_iterable(one.items() for one in known):  # type: ignore[attr-defined]
+            by_name[name].append(value)
+        return all(map(_are_of_one_class, by_name.values()))
+    return True
 
 
 def unify(types: Iterable[pa.DataType | None]) -> pa.DataType | None:

@@ -183,6 +183,19 @@ def test_columns_of_a_workbook_are_what_its_cells_show(
     ]
 
 
+def test_a_number_among_the_dates_of_a_workbook_is_no_date(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    sheet = Workbook()
+    sheet.active.append(["context", "answer", "day", "at"])
+    sheet.active.append([*TEXTS.values(), date(2026, 11, 28), datetime(2026, 11, 28, 9, 30)])
+    sheet.active.append([*TEXTS.values(), 45000, 45000])
+    sheet.save(tmp_path / "a.xlsx")
+    kept = keep(load_request, tmp_path / "a.xlsx")
+    assert kept["day"].to_pylist() == ['"2026-11-28"', "45000"]
+    assert kept["at"].to_pylist() == ['"2026-11-28 09:30:00"', "45000"]
+
+
 def typed_table(count: int) -> pa.Table:
     """Return a table with columns of many types; all of them are kept with their types."""
     answers = [["长江", "中国"], ["长江"], []]
