@@ -15,7 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.types as kinds
 
 from tasks.columns.source import Asked, Source
-from tasks.columns.types import as_json, infer_type, is_writable, make_array
+from tasks.columns.types import infer_type, is_writable, make_array
+from tasks.columns.values import as_json, python_values
+from tasks.errors import InputError
 from tasks.passages.formats.tables import open_table
 
 
@@ -35,27 +37,14 @@ class Column:
         """Return the values as another type, None for JSON text; None if they cannot be."""
         is_json = self.type is None or not self.values.type.equals(self.type)
         if kind is None:
-            return (
-                self.values
-                if is_json
-                else pa.array(map(as_json, _values(self.values)), pa.string())
-            )
+            return self.values if is_json else _as_json(self.values)
         if is_json:
-            parsed = [None if text is None else json.loads(text) for text in _values(self.values)]
-            return make_array(parsed, kind)
+            texts = self.values.to_pylist()
+            return make_array([None if one is None else json.loads(one) for one in texts], kind)
         try:
             return self.values.cast(kind)
         except pa.ArrowException:
             return None
-
-
-def _values(array: pa.Array) -> Iterator[Any]:
-    """Yield the values of an array; one that Python cannot have is null."""
-    for value in array:
-        try:
-            yield value.as_py()
-        except (ValueError, OverflowError, LookupError):  # a date, a time zone; bytes for text
-            yield None
 
 
 Columns = dict[str, Column]
@@ -100,6 +89,10 @@ class TableReader:
 
         Yields:
             How many rows they are, and their columns.
+
+        Raises:
+            InputError: the columns cannot be read, or the table has fewer rows.
+            MemoryError: there is too little memory to read them.
         """
         if not self._is_read:
             yield (
@@ -111,7 +104,7 @@ class TableReader:
         while left.size:
             while left[0] >= self._first + self._rows:
                 self._first += self._rows
-                self._rows, self._batch = next(self._batches)
+                self._rows, self._batch = self._next(left[0])
             count = int(np.searchsorted(left, self._first + self._rows))
             chosen = pa.array(left[:count] - self._first)
             yield (
@@ -123,12 +116,36 @@ class TableReader:
             )
             left = left[count:]
 
+    def _next(self, position: int) -> tuple[int, Columns]:
+        """Return the next batch, which is read to find the row at a position."""
+        batch = next(self._batches, None)
+        if batch is None:
+            path = self._source.path
+            raise InputError(
+                f"{path} has no row {position}; it changed while it was read: run again"
+            )
+        return batch
+
     def _read(self) -> Iterator[tuple[int, Columns]]:
+        rows = 0
+        try:
+            for batch in self._batches_of_kept():
+                yield batch.num_rows, self._columns(batch)
+                rows += batch.num_rows
+        except MemoryError:  # which Arrow's is, too: the file may be whole
+            raise
+        except (OSError, UnicodeError, pa.ArrowException) as error:
+            raise InputError(
+                f"reading columns to keep of {self._source.path} failed after {rows} rows: {error};"
+                " create the file or copy it again, or set dataset.keep_columns to none, or to a"
+                " list of columns that can be read"
+            ) from error
+
+    def _batches_of_kept(self) -> Iterator[pa.RecordBatch]:
         with closing(open_table(self._source.path, self._source.layout)) as table:
             once = {name for name, count in Counter(table.schema.names).items() if count == 1}
             names = [name for name in self._names if name in once]
-            for batch in table.batches(names or sorted(once)[:1]):  # which has the number of rows
-                yield batch.num_rows, self._columns(batch)
+            yield from table.batches(names or sorted(once)[:1])  # which has the number of rows
 
     def _columns(self, rows: pa.RecordBatch) -> Columns:
         found: Columns = {}
@@ -164,9 +181,13 @@ def of_array(array: pa.Array) -> Column:
     if kinds.is_string_view(kind) or kinds.is_binary_view(kind):
         return of_array(array.cast(pa.string() if kinds.is_string_view(kind) else pa.binary()))
     if not is_writable(kind):
-        return Column(pa.array(map(as_json, _values(array)), pa.string()), None)
+        return Column(_as_json(array), None)
     is_text = kinds.is_string(kind) or kinds.is_large_string(kind)
     return Column(_as_text(array) if is_text else array, kind)
+
+
+def _as_json(array: pa.Array) -> pa.Array:
+    return pa.array(map(as_json, python_values(array)), pa.string())
 
 
 def _as_text(array: pa.Array) -> pa.Array:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -15,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
+from tasks.columns.values import clean
+
 MOST_FIELDS = 100
 """Of the objects in a column of JSON: more are data, not names, and would be as many columns."""
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _FAULTS = (pa.ArrowException, OverflowError, ValueError, TypeError)
 
 
@@ -123,22 +121,6 @@ def make_array(values: Sequence[object], kind: pa.DataType) -> pa.Array | None:
     try:
         return pa.array(values, kind)
     except UnicodeEncodeError:
-        return make_array([_clean(value) for value in values], kind)
+        return make_array([clean(value) for value in values], kind)
     except _FAULTS:
         return None
-
-
-def as_json(value: object) -> str | None:
-    """Return a value as JSON text; null stays null."""
-    if value is None:
-        return None
-    return str(_clean(json.dumps(value, ensure_ascii=False, default=str)))
-
-
-def _clean(value: object) -> object:
-    """Return a value in which characters that are no text are replaced."""
-    if isinstance(value, str):
-        return _SURROGATE.sub(_REPLACEMENT, value)
-    if isinstance(value, dict):
-        return {_clean(name): _clean(inner) for name, inner in value.items()}
-    return list(map(_clean, value)) if isinstance(value, list) else value

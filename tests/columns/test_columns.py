@@ -16,10 +16,14 @@ import pytest
 from openpyxl import Workbook
 
 from tasks.columns import store
+from tasks.columns.chunks import TableReader
 from tasks.columns.join import KeptColumns
+from tasks.columns.source import Source
 from tasks.columns.store import ColumnsDetails
+from tasks.errors import InputError
 from tasks.load.dataset import LoadRequest, load_columns, load_passages
 from tasks.load.parts import DatasetDetails
+from tasks.passages.layout import Layout
 from tasks.plan.plan import PlannedCheckpoint
 from tests.support.in_process import write_passages
 
@@ -245,6 +249,29 @@ def write_table(table: pa.Table, path: Path) -> None:
         writer.write_table(table, max_chunksize=70)
 
 
+def test_a_damaged_column_that_is_only_kept_is_named_with_a_remedy(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    path, texts = tmp_path / "a.parquet", {name: [text] * 99 for name, text in TEXTS.items()}
+    table = pa.table(
+        {**texts, "note": [f"note-{number:05}" for number in range(99)], "n": [7] * 99}
+    )
+    pq.write_table(table, path, compression="none", use_dictionary=False, write_page_checksum=True)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"note-00077", b"note-00078"))
+    with pytest.raises(InputError, match=r"after 0 rows: .*; create .*, or set dataset\.keep_"):
+        keep(load_request, path)
+    assert keep(load_request, path, ["n"]).to_pylist() == [{"n": 7}] * 99
+
+
+def test_a_table_that_has_lost_rows_meanwhile_has_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a.arrow"
+    write_table(pa.table({"n": [1, 2, 3]}), path)
+    reader = TableReader(Source(path, Layout(".arrow", names=("n",))), "all")
+    with pytest.raises(InputError, match="has no row 3; it changed while it was read: run again"):
+        list(reader.take([1, 3]))
+
+
 def test_types_that_parquet_does_not_have_are_others(
     load_request: LoadRequest, tmp_path: Path
 ) -> None:
@@ -283,6 +310,18 @@ def test_files_can_have_different_columns(load_request: LoadRequest, tmp_path: P
         {"n": 0.5, "only": None, "mixed": '"江"', "dt": "2026-11-02"},
         {"n": 2.0, "only": None, "mixed": None, "dt": None},
     ]
+
+
+def test_dates_that_python_does_not_have_are_kept_beside_others_as_text(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "days").mkdir()
+    far = pa.array([10**7], pa.int32()).view(pa.date32())
+    for name, values in {"a": far, "b": pa.array(["never"])}.items():
+        table = pa.table({**{key: [text] for key, text in TEXTS.items()}, "day": values})
+        pq.write_table(table, tmp_path / f"days/{name}.parquet")
+    kept = keep(load_request, tmp_path / "days")
+    assert kept["day"].to_pylist() == ['"29349-01-26"', '"never"']
 
 
 def test_a_table_whose_folders_have_the_only_other_columns(
