@@ -175,7 +175,7 @@ def of_array(array: pa.Array) -> Column:
     """
     kind = array.type
     if kinds.is_dictionary(kind):
-        return of_array(array.cast(kind.value_type))
+        return of_array(array.dictionary_decode())
     if kinds.is_run_end_encoded(kind):
         return of_array(pc.run_end_decode(array))
     if kinds.is_string_view(kind) or kinds.is_binary_view(kind):

@@ -16,7 +16,7 @@ import pytest
 from openpyxl import Workbook
 
 from tasks.columns import store
-from tasks.columns.chunks import TableReader
+from tasks.columns.chunks import TableReader, of_array
 from tasks.columns.join import KeptColumns
 from tasks.columns.source import Source
 from tasks.columns.store import ColumnsDetails
@@ -289,6 +289,9 @@ def test_types_that_parquet_does_not_have_are_others(
     )
     write_table(table, tmp_path / "a.arrow")
     kept = keep(load_request, tmp_path / "a.arrow")
+    for values in ([["江"], None], [{"a": 1}, None]):
+        coded = pa.DictionaryArray.from_arrays([0, 1], pa.array(values))
+        assert of_array(coded).values.equals(pa.array(values))
     assert set(kept.schema.types) == {pa.string()}
     texts = {"word": "江", "view": "江", "ends": "江", "nothing": None, "empty": "{}"}
     assert kept.to_pylist() == [{**texts, "damaged": "\N{REPLACEMENT CHARACTER}"}]
