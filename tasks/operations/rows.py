@@ -1,10 +1,14 @@
-"""Rows of a run's results: the first, the worst, a certain one; and those without a question."""
+"""Rows of a run's results: the first, the worst, a certain one; and those without a question.
+
+`with_kept` says whether rows have the kept columns of the input, as of `python_values`.
+"""
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePath
@@ -13,12 +17,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.columns.join import own_columns
+from tasks.columns.values import python_values
 from tasks.errors import InputError
 from tasks.load.parts import REJECTS_FILE
 from tasks.quality.flags import FLAGS, find_flags
 from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
 from tasks.store.files import storage_of
-from tasks.store.tables import iterate_rows, read_batches, read_places
+from tasks.store.tables import ROWS_AT_A_TIME, iterate_rows, read_batches
 
 SCORES = ["score", "output_ids"]
 
@@ -31,16 +37,16 @@ class Rejects:
     reasons: Mapping[str, int]
 
 
-def first_rows(folder: PurePath, most: int) -> list[dict[str, Any]]:
+def first_rows(folder: PurePath, most: int, with_kept: bool = True) -> list[dict[str, Any]]:
     """Return the first rows of a run's predictions.
 
     Raises:
         StoreCorruptionError: they cannot be read.
     """
-    return list(islice(iterate_rows(folder / PREDICTIONS_FILE), most))
+    return list(_rows_at(folder / PREDICTIONS_FILE, range(most), with_kept))
 
 
-def find_row(folder: PurePath, row: int) -> dict[str, Any]:
+def find_row(folder: PurePath, row: int, with_kept: bool = True) -> dict[str, Any]:
     """Return the prediction for a row of the input, counted from 0.
 
     Raises:
@@ -51,7 +57,7 @@ def find_row(folder: PurePath, row: int) -> dict[str, Any]:
     for batch in read_batches(path, ["row"]):
         at = pc.index(batch["row"], row).as_py()
         if at >= 0:
-            return next(read_places(path, [first + at]))
+            return next(_rows_at(path, [first + at], with_kept))
         first += batch.num_rows
     for reject in iterate_rows(folder / REJECTS_FILE):
         if reject["row"] == row:
@@ -59,7 +65,7 @@ def find_row(folder: PurePath, row: int) -> dict[str, Any]:
     raise InputError(f"the input of run {folder.name} has no row {row}; rows are counted from 0")
 
 
-def find_worst(folder: PurePath, most: int) -> list[dict[str, Any]]:
+def find_worst(folder: PurePath, most: int, with_kept: bool = True) -> list[dict[str, Any]]:
     """Return the rows with the lowest score for each token of the question, the worst first.
 
     Raises:
@@ -76,11 +82,13 @@ def find_worst(folder: PurePath, most: int) -> list[dict[str, Any]]:
     if not places:
         raise InputError(f"run {folder.name} has no scores: its engine gives none")
     ordered = sorted(places)
-    found = dict(zip(ordered, read_places(path, ordered), strict=True))
+    found = dict(zip(ordered, _rows_at(path, ordered, with_kept), strict=True))
     return [found[place] for place in places]
 
 
-def find_flagged(folder: PurePath, flag: str, most: int) -> list[dict[str, Any]]:
+def find_flagged(
+    folder: PurePath, flag: str, most: int, with_kept: bool = True
+) -> list[dict[str, Any]]:
     """Return the first rows of a run that have a flag.
 
     Raises:
@@ -98,7 +106,21 @@ def find_flagged(folder: PurePath, flag: str, most: int) -> list[dict[str, Any]]
         is_flagged = find_flags(batch)[flag]
         places += (first + pc.indices_nonzero(is_flagged).to_numpy()[: most - len(places)]).tolist()
         first += batch.num_rows
-    return list(read_places(folder / PREDICTIONS_FILE, places))
+    return list(_rows_at(folder / PREDICTIONS_FILE, places, with_kept))
+
+
+def _rows_at(path: PurePath, places: Sequence[int], with_kept: bool) -> Iterator[dict[str, Any]]:
+    """Yield the rows at ascending positions of predictions, as far as there are rows."""
+    columns, first = None if with_kept else own_columns(path), 0
+    for batch in read_batches(path, columns, ROWS_AT_A_TIME):
+        if not places or first > places[-1]:
+            return
+        last = first + batch.num_rows
+        some = places[bisect_left(places, first) : bisect_left(places, last)]
+        chosen = batch.take(pa.array([at - first for at in some], pa.int64()))
+        for values in zip(*map(python_values, chosen.columns), strict=True):
+            yield dict(zip(chosen.schema.names, values, strict=True))
+        first = last
 
 
 def add_flags(folder: PurePath, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,6 +56,25 @@ def test_a_row_is_found_by_its_number_in_the_input(tmp_path: Path) -> None:
         find_row(tmp_path, 4)
     with pytest.raises(InputError, match="has no row 8; rows are counted from 0"):
         find_row(tmp_path, 8)
+
+
+def test_rows_have_kept_columns_that_python_does_not_have_as_text(tmp_path: Path) -> None:
+    write(tmp_path, [prediction(row, score=-1.0) for row in range(3)])
+    judge_run(tmp_path)
+    path = tmp_path / PREDICTIONS_FILE
+    days = pa.array([0, 10**7, None], pa.int32()).view(pa.date32())
+    table = pq.read_table(path).append_column("day", days)
+    commit_table(path, table.schema, table.to_batches())
+    assert [row["day"] for row in first_rows(tmp_path, 9)] == [
+        date(1970, 1, 1),
+        "29349-01-26",
+        None,
+    ]
+    assert find_row(tmp_path, 1)["day"] == "29349-01-26"
+    assert len(find_worst(tmp_path, 3)) == 3
+    assert find_flagged(tmp_path, "empty", 3) == []
+    found = first_rows(tmp_path, 1, with_kept=False)[0]
+    assert found == prediction(0, score=-1.0)
 
 
 @given(

@@ -118,11 +118,12 @@ def show(
             print_rejects(rejects)
         return
     if row is not None:
-        shown = [find_row(folder, row)]
+        shown = [find_row(folder, row, with_kept=as_json)]
     elif flag is not None:
-        shown = find_flagged(folder, flag, rows)
+        shown = find_flagged(folder, flag, rows, with_kept=as_json)
     else:
-        shown = find_worst(folder, rows) if is_worst else first_rows(folder, rows)
+        find = find_worst if is_worst else first_rows
+        shown = find(folder, rows, with_kept=as_json)
     if flag is not None and not shown:
         typer.echo(f"no question has the flag {flag}", err=True)
     shown = add_flags(folder, shown)
