@@ -40,8 +40,16 @@ class ColumnsKeeper:
         """Keep the columns of the first row that was noted, and is not kept yet."""
         self._writer.add(self._tap.waiting.popleft())
 
+    def finish(self) -> None:
+        """Read what is still to be read of the input, after the last row.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        self._writer.flush()
+
     def commit(self) -> Manifest:
-        """Commit the checkpoint.
+        """Commit the checkpoint, after `finish`.
 
         Raises:
             StorageError: the store cannot be written.

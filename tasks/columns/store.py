@@ -106,7 +106,7 @@ class ColumnsWriter:
         Raises:
             StorageError: it cannot be written.
         """
-        self._flush()
+        self.flush()
         asked = () if isinstance(self._asked, str) else self._asked
         missing = [name for name in asked if name not in self._names]
         names = [*self._names, *missing]
@@ -122,13 +122,18 @@ class ColumnsWriter:
 
     def _add_position(self, source: Source, position: int) -> None:
         if self._source is not source:
-            self._flush()
+            self.flush()
             self._source, self._table = source, TableReader(source, self._asked)
         self._positions.append(position)
         if len(self._positions) >= ROWS_PER_CHUNK:
             self._flush_positions()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write all rows that are still in memory, or in a table.
+
+        Raises:
+            InputError: the table cannot be read.
+        """
         self._flush_records()
         self._flush_positions()
 

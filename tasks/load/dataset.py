@@ -123,6 +123,8 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
             if keeper is not None:
                 keeper.keep_next()
         _check_some_accepted(writer)
+        if keeper is not None:
+            keeper.finish()
         _check_unchanged(request)
         if keeper is not None:
             keeper.commit()
@@ -141,13 +143,23 @@ def load_columns(request: LoadRequest, planned: PlannedCheckpoint, rows: int) ->
     """Make the checkpoint of the kept columns of a dataset that is there, and has so many rows.
 
     Raises:
-        InputError: the input cannot be read, or has changed.
+        InputError: the input cannot be read, has changed, or has other rows than the dataset.
         StorageError: the store cannot be written.
     """
+    found, most = 0, rows + (request.limit is None)  # with a limit, the input can have more
     with ColumnsKeeper(planned, request.keep_columns) as keeper:
-        for _row in islice(read_input_rows(request, keeper.note), rows):
+        for _row in islice(read_input_rows(request, keeper.note), most):
             keeper.keep_next()
+            found += 1
+        keeper.finish()
         _check_unchanged(request)
+        if found != rows:
+            how = "fewer" if found < rows else "more"
+            raise InputError(
+                f"the dataset {request.folder} has {rows} rows, but the input has {how}: another"
+                " version of Wenti counted them; set dataset.keep_columns to none, or use another"
+                " store"
+            )
         return keeper.commit()
 
 

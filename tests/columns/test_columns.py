@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
@@ -21,8 +21,10 @@ from tasks.columns.join import KeptColumns
 from tasks.columns.source import Source
 from tasks.columns.store import ColumnsDetails
 from tasks.errors import InputError
+from tasks.load import dataset
 from tasks.load.dataset import LoadRequest, load_columns, load_passages
 from tasks.load.parts import DatasetDetails
+from tasks.passages.files import Given, hash_passages
 from tasks.passages.layout import Layout
 from tasks.plan.plan import PlannedCheckpoint
 from tests.support.in_process import write_passages
@@ -30,13 +32,22 @@ from tests.support.in_process import write_passages
 TEXTS = {"context": "长江流经中国", "answer": "长江"}
 
 
+def planned_request(
+    request: LoadRequest, given: Path, asked: str | list[str] = "all"
+) -> LoadRequest:
+    folder = request.folder.parent.parent / "columns" / ("e" * 64)
+    planned = PlannedCheckpoint(folder, "e" * 64, {"keep": asked})
+    return replace(request, predict_file=given, keep_columns=asked, columns=planned)
+
+
 def keep(
     request: LoadRequest, given: Path, asked: str | list[str] = "all", limit: int | None = None
 ) -> pa.Table:
     """Load passages and return the columns that are kept of all rows of the input."""
-    folder = request.folder.parent.parent / "columns" / ("e" * 64)
-    planned = PlannedCheckpoint(folder, "e" * 64, {"keep": asked})
-    request = replace(request, predict_file=given, keep_columns=asked, columns=planned, limit=limit)
+    request = replace(planned_request(request, given, asked), limit=limit)
+    planned = request.columns
+    assert planned is not None
+    folder = planned.folder
     rows = DatasetDetails.of(load_passages(request)).rows_in
     found = planned.find().manifest
     assert found is not None
@@ -270,6 +281,45 @@ def test_a_table_that_has_lost_rows_meanwhile_has_changed(tmp_path: Path) -> Non
     reader = TableReader(Source(path, Layout(".arrow", names=("n",))), "all")
     with pytest.raises(InputError, match="has no row 3; it changed while it was read: run again"):
         list(reader.take([1, 3]))
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_table_is_read_before_it_is_checked_that_it_has_not_changed(
+    load_request: LoadRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_loaded: bool
+) -> None:
+    path, texts = tmp_path / "a.parquet", {name: [text] for name, text in TEXTS.items()}
+    pq.write_table(pa.table({**texts, "n": [1]}), path)
+    request = planned_request(load_request, path)
+    request = replace(request, input_sha256=hash_passages(path))
+    if is_loaded:
+        load_passages(replace(request, columns=None))
+
+    def hash_and_replace(given: Given) -> str | Mapping[str, str]:
+        found = hash_passages(given)
+        pq.write_table(pa.table({**texts, "n": [2]}), path)
+        return found
+
+    monkeypatch.setattr(dataset, "hash_passages", hash_and_replace)
+    assert request.columns is not None
+    if is_loaded:
+        load_columns(request, request.columns, 1)
+    else:
+        load_passages(request)
+    kept = pq.read_table(request.columns.folder / "columns.parquet")
+    assert kept.to_pylist() == [{"n": 1}]
+
+
+def test_columns_are_not_put_beside_rows_that_were_counted_differently(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    passages = write_passages(tmp_path / "a.jsonl", rows_of({"n": 1}, {"n": 2}))
+    request = planned_request(load_request, passages)
+    assert request.columns is not None
+    for rows, how in ((1, "more"), (3, "fewer")):
+        with pytest.raises(InputError, match=f"has {rows} rows, but the input has {how}:"):
+            load_columns(request, request.columns, rows)
+    assert request.columns.find().manifest is None
+    load_columns(replace(request, limit=1), request.columns, 1)
 
 
 def test_types_that_parquet_does_not_have_are_others(
