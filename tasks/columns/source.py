@@ -80,7 +80,31 @@ class Tap:
 
 
 def _known(value: object) -> object:
-    """Return a value; None for one that JSON gives twice, or that cannot be read."""
+    """Return a value without what JSON gives twice, or what cannot be read: that is None."""
+    try:
+        return _without_errors(value) if _has_errors(value) else value
+    except RecursionError:
+        return None
+
+
+def _has_errors(value: object) -> bool:
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, RowError):
+            return True
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return False
+
+
+def _without_errors(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _without_errors(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [*map(_without_errors, value)]
     return None if isinstance(value, RowError) else value
 
 

@@ -18,19 +18,23 @@ from tasks.columns.values import clean
 MOST_FIELDS = 100
 """Of the objects in a column of JSON: more are data, not names, and would be as many columns."""
 
+MOST_LEVELS = 50
+"""Of lists and objects within each other in a column of JSON: Arrow cannot read 250 of them."""
+
 _FAULTS = (pa.ArrowException, OverflowError, ValueError, TypeError)
 
 
 def infer_type(values: Sequence[object]) -> pa.DataType | None:
     """Return the type of Python values; None if they have no common one.
 
-    Objects of JSON with more than `MOST_FIELDS` fields have none.
+    Values of JSON with more than `MOST_FIELDS` fields or `MOST_LEVELS` levels have none.
     """
     with suppress(*_FAULTS, RecursionError):
         if not _are_of_one_class(values):  # Arrow reads a number after a date as a date
             return None
         found = pa.infer_type(values)
-        return found if count_fields(found) <= MOST_FIELDS else None
+        is_small = count_fields(found) <= MOST_FIELDS and _count_levels(found) <= MOST_LEVELS
+        return found if is_small else None
     return None
 
 
@@ -89,6 +93,11 @@ def count_fields(kind: pa.DataType) -> int:
         own = len(inner) if kinds.is_struct(kind) else 0
         return own + sum(count_fields(field.type) for field in inner)
     return 0
+
+
+def _count_levels(kind: pa.DataType) -> int:
+    inner = [kind.field(number).type for number in range(kind.num_fields)]
+    return 1 + max(map(_count_levels, inner)) if inner else 0
 
 
 def _without_null(kind: pa.DataType) -> pa.DataType:

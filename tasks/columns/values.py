@@ -53,10 +53,13 @@ def _as_text(scalar: pa.Scalar) -> str | None:
 
 
 def as_json(value: object) -> str | None:
-    """Return a value as JSON text; null stays null."""
+    """Return a value as JSON text; null for null, and for what is nested too deeply."""
     if value is None:
         return None
-    return str(clean(json.dumps(value, ensure_ascii=False, default=str)))
+    try:
+        return str(clean(json.dumps(value, ensure_ascii=False, default=str)))
+    except RecursionError:
+        return None
 
 
 def clean(value: object) -> object:

@@ -84,9 +84,23 @@ def test_what_wenti_uses_is_not_kept_again(load_request: LoadRequest, tmp_path: 
 def test_a_name_that_is_kept_and_given_twice_in_json_has_no_value(
     load_request: LoadRequest, tmp_path: Path
 ) -> None:
-    text = '{"context": "长江", "answer": "江", "data": 1, "data": 2, "x": 3}\n'
+    text = """{"context": "长江", "answer": "江", "data": 1, "data": 2, "x": 3,
+        "meta": {"id": 1, "id": 2, "by": [{"answer": 1, "answer": 2, "y": 5}]}}
+    """.replace("\n", "")
     (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
-    assert keep(load_request, tmp_path / "a.jsonl").to_pylist() == [{"data": None, "x": 3}]
+    kept = {"data": None, "x": 3, "meta": {"id": None, "by": [{"answer": None, "y": 5}]}}
+    assert keep(load_request, tmp_path / "a.jsonl").to_pylist() == [kept]
+
+
+@pytest.mark.parametrize("levels", [50, 51, 250, 700])
+def test_what_is_nested_deeply_is_kept(
+    load_request: LoadRequest, tmp_path: Path, levels: int
+) -> None:
+    deep = "[" * levels + "]" * levels
+    text = json.dumps({**TEXTS, "x": 0}).replace("0", deep)
+    (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
+    (kept,) = keep(load_request, tmp_path / "a.jsonl")["x"].to_pylist()
+    assert (kept if levels > 50 else json.dumps(kept)) == deep
 
 
 def test_values_of_a_workbook_keep_their_types(load_request: LoadRequest, tmp_path: Path) -> None:
