@@ -77,9 +77,10 @@ class TableReader:
 
     def __init__(self, source: Source, asked: Asked) -> None:
         self._source = source
-        self._names = source.select(dict.fromkeys(source.layout.names), asked)
-        counts, self._extra = Counter(source.layout.names), source.layout.extra
-        self._is_read = any(name not in self._extra or counts[name] > 1 for name in self._names)
+        names, self._folders = source.layout.names, source.layout.folders
+        in_file = names[: len(names) - len(source.layout.extra)]
+        self._names = source.select(dict.fromkeys([*in_file, *self._folders]), asked)
+        self._is_read = any(name in in_file for name in self._names)
         self._batches = self._read()
         self._rows, self._batch = 0, dict[str, Column]()
         self._first = 0  # the position of the first row of `_batch`, which has `_rows`
@@ -152,12 +153,12 @@ class TableReader:
         for name in self._names:
             if name in rows.schema.names:
                 found[name] = of_array(rows.column(rows.schema.names.index(name)))
-            elif name in self._extra:  # unlike a name that several columns have
+            elif name in self._folders:  # unlike a name that several columns have
                 found[name] = self._of_folder(name, rows.num_rows)
         return found
 
     def _of_folder(self, name: str, rows: int) -> Column:
-        return Column(pa.array([self._extra[name]] * rows, pa.string()), pa.string())
+        return Column(pa.array([self._folders[name]] * rows, pa.string()), pa.string())
 
 
 def join(parts: Sequence[Columns]) -> Columns:

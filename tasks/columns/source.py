@@ -74,7 +74,7 @@ class Tap:
             self.waiting.append((source, raw.position))
             return
         record = raw.record if isinstance(raw.record, dict) else {}
-        record = {**layout.extra, **record} if layout.extra else record
+        record = {**layout.folders, **record} if layout.folders else record
         kept = {name: record[name] for name in source.select(record, self._asked)}
         self.waiting.append((source, dict(zip(kept, map(_known, kept.values()), strict=True))))
 

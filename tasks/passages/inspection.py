@@ -60,7 +60,7 @@ def find_layout(
     encoding: str | None = None,
     fields: FieldSettings | None = None,
     format_: str | None = None,
-    extra: Mapping[str, str | None] = MappingProxyType({}),
+    folders: Mapping[str, str | None] = MappingProxyType({}),
     delimiter: str | None = None,
 ) -> Layout | Finding:
     """Return how a file of passages is read, or why it cannot be.
@@ -73,14 +73,14 @@ def find_layout(
         encoding: `dataset.encoding`; None: UTF-8.
         fields: `dataset.fields`; None: by their names.
         format_: `dataset.format`; None: that of the content, or else of the name.
-        extra: columns of folders, which every row gets unless the file has them.
+        folders: columns of its folders, which every row gets unless the file has them.
         delimiter: `dataset.delimiter`; None: the one that fits the header of CSV.
     """
     kind = kind_of(path) if format_ is None else f".{format_}"
     place = show_path(path)
     wanted = Fields.of(fields, template)
-    extra = wanted.columns_of_folders(extra)
-    layout = Layout(kind, wanted, extra=extra, asked_delimiter=delimiter)
+    extra = wanted.columns_of_folders(folders)
+    layout = Layout(kind, wanted, extra=extra, folders=folders, asked_delimiter=delimiter)
     try:
         if problem := _find_path_problem(path):
             return Finding(KEY, f"{place}: {problem[0]}", problem[1])

@@ -69,7 +69,8 @@ class Layout:
         is_array: whether it is one JSON array.
         is_in_data: whether that is the value of `data` in an object, as in SQuAD.
         has_bare_returns: whether its lines end with a carriage return only.
-        extra: columns that every row gets unless the file has them.
+        extra: columns of its folders that rows can be read from, unless the file has them.
+        folders: all columns of its folders.
         is_format_given: whether the kind is the config's, which the content does not overrule.
         has_several: whether the first rows of JSON are nested, or have several answers.
     """
@@ -88,6 +89,7 @@ class Layout:
     is_in_data: bool = False
     has_bare_returns: bool = False
     extra: Mapping[str, str | None] = field(default_factory=dict)
+    folders: Mapping[str, str | None] = field(default_factory=dict)
     is_format_given: bool = False
     has_several: bool = False
 

@@ -414,6 +414,29 @@ def test_folders_are_columns_of_json_too(load_request: LoadRequest, tmp_path: Pa
     assert kept.to_pylist() == [{"dt": day, "n": day} for day in ("2026-11-01", "2026-11-02")]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_folder_with_the_name_of_the_id_is_kept_beside_ids(
+    load_request: LoadRequest, tmp_path: Path, suffix: str
+) -> None:
+    for number, own in (("7", {}), ("8", {"n": "x"}), ("9", {"id": "r9"})):
+        folder = tmp_path / f"days/id={number}/dt=1"
+        folder.mkdir(parents=True)
+        rows, path = pd.DataFrame(rows_of(own)), folder / f"a{suffix}"
+        if suffix == ".parquet":
+            rows.to_parquet(path, index=False)
+        elif suffix == ".csv":
+            rows.to_csv(path, index=False)
+        else:
+            write_passages(path, rows.to_dict("records"))
+    assert keep(load_request, tmp_path / "days").to_pylist() == [
+        {"input_id": "7", "dt": "1", "n": None},
+        {"input_id": "8", "dt": "1", "n": "x"},
+        {"input_id": None, "dt": "1", "n": None},  # the id of this row is that of the file
+    ]
+    kept = keep(load_request, tmp_path / "days", ["id"])
+    assert kept["input_id"].to_pylist() == ["7", "8", "r9"]
+
+
 def test_named_columns_are_kept_whatever_they_are_used_for(
     load_request: LoadRequest, tmp_path: Path
 ) -> None:
