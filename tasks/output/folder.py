@@ -16,6 +16,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ SETTING = "aggregate.output_folder"
 MARKS = ("_SUCCESS", "_PARTIAL")
 MAKER = "wenti"
 
+# What readers leave behind: Hadoop's checksums, the Finder's notes, files that NFS keeps open.
+_DROPPINGS = (".*.crc", ".DS_Store", ".nfs*")
 _SUFFIX = ".wenti-new"
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _HERE = -100  # AT_FDCWD
@@ -73,12 +76,18 @@ def write_mark(folder: Path, is_partial: bool, content: Mapping[str, Any]) -> No
 def find_foreign(folder: Path) -> str | None:
     """Return a file in a folder that Wenti did not write; None if there is none, or no folder.
 
+    Hidden files count, except those that readers and file systems leave behind.
+
     Raises:
         OSError: the folder cannot be read.
     """
-    found = {name for name in _list_files(folder) if not Path(name).name.startswith(".")}
+    found = {name for name in _list_files(folder) if not _is_dropping(name)}
     known = {name for mark in MARKS for name in _read_mark(folder / mark)}
     return min(found - known, default=None)
+
+
+def _is_dropping(name: str) -> bool:
+    return any(fnmatchcase(Path(name).name, pattern) for pattern in _DROPPINGS)
 
 
 def _read_mark(path: Path) -> list[str]:

@@ -34,9 +34,33 @@ def test_an_empty_folder_is_replaced_too(tmp_path: Path) -> None:
     assert (tmp_path / "out/dt=1").is_dir()
 
 
+@pytest.mark.parametrize("name", [".env", ".gitkeep", ".git/config"])
+def test_a_folder_with_hidden_files_is_not_empty(tmp_path: Path, name: str) -> None:
+    put_below(tmp_path / "out" / name)
+    with pytest.raises(StorageError, match=f"holds {name}, which Wenti did not write"):
+        put(tmp_path / "out", "1")
+    assert (tmp_path / "out" / name).is_file()
+
+
+def test_what_readers_leave_behind_does_not_count(tmp_path: Path) -> None:
+    put(tmp_path / "out", "1")
+    for name in (".part-00000.parquet.crc", ".DS_Store", ".nfs0000a1", "dt=1/.DS_Store"):
+        put_below(tmp_path / "out" / name)
+    put(tmp_path / "out", "2")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"dt=2", "_SUCCESS"}
+
+
+def put_below(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("")
+
+
 FOREIGN: dict[str, Callable[[Path], object]] = {
     "a file": lambda place: (place / "mine.csv").write_text("x"),
     "below": lambda place: (place / "dt=1/mine.csv").write_text("x"),
+    "a hidden file": lambda place: (place / ".env").write_text("x"),
+    "hidden below": lambda place: (place / "dt=1/.gitkeep").write_text(""),
+    "a hidden folder": lambda place: put_below(place / ".git/config"),
     "a mark of Spark": lambda place: (place / "_SUCCESS").write_text(""),
     "a mark of another program": lambda place: (place / "_SUCCESS").write_text('{"files": []}'),
     "a link": lambda place: (place / "link").symlink_to("/"),
