@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path, PurePath
 
 from tasks.aggregate.partial import Missing
 from tasks.aggregate.questions import questions_schema, split_questions
 from tasks.errors import StoreCorruptionError
-from tasks.output.folder import replaced_folder, write_mark
-from tasks.output.partitions import PartitionWriter
+from tasks.output.folder import HIDDEN, replaced_folder, write_mark
+from tasks.output.partitions import write_partitions
 from tasks.plan.plan import Plan
 from tasks.runs.results import PREDICTIONS_FILE, QUESTIONS_FILE
 from tasks.runs.run import Run
@@ -44,11 +45,11 @@ def deliver(plan: Plan, run: Run, missing: Missing) -> None:
 
 def _write(source: PurePath, folder: Path, columns: tuple[str, ...]) -> dict[str, int]:
     """Write the rows of a file as a data set and read it back; return the rows of each file."""
-    with PartitionWriter(folder, read_schema(source), columns) as writer:
-        for batch in read_batches(source):
-            writer.write(batch)
-    for name, rows in writer.rows.items():
+    written = write_partitions(
+        folder, read_schema(source), partial(read_batches, source), columns, HIDDEN
+    )
+    for name, rows in written.items():
         read = sum(batch.num_rows for batch in read_batches(folder / name))
         if read != rows:
             raise StoreCorruptionError(f"{name} reads back as {read} rows, {rows} were written")
-    return dict(writer.rows)
+    return written

@@ -26,10 +26,13 @@ from tasks.system_errors import storage_faults
 SETTING = "aggregate.output_folder"
 MARKS = ("_SUCCESS", "_PARTIAL")
 MAKER = "wenti"
+HIDDEN = ".wenti-hidden"
+"""The end of the names of files that readers of data sets must not find yet, or any more."""
 
 # What readers leave behind: Hadoop's checksums, the Finder's notes, files that NFS keeps open.
 _DROPPINGS = (".*.crc", ".DS_Store", ".nfs*")
 _SUFFIX = ".wenti-new"
+_OLD = f".old{_SUFFIX}"
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
 _HERE = -100  # AT_FDCWD
 _CANNOT_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -39,36 +42,37 @@ _CANNOT_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 def replaced_folder(place: Path) -> Iterator[Path]:
     """Yield an empty folder that takes the place of `place` when the block ends without an error.
 
-    What a killed process has left behind beside `place` is removed.
+    It is beside `place`, maybe in a data set that others read with `**/*.parquet`, so its files get
+    names with `HIDDEN` at their end, which are taken off just before. What killed processes have
+    left behind beside `place` is removed.
 
     Raises:
         StorageError: it cannot be written, or `place` holds files that Wenti did not write.
     """
+    place = Path(os.path.realpath(place))
     with storage_faults(place, SETTING):
         place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(place)
+        _remove_leftovers(place.parent)
         new = place.with_name(f".{_start(place)}.{secrets.token_hex(4)}{_SUFFIX}")
         new.mkdir()
-        lock = os.open(new, os.O_RDONLY)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield new
-            _sync(new)
-            if (foreign := find_foreign(place)) is not None:
-                raise StorageError(f"{place} holds {foreign}, which Wenti did not write; move it")
-            _put(new, place)
+            with _locked(new):
+                yield new
+                _sync(new)
+                if (found := find_foreign(place)) is not None:
+                    raise StorageError(f"{place} holds {found}, which Wenti did not write; move it")
+                _put(new, place)
         finally:
-            os.close(lock)
-            shutil.rmtree(new, ignore_errors=True)  # if it was replaced, this is the old one
+            _remove(new)  # if it was replaced, this is the old one
 
 
 def write_mark(folder: Path, is_partial: bool, content: Mapping[str, Any]) -> None:
-    """Write the mark of a finished folder, which lists the files that are in it.
+    """Write the mark of a finished folder, which lists the files that will be in it.
 
     Raises:
         OSError: it cannot be written.
     """
-    files = sorted(_list_files(folder))
+    files = sorted(name.removesuffix(HIDDEN) for name in _list_files(folder))
     text = json.dumps({"made_by": MAKER, **content, "files": files}, ensure_ascii=False, indent=2)
     (folder / MARKS[is_partial]).write_text(f"{text}\n", encoding="utf-8")
 
@@ -112,19 +116,51 @@ def _list_files(folder: Path) -> Iterator[str]:
 
 
 def _put(new: Path, place: Path) -> None:
-    """Put a folder in the place of another one, or of none; the old one is then at `new`."""
-    if place.exists() and not _exchange(new, place):
-        old = new.with_name(f"{new.name.removesuffix(_SUFFIX)}-old{_SUFFIX}")
+    """Put a folder in the place of another one, or of none; the old one is then at `new`.
+
+    Readers of the folder above would find both, so one of them has hidden names, but for the moment
+    of the exchange.
+    """
+    _show(new)
+    if not place.exists():
+        new.rename(place)
+    elif not _exchange(new, place):
+        _move(new, place)
+    _hide(new)
+    _sync(place, only_folders=True)
+    _sync_path(place.parent)
+
+
+def _move(new: Path, place: Path) -> None:
+    """Put a folder in the place of another one in two steps; the old one is then at `new`."""
+    old = new.with_name(f".{place.name}{_OLD}")
+    with _locked(place):  # or another run would put it back
         place.rename(old)
         try:
             new.rename(place)
         except OSError:
             old.rename(place)
             raise
-        shutil.rmtree(old, ignore_errors=True)
-    elif not place.exists():
-        new.rename(place)
-    _sync_folder(place.parent)
+        old.rename(new)
+
+
+def _show(folder: Path) -> None:
+    for name in [*_list_files(folder)]:
+        if name.endswith(HIDDEN):
+            (folder / name).rename(folder / name.removesuffix(HIDDEN))
+
+
+def _hide(folder: Path) -> None:
+    """Hide files that will be removed, which takes longer than renaming them."""
+    with suppress(OSError):  # it is removed as it is
+        for name in [*_list_files(folder)]:
+            if not name.endswith(HIDDEN):
+                (folder / name).rename(folder / f"{name}{HIDDEN}")
+
+
+def _remove(folder: Path) -> None:
+    _hide(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -140,17 +176,28 @@ def _exchange(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
-def _remove_leftovers(place: Path) -> None:
-    """Remove the folders of processes that were killed: those that nobody has locked."""
-    for left in place.parent.glob(f".{_escape(_start(place))}.*{_SUFFIX}"):
-        with suppress(OSError):  # somebody else's
-            lock = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if any(left.iterdir()):  # an empty one may be about to be locked
-                    shutil.rmtree(left, ignore_errors=True)
-            finally:
-                os.close(lock)
+def _remove_leftovers(parent: Path) -> None:
+    """Remove the folders of processes that were killed, for whatever place beside this one.
+
+    They are those that nobody has locked. An old data set whose place is free is put back there.
+    """
+    for left in parent.glob(f".*{_SUFFIX}"):
+        with suppress(OSError), _locked(left, fcntl.LOCK_NB):  # an error: it is somebody else's
+            home = left.with_name(left.name[1:].removesuffix(_OLD))
+            if left.name.endswith(_OLD) and not os.path.lexists(home):
+                left.rename(home)
+            elif any(left.iterdir()):  # an empty one may be about to be locked
+                _remove(left)
+
+
+@contextmanager
+def _locked(folder: Path, flags: int = 0) -> Iterator[None]:
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | flags)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _start(place: Path) -> str:
@@ -158,17 +205,14 @@ def _start(place: Path) -> str:
     return os.fsdecode(os.fsencode(place.name)[:200])
 
 
-def _escape(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
-
-
-def _sync(folder: Path) -> None:
+def _sync(folder: Path, *, only_folders: bool = False) -> None:
     for place, _, names in os.walk(folder):
-        for path in (*(Path(place, name) for name in names), Path(place)):
-            _sync_folder(path)
+        for name in () if only_folders else names:
+            _sync_path(Path(place, name))
+        _sync_path(Path(place))
 
 
-def _sync_folder(path: Path) -> None:
+def _sync_path(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

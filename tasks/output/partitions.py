@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -17,8 +17,13 @@ from tasks.store.tables import open_for_arrow
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 MOST_PARTITIONS = 10_000
-MOST_OPEN = 64
-"""Files that are written at a time: each takes memory."""
+MOST_OPEN = 256
+"""Files that are written at a time: a process may open 1,024."""
+
+MOST_WAITING = 64 << 20
+"""Bytes of rows that wait to be written, so that a file has few row groups."""
+
+FILE = "part-00000.parquet"
 
 # What Hive and Spark escape; other characters, such as Chinese ones, stand in names as they are.
 _ESCAPED = re.compile(r"[\x00-\x1f\x7f\"#%'*/:=?\\{}\[\]^]")
@@ -55,73 +60,100 @@ def _escape(text: str) -> str:
     return _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", text)
 
 
-class PartitionWriter:
-    """A context manager that writes rows below a folder, in order within each partition.
+def write_partitions(
+    folder: Path,
+    schema: pa.Schema,
+    read: Callable[[Sequence[str] | None], Iterable[pa.RecordBatch]],
+    columns: Sequence[str] = (),
+    suffix: str = "",
+) -> dict[str, int]:
+    """Write rows below a folder, one file for each partition, in order; return the rows of each.
+
+    The files are named by their paths relative to the folder, such as `dt=1/part-00000.parquet`.
 
     Args:
         folder: an empty folder.
         schema: of the rows.
-        columns: the columns that divide them; they are in the names of folders, not in the files.
-    """
+        read: returns these columns of the rows, None for all, from the first row to the last; it is
+            called again for every `MOST_OPEN` partitions.
+        columns: the columns that divide the rows; they are in the names of folders, not in files.
+        suffix: of the names of the files.
 
-    def __init__(self, folder: Path, schema: pa.Schema, columns: Sequence[str] = ()) -> None:
-        self.rows: Counter[str] = Counter()  # by the path of each file, relative to the folder
-        self._folder, self._columns = folder, columns
-        fields = [field for field in schema if field.name not in columns]
-        self._schema = pa.schema(fields, schema.metadata)
-        self._parts: Counter[str] = Counter()
-        self._open: OrderedDict[str, tuple[str, pq.ParquetWriter, pa.OSFile]] = OrderedDict()
+    Raises:
+        OSError: they cannot be written.
+    """
+    fields = [field for field in schema if field.name not in columns]
+    kept, rows = pa.schema(fields, schema.metadata), dict[str, int]()
+    names = [""]  # a data set without rows has its schema
+    if columns:
+        names = sorted(
+            {name for batch in read(columns) for name in name_partitions(batch, columns)}
+        )
+    for first in range(0, len(names), MOST_OPEN):
+        some = names[first : first + MOST_OPEN]
+        files = {name: _File(folder / name / f"{FILE}{suffix}", kept) for name in some}
+        with ExitStack() as stack:
+            for file in files.values():
+                stack.enter_context(file)
+            _write(files, read(None), columns)
+        rows |= {f"{Path(name, FILE)}{suffix}": file.rows for name, file in files.items()}
+    return rows
+
+
+def _write(
+    files: Mapping[str, _File], batches: Iterable[pa.RecordBatch], columns: Sequence[str]
+) -> None:
+    """Write the rows of these partitions; other rows are left out."""
+    for batch in batches:
+        for name, rows in _divide(batch, columns, files):
+            files[name].add(rows)
+        while sum(file.waiting_bytes for file in files.values()) > MOST_WAITING:
+            max(files.values(), key=lambda file: file.waiting_bytes).flush()
+
+
+def _divide(
+    batch: pa.RecordBatch, columns: Sequence[str], wanted: Container[str]
+) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """Yield the rows of each partition that is wanted, without the columns in its name."""
+    rows, names = batch.drop_columns([*columns]), name_partitions(batch, columns)
+    found, codes = np.unique(names, return_inverse=True)
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(found) + 1))
+    for number, name in enumerate(found):
+        chosen = order[starts[number] : starts[number + 1]]
+        if name in wanted:
+            is_all = len(chosen) == batch.num_rows
+            yield str(name), rows if is_all else rows.take(pa.array(chosen))
+
+
+class _File:
+    """A Parquet file whose rows wait in memory until there are enough of them for a row group."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.rows = self.waiting_bytes = 0
+        self._path, self._schema, self._waiting = path, schema, list[pa.RecordBatch]()
 
     def __enter__(self) -> Self:
-        if not self._columns:  # a data set without rows has its schema
-            self._find("")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._opened = open_for_arrow(self._path, "wb")
+        self._writer = pq.ParquetWriter(
+            self._opened, self._schema, compression="zstd", write_page_checksum=True
+        )
         return self
 
     def __exit__(self, *_error: object) -> None:
-        while self._open:
-            self._close_oldest()
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        """Write rows."""
-        names = name_partitions(batch, self._columns)
-        rows = batch.select(self._schema.names)
-        if len(set(names)) == 1:
-            self._write(names[0], rows)
-            return
-        found, codes = np.unique(names, return_inverse=True)
-        order = np.argsort(codes, kind="stable")
-        starts = np.searchsorted(codes[order], np.arange(len(found) + 1))
-        for number, name in enumerate(found):
-            chosen = order[starts[number] : starts[number + 1]]
-            self._write(str(name), rows.take(pa.array(chosen)))
-
-    def _write(self, partition: str, rows: pa.RecordBatch) -> None:
-        file, writer = self._find(partition)
-        writer.write_batch(rows.cast(self._schema))
-        self.rows[file] += rows.num_rows
-
-    def _find(self, partition: str) -> tuple[str, pq.ParquetWriter]:
-        if partition not in self._open:
-            if len(self._open) >= MOST_OPEN:
-                self._close_oldest()
-            folder = self._folder / partition
-            folder.mkdir(parents=True, exist_ok=True)
-            name = f"part-{self._parts[partition]:05d}.parquet"
-            self._parts[partition] += 1
-            opened = open_for_arrow(folder / name, "wb")
-            writer = pq.ParquetWriter(
-                opened, self._schema, compression="zstd", write_page_checksum=True
-            )
-            file = f"{partition}/{name}" if partition else name
-            self.rows[file] = 0
-            self._open[partition] = file, writer, opened
-        self._open.move_to_end(partition)
-        file, writer, _ = self._open[partition]
-        return file, writer
-
-    def _close_oldest(self) -> None:
-        _, (_, writer, opened) = self._open.popitem(last=False)
         try:
-            writer.close()
+            self.flush()
+            self._writer.close()
         finally:
-            opened.close()
+            self._opened.close()
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        self._waiting.append(rows.cast(self._schema))
+        self.waiting_bytes += rows.nbytes
+        self.rows += rows.num_rows
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
+        self._waiting, self.waiting_bytes = [], 0

@@ -1,5 +1,6 @@
 """A folder is replaced as a whole or not at all, and only one that Wenti has made."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tests.support.shelf import read_tree
 def put(place: Path, text: str, is_partial: bool = False) -> None:
     with replaced_folder(place) as new:
         (new / f"dt={text}").mkdir()
-        (new / f"dt={text}/part-00000.parquet").write_text(text)
+        (new / f"dt={text}/part-00000.parquet{output.HIDDEN}").write_text(text)
         write_mark(new, is_partial, {"run_id": text})
 
 
@@ -87,29 +88,77 @@ def test_a_fault_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     assert read_tree(tmp_path) == before
 
 
-def test_where_folders_cannot_be_exchanged_they_are_renamed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+EXCHANGES = pytest.mark.parametrize("flag", [2, 1 << 30])  # which the kernel refuses
+
+
+@EXCHANGES
+def test_a_data_set_above_never_has_rows_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: int
 ) -> None:
-    monkeypatch.setattr(output, "_EXCHANGE", 1 << 30)  # a flag that the kernel refuses
+    """As read by `**/*.parquet`, which some readers take for hidden folders, too."""
+    monkeypatch.setattr(output, "_EXCHANGE", flag)
+    put(tmp_path / "dt=1", "old")
+    with replaced_folder(tmp_path / "dt=1") as new:
+        (new / f"part-00000.parquet{output.HIDDEN}").write_text("new")
+        write_mark(new, False, {})
+        assert [path.read_text() for path in tmp_path.rglob("*.parquet")] == ["old"]
+        removed = Counter[str]()
+        remove = output._remove
+
+        def look(folder: Path) -> None:
+            removed.update(path.name for path in folder.rglob("*") if path.is_file())
+            remove(folder)
+
+        monkeypatch.setattr(output, "_remove", look)
+    assert [path.read_text() for path in tmp_path.rglob("*.parquet")] == ["new"]
+    assert removed[f"part-00000.parquet{output.HIDDEN}"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["dt=1"]
+    assert find_foreign(tmp_path / "dt=1") is None
+
+
+@EXCHANGES
+def test_where_folders_cannot_be_exchanged_they_are_renamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: int
+) -> None:
+    monkeypatch.setattr(output, "_EXCHANGE", flag)
     put(tmp_path / "out", "1")
     put(tmp_path / "out", "2")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"dt=2", "_SUCCESS"}
 
 
-def test_what_a_killed_process_leaves_behind_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    place = tmp_path / "out[1]*"
-    killed, other = tmp_path / ".out[1]*.0123abcd.wenti-new", tmp_path / ".out1.0123abcd.wenti-new"
-    for left in (killed, other):
+def test_what_killed_processes_leave_beside_the_place_is_removed(tmp_path: Path) -> None:
+    yesterday, killed = tmp_path / ".dt=[1]*.0123abcd.wenti-new", tmp_path / ".x.0.wenti-new"
+    for left in (yesterday, killed):
         (left / "dt=1").mkdir(parents=True)
-    with replaced_folder(place) as new:  # that of a run which is still going on
+    with replaced_folder(tmp_path / "dt=2") as new:  # that of a run which is still going on
         (new / "half").write_text("")
-        put(place, "1")
+        put(tmp_path / "dt=3", "1")
+        assert not yesterday.exists()
         assert not killed.exists()
         assert new.is_dir()
         write_mark(new, False, {})
-    assert other.is_dir()
-    assert (place / "half").is_file()
+    assert (tmp_path / "dt=2/half").is_file()
+
+
+def test_an_old_data_set_that_a_kill_left_without_its_place_is_put_back(tmp_path: Path) -> None:
+    for place in ("dt=1", "dt=2"):
+        put(tmp_path / place, place)
+    (tmp_path / "dt=1").rename(tmp_path / ".dt=1.old.wenti-new")  # killed before the new one came
+    (tmp_path / "dt=2").rename(tmp_path / ".dt=2.old.wenti-new")
+    put(tmp_path / "dt=2", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dt=1", "dt=2"]
+    texts = {path.read_text() for path in tmp_path.rglob("*.parquet")}
+    assert texts == {"dt=1", "new"}
+
+
+def test_the_place_may_be_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    put(Path(), "1")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"dt=1", "_SUCCESS"}
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Data sets are divided as Hive and Spark divide them, so that other programs open them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.output import partitions
-from tasks.output.partitions import PartitionWriter, can_divide, name_partitions
+from tasks.output.partitions import can_divide, name_partitions, write_partitions
 
 VALUES = ["北京", "a/b", "a=b", "50%", "..", "", None, "x y", "é:?*\\\"'#", "None"]
 SCHEMA = pa.schema(
@@ -47,11 +48,15 @@ def rows_of(count: int) -> list[dict[str, Any]]:
 
 def write(folder: Path, rows: list[dict[str, Any]], *columns: str, at_a_time: int = 7) -> Path:
     folder.mkdir(exist_ok=True)
-    with PartitionWriter(folder, SCHEMA, columns) as writer:
-        for at in range(0, len(rows), at_a_time):
-            writer.write(pa.RecordBatch.from_pylist(rows[at : at + at_a_time], SCHEMA))
+    table = pa.Table.from_pylist(rows, SCHEMA)
+
+    def read(names: Sequence[str] | None) -> list[pa.RecordBatch]:
+        some = table if names is None else table.select([*names])
+        return some.to_batches(max_chunksize=at_a_time)
+
+    written = write_partitions(folder, SCHEMA, read, columns)
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.parquet")}
-    assert writer.rows == {name: pq.read_metadata(path).num_rows for name, path in files.items()}
+    assert written == {name: pq.read_metadata(path).num_rows for name, path in files.items()}
     return folder
 
 
@@ -60,11 +65,12 @@ def as_read(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "city": row["city"] or None} for row in rows]
 
 
-@pytest.mark.parametrize("open_at_once", [1, 64])
+@pytest.mark.parametrize(("open_at_once", "waiting"), [(256, 64 << 20), (1, 64 << 20), (5, 300)])
 def test_every_row_is_in_the_folder_of_its_values_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_at_once: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_at_once: int, waiting: int
 ) -> None:
     monkeypatch.setattr(partitions, "MOST_OPEN", open_at_once)
+    monkeypatch.setattr(partitions, "MOST_WAITING", waiting)
     rows = rows_of(60)
     folder = write(tmp_path / "out", rows, "city", "day")
     schema = pa.schema([("city", pa.string()), ("day", pa.date32())])
@@ -73,12 +79,11 @@ def test_every_row_is_in_the_folder_of_its_values_in_order(
         {name: row[name] for name in found.schema.names} for row in as_read(rows)
     ]
     for place in folder.glob("*/*"):
-        numbers = [
-            pq.ParquetFile(part).read()["row"].to_pylist() for part in sorted(place.iterdir())
-        ]
-        flat = [number for part in numbers for number in part]
-        assert flat == sorted(flat)
-        assert len(numbers) == 1 or open_at_once == 1
+        (file,) = place.iterdir()  # however many partitions there are
+        numbers = pq.ParquetFile(file).read()["row"].to_pylist()
+        assert numbers == sorted(numbers)
+        groups = pq.read_metadata(file).num_row_groups
+        assert groups == 1 or waiting == 300
     assert {place.name for place in folder.iterdir()} >= {"city=北京", "city=a%2Fb", "city=50%25"}
 
 
