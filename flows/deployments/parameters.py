@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -63,6 +64,13 @@ def check_parameters(
 def load_flow(entrypoint: str) -> Flow[..., Any]:
     """Return the flow at an entrypoint, such as `flows.question_generation.rerun`."""
     return load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
+
+
+def is_ours(entrypoint: str) -> bool:
+    """Return whether an entrypoint is a flow of Wenti; False if it cannot be imported."""
+    with suppress(Exception):  # importing the flow can raise anything
+        return load_flow(entrypoint).fn.__module__ == MODULE
+    return False
 
 
 def settable_keys(given: Mapping[str, Any]) -> frozenset[str]:
