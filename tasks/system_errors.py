@@ -31,9 +31,11 @@ _CAUSES = {
     errno.EEXIST: _Cause("there is a file or a broken link in its place", ("move it away",)),
     errno.ELOOP: _Cause("its symbolic links form a loop", ("correct them", _ELSEWHERE)),
     errno.ENAMETOOLONG: _Cause("the name is too long", (_ELSEWHERE,)),
+    errno.EXDEV: _Cause("it cannot be moved, as a part of an image or a mount", (_ELSEWHERE,)),
     errno.ENOTDIR: _Cause("a part of this path is a file, not a folder", (_ELSEWHERE,)),
 }
 _PASSING_CAUSES = {
+    errno.EBUSY: _Cause("it is in use, or a mount point", ("stop what uses it", _ELSEWHERE)),
     errno.EISDIR: _Cause("there is a folder in its place", ("move it away",)),
     errno.ENOTEMPTY: _Cause("there is a folder in its place", ("move it away",)),
     errno.EMFILE: _Cause("too many files are open", ("raise the limit with ulimit -n",)),

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.errors import DiskError, MachineMemoryError, StorageError
+from tasks.output.folder import SETTING
 from tasks.system_errors import machine_faults, storage_faults
 
 
@@ -46,6 +47,17 @@ def test_a_fault_elsewhere_is_not_told_as_one_of_the_place(
     assert message.startswith(f"cannot use {path}: the file system is read-only; ")
     assert message.endswith("by setting HOME")
     assert "store" not in message
+
+
+def test_a_folder_that_cannot_be_moved_is_told_with_its_key(tmp_path: Path) -> None:
+    remedy = "choose another place with `aggregate.output_folder`"
+    with pytest.raises(StorageError, match=remedy), storage_faults(tmp_path, SETTING):
+        fail(errno.EXDEV, tmp_path)
+
+
+def test_a_folder_that_is_in_use_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="is in use, or a mount point"), machine_faults():
+        fail(errno.EBUSY, tmp_path)
 
 
 def test_a_failing_disk_may_work_again(tmp_path: Path) -> None:

@@ -154,12 +154,16 @@ def _find_data_set_fault(
         return Finding(DATA_SET, f"{folder} is a symbolic link", "give what it leads to")
     if folder.exists() and not folder.is_dir():
         return Finding(DATA_SET, f"{folder} is not a folder", another)
+    if os.path.ismount(folder):  # it cannot be renamed
+        return Finding(DATA_SET, f"{folder} is a mount point", "give a folder inside it")
     inside = next((read for read in reads if _is_inside(read, folder)), None)
     if inside is not None:
         problem = f"{folder} holds {reads[inside]}, which the run reads"
         return Finding(DATA_SET, problem, another)
-    if _is_inside(folder, store) or _is_inside(store, folder):
-        return Finding(DATA_SET, f"{folder} and the store are one inside the other", another)
+    if _is_inside(folder, store):
+        return Finding(DATA_SET, f"{folder} is inside the store", "give a folder outside of it")
+    if _is_inside(store, folder):
+        return Finding(DATA_SET, f"{folder} contains the store, {store}", another)
     for key, other in ((OUTPUT, settings.aggregate.output), (COPY, copy)):
         if other is not None and _is_inside(other, folder):
             return Finding(DATA_SET, f"{folder} is where {key} is written to", another)

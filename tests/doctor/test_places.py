@@ -288,7 +288,7 @@ def test_every_place_is_refused_at_once_in_the_first_second_and_nothing_is_touch
 BAD_DATA_SETS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "the passages are in it": (lambda job: job, "which the run reads"),
     "the model": (lambda job: job / "model", "a file of the model, which the run reads"),
-    "in the store": (lambda job: job / "store/out", "one inside the other"),
+    "in the store": (lambda job: job / "store/out", "is inside the store"),
     "a file": (lambda job: job / "passages.jsonl", "is not a folder"),
     "a link": (lambda job: linked(job / "link", job / "model"), "is a symbolic link"),
     "another program's": (lambda job: filled(job / "other"), "holds mine.csv"),
@@ -322,7 +322,14 @@ def test_a_data_set_never_takes_the_place_of_anything_else(job: Path, name: str)
 
 def test_a_data_set_does_not_hold_the_store(job: Path) -> None:
     places = {"data": made(job / "out"), "store": job / "out/store"}
-    assert "one inside the other" in faults_of(job, **places)[DATA_SET]
+    assert "contains the store" in faults_of(job, **places)[DATA_SET]
+
+
+def test_a_data_set_cannot_be_a_mount_point(job: Path) -> None:
+    assert "/proc is a mount point" in faults_of(job, data=Path("/proc"))[DATA_SET]
+    (job / "link").symlink_to("/proc")
+    found = faults_of(job, data=job / "link/self/..")
+    assert "is a mount point" in found[DATA_SET]
 
 
 def test_a_data_set_takes_a_new_or_empty_folder_or_that_of_the_run_before(job: Path) -> None:
