@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -57,6 +58,7 @@ def replaced_folder(place: Path) -> Iterator[Path]:
         new.mkdir()
         try:
             with _locked(new):
+                _take_permissions(place, new)
                 yield new
                 _sync(new)
                 if (found := find_foreign(place)) is not None:
@@ -113,6 +115,18 @@ def _list_files(folder: Path) -> Iterator[str]:
     for place, folders, names in os.walk(folder, onerror=fail):
         links = [name for name in folders if Path(place, name).is_symlink()]
         yield from (Path(place, name).relative_to(folder).as_posix() for name in names + links)
+
+
+def _take_permissions(old: Path, new: Path) -> None:
+    """Give a folder the mode and the group of another one, if there is one.
+
+    It happens before anything is in it: with the set-group-ID bit, folders below have the group.
+    """
+    with suppress(OSError):  # there is none, or the user is not of the group
+        state = old.stat()
+        with suppress(PermissionError):
+            os.chown(new, -1, state.st_gid)
+        new.chmod(stat.S_IMODE(state.st_mode) | stat.S_IRWXU)
 
 
 def _put(new: Path, place: Path) -> None:

@@ -1,5 +1,6 @@
 """A folder is replaced as a whole or not at all, and only one that Wenti has made."""
 
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,18 @@ def test_an_old_data_set_that_a_kill_left_without_its_place_is_put_back(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dt=1", "dt=2"]
     texts = {path.read_text() for path in tmp_path.rglob("*.parquet")}
     assert texts == {"dt=1", "new"}
+
+
+def test_the_new_folder_has_the_mode_and_the_group_of_the_old_one(tmp_path: Path) -> None:
+    group = max(os.getgroups() or [os.getgid()]) if os.geteuid() else 4321
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / "out", -1, group)
+    (tmp_path / "out").chmod(0o2775)
+    for text in ("1", "2"):
+        put(tmp_path / "out", text)
+        states = [path.stat() for path in (tmp_path / "out", tmp_path / f"out/dt={text}")]
+        assert states[0].st_mode & 0o7777 == 0o2775
+        assert [state.st_gid for state in states] == [group, group]
 
 
 def test_the_place_may_be_the_working_folder(
