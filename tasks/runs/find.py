@@ -104,17 +104,18 @@ def read_record(folder: PurePath) -> RunRecord:
 def name_origins(store: Store, rows: Mapping[str, int], run_id: str) -> dict[str, int]:
     """Return numbers of rows by run, given them by the fingerprint of the run's predictions.
 
-    The run is the newest one with these predictions except `run_id`; predictions that no run has
-    any more keep their fingerprint.
+    The run is the newest other one with these predictions, and else `run_id` itself, in which an
+    earlier shard has an equal row. Predictions that no run has any more keep their fingerprint.
     """
-    names: dict[str, str] = {}
+    names, own = dict[str, str](), dict[str, str]()
     for folder in reversed(list_runs(store)) if rows else ():
         if names.keys() >= rows.keys():
             break
         with suppress(StoreCorruptionError):
             record = read_record(folder)
-            if record.run_id != run_id:
-                names.setdefault(record.predictions, record.run_id)
+            known = own if record.run_id == run_id else names
+            known.setdefault(record.predictions, record.run_id)
+    names = own | names
     return {names.get(predictions, predictions): count for predictions, count in rows.items()}
 
 

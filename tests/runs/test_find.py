@@ -10,7 +10,7 @@ import pytest
 from tasks.errors import InputError
 from tasks.predict.shards import has_shards
 from tasks.processes import call_in_child
-from tasks.runs.find import find_run, list_runs, read_records
+from tasks.runs.find import find_run, list_runs, name_origins, read_records
 from tasks.runs.results import RUN_FILE
 from tasks.runs.run import commit_json
 from tasks.store.layout import Store
@@ -68,3 +68,15 @@ def test_runs_are_listed_oldest_first(tmp_path: Path) -> None:
         commit_json(tmp_path / "runs" / run_id / RUN_FILE, {})
     (tmp_path / "runs" / "20260103-000000-cccccc").mkdir()
     assert [folder.name for folder in list_runs(Store(tmp_path))] == [CLOSED, OPEN]
+
+
+def test_rows_come_from_the_newest_other_run_or_an_earlier_shard_of_this_one(
+    tmp_path: Path,
+) -> None:
+    for run_id, predictions in ((CLOSED, "both"), (OPEN, "both"), ("20260103-0", "own")):
+        record = least_record(run_id=run_id, predictions=predictions)
+        commit_json(tmp_path / "runs" / run_id / RUN_FILE, record)
+    found = name_origins(Store(tmp_path), {"both": 1, "own": 2, "gone": 3}, "20260103-0")
+    assert found == {OPEN: 1, "20260103-0": 2, "gone": 3}
+    found = name_origins(Store(tmp_path), {"both": 1}, OPEN)
+    assert found == {CLOSED: 1}
