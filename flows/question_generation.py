@@ -157,6 +157,23 @@ def rerun(
         ShardsFailedError: some shards failed or were left out; run again to make them.
         WentiError: anything else that ends a run, such as a full disk.
     """
+    return remake(run, store, shards, only_failed=only_failed, force=force)
+
+
+def remake(
+    run: str,
+    store: str,
+    shards: str = "",
+    *,
+    only_failed: bool = False,
+    force: bool = False,
+    delivers: bool = True,
+) -> dict[str, Any]:
+    """Do what `rerun` does; without `delivers`, nothing is written outside of the store.
+
+    Returns:
+        What the flow returns: the result of `rerun`, or the state of a run that failed.
+    """
     send_logs()
     try:
         permissions = find_permissions()
@@ -169,7 +186,8 @@ def rerun(
         tag_run(again.settings, None if record.config_file is None else Path(record.config_file))
         with machine_faults(), prepared(again.settings) as plan:
             again.check(plan)
-            return carry_out(plan, again.selection, record.config_file, record.run_id)
+            file = record.config_file
+            return carry_out(plan, again.selection, file, record.run_id, delivers=delivers)
     except WentiError as error:
         return failed_state(error)
     except TerminationSignal:
@@ -179,9 +197,17 @@ def rerun(
 
 
 def carry_out(
-    plan: Plan, selection: Selection, config_file: str | None, rerun_of: str | None = None
+    plan: Plan,
+    selection: Selection,
+    config_file: str | None,
+    rerun_of: str | None = None,
+    *,
+    delivers: bool = True,
 ) -> dict[str, Any]:
-    """Make what is selected and missing, and write the results into the run's folder."""
+    """Make what is selected and missing, and write the results into the run's folder.
+
+    With `delivers`, they are also written where the config asks for them outside of the store.
+    """
     run = Run.start(plan, flow_run_id=flow_run_id(), config_file=config_file, rerun_of=rerun_of)
     logger.info("run %s in %s", run.record.run_id, run.folder)
     with rows_artifact(run) as artifact, recorded(run), machine_faults():
@@ -197,7 +223,7 @@ def carry_out(
         prediction = predict_missing(plan, run, jobs, selection, progress)
         show_shards(run, prediction)
         raise_if_missing(prediction, plan.settings.aggregate.allow_partial)
-        metrics = aggregate_task(plan, run, export, dataset, prediction)
+        metrics = aggregate_task(plan, run, export, dataset, prediction, delivers)
         show_results(plan, run, metrics)
         return final_state(run, metrics)
 

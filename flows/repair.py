@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePath
+from typing import Any
 
-from flows.question_generation import rerun
+from prefect import flow
+
+from flows.parameters import STORE
+from flows.question_generation import name_rerun, remake
 from tasks.operations.verify import restore_results
 from tasks.runs.find import store_of
 from tasks.store.lock import shared_lock
+
+
+@flow(name="repair", flow_run_name=name_rerun, retries=0)
+def repair(run: str) -> dict[str, Any]:
+    """Remake what is missing from a run, and nothing outside of the store.
+
+    What `aggregate.output_path` and `aggregate.output_folder` name may have newer results by now.
+
+    Args:
+        run: The folder of the run.
+
+    Returns:
+        `folder` and `metrics` of the new run, and what it raises: as of the flow `rerun`.
+    """
+    return remake(run, STORE, delivers=False)
 
 
 def repair_run(folder: PurePath) -> Path:
@@ -21,7 +40,7 @@ def repair_run(folder: PurePath) -> Path:
         ShardsFailedError: some shards failed.
         StorageError: the store cannot be written.
     """
-    fresh = Path(rerun(str(folder))["folder"])
+    fresh = Path(repair(str(folder))["folder"])
     with shared_lock(store_of(folder)):
         restore_results(folder, fresh)
     return fresh

@@ -6,6 +6,7 @@ import logging
 from functools import partial
 from pathlib import Path, PurePath
 
+from tasks.aggregate.outputs import write_output
 from tasks.aggregate.partial import Missing
 from tasks.aggregate.questions import questions_schema, split_questions
 from tasks.errors import StoreCorruptionError
@@ -19,22 +20,36 @@ from tasks.store.tables import commit_table, read_batches, read_schema
 logger = logging.getLogger("wenti.aggregate")
 
 
-def deliver(plan: Plan, run: Run, missing: Missing) -> None:
-    """Write questions.parquet into a run's folder, and the data set into the output folder.
+def write_questions(plan: Plan, run: Run) -> None:
+    """Write questions.parquet into a run's folder, if the config asks for it.
 
-    Only what the config asks for is written; predictions.parquet is already there.
+    predictions.parquet is already there.
 
     Raises:
         StoreCorruptionError: predictions.parquet cannot be read.
+        StorageError: the file cannot be written.
+    """
+    if plan.settings.aggregate.one_row_per_question:
+        source = run.folder / PREDICTIONS_FILE
+        schema = questions_schema(read_schema(source))
+        rows = split_questions(read_batches(source), schema)
+        commit_table(run.folder / QUESTIONS_FILE, schema, rows)
+
+
+def deliver(plan: Plan, run: Run, rows_in: int, missing: Missing) -> None:
+    """Write the results of an input of `rows_in` rows to places outside of the store.
+
+    Only what the config asks for is written: `output_path`, and the data set in `output_folder`.
+
+    Raises:
+        StoreCorruptionError: the results in the run's folder cannot be read.
         StorageError: the files cannot be written, or the output folder holds others.
     """
-    asked, source = plan.settings.aggregate, run.folder / PREDICTIONS_FILE
-    if asked.one_row_per_question:
-        schema = questions_schema(read_schema(source))
-        questions = run.folder / QUESTIONS_FILE
-        commit_table(questions, schema, split_questions(read_batches(source), schema))
-        source = questions
+    asked = plan.settings.aggregate
+    if asked.output is not None:
+        write_output(run.folder / PREDICTIONS_FILE, rows_in, asked.output, missing)
     if asked.data_set is not None:
+        source = run.folder / (QUESTIONS_FILE if asked.one_row_per_question else PREDICTIONS_FILE)
         mark = {"run_id": run.record.run_id, **(missing.summary if missing.is_partial else {})}
         with replaced_folder(asked.data_set) as folder:
             written = _write(source, folder, asked.partition_by or ())

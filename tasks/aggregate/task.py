@@ -9,11 +9,11 @@ from typing import Any
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-from tasks.aggregate.deliver import deliver
+from tasks.aggregate.deliver import deliver, write_questions
 from tasks.aggregate.endings import find_eos
 from tasks.aggregate.metrics import describe_quality, make_metrics
 from tasks.aggregate.new_rows import write_new_rows
-from tasks.aggregate.outputs import write_output, write_predictions
+from tasks.aggregate.outputs import write_predictions
 from tasks.aggregate.partial import Missing
 from tasks.aggregate.rejects import check_all_rejects
 from tasks.evaluation.evaluate import evaluate
@@ -31,12 +31,18 @@ logger = logging.getLogger("wenti.aggregate")
 
 
 def aggregate(
-    plan: Plan, run: Run, export: StageResult, dataset: StageResult, prediction: Prediction
+    plan: Plan,
+    run: Run,
+    export: StageResult,
+    dataset: StageResult,
+    prediction: Prediction,
+    delivers: bool = True,
 ) -> dict[str, Any]:
     """Write a run's results, `_SUCCESS` last, and return the content of metrics.json.
 
     The results are marked as partial if shards are missing; the caller has checked that this is
-    allowed.
+    allowed. With `delivers`, they are also written where the config asks for them outside of the
+    store.
 
     Raises:
         InputError: more rows are rejected than `dataset.max_rejected` allows.
@@ -60,11 +66,11 @@ def aggregate(
     if flagged := describe_quality(quality):
         logger.info("quality: %s", flagged)
     new = write_new_rows(plan, run, missing.is_partial)
-    output_path = plan.settings.aggregate.output
-    if output_path is not None:
-        rows_in = DatasetDetails.of(dataset.manifest).rows_in
-        write_output(run.folder / PREDICTIONS_FILE, rows_in, output_path, missing)
-    deliver(plan, run, missing)
+    write_questions(plan, run)
+    if delivers:
+        deliver(plan, run, DatasetDetails.of(dataset.manifest).rows_in, missing)
+    elif plan.settings.aggregate.output or plan.settings.aggregate.data_set:
+        logger.info("a repair leaves aggregate.output_path and aggregate.output_folder as they are")
     seconds = {
         "export": export.span.seconds,
         "load": dataset.span.seconds,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.aggregate.deliver import deliver
+from tasks.aggregate.deliver import deliver, write_questions
 from tasks.aggregate.partial import Missing
 from tasks.columns.divide import check_partitions
 from tasks.columns.store import COLUMNS_FILE, ColumnsDetails
@@ -44,7 +44,8 @@ def finish(job: Path, *overrides: str, missing: Missing = WHOLE) -> Path:
     run = Run.start(plan)
     batches = [pa.RecordBatch.from_pylist(ROWS[at : at + 2], SCHEMA) for at in (0, 2)]
     commit_table(run.folder / "predictions.parquet", SCHEMA, batches)
-    deliver(plan, run, missing)
+    write_questions(plan, run)
+    deliver(plan, run, len(ROWS), missing)
     return Path(run.folder)
 
 

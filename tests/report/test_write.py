@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,11 +13,13 @@ from typing import Any
 import pytest
 
 from tasks.operations.verify import verify_run
+from tasks.output.folder import replaced_folder, write_mark
 from tasks.report.write import ensure_report
 from tasks.runs.find import find_results
 from tasks.store.layout import Store
 from tests.support.finished_runs import read_page
 from tests.support.rehearsal import SHARDS, WENTI, Rehearsal, block
+from tests.support.shelf import read_tree
 
 REPORT = "report.html"
 
@@ -97,15 +100,38 @@ def test_the_report_command_gives_the_report_and_makes_it_where_it_must(
     assert all(part.state == "ok" for part in verify_run(run))
 
 
-def test_a_repair_gives_a_run_its_own_report_back(rehearsal: Rehearsal, store: Path) -> None:
+def deliver_to(run: Path, folder: Path) -> None:
+    """Change a run into one that wrote a data set, which a newer run has replaced since."""
+    text = (run / "config.yaml").read_text(encoding="utf-8")
+    changed = text.replace("output_folder: null", f"output_folder: {folder}").encode()
+    (run / "config.yaml").write_bytes(changed)
+    entry = {"size": len(changed), "sha256": hashlib.sha256(changed).hexdigest()}
+    mark = read_mark(run)
+    (config,) = (one for one in mark["files"] if one["name"] == "config.yaml")
+    config |= entry
+    (run / "_SUCCESS").write_text(json.dumps(mark))
+    with replaced_folder(folder) as new:
+        (new / "part-00000.parquet").write_text("newer")
+        write_mark(new, is_partial=False, content={})
+
+
+def test_a_repair_gives_a_run_its_own_report_back_and_changes_nothing_outside_of_the_store(
+    rehearsal: Rehearsal, store: Path
+) -> None:
     run = latest(store)
     report = (run / REPORT).read_bytes()
+    deliver_to(run, store.parent / "out")
+    before = read_tree(store.parent / "out")
     (run / REPORT).unlink()
     (run / "predictions.txt").write_text("")
     done = wenti(rehearsal, "verify", run, "--repair")
     assert done.returncode == 0, done.stderr
     assert (run / REPORT).read_bytes() == report
     assert latest(store) != run
+    assert (
+        "output_folder: " + str(store.parent / "out") in (latest(store) / "config.yaml").read_text()
+    )
+    assert read_tree(store.parent / "out") == before
 
 
 def test_no_report_is_made_of_damaged_results(rehearsal: Rehearsal, store: Path) -> None:
