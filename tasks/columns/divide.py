@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import PurePath
 
+import pyarrow as pa
+import pyarrow.types as kinds
+
 from tasks.columns.store import COLUMNS_FILE, ColumnsDetails
 from tasks.config.sections.section import LONGEST_NAME
 from tasks.errors import InputError
@@ -31,14 +34,14 @@ def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsD
     if unknown := [name for name in columns if name not in details.names]:
         known = shorten_list(details.names, 10) or "none"
         raise InputError(
-            f"`{KEY}`: no column {unknown[0]!r} of the passages is kept; kept are: {known}"
+            f"`{KEY}`: no column `{unknown[0]}` of the passages is kept; kept are: {known}"
         )
     schema = read_schema(folder / COLUMNS_FILE)
     for name in columns:
         if not can_divide(schema.field(name).type):
             raise InputError(
-                f"`{KEY}`: the column {name!r} is {schema.field(name).type}; give columns of text,"
-                " whole numbers, dates, or true and false"
+                f"`{KEY}`: the column `{name}` has {_name_kind(schema.field(name).type)}; give"
+                " columns of text, whole numbers, dates, or true and false"
             )
     found: set[str] = set()
     for batch in read_batches(folder / COLUMNS_FILE, columns):
@@ -49,6 +52,16 @@ def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsD
             raise InputError(
                 f"`{KEY}`: more than {MOST_PARTITIONS} folders; give columns of fewer values"
             )
+
+
+def _name_kind(kind: pa.DataType) -> str:
+    """Return what values of a type are, in words."""
+    names = {
+        "fractions": kinds.is_floating(kind) or kinds.is_decimal(kind),
+        "times": kinds.is_temporal(kind),
+        "lists or objects": kinds.is_nested(kind),
+    }
+    return next((name for name, is_it in names.items() if is_it), "values of another kind")
 
 
 def _is_too_long(partition: str) -> bool:

@@ -17,6 +17,7 @@ from tasks.config.settings import Settings
 from tasks.engine.contract import CONTRACT_FILE
 from tasks.environment import find_write_error
 from tasks.findings import Finding
+from tasks.output.folder import SETTING as DATA_SET
 from tasks.output.folder import find_foreign
 from tasks.passages.files import InputFile, entries_of, find_files, show_given, would_find
 from tasks.passages.layout import KEY as PASSAGES
@@ -26,7 +27,6 @@ from tasks.system_errors import find_cause
 
 OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
 PADDLENLP_HOME = "PPNLP_HOME"  # the environment variable; without it, a folder in HOME
-DATA_SET = "aggregate.output_folder"
 _DATA_SET_FILES = ("part-00000.parquet", "dt=0/part-00000.parquet")
 _RESULTS = ("predictions.jsonl", "predictions.parquet", "metrics.json")  # of a run, in the store
 

@@ -13,9 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as kinds
 
-from tasks.store.tables import open_for_arrow
+from tasks.store.tables import HIVE_NULL, open_for_arrow
 
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 MOST_PARTITIONS = 10_000
 MOST_OPEN = 256
 """Files that are written at a time: a process may open 1,024."""

@@ -17,6 +17,7 @@ from tasks.findings import Finding
 from tasks.passages.layout import KEY, SUFFIXES, kind_of
 from tasks.passages.records import excerpt
 from tasks.store.local import file_sha256
+from tasks.store.tables import HIVE_NULL
 
 Given = Path | tuple[Path, ...]
 """What the config names: a path or a pattern, or several of them."""
@@ -25,7 +26,6 @@ Given = Path | tuple[Path, ...]
 _HIDDEN = (".", "_", "~$")
 # What `datasets` (Hugging Face) writes beside its files.
 _BESIDE = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -295,4 +295,4 @@ def _name(path: Path, base: Path) -> str:
 def _columns(path: Path) -> dict[str, str | None]:
     """Return the columns of a path's folders, as Hive and Spark write them."""
     pairs = (part.split("=", 1) for part in path.absolute().parent.parts if part.find("=") > 0)
-    return {unquote(name): None if value == _HIVE_NULL else unquote(value) for name, value in pairs}
+    return {unquote(name): None if value == HIVE_NULL else unquote(value) for name, value in pairs}

@@ -78,6 +78,9 @@ PREDICTIONS = pa.schema(
 )
 
 
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+"""The value null in the name of a folder, as Hive and Spark write it."""
+
 GROUPS_PER_BATCH = 4
 MOST_ROWS = 1 << 16  # of a batch
 ROWS_AT_A_TIME = 1024  # of what is read only once

@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -102,6 +103,10 @@ COLUMNS = pa.table(
         "day": [date(2026, 1, 1), None],
         "share": [0.5, 1.0],
         "long": ["长" * 90, ""],
+        "price": [Decimal("1.5"), None],
+        "at": [datetime(2026, 1, 1, 9), None],
+        "tags": [["a"], None],
+        "picture": [b"\x00", None],
     }
 )
 
@@ -111,8 +116,12 @@ COLUMNS = pa.table(
     [
         (["dt"], None),
         (["day", "dt"], None),
-        (["city"], "no column 'city' of the passages is kept; kept are: dt, day, share, long"),
-        (["dt", "share"], "the column 'share' is double; give columns of text"),
+        (["city"], "no column `city` of the passages is kept; kept are: dt, day, share, long"),
+        (["dt", "share"], "the column `share` has fractions; give columns of text"),
+        (["price"], "has fractions"),
+        (["at"], "has times"),
+        (["tags"], "has lists or objects"),
+        (["picture"], "has values of another kind"),
         (["long"], "a value is too long for the name of a folder"),
     ],
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.config.loading import load_settings
-from tasks.doctor.places import COPY, DATA_SET, OUTPUT, PADDLENLP_HOME, STORE, find_place_faults
+from tasks.doctor.places import COPY, OUTPUT, PADDLENLP_HOME, STORE, find_place_faults
+from tasks.output.folder import SETTING as DATA_SET
 from tasks.output.folder import replaced_folder, write_mark
 from tasks.store.layout import FOLDERS
 from tests.support.commands import wenti

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from tasks.output import partitions
 from tasks.output.partitions import can_divide, name_partitions, write_partitions
+from tasks.store.tables import HIVE_NULL
 
 VALUES = ["北京", "a/b", "a=b", "50%", "..", "", None, "x y", "é:?*\\\"'#", "None"]
 SCHEMA = pa.schema(
@@ -133,7 +134,7 @@ def test_no_value_leaves_its_folder_and_each_can_be_read_back(values: list[str |
     names = name_partitions(pa.record_batch({"a b": pa.array(values, pa.string())}), ["a b"])
     assert not any("/" in name or name in {".", ".."} for name in names)
     back = [unquote(name.removeprefix("a b=")) for name in names]
-    assert back == [value or partitions.HIVE_NULL for value in values]
+    assert back == [value or HIVE_NULL for value in values]
     known = Counter(value or None for value in values)
     assert len(set(names)) == len(known)
 

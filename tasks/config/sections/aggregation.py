@@ -66,7 +66,7 @@ class AggregateSettings(Section):
         cls, value: tuple[str, ...] | None, info: ValidationInfo
     ) -> tuple[str, ...] | None:
         if value is not None and info.data.get("output_folder") is None:
-            raise ValueError("allowed here: null, without output_folder")
+            raise ValueError("needs aggregate.output_folder; allowed without it: null")
         if value is not None and len({*value}) < len(value):
             raise ValueError("allowed here: each column once")
         return value
