@@ -81,6 +81,15 @@ def test_what_wenti_uses_is_not_kept_again(load_request: LoadRequest, tmp_path: 
     assert keep(load_request, passages).to_pylist() == [others]
 
 
+def test_answers_are_kept_where_the_first_rows_have_an_answer_too(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    both, several = {**TEXTS, "answers": ["中国"]}, {"context": "长江", "answers": ["长", "江"]}
+    passages = write_passages(tmp_path / "a.jsonl", [both, several])
+    kept = keep(load_request, passages)
+    assert kept["answers"].to_pylist() == [["中国"], ["长", "江"], ["长", "江"]]
+
+
 def test_a_name_that_is_kept_and_given_twice_in_json_has_no_value(
     load_request: LoadRequest, tmp_path: Path
 ) -> None:
