@@ -93,6 +93,7 @@ def test_faults_of_overrides_are_reported_with_those_of_the_file(tmp_path: Path)
         ("dataset: {max_seq_len: 20, max_title_len: 20}", "dataset.max_title_len"),
         ("predict: {devices: [cpu, 'gpu:0']}", "predict.devices"),
         ("predict: {devices: []}", "predict.devices"),
+        ("aggregate: {partition_by: [dt]}", "aggregate.partition_by"),
     ],
 )
 def test_values_that_do_not_go_together_are_faults(
