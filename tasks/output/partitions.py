@@ -45,7 +45,10 @@ def name_partitions(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:
 
 def _name_values(values: pa.Array, column: str) -> list[str]:
     codes = values.dictionary_encode("encode")
-    names = [f"{_escape(column)}={_as_text(value)}" for value in codes.dictionary.to_pylist()]
+    found = codes.dictionary
+    if kinds.is_date(found.type):  # Python has no date beyond the year 9999
+        found = found.cast(pa.string())
+    names = [f"{_escape(column)}={_as_text(value)}" for value in found.to_pylist()]
     return [names[code] for code in codes.indices.to_pylist()]
 
 

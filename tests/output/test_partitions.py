@@ -144,3 +144,11 @@ def test_types_that_can_divide() -> None:
     assert all(map(can_divide, good))
     others = [pa.float64(), pa.timestamp("us"), pa.list_(pa.string()), pa.binary()]
     assert not any(map(can_divide, others))
+
+
+def test_a_date_that_python_does_not_have_is_in_the_name_of_a_folder() -> None:
+    days = pa.array([10**7, 0, None], pa.int32()).view(pa.date32())
+    for kind in (pa.date32(), pa.date64()):
+        batch = pa.record_batch({"day": days.cast(kind)})
+        names = ["day=29349-01-26", "day=1970-01-01", f"day={partitions.HIVE_NULL}"]
+        assert name_partitions(batch, ["day"]) == names
