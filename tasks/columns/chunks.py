@@ -183,20 +183,21 @@ def of_array(array: pa.Array) -> Column:
         return of_array(array.cast(pa.string() if kinds.is_string_view(kind) else pa.binary()))
     if not is_writable(kind):
         return Column(_as_json(array), None)
-    is_text = kinds.is_string(kind) or kinds.is_large_string(kind)
-    return Column(_as_text(array) if is_text else array, kind)
+    return Column(_with_text(array), kind)
 
 
 def _as_json(array: pa.Array) -> pa.Array:
     return pa.array(map(as_json, python_values(array)), pa.string())
 
 
-def _as_text(array: pa.Array) -> pa.Array:
+def _with_text(array: pa.Array) -> pa.Array:
+    """Return an array in which bytes that are no text are replaced, at any depth."""
+    kind = array.type
+    if not (kinds.is_nested(kind) or kinds.is_string(kind) or kinds.is_large_string(kind)):
+        return array
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:
-        is_large = kinds.is_large_string(array.type)
-        data = array.cast(pa.large_binary() if is_large else pa.binary()).to_pylist()
-        texts = [None if one is None else one.decode(errors="replace") for one in data]
-        return pa.array(texts, array.type)
+        replaced = make_array(python_values(array), kind)
+        return array if replaced is None else replaced
     return array

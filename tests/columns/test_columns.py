@@ -357,7 +357,6 @@ def test_types_that_parquet_does_not_have_are_others(
             "ends": pa.RunEndEncodedArray.from_arrays([1], pa.array(["江"])),
             "nothing": pa.nulls(1),
             "empty": pa.array([{}], pa.struct([])),
-            "damaged": pa.array([b"\xe6\xb1"]).cast(pa.binary()).view(pa.string()),
         }
     )
     write_table(table, tmp_path / "a.arrow")
@@ -367,7 +366,28 @@ def test_types_that_parquet_does_not_have_are_others(
         assert of_array(coded).values.equals(pa.array(values))
     assert set(kept.schema.types) == {pa.string()}
     texts = {"word": "江", "view": "江", "ends": "江", "nothing": None, "empty": "{}"}
-    assert kept.to_pylist() == [{**texts, "damaged": "\N{REPLACEMENT CHARACTER}"}]
+    assert kept.to_pylist() == [texts]
+
+
+def test_bytes_that_are_no_text_are_replaced_at_any_depth(
+    load_request: LoadRequest, tmp_path: Path
+) -> None:
+    damaged, replaced = pa.array([b"\xe6\xb1"]).view(pa.string()), "\N{REPLACEMENT CHARACTER}"
+    day = pa.array([date(2026, 11, 28)])
+    table = pa.table(
+        {
+            **{name: [text] for name, text in TEXTS.items()},
+            "text": damaged,
+            "object": pa.StructArray.from_arrays([damaged, day], ["x", "day"]),
+            "list": pa.ListArray.from_arrays([0, 1], damaged),
+        }
+    )
+    write_table(table, tmp_path / "a.arrow")
+    kept = keep(load_request, tmp_path / "a.arrow")
+    assert kept.to_pylist() == [
+        {"text": replaced, "object": {"x": replaced, "day": day[0].as_py()}, "list": [replaced]}
+    ]
+    assert kept.schema.field("object").type == table.schema.field("object").type
 
 
 def test_files_can_have_different_columns(load_request: LoadRequest, tmp_path: Path) -> None:
