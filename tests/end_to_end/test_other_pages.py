@@ -48,9 +48,16 @@ async ([api, deployment, secret]) => {
     document.body.append(frame, form)
     form.submit()
   })
+  const patiently = async (...request) => {  // the server answers 503 while its SQLite is busy
+    while (true) {
+      const answer = await fetch(...request)
+      if (answer.status !== 503) return answer
+      await new Promise(done => setTimeout(done, 500))
+    }
+  }
   const attempts = {
-    read: () => fetch(`${api}/admin/version`, {headers: typed}),
-    typed: () => fetch(start, {method: "POST", headers: typed, body: body("typed")}),
+    read: () => patiently(`${api}/admin/version`, {headers: typed}),
+    typed: () => patiently(start, {method: "POST", headers: typed, body: body("typed")}),
     untyped: () => fetch(start, {...untyped, body: new Blob([body("untyped")])}),
     text: () => fetch(start, {...untyped, body: body("text")}),
     pause: () => fetch(`${api}/deployments/${deployment}/pause_deployment`, untyped),
