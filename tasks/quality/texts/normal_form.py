@@ -40,6 +40,13 @@ def normalize(text: str) -> str:
     leaves nothing: `Ｇ7：1,000 Km…` becomes `g7 1000 km`.
     """
     folded = _fold(text)
+    while (shorter := _drop(folded)) != folded:  # what is left may compose to another class
+        folded = shorter
+    return folded
+
+
+def _drop(folded: str) -> str:
+    """Return a folded text without what a normal form leaves out."""
     classes = [_classify(char) for char in folded]
     kept = [at for at, found in enumerate(classes) if found]
     pieces = [folded[at] for at in kept[:1]]
