@@ -6,141 +6,42 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from tasks.aggregate.metrics import make_metrics
 from tasks.aggregate.outputs import commit_marked, write_output, write_predictions
 from tasks.aggregate.partial import Missing, name_shards, raise_if_missing
-from tasks.aggregate.rejects import check_all_rejects
-from tasks.errors import InputError, ShardsFailedError, StorageError
-from tasks.load.parts import DatasetDetails
+from tasks.errors import ShardsFailedError, StorageError
 from tasks.operations.rerun import parse_shards
 from tasks.plan.plan import Plan
-from tasks.plan.stage_result import TimeSpan
-from tasks.predict.jobs import Prediction, ShardJob, ShardOutcome, plan_jobs
-from tasks.predict.questions import Question
-from tasks.predict.shards import RejectRow, ShardDetails
-from tasks.predict.workers.shard_state import make_answer
-from tasks.store.manifest import Manifest, commit_manifest
-from tasks.store.tables import (
-    DATASET,
-    REJECTS,
-    REJECTS_OF_FILES,
-    SHARD,
-    commit_table,
-    iterate_rows,
-    make_batches,
+from tasks.predict.jobs import ShardOutcome, plan_jobs
+from tasks.store.manifest import Manifest
+from tasks.store.tables import REJECTS_OF_FILES, commit_table, iterate_rows, make_batches
+from tests.support.small_shards import (
+    ACCEPTED,
+    EOS,
+    GUILTY,
+    ROWS_IN,
+    SHARDS,
+    UNUSABLE,
+    plan_small_shards,
+    predict,
+    write_dataset,
+    write_run,
 )
-from tests.support.planned_jobs import plan_job, write_job
 
-ROWS_IN = 20
-UNUSABLE = (3, 10)  # rows that the load stage rejected
-EOS = 12  # the only token of row 12, whose question is therefore finished
-GUILTY = 7  # the row that makes the engine fail
-ACCEPTED = [row for row in range(ROWS_IN) if row not in UNUSABLE]
-ROWS_PER_SHARD = 5
-SHARDS = [ACCEPTED[at : at + ROWS_PER_SHARD] for at in range(0, len(ACCEPTED), ROWS_PER_SHARD)]
 WHOLE_RUN = {"predictions.parquet", "predictions.jsonl", "predictions.txt", "rejects.parquet"}
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    overrides = f"store.path={tmp_path / 'store'}", f"shards.rows_per_shard={ROWS_PER_SHARD}"
-    return plan_job(write_job(tmp_path), *overrides, "dataset.keep_columns=none")
+    return plan_small_shards(tmp_path)
 
 
 @pytest.fixture
 def dataset(plan: Plan) -> Manifest:
-    """A dataset in two parts, whose boundaries are not those of shards."""
-    folder, parts = plan.dataset.folder, (ACCEPTED[:12], ACCEPTED[12:])
-    files = [
-        commit_table(folder / f"part-{number:05d}-of-00002.parquet", DATASET, [dataset_batch(rows)])
-        for number, rows in enumerate(parts)
-    ]
-    rejects = [
-        {"row": row, "line": row + 1, "id": None, "reason": "not_json", "detail": "no object"}
-        for row in UNUSABLE
-    ]
-    batch = pa.RecordBatch.from_pylist(rejects, schema=REJECTS)
-    files.append(commit_table(folder / "rejects.parquet", REJECTS, [batch]))
-    details = DatasetDetails(
-        rows_in=ROWS_IN,
-        rows=len(ACCEPTED),
-        rejects=len(UNUSABLE),
-        tokens=len(ACCEPTED),
-        longest=1,
-        part_rows=[len(rows) for rows in parts],
-        reject_reasons={"not_json": len(UNUSABLE)},
-        cut={},
-        unknown_tokens=0,
-        unknown_rows=0,
-    )
-    manifest = Manifest(
-        kind="dataset",
-        fingerprint=plan.dataset.fingerprint,
-        decided_by=plan.dataset.decided_by,
-        files=tuple(files),
-        details=details.as_dict(),
-    )
-    commit_manifest(plan.dataset.manifest_path, manifest)
-    return manifest
-
-
-def dataset_batch(rows: list[int]) -> pa.RecordBatch:
-    texts = {"context": "c", "answer": "a", "reference": "r", "unknown_tokens": 0}
-    tokens = {"input_ids": [1], "token_type_ids": [0], "seq_len": 1}
-    records = [{"row": row, "id": f"id-{row}", **texts, **tokens} for row in rows]
-    return pa.RecordBatch.from_pylist(records, schema=DATASET)
-
-
-def predict(
-    plan: Plan, dataset: Manifest, failed: tuple[int, ...] = (), left_out: tuple[int, ...] = ()
-) -> Prediction:
-    outcomes = [make_shard(job, failed) for job in plan_jobs(plan, dataset)]
-    for shard in left_out:
-        outcomes[shard] = ShardOutcome(outcomes[shard].job, None, is_left_out=True)
-    return Prediction(outcomes, TimeSpan(0.0, 1.0))
-
-
-def make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
-    if job.shard.index in failed:
-        return ShardOutcome(job, None, error=f"the worker of {job.shard.index} died")
-    rows = job.read_ids()
-    kept = [row for row in rows if row["row"] != GUILTY]
-    records = [
-        row | make_answer([Question(f"q{row['row']}", 0.5, [row["row"]], True)]) for row in kept
-    ]
-    path = job.folder / job.shard.file_name
-    entry = commit_table(path, SHARD, make_batches(records, SHARD))
-    why = {"reason": "engine_crash", "detail": "it crashed"}
-    reject = RejectRow(row=GUILTY, line=None, id=f"id-{GUILTY}", **why)
-    rejects = [reject] if len(kept) < len(rows) else []
-    details = ShardDetails(
-        rows=len(kept),
-        batches=1,
-        input_tokens=len(kept),
-        padded_tokens=len(kept),
-        output_tokens=len(kept),
-        rejects=rejects,
-    )
-    manifest = Manifest(
-        kind="shard",
-        fingerprint=job.fingerprint,
-        decided_by=job.decided_by,
-        files=(entry,),
-        details=details.as_dict(),
-    )
-    commit_manifest(job.manifest_path, manifest)
-    return ShardOutcome(job, manifest)
-
-
-def write_run(plan: Plan, dataset: Manifest, folder: Path, failed: tuple[int, ...] = ()) -> Missing:
-    prediction = predict(plan, dataset, failed)
-    missing = Missing(tuple(prediction.missing))
-    write_predictions(plan, dataset, prediction, missing, folder, EOS)
-    return missing
+    return write_dataset(plan)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -358,50 +259,6 @@ def test_shards_that_were_left_out_are_not_told_as_failed(
 def test_shards_are_named_as_a_rerun_takes_them(numbers: list[int], text: str) -> None:
     assert name_shards(numbers) == text
     assert (parse_shards(text) if text else []) == numbers
-
-
-# ---- dataset.max_rejected, asked of the whole result
-
-
-def check(plan: Plan, dataset: Manifest, prediction: Prediction, limit: float | None) -> None:
-    folder = plan.store.root / "runs/one"
-    write_predictions(plan, dataset, prediction, Missing(tuple(prediction.missing)), folder, EOS)
-    check_all_rejects(limit, dataset, prediction, folder / "rejects.parquet")
-
-
-def test_rows_that_the_engine_rejects_count_too(plan: Plan, dataset: Manifest) -> None:
-    prediction = predict(plan, dataset)  # 2 rows rejected by load and 1 by the engine, of 20
-    for limit in (None, 3, 0.15, 0.9):
-        check(plan, dataset, prediction, limit)
-    for limit in (2, 0.14, 0):
-        with pytest.raises(InputError) as caught:
-            check(plan, dataset, prediction, limit)
-        text = str(caught.value)
-        assert "3 of 20 rows (15.0 %) were rejected: not_json 2, engine_crash 1" in text
-        assert "such as row 3, line 4: not_json: no object" in text
-        assert f"`dataset.max_rejected` is {limit:g}" in text
-        assert caught.value.exit_code == 2
-
-
-def test_a_dataset_that_was_checked_before_is_not_told_again(
-    plan: Plan, dataset: Manifest, caplog: pytest.LogCaptureFixture
-) -> None:
-    healthy = [one for one in predict(plan, dataset).outcomes if one.job.shard.index != 1]
-    check_all_rejects(0, dataset, Prediction(healthy, TimeSpan(0, 1)), plan.store.root / "none")
-    assert caplog.text == ""
-
-
-def test_rows_of_missing_shards_above_the_limit_are_made_by_another_run(
-    plan: Plan, dataset: Manifest
-) -> None:
-    prediction = predict(plan, dataset, failed=(3,))  # 3 rows beside the 3 that are rejected
-    check(plan, dataset, prediction, 6)
-    with pytest.raises(ShardsFailedError) as caught:
-        check(plan, dataset, prediction, 5)
-    text = str(caught.value)
-    assert "6 of 20 rows (30.0 %) have no question, `dataset.max_rejected` is 5" in text
-    assert "1 of 4 shards failed" in text
-    assert "makes what is missing" in text
 
 
 def test_a_shard_that_failed_without_a_word_still_has_a_reason(

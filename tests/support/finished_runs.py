@@ -148,6 +148,17 @@ def made(shard: int, at: float, rows: int = 10, device: str = "gpu:0") -> dict[s
     return {"shard": shard, "event": "made", **facts}
 
 
+def nightly_run() -> FinishedRun:
+    """Return thirty rows in three shards, one of them made by the second attempt, and a reject."""
+    lost = {"line": 7, "id": None, "reason": "not_json", "detail": "no object"}
+    failure = {"shard": 1, "event": "failed", "device": "gpu:1", "error": "died", "at": 4.0}
+    return FinishedRun(
+        predictions=[prediction(row) for row in range(30)],
+        rejects=[{"row": row, **lost} for row in (30,)],
+        events=[made(0, 4.5), failure, made(2, 5.5), made(1, 6.5, device="gpu:1")],
+    )
+
+
 @dataclass
 class Element:
     """An element of a page."""
