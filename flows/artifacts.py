@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from prefect import get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -23,12 +22,10 @@ from prefect.artifacts import (
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.client.schemas.objects import State
 from prefect.events import emit_event
-from prefect.states import Completed, Crashed, Failed
 from prefect.utilities.slugify import slugify
 
-from flows.run_context import Stop, job_name
+from flows.run_context import job_name
 from flows.server.settings import few_retries
 from flows.summary import (
     as_markdown,
@@ -39,7 +36,6 @@ from flows.summary import (
     tell_rejects,
 )
 from tasks.columns.join import own_columns
-from tasks.errors import WentiError
 from tasks.escaping import visible
 from tasks.outages import tolerate_outage
 from tasks.plan.plan import Plan
@@ -169,37 +165,6 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
                 "reject_share": metrics["reject_share"],
             },
         )
-
-
-def final_state(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the final state of a run: its shards, what is missing, and its rejects.
-
-    The caller of the flow receives the state's data: Prefect unwraps a state that a flow returns.
-    """
-    name = "Many rejects" if has_many_rejects(metrics) else None
-    counts = "; ".join(filter(None, (count_shards(metrics), tell_rejects(metrics))))
-    state: State[dict[str, Any]] = Completed(
-        name="Partial" if metrics["partial"] else name,
-        message=f"{counts} (run {run.folder.name})",
-        data={"folder": str(run.folder), "metrics": metrics},
-    )
-    return cast(dict[str, Any], state)
-
-
-def failed_state(error: WentiError) -> dict[str, Any]:
-    """Return the state of a run that an error has ended, with the command line's message.
-
-    Prefect raises the error in the caller of the flow. If the flow raised it, Prefect would put its
-    own words before the message.
-    """
-    message = visible(str(error))
-    get_run_logger().error("%s", message)
-    return cast(dict[str, Any], Failed(message=message, data=error))
-
-
-def stopped_state(stop: Stop) -> dict[str, Any]:
-    """Return the state of a run that was stopped, but not by a cancellation."""
-    return cast(dict[str, Any], Crashed(message=stop.message))
 
 
 def _key(kind: str, run: Run) -> str:

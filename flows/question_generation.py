@@ -14,16 +14,10 @@ from prefect.exceptions import TerminationSignal
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
 
-from flows.artifacts import (
-    failed_state,
-    final_state,
-    rows_artifact,
-    show_results,
-    show_shards,
-    stopped_state,
-)
+from flows.artifacts import rows_artifact, show_results, show_shards
 from flows.deployments.permitted import find_permissions, load_permitted
 from flows.names import tag_run, typed_name
+from flows.outcome import failed_state, final_state, stopped_state
 from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder, exact_value
 from flows.prepare import prepared
 from flows.run_context import (

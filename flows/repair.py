@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.outcome import outcome_of
 from flows.parameters import STORE
 from flows.question_generation import name_rerun, remake
 from tasks.operations.verify import restore_results
@@ -40,7 +41,7 @@ def repair_run(folder: PurePath) -> Path:
         ShardsFailedError: some shards failed.
         StorageError: the store cannot be written.
     """
-    fresh = Path(repair(str(folder))["folder"])
+    fresh = Path(outcome_of(lambda: repair(str(folder)))["folder"])
     with shared_lock(store_of(folder)):
         restore_results(folder, fresh)
     return fresh

@@ -67,12 +67,13 @@ def run(
     values, _no_faults = parse_overrides(overrides)
     with follow(), connected():
         with importing():
+            from flows.outcome import outcome_of
             from flows.parameters import exact
             from flows.question_generation import question_generation
 
         keep_pandas_out()
         with exact(config=config, overrides=values) as shown:
-            result = question_generation(day=date_of(day), **shown)
+            result = outcome_of(lambda: question_generation(day=date_of(day), **shown))
     _print_result(result, as_json)
 
 
@@ -118,13 +119,18 @@ def rerun(
         check_settings(again.settings)
         with connected():
             with importing():
+                from flows.outcome import outcome_of
                 from flows.parameters import exact
                 from flows.question_generation import rerun as rerun_flow
 
             keep_pandas_out()
             names = {"run": str(again.folder), "store": str(place.store.root)}
             with exact(**names) as shown:
-                result = rerun_flow(**shown, shards=shards or "", only_failed=failed, force=force)
+                result = outcome_of(
+                    lambda: rerun_flow(
+                        **shown, shards=shards or "", only_failed=failed, force=force
+                    )
+                )
     _print_result(result, as_json)
 
 
