@@ -18,7 +18,7 @@ from prefect import Flow
 from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 
-from flows.permissions import Permissions
+from flows.deployments.permissions import Permissions
 from tasks.config.describe import allowed, options_of, settings_schema, without_null
 from tasks.config.loading import list_configs
 from tasks.escaping import encodable

@@ -145,7 +145,7 @@ class DeploymentEntry(Entry):
     schedules: list[ScheduleEntry] = []
     paused: bool | None = None
     concurrency_limit: Annotated[int, Field(ge=1)] | ConcurrencyEntry | None = None
-    allow_overrides: Any = None  # checked by `flows.permissions.find_faults`
+    allow_overrides: Any = None  # checked by `flows.deployments.permissions.find_faults`
 
     # For `prefect deploy` only.
     work_pool: Any = None
@@ -159,7 +159,7 @@ class DeploymentEntry(Entry):
     enforce_parameter_schema: Any = None
 
     def as_given(self) -> dict[str, Any]:
-        """Return the keys that the file gives, as `flows.permissions` takes them."""
+        """Return the keys that the file gives, as `flows.deployments.permissions` takes them."""
         return self.model_dump(exclude_unset=True)
 
     def describe(self) -> str:

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from flows.deployments.entries import DeploymentEntry, ScheduleEntry
 from flows.deployments.parameters import check_parameters
-from flows.permissions import find_faults
+from flows.deployments.permissions import find_faults
 from tasks.config.describe import suggest
 from tasks.config.files import read_yaml
 from tasks.config.loading import show_value

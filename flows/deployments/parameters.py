@@ -13,8 +13,8 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import validate
 from pydantic_core import to_jsonable_python
 
+from flows.deployments.permissions import CONFIG, Permissions
 from flows.parameters import form_of
-from flows.permissions import CONFIG, Permissions
 from tasks.config.describe import allowed, suggest
 from tasks.config.loading import CONFIGS, find_config, list_configs, load_settings
 from tasks.errors import ConfigError, InputError, describe_error

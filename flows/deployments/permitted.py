@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from flows.permissions import VARIABLE, Permissions, permissions_of
+from flows.deployments.permissions import VARIABLE, Permissions, permissions_of
 from flows.run_context import deployment_name
 from tasks.config.loading import find_config, load_settings
 from tasks.config.overrides import Overrides

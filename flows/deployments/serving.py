@@ -22,10 +22,10 @@ from flows.deployments.entries import IGNORED, ConcurrencyEntry, DeploymentEntry
 from flows.deployments.file import list_names
 from flows.deployments.memory import Memory, forget, place_of, recall, recall_all, remember
 from flows.deployments.parameters import load_flow, settable_keys
+from flows.deployments.permissions import as_variables
 from flows.deployments.places import find_place_warnings
 from flows.deployments.schedules import Applied, Present, Step, plan_steps
 from flows.parameters import form_of
-from flows.permissions import as_variables
 from flows.server.runner import ServingRunner
 from tasks.errors import UnusableError
 

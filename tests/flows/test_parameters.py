@@ -14,8 +14,8 @@ from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 from pydantic import ValidationError
 
+from flows.deployments.permissions import KEYS, Permissions
 from flows.parameters import config_schema, exact, exact_value, form_of, overrides_schema
-from flows.permissions import KEYS, Permissions
 from flows.question_generation import question_generation, rerun
 from tasks.config import loading
 from tasks.config.settings import GUARDED_KEYS, Settings

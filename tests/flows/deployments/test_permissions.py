@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.permissions import (
+from flows.deployments.permissions import (
     ALL,
     VARIABLE,
     Permissions,
