@@ -14,7 +14,7 @@ from tasks.doctor.preflight import check, find_model_warnings
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.errors import PreflightError
 from tasks.passages.input import Input
-from tasks.plan.model import find_position_faults, get_model
+from tasks.plan.model import Download, find_position_faults, get_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.store.lock import shared_lock
 
@@ -33,15 +33,17 @@ def check_settings(settings: Settings, config: Path | None = None) -> None:
 
 
 @contextmanager
-def prepared(settings: Settings, config: Path | None = None) -> Iterator[Plan]:
+def prepared(
+    settings: Settings, config: Path | None = None, download: Download | None = None
+) -> Iterator[Plan]:
     """Yield the plan of a run of `config`, holding the store's shared lock in the block.
 
-    A model given by name is downloaded first.
+    A model given by name is downloaded first, by `download` if it is given.
 
     Raises:
         PreflightError: something that the settings name is missing, or settings are incompatible.
         InputError: the passages cannot be identified.
-        ModelError: PaddleNLP cannot download the model.
+        DownloadError, ModelError: PaddleNLP cannot download the model.
         StorageError: the store cannot be written.
     """
     check_settings(settings, config)
@@ -49,7 +51,7 @@ def prepared(settings: Settings, config: Path | None = None) -> Iterator[Plan]:
     with shared_lock(store):
         for warning in find_model_warnings(settings):
             logger.warning("%s", warning)
-        model = get_model(settings, store)
+        model = get_model(settings, store, download)
         if faults := find_position_faults(settings, model):
             raise PreflightError("the config", faults)
         plan = make_plan(settings, model)

@@ -9,7 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import Task, flow
+from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
@@ -39,12 +40,14 @@ from tasks.export.task import export_task
 from tasks.load.task import load_task
 from tasks.operations.rerun import parse_shards, plan_rerun
 from tasks.plan.changes import find_changes
+from tasks.plan.model import download_into
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Selection, plan_jobs
 from tasks.predict.progress import Progress, current_display
 from tasks.predict.shards import has_shards
 from tasks.predict.task import predict_missing
 from tasks.processes import stop_children
+from tasks.retry import DOWNLOAD_DELAYS_SECONDS, task_retries
 from tasks.runs.find import find_previous
 from tasks.runs.record import describe_passages
 from tasks.runs.run import Run
@@ -52,6 +55,14 @@ from tasks.store.layout import Store
 from tasks.system_errors import machine_faults
 
 logger = logging.getLogger("wenti.flow")
+
+download_task = Task(
+    download_into,
+    name="download",
+    task_run_name="download {model.model_name_or_path}",
+    cache_policy=NO_CACHE,
+    **task_retries(DOWNLOAD_DELAYS_SECONDS),
+)
 
 
 def name_run() -> str:
@@ -103,7 +114,7 @@ def question_generation(
         path, settings = load_permitted(*given)
         settings = on_day(settings, day)
         tag_run(settings, path, day or scheduled_day())
-        with machine_faults(), prepared(settings, path) as plan:
+        with machine_faults(), prepared(settings, path, download_task) as plan:
             config_file = str(path.absolute())
             log_changes(plan, path)
             return carry_out(plan, Selection(), config_file)
@@ -178,7 +189,7 @@ def remake(
         again = plan_rerun(exact_value("run", run), root, chosen, only_failed, force)
         record = again.record
         tag_run(again.settings, None if record.config_file is None else Path(record.config_file))
-        with machine_faults(), prepared(again.settings) as plan:
+        with machine_faults(), prepared(again.settings, download=download_task) as plan:
             again.check(plan)
             file = record.config_file
             return carry_out(plan, again.selection, file, record.run_id, delivers=delivers)

@@ -7,6 +7,7 @@
     │   │   └── PreflightError what the config names is missing or incompatible
     │   ├── InstallationError  Paddle is not installed
     │   ├── ModelError         `model.model_name_or_path` is not a usable UNIMO model
+    │   ├── DownloadError      a model or data set cannot be downloaded; a retry may succeed
     │   ├── InputError         the passages cannot be read, or none of them is usable
     │   ├── ExportError        no engine can export this model with these settings
     │   ├── DeviceError        a device of `predict.devices` is missing
@@ -80,6 +81,12 @@ class InstallationError(UnusableError):
 
 class ModelError(UnusableError):
     """`model.model_name_or_path` is not a usable UNIMO model."""
+
+
+class DownloadError(UnusableError):
+    """A model or a data set cannot be downloaded now; a retry may succeed."""
+
+    is_transient = True
 
 
 class InputError(UnusableError):

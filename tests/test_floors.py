@@ -13,7 +13,7 @@ FLOORS = (
     {"tasks.findings", "tasks.escaping"},
     {"tasks.errors"},
     {"tasks.environment", "tasks.system_errors"},
-    {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages"},
+    {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages", "tasks.retry"},
     {"tasks.engine", "tasks.passages", "tasks.output"},
     {"tasks.plan", "tasks.bench"},
     {"tasks.columns"},

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import cast
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from tasks.export.build import copy_export, find_export, make_export
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
+from tasks.retry import task_retries
 from tasks.store.claims import Claims
 
 
@@ -34,6 +37,16 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
     return StageResult("export", made, TimeSpan.since(started))
 
 
+def _export(plan: Plan, claims: Claims) -> StageResult:
+    result = export_model(plan, claims)
+    state: object = Completed(name=result.state_name, message=str(result), data=result)
+    return cast(StageResult, state)  # which Prefect gives to the caller
+
+
 export_task = Task(
-    export_model, name="export", task_run_name="export the model", cache_policy=NO_CACHE
+    _export,
+    name="export",
+    task_run_name="export the model",
+    cache_policy=NO_CACHE,
+    **task_retries(),
 )

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
+from typing import cast
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.states import Completed
 
 from tasks.columns.divide import check_partitions
 from tasks.columns.store import MOST_COLUMNS, ColumnsDetails
@@ -18,6 +20,7 @@ from tasks.load.rules import check_dataset, describe_lines
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.processes import call_in_child
+from tasks.retry import task_retries
 from tasks.store.claims import Claims
 from tasks.store.manifest import Found, Manifest
 
@@ -87,6 +90,16 @@ def _warn_of_multiline_rows(dataset: Manifest) -> None:
         )
 
 
+def _load(plan: Plan, claims: Claims) -> StageResult:
+    result = load_dataset(plan, claims)
+    state: object = Completed(name=result.state_name, message=str(result), data=result)
+    return cast(StageResult, state)  # which Prefect gives to the caller
+
+
 load_task = Task(
-    load_dataset, name="load", task_run_name="load the passages", cache_policy=NO_CACHE
+    _load,
+    name="load",
+    task_run_name="load the passages",
+    cache_policy=NO_CACHE,
+    **task_retries(),
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tasks.config.paths import model_folder
@@ -17,9 +19,12 @@ from tasks.engine.paddle.installation import find_version
 from tasks.findings import Finding
 from tasks.plan.given_export import COPY_KEY, locate_given_export, locate_tokenizer
 from tasks.processes import call_in_child
+from tasks.retry import DOWNLOAD_DELAYS_SECONDS, call_with_retries
 from tasks.store.files import adopt_file, staging_folder, storage_of
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint, fingerprint
+
+Download = Callable[[ModelSettings, Store], Path]
 
 
 def locate_model(settings: Settings, store: Store) -> Path:
@@ -46,18 +51,26 @@ def find_model(settings: Settings, store: Store) -> Path | None:
     return folder if found.manifest is not None else None
 
 
-def get_model(settings: Settings, store: Store) -> Path:
+def get_model(settings: Settings, store: Store, download: Download | None = None) -> Path:
     """Return the model folder; download a named model unless the store has it.
 
+    `download` does what `download_into` does; by default, that is called with retries.
+
     Raises:
+        DownloadError: the network or the server failed several times.
         ModelError: PaddleNLP cannot download the model.
         StorageError: the store cannot be written.
     """
-    found = find_model(settings, store)
-    return found or _download(settings.model, store)
+    found, model = find_model(settings, store), settings.model
+    if found is not None:
+        return found
+    if download is not None:
+        return download(model, store)
+    return call_with_retries(partial(download_into, model, store), DOWNLOAD_DELAYS_SECONDS)
 
 
-def _download(model: ModelSettings, store: Store) -> Path:
+def download_into(model: ModelSettings, store: Store) -> Path:
+    """Download a named model into a store and return its folder; raises as `get_model` does."""
     name = model.model_name_or_path
     decided_by = _decide(name)
     digest = fingerprint(decided_by)

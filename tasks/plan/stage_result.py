@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from tasks.store.claims import Made
 from tasks.store.manifest import Manifest
 
+CACHED = "Cached"
+"""The name of the state of a task run of Prefect whose result was there before."""
+
 
 @dataclass(frozen=True)
 class TimeSpan:
@@ -39,6 +42,11 @@ class StageResult:
     def manifest(self) -> Manifest:
         """The checkpoint's manifest."""
         return self.made.manifest
+
+    @property
+    def state_name(self) -> str | None:
+        """The name of the state of the stage's task run; None for Prefect's own."""
+        return CACHED if self.made.is_reused else None
 
     def __str__(self) -> str:
         """Return what happened, on one line."""

@@ -115,7 +115,7 @@ class Claims:
             make: makes and commits the checkpoint.
 
         Raises:
-            StoppedError: `stop` was called while waiting.
+            StoppedError: `stop` was called.
             StorageError: the store cannot be written.
 
         Errors of `find` and `make` pass through; one of `find` ends the waiting.
@@ -123,8 +123,7 @@ class Claims:
         watch = _Watch(self._folder / name)
         while (made := self.try_once(name, find, make)) is None:
             watch.check()
-            if self._stopped.wait(POLL_SECONDS):
-                raise StoppedError("the run was stopped")
+            self._stopped.wait(POLL_SECONDS)
         return made
 
     def try_once(
@@ -133,8 +132,10 @@ class Claims:
         """Return the checkpoint as `once` does, or None if another run is making it.
 
         Raises:
+            StoppedError: `stop` was called.
             StorageError: the store cannot be written.
         """
+        self._check()
         found = find()
         if found.manifest is not None:
             return Made(found.manifest, found)
@@ -143,7 +144,18 @@ class Claims:
                 return None
             # Another owner may have committed it between our first look and our claim.
             again = find()
-            return Made(again.manifest or make(), again)
+            return Made(again.manifest or self._make(make), again)
+
+    def _make(self, make: Callable[[], Manifest]) -> Manifest:
+        try:
+            return make()
+        except Exception as error:
+            self._check(error)  # stopping ends child processes; nobody must try again
+            raise
+
+    def _check(self, cause: Exception | None = None) -> None:
+        if self._stopped.is_set():
+            raise StoppedError("the run was stopped") from cause
 
     @contextmanager
     def _claim(self, name: str) -> Iterator[bool]:

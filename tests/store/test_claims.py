@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import StoppedError
+from tasks.errors import StoppedError, WorkerError
 from tasks.store import claims
 from tasks.store.claims import Claims, Owner, find_owner
 from tasks.store.files import commit_bytes
@@ -134,6 +134,21 @@ def test_the_end_of_a_run_ends_its_waiting(tmp_path: Path, owner: BaseProcess) -
         threading.Timer(0.5, mine.stop).start()
         with pytest.raises(StoppedError):
             mine.once("it", partial(find, folder), partial(make, folder))
+
+
+def test_nothing_is_made_or_tried_again_once_a_run_has_ended(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint"
+    with Claims(tmp_path / "claims").beating() as mine:
+
+        def stop_and_die() -> Manifest:
+            mine.stop()
+            raise WorkerError("its process was ended")
+
+        with pytest.raises(StoppedError):
+            mine.once("it", partial(find, folder), stop_and_die)
+        with pytest.raises(StoppedError):
+            mine.once("it", partial(find, folder), partial(make, folder))
+    assert not folder.exists()
 
 
 def test_a_damaged_checkpoint_is_made_again_and_says_why(tmp_path: Path) -> None:

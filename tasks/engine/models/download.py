@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import requests
 from requests.exceptions import ChunkedEncodingError
@@ -16,24 +12,18 @@ from tasks.engine.models.checkpoint import load_weights
 from tasks.engine.models.family import ModelFamily
 from tasks.engine.models.registry import find_named, unknown_name
 from tasks.engine.paddle.runtime import import_paddle, import_paddlenlp
-from tasks.errors import ModelError
+from tasks.errors import DownloadError, ModelError
 from tasks.store.local import file_sha256
-
-logger = logging.getLogger("wenti.download")
-
-DELAYS_SECONDS = (1.0, 4.0, 10.0)
-"""Before each further attempt after an error of the network or the server."""
 
 BUSY = {408, 429}
 """Besides 5xx, the answers of a server after which another attempt may succeed."""
-
-Result = TypeVar("Result")
 
 
 def download_model(name: str, folder: Path) -> None:
     """Download the named model and tokenizer with PaddleNLP, and save both into `folder`.
 
     Raises:
+        DownloadError: the network or the server failed; another attempt may succeed.
         ModelError: PaddleNLP has no such model, cannot download it, or it is damaged.
     """
     entry = find_named(name)
@@ -41,11 +31,12 @@ def download_model(name: str, folder: Path) -> None:
         raise ModelError(str(unknown_name(name)))
     family = entry.load()
     try:
-        tokenizer = retrying(lambda: family.tokenizer_class.from_pretrained(name))
-        weights = retrying(lambda: _download_weights(family, name))
+        tokenizer = family.tokenizer_class.from_pretrained(name)
+        weights = _download_weights(family, name)
     except Exception as error:  # PaddleNLP's many sources can raise anything
-        cause = find_network_error(error) or error
-        raise ModelError(
+        passing = find_network_error(error)
+        kind, cause = (DownloadError, passing) if passing else (ModelError, error)
+        raise kind(
             f"model.model_name_or_path: PaddleNLP cannot download {name!r} "
             f"({type(cause).__name__}: {cause}); check the network, or give the folder of a "
             "checkpoint"
@@ -74,23 +65,6 @@ def _save_model(family: ModelFamily, name: str, weights: Path, folder: Path) -> 
     if faults:
         raise ModelError(f"{weights} has not the weights of {name}: {'; '.join(faults)}; {remedy}")
     model.save_pretrained(str(folder))
-
-
-def retrying(download: Callable[[], Result]) -> Result:
-    """Return `download()`; call it again after an error of the network or the server.
-
-    Raises whatever its last call raised.
-    """
-    for delay in DELAYS_SECONDS:
-        try:
-            return download()
-        except Exception as error:
-            cause = find_network_error(error)
-            if cause is None:
-                raise
-            logger.warning("the download failed (%s); next attempt in %.0f s", cause, delay)
-            time.sleep(delay)
-    return download()
 
 
 def find_network_error(error: BaseException | None) -> Exception | None:

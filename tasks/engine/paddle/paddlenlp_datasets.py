@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tasks.engine.paddle.runtime import Untyped, import_paddlenlp
-from tasks.errors import InputError
+from tasks.errors import DownloadError, InputError, describe_error
 
 SILENCE_SECONDS = 60.0
 
@@ -25,8 +25,9 @@ def read_named_passages(dataset_name: str, split: str = "dev") -> Iterator[dict[
     Paddle itself tries a download three times.
 
     Raises:
-        InputError: PaddleNLP has no such data set or split, or cannot download or read it; after
-            the last row, its file is not the published one.
+        DownloadError: it cannot be downloaded now.
+        InputError: PaddleNLP has no such data set or split, or cannot read it; after the last row,
+            its file is not the published one.
     """
     load_dataset = import_paddlenlp("datasets").datasets.load_dataset
     remedy = "give a file in `dataset.predict_file`"
@@ -39,21 +40,25 @@ def read_named_passages(dataset_name: str, split: str = "dev") -> Iterator[dict[
         raise InputError(f"PaddleNLP's data set `{dataset_name}` has no split `{split}`; {splits}")
     # It warns that lazily read data can be read only once, as it is here.
     warnings.filterwarnings("ignore", "Reciving generator", UserWarning)
-    rows = 0
+    name, rows = f"PaddleNLP's data set `{dataset_name}`", 0
     try:
         with _downloads_bounded():
             records = load_dataset(dataset_name, splits=split, lazy=True)
+    except Exception as error:  # a failed download has no exception of its own
+        raise DownloadError(
+            f"{name} cannot be downloaded: {describe_error(error)}; check the network, or {remedy}"
+        ) from error
+    try:
         for record in records:
             rows += 1
             yield record
-    except Exception as error:  # a failed download has no exception of its own
+    except Exception as error:
         raise InputError(
-            f"PaddleNLP's data set `{dataset_name}` cannot be read after {rows} rows:"
-            f" {type(error).__name__}: {error}; check the network, or {remedy}"
+            f"{name} cannot be read after {rows} rows: {describe_error(error)}; {remedy}"
         ) from error
     if not _is_published(dataset_name, split):
         raise InputError(
-            f"PaddleNLP's data set `{dataset_name}` is not the published one: its file was damaged "
+            f"{name} is not the published one: its file was damaged "
             "by the download, or replaced; run again, and PaddleNLP downloads it again"
         )
 

@@ -14,7 +14,7 @@ import pytest
 
 from tasks.engine.paddle import paddlenlp_datasets
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
-from tasks.errors import InputError
+from tasks.errors import DownloadError, InputError
 from tasks.load.dataset import read_input_rows
 from tasks.passages.fields import BY_NAME
 from tasks.passages.records import Passage, Reason, Reject, parse_record
@@ -87,7 +87,7 @@ def test_named_data_set_that_is_replaced_while_it_is_read_is_refused(data_home: 
 def test_data_set_that_cannot_be_downloaded_is_refused(data_home: Path) -> None:
     install(data_home, "")
     (data_home / "data" / "LocalQG" / "dev.json").unlink()
-    with pytest.raises(InputError, match=r"check the network, or give a file in `dataset.predict_"):
+    with pytest.raises(DownloadError, match=r"check the network, or give a file in `dataset.pred"):
         next(read_named_passages("local_qg"))
 
 
@@ -98,7 +98,7 @@ def test_a_server_that_says_nothing_is_not_waited_for(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         install(data_home, "", url=f"http://127.0.0.1:{silent.getsockname()[1]}/dev.json")
         (data_home / "data" / "LocalQG" / "dev.json").unlink()
-        with pytest.raises(InputError, match=r"cannot be read after 0 rows.*Retry limit"):
+        with pytest.raises(DownloadError, match=r"cannot be downloaded: .*Retry limit"):
             list(read_named_passages("local_qg"))
 
 

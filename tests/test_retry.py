@@ -6,7 +6,7 @@ import pytest
 
 from tasks import errors
 from tasks.errors import WentiError
-from tasks.predict.retry import is_retryable
+from tasks.retry import is_retryable
 
 TRANSIENT = {
     "WorkerError",
@@ -14,6 +14,7 @@ TRANSIENT = {
     "OutOfMemoryError",
     "BadOutputError",
     "DiskError",
+    "DownloadError",
     "StoreCorruptionError",
 }
 ALL = [
