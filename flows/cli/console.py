@@ -43,7 +43,7 @@ def output() -> Console:
 def follow() -> Iterator[None]:
     """Show log messages and progress on standard error while the block runs."""
     console = Console(stderr=True)
-    _log_to(console)
+    log_to(console)
     try:
         with _progress_bar(console) if console.is_terminal else nullcontext():
             yield
@@ -78,7 +78,8 @@ class _ConsoleHandler(logging.Handler):
         self._console.print(Text(self.format(record)), soft_wrap=True)
 
 
-def _log_to(console: Console) -> None:
+def log_to(console: Console) -> None:
+    """Show Wenti's log messages on a console."""
     handler: logging.Handler = logging.StreamHandler()
     form = "%(asctime)s %(levelname)s %(message)s"
     if console.is_terminal:

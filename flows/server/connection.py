@@ -47,16 +47,22 @@ INTERRUPTED = 130  # exit code
 STOPPING = threading.Event()
 """Set when a run has recorded that it is stopped: it no longer waits for a server that is away."""
 
+_started: list[tuple[TemporaryServer, Access]] = []
+
 
 @contextmanager
-def connected() -> Iterator[None]:
+def connected(*, may_exit: bool = True) -> Iterator[None]:
     """Import Prefect with our defaults and provide a server while the block runs.
+
+    With `may_exit`, a run that was stopped ends this process if the server is away, instead of
+    waiting for it.
 
     Raises:
         ServerError: the server cannot be used at the start or at the end of the block.
     """
     try:
-        with _server(), _outages_logged():
+        STOPPING.clear()
+        with _server(), _outages_logged(may_exit):
             yield
     except httpx.HTTPError as error:
         raise ServerError(
@@ -142,13 +148,25 @@ def _server() -> Iterator[None]:
         with found.used():
             yield
         return
-    logger.info("starting Prefect's temporary server; that takes some seconds")
-    with _start_server().used():
+    with _temporary_server().used():
         yield
 
 
-def _start_server() -> Access:
-    """Start a temporary server, and return the access to it.
+def _temporary_server() -> Access:
+    """Return the access to this process's temporary server, which is started unless it runs.
+
+    A command has one run, a notebook has several.
+    """
+    for server, access in _started:
+        if server.process.poll() is None:
+            return access
+    logger.info("starting Prefect's temporary server; that takes some seconds")
+    _started[:] = [_start_server()]
+    return _started[0][1]
+
+
+def _start_server() -> tuple[TemporaryServer, Access]:
+    """Start a temporary server; return it and the access to it.
 
     Clients that know its address do not import Prefect's server, which takes longer than they do.
     """
@@ -165,7 +183,7 @@ def _start_server() -> Access:
         settings = get_current_settings()
     server = TemporaryServer(settings.to_environment_variables(exclude_unset=True))
     port = server.port(settings.server.ephemeral.startup_timeout_seconds)
-    return Access(f"http://127.0.0.1:{port}/api", secret)
+    return server, Access(f"http://127.0.0.1:{port}/api", secret)
 
 
 @contextmanager
@@ -217,11 +235,14 @@ def _is_cloud(client: SyncPrefectClient) -> bool:
 
 
 @contextmanager
-def _outages_logged() -> Iterator[None]:
+def _outages_logged(may_exit: bool) -> Iterator[None]:
     """Log when the server stops answering and when it is back, while the block runs."""
     over = threading.Event()
     thread = threading.Thread(
-        target=copy_context().run, args=(_log_outages, over), name="wenti server", daemon=True
+        target=copy_context().run,
+        args=(_log_outages, over, may_exit),
+        name="wenti server",
+        daemon=True,
     )
     thread.start()
     try:
@@ -233,17 +254,17 @@ def _outages_logged() -> Iterator[None]:
         thread.join()
 
 
-def _log_outages(over: threading.Event) -> None:
+def _log_outages(over: threading.Event, may_exit: bool) -> None:
     with _impatient_client() as client:
-        _follow(client, over)
+        _follow(client, over, may_exit)
 
 
-def _follow(client: SyncPrefectClient, over: threading.Event) -> None:
+def _follow(client: SyncPrefectClient, over: threading.Event, may_exit: bool) -> None:
     is_away = False
     while not over.wait(CHECK_SECONDS):
         was_away, fault = is_away, _find_fault(client)
         is_away = fault is not None
-        if fault is not None and STOPPING.is_set():
+        if fault is not None and may_exit and STOPPING.is_set():
             logger.warning(GIVEN_UP, describe(fault))
             os._exit(INTERRUPTED)
         if over.is_set() or is_away == was_away:

@@ -97,16 +97,32 @@ def find_flagged(
     """
     if flag not in FLAGS:
         raise InputError(f"there is no flag {flag}; the flags are {', '.join(FLAGS)}")
-    path = folder / QUALITY_FILE
-    if not storage_of(path).is_file(path):
-        raise InputError(f"run {folder.name} has no flags: an older version of Wenti made it")
     places: list[int] = []
     first = 0
-    for batch in read_batches(path):
+    for batch in read_batches(_find_quality(folder)):
         is_flagged = find_flags(batch)[flag]
         places += (first + pc.indices_nonzero(is_flagged).to_numpy()[: most - len(places)]).tolist()
         first += batch.num_rows
     return list(_rows_at(folder / PREDICTIONS_FILE, places, with_kept))
+
+
+def read_quality(folder: PurePath) -> Iterator[pa.RecordBatch]:
+    """Yield a run's quality.parquet, with a column for each flag that says which rows have it.
+
+    Raises:
+        InputError: the run has none.
+        StoreCorruptionError: it cannot be read.
+    """
+    for batch in read_batches(_find_quality(folder)):
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        yield pa.RecordBatch.from_pydict(columns | find_flags(batch))
+
+
+def _find_quality(folder: PurePath) -> PurePath:
+    path = folder / QUALITY_FILE
+    if not storage_of(path).is_file(path):
+        raise InputError(f"run {folder.name} has no flags: an older version of Wenti made it")
+    return path
 
 
 def _rows_at(path: PurePath, places: Sequence[int], with_kept: bool) -> Iterator[dict[str, Any]]:
