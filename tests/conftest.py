@@ -17,7 +17,7 @@ from tasks.config.overrides import parse_overrides
 from tasks.engine.paddle.generations.generation import find_generation
 from tasks.load.dataset import LoadRequest
 from tasks.store.layout import Store
-from tests.support.commands import RunFlow, made_once
+from tests.support.commands import RunFlow, demo_overrides, made_once
 from tests.support.load_requests import make_request, write_vocabulary
 from tests.support.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
 from tests.support.servers import MakeHome, copy_home, make_home
@@ -75,16 +75,11 @@ def prefect_server(prefect_home: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def run_demo(prefect_server: None) -> RunFlow:
-    """A function that runs the demo's config with the test's own store and overrides."""
+    """A function that runs the first rows of the demo with the test's own store and overrides."""
     from flows.question_generation import question_generation
 
     def run(store: Path, *overrides: str) -> dict[str, Any]:
-        places = [
-            f"store.path={store}",
-            f"model.model_name_or_path={ROOT / 'data/checkpoint'}",
-            f"dataset.predict_file={ROOT / 'data/passages/heldout.jsonl'}",
-        ]
-        values, _no_faults = parse_overrides([*places, *overrides])
+        values, _no_faults = parse_overrides([*demo_overrides(store), *overrides])
         return question_generation(str(ROOT / "configs/demo.yaml"), overrides=values)
 
     return run

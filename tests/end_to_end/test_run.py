@@ -17,7 +17,7 @@ import pytest
 from tasks.config.settings import DecodeSettings
 from tasks.engine.paddle.runtime import import_paddlenlp
 from tasks.errors import InputError, ShardsFailedError
-from tests.support.commands import RunFlow
+from tests.support.commands import DEMO_ROWS, DEMO_ROWS_PER_SHARD, RunFlow
 from tests.support.engine_reference import (
     MASK,
     generate_in_batches,
@@ -42,7 +42,7 @@ def shards_in(store: Path) -> list[Path]:
 
 def test_a_run_leaves_every_row_in_input_order_in_all_formats(demo_store: Path) -> None:
     run = demo_store / "runs/latest"
-    expected = read_passages(ROOT / "data/passages/heldout.jsonl", 1000)
+    expected = read_passages(ROOT / "data/passages/heldout.jsonl", DEMO_ROWS)
     table = pq.read_table(run / "predictions.parquet").to_pylist()
     lines = read_passages(run / "predictions.jsonl", len(expected) + 1)
     text = (run / "predictions.txt").read_text(encoding="utf-8").splitlines()
@@ -75,9 +75,9 @@ def test_an_appended_row_is_the_only_one_that_is_generated(
     first = read_texts(store / "runs/latest")
     path = tmp_path / "grown.jsonl"
     row = json.dumps({"context": "泰山位于山东省。", "answer": "山东省", "id": "new"})
-    old = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8")
-    path.write_text(f"{old}{row}\n", encoding="utf-8")
-    result = run_demo(store, f"dataset.predict_file={path}")
+    old = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([*old[:DEMO_ROWS], row]), encoding="utf-8")
+    result = run_demo(store, f"dataset.predict_file={path}", "dataset.limit=null")
     assert (result["metrics"]["rows_made"], result["metrics"]["rows_reused"]) == (1, len(first))
     assert list(result["metrics"]["reused_from"].values()) == [len(first)]
     path.write_text(row, encoding="utf-8")
@@ -93,7 +93,7 @@ def test_an_export_is_enough_when_the_model_is_gone(
     model, passages = tmp_path / "model", tmp_path / "few.jsonl"
     shutil.copytree(CHECKPOINT, model)
     lines = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8").splitlines()
-    passages.write_text("\n".join(lines[:20]), encoding="utf-8")
+    passages.write_text("\n".join(lines[:DEMO_ROWS_PER_SHARD]), encoding="utf-8")
     places = (
         f"model.model_name_or_path={model}",
         f"export.inference_model_dir={tmp_path / 'exported'}",
@@ -103,7 +103,7 @@ def test_an_export_is_enough_when_the_model_is_gone(
     shutil.rmtree(model)
     result = run_demo(tmp_path / "other", *places, f"dataset.predict_file={passages}")
     assert result["metrics"]["shards_made"] == 1
-    assert read_texts(Path(result["folder"])) == first[:20]
+    assert read_texts(Path(result["folder"])) == first[:DEMO_ROWS_PER_SHARD]
     (export,) = (tmp_path / "other/exports").iterdir()
     for path in (store / "exports" / export.name).iterdir():
         assert (export / path.name).read_bytes() == path.read_bytes(), path.name

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commands import wenti
+from tests.support.commands import demo_overrides, wenti
 from tests.support.rehearsal import ROOT
 
 HEAVY = {"prefect", "paddle", "paddlenlp", "pandas", "pyarrow", "numpy"}
@@ -74,7 +74,8 @@ def test_a_full_disk_is_one_message_with_exit_code_2_and_leaves_no_part(small_di
 
 def test_status_before_and_after_a_run(demo_store: Path, tmp_path: Path) -> None:
     def states(store: Path) -> dict[str, str]:
-        done = wenti("status", "configs/demo.yaml", "--set", f"store.path={store}", "--json")
+        options = (part for text in demo_overrides(store) for part in ("--set", text))
+        done = wenti("status", "configs/demo.yaml", *options, "--json")
         assert done.returncode == 0, done.stderr
         return {stage["name"]: stage["state"] for stage in json.loads(done.stdout)["stages"]}
 

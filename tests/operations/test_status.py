@@ -17,6 +17,7 @@ from tasks.runs.run import commit_json
 from tasks.store.claims import Claims
 from tasks.store.layout import Store
 from tasks.store.manifest import Found
+from tests.support.commands import DEMO_ROWS, DEMO_ROWS_PER_SHARD, demo_overrides
 from tests.support.rehearsal import ROOT
 from tests.support.run_records import least_record
 from tests.support.shelf import Shelf
@@ -54,7 +55,7 @@ def test_a_run_says_its_own_state_even_when_its_passages_are_gone(
 def test_what_is_being_made_says_by_whom_and_since_when(store: Path) -> None:
     record = read_record(find_run("latest", Store(store)))
     folder = store / "predictions" / record.predictions
-    second = plan_shards(300, 64)[1]
+    second = plan_shards(DEMO_ROWS, DEMO_ROWS_PER_SHARD)[1]
     (folder / second.manifest_name).unlink()
     claims = Claims(store / "claims", "20991123-010000-0a1b2c")
     seen: list[Status] = []
@@ -81,17 +82,9 @@ def test_what_is_being_made_says_by_whom_and_since_when(store: Path) -> None:
 
 def test_a_config_and_its_run_have_the_same_checkpoints(store: Path) -> None:
     run = status_of("latest", store)
-    config = status_of(str(ROOT / "configs/demo.yaml"), store, *places(store))
+    config = status_of(str(ROOT / "configs/demo.yaml"), store, *demo_overrides(store))
     assert (run.stages, run.shards) == (config.stages, config.shards)
     assert config.run is None
-
-
-def places(store: Path) -> list[str]:
-    return [
-        f"store.path={store}",
-        f"model.model_name_or_path={ROOT / 'data/checkpoint'}",
-        f"dataset.predict_file={ROOT / 'data/passages/heldout.jsonl'}",
-    ]
 
 
 def test_a_name_that_is_neither_says_where_was_looked_and_what_is_near(
