@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -203,25 +204,35 @@ def read_batches(
         StoreCorruptionError: the file is missing, damaged or cannot be read.
         MemoryError: there is too little memory to read it.
     """
+    with (
+        _reading(place),
+        open_for_arrow(storage_of(place).fetch(place)) as opened,
+        pq.ParquetFile(opened, page_checksum_verification=True) as file,
+    ):
+        groups, size = range(file.num_row_groups), most_rows or MOST_ROWS
+        for first in groups[::GROUPS_PER_BATCH]:
+            some = list(groups[first : first + GROUPS_PER_BATCH])
+            yield from file.iter_batches(size, some, columns, use_threads=False)
+
+
+def read_schema(place: PurePath) -> pa.Schema:
+    """Return the schema of a Parquet file, with its metadata.
+
+    Raises:
+        StoreCorruptionError: the file is missing, damaged or cannot be read.
+    """
+    with _reading(place), open_for_arrow(storage_of(place).fetch(place)) as file:
+        return pq.read_schema(file)
+
+
+@contextmanager
+def _reading(place: PurePath) -> Iterator[None]:
     try:
-        with (
-            open_for_arrow(storage_of(place).fetch(place)) as opened,
-            pq.ParquetFile(opened, page_checksum_verification=True) as file,
-        ):
-            groups, size = range(file.num_row_groups), most_rows or MOST_ROWS
-            for first in groups[::GROUPS_PER_BATCH]:
-                some = list(groups[first : first + GROUPS_PER_BATCH])
-                yield from file.iter_batches(size, some, columns, use_threads=False)
+        yield
     except MemoryError:  # which Arrow's is, too: the file may be whole
         raise
     except (pa.ArrowException, OSError) as error:
         raise StoreCorruptionError(f"{place} cannot be read: {error}") from error
-
-
-def read_schema(place: PurePath) -> pa.Schema:
-    """Return the schema of a Parquet file, with its metadata."""
-    with open_for_arrow(storage_of(place).fetch(place)) as file:
-        return pq.read_schema(file)
 
 
 def iterate_rows(place: PurePath, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:

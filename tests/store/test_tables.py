@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.errors import StoreCorruptionError
 from tasks.store import tables
 from tasks.store.tables import (
     REJECTS,
@@ -18,6 +19,7 @@ from tasks.store.tables import (
     count_characters,
     make_batches,
     read_batches,
+    read_schema,
     sort_rows,
 )
 
@@ -97,3 +99,15 @@ def test_of_a_table_only_the_columns_that_are_asked_for_are_read(tmp_path: Path)
     path.write_bytes(damaged)
     (read,) = read_batches(path, ["row"])
     assert read["row"].to_pylist() == list(range(9))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 damaged PAR1"])
+def test_a_table_without_a_schema_that_can_be_read_is_told_as_such(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "table.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    for read in (read_schema, lambda place: list(read_batches(place))):
+        with pytest.raises(StoreCorruptionError, match=f"{path} cannot be read"):
+            read(path)
