@@ -18,7 +18,7 @@ FLOORS = (
     {"tasks.plan", "tasks.bench"},
     {"tasks.columns"},
     {"tasks.load", "tasks.runs", "tasks.evaluation", "tasks.quality", "tasks.doctor"},
-    {"tasks.export", "tasks.predict", "tasks.report"},
+    {"tasks.export", "tasks.predict", "tasks.report", "tasks.conversion"},
     {"tasks.aggregate", "tasks.operations", "tasks.preview", "tasks.scaffold"},
     {"flows", "tasks.acceptance"},
 )

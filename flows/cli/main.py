@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.bench import bench
-from flows.cli.commands import running, starting, stored
+from flows.cli.commands import results, running, starting, stored
 from flows.cli.streams import leave, prepare_streams
 from tasks.errors import ServerError, WentiError
 from tasks.escaping import visible
@@ -56,15 +56,16 @@ COMMANDS = (
     stored.runs,
     stored.show,
     stored.report,
+    results.export_results,
     stored.compare,
     stored.verify,
     stored.gc,
 )
-WORKING = {"init", "run", "rerun", "export", "serve"}
+WORKING = {"init", "run", "rerun", "export", "export-results", "serve"}
 """The commands whose result is not what they print."""
 
 for command in COMMANDS:
-    app.command(command.__name__.rstrip("_"))(command)
+    app.command(command.__name__.rstrip("_").replace("_", "-"))(command)
 app.add_typer(bench, name="bench")
 
 

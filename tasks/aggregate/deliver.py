@@ -8,10 +8,10 @@ from pathlib import Path, PurePath
 
 from tasks.aggregate.outputs import write_output
 from tasks.aggregate.partial import Missing
-from tasks.aggregate.questions import questions_schema, split_questions
 from tasks.errors import StoreCorruptionError
 from tasks.output.folder import HIDDEN, replaced_folder, write_mark
 from tasks.output.partitions import write_partitions
+from tasks.output.questions import questions_schema, split_questions
 from tasks.plan.plan import Plan
 from tasks.runs.results import PREDICTIONS_FILE, QUESTIONS_FILE
 from tasks.runs.run import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -60,6 +61,20 @@ def as_json(value: object) -> str | None:
         return str(clean(json.dumps(value, ensure_ascii=False, default=str)))
     except RecursionError:
         return None
+
+
+def as_plain(value: object) -> Any:  # noqa: ANN401 any type of JSON
+    """Return a value of `python_values` as one of JSON types.
+
+    What JSON does not have is text; a number that is infinite or none is null.
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, dict):
+        return {str(name): as_plain(inner) for name, inner in value.items()}
+    return [*map(as_plain, value)] if isinstance(value, list | tuple) else str(value)
 
 
 def clean(value: object) -> object:

@@ -76,6 +76,30 @@ def _what(file: InputFile) -> str:
     return PASSAGES if file.name is None else f"a file of {PASSAGES}"
 
 
+def find_file_faults(key: str, path: Path, store: Path) -> list[Finding]:
+    """Return what is wrong with a place that a file is to be written to, outside of the store.
+
+    A file that is there already is no fault. Nothing is written.
+    """
+    try:
+        fault = _find_file_fault(key, path, store)
+    except OSError as error:
+        fault = Finding(key, f"{path}: {error.strerror}", "give another path")
+    return [*_parent_faults(key, path.parent, path.name)] if fault is None else [fault]
+
+
+def _find_file_fault(key: str, path: Path, store: Path) -> Finding | None:
+    if path.is_symlink():
+        return Finding(key, f"{path} is a symbolic link", "give the path that it leads to")
+    if path.is_dir():
+        return Finding(key, f"{path} is a folder", "give the path of a file")
+    if path.exists() and not path.is_file():
+        return Finding(key, f"{path} is not a regular file", "give another path")
+    if _is_inside(path, store):
+        return Finding(key, f"{path} is inside the store", "give a path outside of it")
+    return None
+
+
 def _store_in_input_faults(settings: Settings, files: Sequence[InputFile]) -> Iterator[Finding]:
     """Yield the fault of passages that are looked for where the store is, or will be."""
     given, store = settings.dataset.file, settings.store.folder
@@ -117,14 +141,8 @@ def _find_output_fault(path: Path, settings: Settings, reads: Mapping[Path, str]
     for read, what in reads.items():
         if _is_same(path, read):
             return Finding(OUTPUT, f"{path} is {what}, which the run reads", another)
-    if path.is_symlink():
-        return Finding(OUTPUT, f"{path} is a symbolic link", "give the path that it leads to")
-    if path.is_dir():
-        return Finding(OUTPUT, f"{path} is a folder", "give the path of a file")
-    if path.exists() and not path.is_file():
-        return Finding(OUTPUT, f"{path} is not a regular file", another)
-    if _is_inside(path, settings.store.folder):
-        return Finding(OUTPUT, f"{path} is inside the store", "give a path outside of it")
+    if fault := _find_file_fault(OUTPUT, path, settings.store.folder):
+        return fault
     if given is not None and would_find(given, path):
         problem = f"{path} is where {PASSAGES} finds files, so the next run would read it"
         return Finding(OUTPUT, problem, "give a path outside of it")

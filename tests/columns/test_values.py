@@ -1,5 +1,6 @@
 """Values that Python does not have are text, not lost."""
 
+import json
 import subprocess
 import sys
 from datetime import date, datetime
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tasks.columns.values import as_json, python_values
+from tasks.columns.values import as_json, as_plain, python_values
 
 FAR, NANOSECONDS = 10**7, 1_700_000_000_123_456_789
 DAY, MOMENT = "29349-01-26", "2023-11-14 22:13:20.123456789"
@@ -49,6 +50,13 @@ def test_other_values_are_those_of_python() -> None:
     assert as_json([day, at]) == '["2026-11-28", "2026-11-28 09:30:00"]'
     damaged = pa.array([b"\xe6\xb1"]).view(pa.string())
     assert python_values(pa.StructArray.from_arrays([damaged], ["x"])) == [{"x": "\ufffd"}]
+
+
+def test_what_json_does_not_have_is_text_or_null() -> None:
+    value = {"a": [date(2026, 11, 28), ("b", b"c")], "d": float("inf"), "e": [True, 1, 0.5, None]}
+    plain = as_plain(value)
+    assert plain == {"a": ["2026-11-28", ["b", "b'c'"]], "d": None, "e": [True, 1, 0.5, None]}
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
 
 
 def test_nanoseconds_are_kept_without_pandas() -> None:

@@ -20,6 +20,8 @@ from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.operations.gc import Garbage
 from tasks.operations.verify import Checked
+from tests.support.converted_runs import RUN_ID, write_run
+from tests.support.finished_runs import prediction
 from tests.support.rehearsal import ROOT
 from tests.support.shelf import Shelf
 
@@ -38,7 +40,9 @@ def test_the_version_is_that_of_the_package() -> None:
     assert run("--version") == f"wenti {version('wenti')}\n"
 
 
-@pytest.mark.parametrize("command", ["init", "run demo", "rerun latest", "export demo", "serve"])
+@pytest.mark.parametrize(
+    "command", ["init", "run demo", "rerun latest", "export-results latest", "serve"]
+)
 def test_a_command_that_has_done_its_work_need_not_print(command: str) -> None:
     assert not is_printing(command.split())
 
@@ -81,6 +85,31 @@ def test_the_store_of_a_config_is_used_and_its_own_runs_are_meant(
 
 def test_a_store_without_runs_says_where_it_is(tmp_path: Path) -> None:
     assert f"there are no runs in {tmp_path}" in run("runs", "--store", tmp_path)
+
+
+def test_results_are_exported_and_it_is_told_what_is_not(tmp_path: Path) -> None:
+    rows = [prediction(row, answer="山" if row < 2 else "长江") for row in range(14)]
+    write_run(tmp_path / "store", rows, rows_missing=3, partial=True)
+    store, file = ("--store", tmp_path / "store"), tmp_path / "questions"
+    told = run("export-results", "latest", *store, "--to", "squad", "--output", file).splitlines()
+    assert [" ".join(line.split()) for line in told] == [
+        f"wrote {file}",
+        "questions 2 of 2 rows",
+        "left out 12 rows, because their answer is not in their passage; the first are "
+        "2, 3, 4, 5, 6, 7, 8, 9, 10, 11",
+        "partial the run lacks 3 rows of shards that were not made",
+    ]
+    found = run("export-results", "latest", *store, "--to", "squad", "--output", file, "--json")
+    assert json.loads(found) == {
+        "path": str(file),
+        "run_id": RUN_ID,
+        "rows": 2,
+        "questions": 2,
+        "left_out": 12,
+        "first_left_out": [*range(2, 12)],
+        "rows_missing": 3,
+    }
+    assert CliRunner().invoke(app, ["export-results", "latest", "--to", "xml"]).exit_code == 2
 
 
 def test_nothing_is_broken_or_cut_where_the_output_is_no_terminal(

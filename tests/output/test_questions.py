@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.aggregate import questions
-from tasks.aggregate.questions import ONLY_BEST, questions_schema, split_questions
+from tasks.output import questions
+from tasks.output.questions import ONLY_BEST, questions_schema, split_questions
 from tasks.store.tables import PREDICTIONS
 from tests.support.finished_runs import prediction
 
