@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.aggregate.metrics import describe_quality
+from tasks.aggregate.metrics import describe_dropped, describe_quality
 from tasks.aggregate.partial import REASONS
 from tasks.escaping import in_markdown, shorten, visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.load.rules import describe_counts, describe_lines, describe_share
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
+from tasks.quality.keep import PREFIX
+from tasks.report.facts import count_unusable
 from tasks.report.lineage import list_config
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import RunRecord
@@ -34,10 +36,10 @@ def count_shards(metrics: Mapping[str, Any]) -> str:
 
 def count_rows(metrics: Mapping[str, Any]) -> str:
     """Return how many rows the input has, and what became of them."""
-    missing = metrics["rows_missing"]  # included in the rejects
-    rejected = metrics["rejects"] - missing
-    text = f"{metrics['rows_in']} in, {metrics['predictions']} questions, {rejected} rejected"
-    return f"{text}, {missing} missing" if missing else text
+    others = {"dropped": metrics.get("rows_dropped", 0), "missing": metrics["rows_missing"]}
+    text = f"{metrics['rows_in']} in, {metrics['predictions']} questions"
+    counts = {"rejected": count_unusable(metrics), **{name: n for name, n in others.items() if n}}
+    return ", ".join([text, *(f"{count} {name}" for name, count in counts.items())])
 
 
 def count_reuse(metrics: Mapping[str, Any]) -> str | None:
@@ -69,13 +71,15 @@ def _count_states(counts: Mapping[str, int]) -> str:
 
 
 def tell_rejects(metrics: Mapping[str, Any]) -> str:
-    """Return how many rows were rejected and why; empty if none was."""
-    rejected = metrics["rejects"] - metrics["rows_missing"]
+    """Return how many rows load and predict rejected and why; empty if none was."""
+    rejected = count_unusable(metrics)
     if not rejected:
         return ""
     missing = REASONS.values()
     reasons = {
-        name: rows for name, rows in metrics["reject_reasons"].items() if name not in missing
+        name: rows
+        for name, rows in metrics["reject_reasons"].items()
+        if name not in missing and not name.startswith(PREFIX)
     }
     share = describe_share(rejected, metrics["rows_in"])
     return f"{share} rejected: {describe_counts(reasons)}"
@@ -102,9 +106,14 @@ def tell_losses(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def tell_quality(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return how many questions are flagged and why; nothing if none is."""
-    text = describe_quality(metrics["quality"])
-    return {"quality": text} if text else {}
+    """Return how many questions are flagged and dropped, and why; nothing if none is."""
+    quality, reasons = metrics["quality"], metrics["reject_reasons"]
+    dropped = {name: rows for name, rows in reasons.items() if name.startswith(PREFIX)}
+    told = {
+        "quality": describe_quality(quality),
+        "dropped": describe_dropped(dropped, quality["rows"]) if dropped else "",
+    }
+    return {name: text for name, text in told.items() if text}
 
 
 def tabulate_shards(

@@ -10,34 +10,37 @@ from tasks.load.parts import DatasetDetails
 from tasks.load.rules import describe_counts, describe_share
 from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
+from tasks.quality.keep import PREFIX
 from tasks.store.manifest import Manifest
 
 
 def make_metrics(
     dataset: Manifest,
     prediction: Prediction,
+    dropped: Mapping[str, int],
     scores: Mapping[str, Any],
     stage_seconds: Mapping[str, float],
     reused_from: Mapping[str, int],
 ) -> dict[str, Any]:
     """Return the numbers of rows, shards and tokens of the whole result, and this run's speed.
 
-    The result is `partial` if shards failed or were left out; `rejects` includes their rows,
-    `rows_missing`. `reject_share` is 0 to 1. `cut_rows`, `cut` (by what was cut off) and
-    `unknown_tokens` count the accepted rows; null if an older version loaded them, as for
-    `multiline_rows`: rows of CSV that have several lines, the first ones in `multiline_at`.
-    `rows_made` counts the rows that this run generated, `rows_reused` those whose questions came
-    from the store or from an equal row of the same shard; `reused_from` has the former by the run
-    that they come from. `padding_share` is the share of padding in the tokens of the batches, 0 to
-    1. `rows_per_second` counts only rows that this run generated; null if it generated none.
-    `devices` has for each worker of this run the shards and rows it made, the seconds it was busy,
-    and its usage: on a GPU the card's memory and utilisation, on the CPU the memory and CPU seconds
-    of the process. Memory is in MB of 10^6 bytes.
+    `dropped` are the questions that `aggregate.keep` dropped, by reason. The result is `partial` if
+    shards failed or were left out; `rejects` includes their rows, `rows_missing`, and the dropped
+    ones, `rows_dropped`. `reject_share` does not include the latter; it is 0 to 1. `cut_rows`,
+    `cut` (by what was cut off) and `unknown_tokens` count the accepted rows; null if an older
+    version loaded them, as for `multiline_rows`: rows of CSV that have several lines, the first
+    ones in `multiline_at`. `rows_made` counts the rows that this run generated, `rows_reused` those
+    whose questions came from the store or from an equal row of the same shard; `reused_from` has
+    the former by the run that they come from. `padding_share` is the share of padding in the tokens
+    of the batches, 0 to 1. `rows_per_second` counts only rows that this run generated; null if it
+    generated none. `devices` has for each worker of this run the shards and rows it made, the
+    seconds it was busy, and its usage: on a GPU the card's memory and utilisation, on the CPU the
+    memory and CPU seconds of the process. Memory is in MB of 10^6 bytes.
     """
     of_dataset = DatasetDetails.of(dataset)
     shards = [ShardDetails.of(manifest) for manifest in prediction.manifests]
     reject_reasons = count_rejects(dataset, prediction)
-    rejects = sum(reject_reasons.values())
+    unusable, rows_dropped = sum(reject_reasons.values()), sum(dropped.values())
     input_tokens = sum(shard.input_tokens for shard in shards)
     padded_tokens = sum(shard.padded_tokens for shard in shards)
     rows_missing = _rows(prediction.missing)
@@ -45,10 +48,11 @@ def make_metrics(
     rows_made = _rows(prediction.made) + _rows(prediction.reused) - rows_reused
     return {
         "rows_in": of_dataset.rows_in,
-        "predictions": sum(shard.rows for shard in shards),
-        "rejects": rejects,
-        "reject_share": round(rejects / of_dataset.rows_in, 4),
-        "reject_reasons": reject_reasons,
+        "predictions": sum(shard.rows for shard in shards) - rows_dropped,
+        "rejects": unusable + rows_dropped,
+        "reject_share": round(unusable / of_dataset.rows_in, 4),
+        "reject_reasons": dict(sorted({**reject_reasons, **dropped}.items())),
+        "rows_dropped": rows_dropped,
         "cut_rows": of_dataset.cut_rows,
         "cut": of_dataset.cut,
         "unknown_tokens": of_dataset.unknown_tokens,
@@ -85,6 +89,13 @@ def describe_quality(quality: Mapping[str, Any]) -> str:
     counts = {name: count for name, count in quality["flags"].items() if count}
     share = describe_share(quality["flagged_rows"], quality["rows"])
     return f"{share} flagged: {describe_counts(counts)}"
+
+
+def describe_dropped(dropped: Mapping[str, int], questions: int) -> str:
+    """Return how many of all questions `aggregate.keep` dropped, and why, by reason."""
+    counts = {reason.removeprefix(PREFIX): rows for reason, rows in dropped.items()}
+    share = describe_share(sum(dropped.values()), questions)
+    return f"{share}: {describe_counts(counts)}"
 
 
 def _rows(outcomes: list[ShardOutcome]) -> int:

@@ -1,55 +1,46 @@
-"""The result files of a run: its shards joined in input order.
+"""The result files of a run: questions and rejects in input order.
 
 Line n of a text belongs to input row n; the line of a reject is empty.
 """
 
 from __future__ import annotations
 
-import heapq
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from json.encoder import encode_basestring
-from operator import itemgetter
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from tasks.aggregate.endings import add_endings
+from tasks.aggregate.joining.kept import Kept, write_kept
+from tasks.aggregate.joining.shards import check_rows, join_rejects, join_shards
 from tasks.aggregate.partial import Missing
 from tasks.columns.join import find_columns
 from tasks.columns.schemas import REJECT_DESCRIPTIONS, describe
 from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
-from tasks.errors import StoreCorruptionError
 from tasks.load.parts import REJECTS_FILE, DatasetDetails, has_losses
 from tasks.plan.plan import Plan
-from tasks.predict.jobs import Prediction, ShardOutcome
-from tasks.predict.shards import ShardDetails, read_shard
+from tasks.predict.jobs import Prediction
 from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
 from tasks.store.tables import (
-    DATASET,
     PREDICTIONS,
     ROWS_AT_A_TIME,
-    SHARD,
     commit_table,
     iterate_rows,
     list_values,
-    make_batches,
     read_batches,
     without_losses,
 )
 
 logger = logging.getLogger("wenti.aggregate")
 
-REJECTS_AT_A_TIME = 8192
 encode = json.JSONEncoder(ensure_ascii=False).encode
 _ENCODE: dict[type, Callable[[Any], str]] = {
     str: encode_basestring,
@@ -72,11 +63,14 @@ def write_predictions(
     missing: Missing,
     folder: PurePath,
     eos: int,
-) -> None:
+) -> Kept:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
     Rows that are `missing` become rejects, and every file is then marked as partial. A question is
-    finished if its last token is `eos`.
+    finished if its last token is `eos`. Questions that `aggregate.keep` drops become rejects, too.
+
+    Returns:
+        How many questions were dropped.
 
     Raises:
         StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
@@ -89,13 +83,13 @@ def write_predictions(
     joined, kept = join_shards(prediction.outcomes, schema, eos), find_columns(plan)
     if kept is not None:
         schema, joined = pa.schema([*schema, *kept.schema]), kept.add_to(joined)
-    commit_table(predictions, missing.mark(describe(schema)), joined)
     details = DatasetDetails.of(dataset)
-    commit_table(
-        rejects,
-        missing.mark(describe(details.rejects_schema, REJECT_DESCRIPTIONS)),
-        join_rejects(unusable, details, prediction.manifests, missing),
-    )
+    with write_kept(plan, folder, missing.mark(describe(schema)), joined) as result:
+        commit_table(
+            rejects,
+            missing.mark(describe(details.rejects_schema, REJECT_DESCRIPTIONS)),
+            join_rejects(unusable, details, prediction.manifests, missing, result.rejects()),
+        )
     rows_in = details.rows_in
     columns = [name for name in schema.names if name in (*LINE, *MORE_OF_LINE)]
     check_rows(predictions, rejects, rows_in)
@@ -104,54 +98,7 @@ def write_predictions(
         lambda: (as_line(row, missing.is_partial) for row in iterate_rows(predictions, columns)),
     )
     commit_marked(folder / TEXT_FILE, lambda: read_lines(predictions, "question", rows_in), missing)
-
-
-def join_shards(
-    outcomes: Iterable[ShardOutcome], schema: pa.Schema, eos: int
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of all shards that were made; `schema` is `PREDICTIONS` or a part of it.
-
-    A question is finished if its last token is `eos`.
-
-    Raises:
-        StoreCorruptionError: a shard's rows are not those of the dataset.
-    """
-    of_dataset = [name for name in schema.names if name in {*DATASET.names} - {*SHARD.names}]
-    for outcome in outcomes:
-        if outcome.manifest is not None:
-            job = outcome.job
-            parts = job.read_rows("row", "id", *of_dataset)
-            for shard, rows in read_shard(job.folder, outcome.manifest, parts):
-                for name in of_dataset:
-                    shard = shard.append_column(name, rows[name])
-                shard = add_endings(shard, eos)
-                yield from shard.select(schema.names).cast(schema).to_batches()
-
-
-def join_rejects(
-    of_dataset: PurePath, details: DatasetDetails, shards: Sequence[Manifest], missing: Missing
-) -> Iterator[pa.RecordBatch]:
-    """Yield the rows that load or predict rejected and the missing rows, in input order.
-
-    Their schema is `details.rejects_schema`.
-    """
-    of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
-    sources = (iterate_rows(of_dataset), of_shards, missing.rejects())
-    merged = heapq.merge(*sources, key=itemgetter("row"))
-    return make_batches(details.with_files(merged), details.rejects_schema, REJECTS_AT_A_TIME)
-
-
-def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
-    """Check that both files together contain each input row exactly once.
-
-    Raises:
-        StoreCorruptionError: they do not.
-    """
-    if not _has_each_once(chain.from_iterable(map(_row_numbers, (predictions, rejects))), rows_in):
-        raise StoreCorruptionError(
-            f"{predictions} and {rejects} together do not contain every input row once; "
-            "delete the dataset and the shards of this run from the store and run again"
-        )
+    return result
 
 
 def read_lines(predictions: PurePath, column: str, rows_in: int) -> Iterator[str]:
@@ -255,19 +202,3 @@ def _on_one_line(text: str | None) -> str:
 def _rounded(score: float | None) -> float | None:
     """Return a score without digits beyond the precision of float32."""
     return None if score is None else round(score, 6)
-
-
-def _row_numbers(path: PurePath) -> Iterator[NDArray[np.int64]]:
-    for batch in read_batches(path, ["row"]):
-        yield batch["row"].to_numpy()
-
-
-def _has_each_once(numbers: Iterable[NDArray[np.int64]], count: int) -> bool:
-    """Return whether arrays of integers have each of 0 … count-1 once, and no others."""
-    is_there, left = np.zeros(count, np.bool_), count
-    for some in numbers:
-        left -= some.size
-        if left < 0 or np.any((some < 0) | (some >= count)):
-            return False
-        is_there[some] = True
-    return left == 0 and bool(is_there.all())

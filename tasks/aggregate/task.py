@@ -10,8 +10,8 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.aggregate.deliver import deliver, write_questions
-from tasks.aggregate.endings import find_eos
-from tasks.aggregate.metrics import describe_quality, make_metrics
+from tasks.aggregate.joining.endings import find_eos
+from tasks.aggregate.metrics import describe_dropped, describe_quality, make_metrics
 from tasks.aggregate.new_rows import write_new_rows
 from tasks.aggregate.outputs import write_predictions
 from tasks.aggregate.partial import Missing
@@ -57,14 +57,20 @@ def aggregate(
         logger.warning("partial results: %d rows are missing; they are rejects", missing.rows)
     logger.info("aggregate: joining the shards")
     eos = find_eos(plan)
-    write_predictions(plan, dataset.manifest, prediction, missing, run.folder, eos)
+    kept = write_predictions(plan, dataset.manifest, prediction, missing, run.folder, eos)
     limit = plan.settings.dataset.max_rejected
     check_all_rejects(limit, dataset.manifest, prediction, rejects)
     logger.info("aggregate: computing the metrics")
     scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
-    quality = write_quality(plan, run.folder / PREDICTIONS_FILE, run.folder / QUALITY_FILE)
+    quality = kept.quality
+    if quality is None:
+        quality = write_quality(plan, run.folder / PREDICTIONS_FILE, run.folder / QUALITY_FILE)
     if flagged := describe_quality(quality):
         logger.info("quality: %s", flagged)
+    if kept.dropped:
+        logger.info(
+            "dropped by aggregate.keep: %s", describe_dropped(kept.dropped, quality["rows"])
+        )
     new = write_new_rows(plan, run, missing.is_partial)
     write_questions(plan, run)
     if delivers:
@@ -78,7 +84,9 @@ def aggregate(
         "aggregate": TimeSpan.since(started).seconds,
     }
     reused_from = name_origins(plan.store, prediction.origins, run.folder.name)
-    metrics = make_metrics(dataset.manifest, prediction, scores.model_dump(), seconds, reused_from)
+    metrics = make_metrics(
+        dataset.manifest, prediction, kept.dropped, scores.model_dump(), seconds, reused_from
+    )
     metrics |= {"quality": quality, **new}
     for stage in (export, dataset):
         run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from tasks.config.sections.aggregation import PARTIAL_SUFFIX as PARTIAL_SUFFIX
 from tasks.config.sections.aggregation import REFERENCES_SUFFIX as REFERENCES_SUFFIX
 from tasks.config.sections.aggregation import AggregateSettings as AggregateSettings
+from tasks.config.sections.aggregation import KeepSettings as KeepSettings
 from tasks.config.sections.dataset import UTF_8 as UTF_8
 from tasks.config.sections.dataset import DatasetSettings as DatasetSettings
 from tasks.config.sections.dataset import FieldSettings as FieldSettings

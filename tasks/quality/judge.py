@@ -61,11 +61,11 @@ def judge(
         "is_finished": rows["is_finished"],
         "has_unknown": has_unknown,
         "asks": find_asking(rows["question"]),
-        "duplicate_of": _nullable(originals.equal, originals.equal == NONE),
-        "near_duplicate_of": _nullable(originals.near, originals.near == NONE),
+        "duplicate_of": nullable(originals.equal, originals.equal == NONE),
+        "near_duplicate_of": nullable(originals.near, originals.near == NONE),
         "character_count": pc.utf8_length(rows["question"]),
         "token_count": rows["token_count"],
-        "score_per_token": _nullable(scores / tokens, np.isnan(scores)),
+        "score_per_token": nullable(scores / tokens, np.isnan(scores)),
         **_compare_texts(rows, normalizer),
     }
     ordered = [columns[name] for name in QUALITY.names]
@@ -84,14 +84,15 @@ def _compare_texts(rows: pa.Table, normalizer: Normalizer) -> dict[str, pa.Array
     repeats = measure_repeats(question)
     columns = {
         "is_empty": pa.array(words == 0),
-        "gives_answer_away": _nullable(given, answer.lengths == 0),
-        "repeats": _nullable(repeats, np.isnan(repeats)),
-        "copies": _nullable(found.longest / np.maximum(words, 1), words == 0),
+        "gives_answer_away": nullable(given, answer.lengths == 0),
+        "repeats": nullable(repeats, np.isnan(repeats)),
+        "copies": nullable(found.longest / np.maximum(words, 1), words == 0),
         "words_not_in_passage": pa.array(found.missing),
     }
     back = np.argsort(order)
     return {name: column.take(back) for name, column in columns.items()}
 
 
-def _nullable(values: NDArray[np.generic], is_null: NDArray[np.bool_]) -> pa.Array:
+def nullable(values: NDArray[np.generic], is_null: NDArray[np.bool_]) -> pa.Array:
+    """Return values as an Arrow column that is null where `is_null` is true."""
     return pa.array(values, mask=is_null)

@@ -26,6 +26,7 @@ EXAMPLES = 5  # of each reason
 BEFORE: Mapping[str, Any] = {
     "partial": False,
     "rows_missing": 0,
+    "rows_dropped": 0,
     "devices": {},
     "shards_left_out": 0,
     **dict.fromkeys(("cut_rows", "cut", "unknown_tokens", "unknown_rows")),
@@ -78,6 +79,11 @@ class Facts:
         return sum(one.count for one in self.rejects)
 
     @property
+    def unusable(self) -> int:
+        """See `count_unusable`."""
+        return count_unusable(self.metrics)
+
+    @property
     def is_accounted_for(self) -> bool:
         """Whether the files have the numbers of rows in the metrics, which are all of the input."""
         counted = {"predictions": self.predictions, "rejects": self.rejected}
@@ -95,9 +101,15 @@ class Facts:
         return sum(one.attempts - (one.state == "made") for one in self.shards.values())
 
 
+def count_unusable(metrics: Mapping[str, Any]) -> int:
+    """Return how many rows load and predict rejected; missing and dropped rows are not meant."""
+    others: int = metrics["rows_missing"] + metrics.get("rows_dropped", 0)
+    return int(metrics["rejects"]) - others
+
+
 def has_many_rejects(metrics: Mapping[str, Any]) -> bool:
     """Return whether load and predict rejected so many rows that somebody should look at them."""
-    return is_above(MANY, metrics["rejects"] - metrics["rows_missing"], metrics["rows_in"])
+    return is_above(MANY, count_unusable(metrics), metrics["rows_in"])
 
 
 def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]) -> Facts:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.aggregate.outputs import as_line, check_rows, write_output
+from tasks.aggregate.joining.shards import check_rows
+from tasks.aggregate.outputs import as_line, write_output
 from tasks.aggregate.partial import Missing
 from tasks.errors import StoreCorruptionError
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table

@@ -81,7 +81,7 @@ def test_metrics_count_what_is_in_the_files(
     plan: Plan, dataset: Manifest, tmp_path: Path, failed: tuple[int, ...]
 ) -> None:
     write_run(plan, dataset, tmp_path / "run", failed)
-    metrics = make_metrics(dataset, predict(plan, dataset, failed), {}, {}, {})
+    metrics = make_metrics(dataset, predict(plan, dataset, failed), {}, {}, {}, {})
     counts = {
         name: pq.read_metadata(tmp_path / f"run/{name}.parquet").num_rows
         for name in ("predictions", "rejects")
@@ -247,7 +247,7 @@ def test_shards_that_were_left_out_are_not_told_as_failed(
     reasons = Counter(pq.read_table(tmp_path / "rejects.parquet")["reason"].to_pylist())
     assert reasons == {"not_json": 2, "shard_left_out": 10, "shard_failed": 5}
     assert [shard["state"] for shard in missing.summary["shards"]] == ["left out"] * 2 + ["failed"]
-    metrics = make_metrics(dataset, prediction, {}, {}, {})
+    metrics = make_metrics(dataset, prediction, {}, {}, {}, {})
     assert metrics["reject_reasons"] == reasons
     assert (metrics["shards_failed"], metrics["shards_left_out"]) == (1, 2)
     assert (metrics["partial"], metrics["rows_missing"]) == (True, 15)

@@ -116,6 +116,19 @@ def test_flagged_questions_are_told_if_there_are_any() -> None:
     }
 
 
+def test_dropped_questions_are_told_apart_from_rejects_of_the_passages() -> None:
+    quality = METRICS["quality"] | {"flagged_rows": 9, "flags": {"duplicate": 9}}
+    reasons = {**METRICS["reject_reasons"], "quality:duplicate": 8}
+    counts = {"predictions": 49, "rejects": 11, "rows_dropped": 8, "reject_reasons": reasons}
+    dropped = METRICS | counts | {"quality": quality}
+    assert count_rows(dropped) == "60 in, 49 questions, 3 rejected, 8 dropped"
+    assert tell_rejects(dropped) == tell_rejects(METRICS)
+    assert tell_quality(dropped) == {
+        "quality": "9 of 57 rows (15.8 %) flagged: duplicate 9",
+        "dropped": "8 of 57 rows (14.0 %): duplicate 8",
+    }
+
+
 def test_shards_that_were_left_out_are_neither_failed_nor_silent() -> None:
     partial = METRICS | {"shards_made": 1, "shards_left_out": 4, "partial": True}
     assert count_shards(partial | {"rows_missing": 24}) == (

@@ -28,10 +28,10 @@ ROWS_PER_SHARD = 5
 SHARDS = [ACCEPTED[at : at + ROWS_PER_SHARD] for at in range(0, len(ACCEPTED), ROWS_PER_SHARD)]
 
 
-def plan_small_shards(tmp_path: Path) -> Plan:
+def plan_small_shards(tmp_path: Path, *more: str) -> Plan:
     """Return the plan of a job whose shards have five rows."""
     overrides = f"store.path={tmp_path / 'store'}", f"shards.rows_per_shard={ROWS_PER_SHARD}"
-    return plan_job(write_job(tmp_path), *overrides, "dataset.keep_columns=none")
+    return plan_job(write_job(tmp_path), *overrides, "dataset.keep_columns=none", *more)
 
 
 def write_dataset(plan: Plan) -> Manifest:

@@ -15,6 +15,37 @@ PARTIAL_SUFFIX = ".partial"
 """Of the file that marks a text as partial."""
 
 
+class KeepSettings(Section):
+    """What a question must be to be kept; null for what does not matter."""
+
+    finished: bool | None = Field(
+        None, description="true: the question ended within max_dec_len tokens."
+    )
+    empty: bool | None = Field(None, description="false: it has words.")
+    unknown: bool | None = Field(None, description="false: the model wrote no token [UNK].")
+    duplicate: bool | None = Field(None, description="false: no question that is kept equals it.")
+    near_duplicate: bool | None = Field(None, description="false: none is equal or nearly equal.")
+    gives_answer_away: bool | None = Field(
+        None, description="false: the answer does not stand in it."
+    )
+    asking: bool | None = Field(
+        None, description="true: it has a question mark or a question word."
+    )
+    repetitive: bool | None = Field(None, description="false: it does not repeat itself.")
+
+    @field_validator("*")
+    @classmethod
+    def _good_ones_are_kept(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        good = info.field_name in GOOD
+        if value is not None and value is not good:
+            raise ValueError(f"allowed here: {str(good).lower()}, or null for both kinds")
+        return value
+
+
+GOOD = frozenset({"finished", "asking"})
+"""Keys of `KeepSettings` that say what is good; the others name faults."""
+
+
 class AggregateSettings(Section):
     """Which results a run writes."""
 
@@ -48,6 +79,13 @@ class AggregateSettings(Section):
         False,
         description="Also write predictions_new.parquet and predictions_new.jsonl: the rows that "
         "are not, with the same id and texts, in the newest earlier result of this config.",
+    )
+
+    keep: KeepSettings | None = Field(
+        None,
+        description="Which questions are kept: any of {finished: true, empty: false, unknown: "
+        "false, duplicate: false, near_duplicate: false, gives_answer_away: false, asking: true, "
+        "repetitive: false}. Others become rejects, with the reason quality:… null: all are kept.",
     )
 
     @property

@@ -4,7 +4,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.aggregate.endings import add_endings
+from tasks.aggregate.joining.endings import add_endings
 from tasks.engine.batch import Batch, Generated
 from tasks.predict.questions import Generator, make_question
 from tasks.predict.workers.shard_state import make_answer

@@ -1,0 +1,65 @@
+"""Writing predictions.parquet with the questions that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.plan.plan import Plan
+from tasks.quality.judge import QUALITY
+from tasks.quality.keep import choose, list_drops
+from tasks.quality.quality_file import write_quality
+from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
+from tasks.store.files import staging_folder
+from tasks.store.tables import commit_table, read_batches
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What `aggregate.keep` has done.
+
+    Attributes:
+        quality: for metrics.json, that of all questions, also of those that were dropped; None if
+            the config drops none: then they are not judged yet.
+        dropped: the number of dropped questions by reason.
+        rejects: yields them in the columns of `tasks.store.tables.REJECTS`, in input order; only
+            while they are written.
+    """
+
+    quality: dict[str, Any] | None = None
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    rejects: Callable[[], Iterable[dict[str, Any]]] = tuple
+
+
+@contextmanager
+def write_kept(
+    plan: Plan, folder: PurePath, schema: pa.Schema, joined: Iterable[pa.RecordBatch]
+) -> Iterator[Kept]:
+    """Write predictions.parquet into a run's folder and, if questions are dropped, quality.parquet.
+
+    All questions are first written to a file beside the shards and judged there, so that another
+    `aggregate.keep` finds them judged. That file is deleted at the end of the block.
+
+    Raises:
+        StoreCorruptionError: the shards or the export cannot be read.
+        StorageError: a file cannot be written.
+    """
+    predictions, drops = folder / PREDICTIONS_FILE, list_drops(plan.settings.aggregate.keep)
+    if not drops:
+        commit_table(predictions, schema, joined)
+        yield Kept()
+        return
+    with staging_folder(plan.predictions.folder) as staging:
+        every, judged = staging / PREDICTIONS_FILE, staging / QUALITY_FILE
+        commit_table(every, schema, joined)
+        quality = write_quality(plan, every, judged)
+        choice = choose(every, judged, drops)
+        commit_table(predictions, schema, choice.keep(read_batches(every)))
+        commit_table(folder / QUALITY_FILE, QUALITY, choice.keep_quality(read_batches(judged)))
+        yield Kept(quality, choice.count(), partial(choice.list_dropped, every))

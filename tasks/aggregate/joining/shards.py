@@ -1,0 +1,93 @@
+"""The rows of all shards and all rejects, in input order."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import itemgetter
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tasks.aggregate.joining.endings import add_endings
+from tasks.aggregate.partial import Missing
+from tasks.errors import StoreCorruptionError
+from tasks.load.parts import DatasetDetails
+from tasks.predict.jobs import ShardOutcome
+from tasks.predict.shards import ShardDetails, read_shard
+from tasks.store.manifest import Manifest
+from tasks.store.tables import DATASET, SHARD, iterate_rows, make_batches, read_batches
+
+REJECTS_AT_A_TIME = 8192
+
+
+def join_shards(
+    outcomes: Iterable[ShardOutcome], schema: pa.Schema, eos: int
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of all shards that were made; `schema` is `PREDICTIONS` or a part of it.
+
+    A question is finished if its last token is `eos`.
+
+    Raises:
+        StoreCorruptionError: a shard's rows are not those of the dataset.
+    """
+    of_dataset = [name for name in schema.names if name in {*DATASET.names} - {*SHARD.names}]
+    for outcome in outcomes:
+        if outcome.manifest is not None:
+            job = outcome.job
+            parts = job.read_rows("row", "id", *of_dataset)
+            for shard, rows in read_shard(job.folder, outcome.manifest, parts):
+                for name in of_dataset:
+                    shard = shard.append_column(name, rows[name])
+                shard = add_endings(shard, eos)
+                yield from shard.select(schema.names).cast(schema).to_batches()
+
+
+def join_rejects(
+    of_dataset: PurePath,
+    details: DatasetDetails,
+    shards: Sequence[Manifest],
+    missing: Missing,
+    dropped: Iterable[dict[str, Any]],
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that load or predict rejected, missing and dropped ones, in input order.
+
+    Their schema is `details.rejects_schema`.
+    """
+    of_shards = (one.model_dump() for shard in shards for one in ShardDetails.of(shard).rejects)
+    sources = (iterate_rows(of_dataset), of_shards, missing.rejects(), dropped)
+    merged = heapq.merge(*sources, key=itemgetter("row"))
+    return make_batches(details.with_files(merged), details.rejects_schema, REJECTS_AT_A_TIME)
+
+
+def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
+    """Check that both files together contain each input row exactly once.
+
+    Raises:
+        StoreCorruptionError: they do not.
+    """
+    if not _has_each_once(chain.from_iterable(map(_row_numbers, (predictions, rejects))), rows_in):
+        raise StoreCorruptionError(
+            f"{predictions} and {rejects} together do not contain every input row once; "
+            "delete the dataset and the shards of this run from the store and run again"
+        )
+
+
+def _row_numbers(path: PurePath) -> Iterator[NDArray[np.int64]]:
+    for batch in read_batches(path, ["row"]):
+        yield batch["row"].to_numpy()
+
+
+def _has_each_once(numbers: Iterable[NDArray[np.int64]], count: int) -> bool:
+    """Return whether arrays of integers have each of 0 … count-1 once, and no others."""
+    is_there, left = np.zeros(count, np.bool_), count
+    for some in numbers:
+        left -= some.size
+        if left < 0 or np.any((some < 0) | (some >= count)):
+            return False
+        is_there[some] = True
+    return left == 0 and bool(is_there.all())
