@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,24 +15,25 @@ from tasks.engine.tokenization.words import WordSplitter
 from tasks.evaluation.characters import CharacterSplitter
 from tasks.evaluation.matches import ORDERS, count_matches, measure_common
 from tasks.evaluation.tokens import Integers, Tokenizer, TokenLists
+from tasks.quality.texts.normal_form import Normalizer, as_strings
 
 Pair = tuple[str, str]
 """A question and its reference."""
 
 Counts = NDArray[np.float64]
-"""float64 [n, 22]; each line has the counts of a row, or their sums over several rows."""
+"""float64 [n, 23]; each line has the counts of a row, or their sums over several rows."""
 
 # Columns of Counts. Either BLEU: n-grams found in the reference by order, n-grams by order, tokens,
-# tokens of the reference.
-BLEU, SACREBLEU, ROUGE, ROWS = slice(0, 10), slice(10, 20), 20, 21
+# tokens of the reference. EXACT is 1 if question and reference have the same normal form.
+BLEU, SACREBLEU, ROUGE, ROWS, EXACT = slice(0, 10), slice(10, 20), 20, 21, 22
 BLEU_COLUMNS = 2 * ORDERS + 2
-COLUMNS = 22
+COLUMNS = 23
 GAMMA = 1.2  # the weight of recall in ROUGE-L
 PAIRS_AT_A_TIME = 1 << 12
 
 
 def count_pairs(pairs: Sequence[Pair]) -> Counts:
-    """Return the counts of pairs, float64 [pairs, 22].
+    """Return the counts of pairs, float64 [pairs, 23].
 
     The columns `BLEU` and `ROUGE` are over the words of PaddleNLP's `BasicTokenizer`, `SACREBLEU`
     over the tokens of sacreBLEU's tokenizer `zh`.
@@ -42,7 +44,19 @@ def count_pairs(pairs: Sequence[Pair]) -> Counts:
         counts[part, BLEU] = words.count_matches()
         counts[part, SACREBLEU] = _Tokens.of(pairs[part], _characters()).count_matches()
         counts[part, ROUGE] = words.score_rouge()
+        counts[part, EXACT] = _are_equal(pairs[part])
     return counts
+
+
+def _are_equal(pairs: Sequence[Pair]) -> NDArray[np.bool_]:
+    """Return whether a question and its reference have the same normal form, bool [pairs]."""
+    sides = (as_strings(_normalizer().normalize_all(texts)) for texts in zip(*pairs, strict=True))
+    return np.fromiter(map(operator.eq, *sides), np.bool_, len(pairs))
+
+
+@cache
+def _normalizer() -> Normalizer:
+    return Normalizer()
 
 
 def count_characters(pairs: Sequence[Pair]) -> Counts:

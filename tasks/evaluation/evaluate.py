@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import PurePath
 
 import pyarrow.compute as pc
@@ -14,7 +15,7 @@ from tasks.store.manifest import Details, Manifest, commit_manifest, find_checkp
 from tasks.store.tables import read_batches
 
 EVALUATION = "evaluation.json"
-EVALUATION_FORMAT = 1
+EVALUATION_FORMAT = 2
 
 
 class EvaluationDetails(Details):
@@ -27,6 +28,7 @@ class EvaluationDetails(Details):
     bleu_4: float | None = None
     rouge_l: float | None = None
     sacrebleu_zh: float | None = None
+    exact_match: float | None = None
     sacrebleu_signature: str | None = None
 
 
@@ -47,6 +49,7 @@ def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
         # Not the stage's fingerprint: a shard that is remade can reject other rows than before.
         "predictions": describe_file(predictions).sha256,
         **{name: find_version(name) for name in ("paddlenlp", "sacrebleu")},
+        "unicode": unicodedata.unidata_version,
     }
     digest = fingerprint(decided_by)
     path = plan.predictions.folder / EVALUATION

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tasks.evaluation.counts import (
     BLEU,
     COLUMNS,
+    EXACT,
     ROUGE,
     ROWS,
     SACREBLEU,
@@ -37,11 +38,12 @@ METRIC_NAMES = {
     "bleu_4": "BLEU-4",
     "rouge_l": "ROUGE-L",
     "sacrebleu_zh": "sacreBLEU-zh",
+    "exact_match": "exact match",
 }
 """The usual name of each metric, by its key in `Scores` and metrics.json."""
 
 METRICS = tuple(METRIC_NAMES)
-HEADLINE_METRICS = ("bleu_4", "rouge_l", "sacrebleu_zh")
+HEADLINE_METRICS = ("bleu_4", "rouge_l", "sacrebleu_zh", "exact_match")
 """The metrics in the summary of a run."""
 
 _SMOOTHING = "exp"
@@ -65,17 +67,18 @@ def score_pairs(pairs: Sequence[Pair]) -> Scores:
 
     The keys are `references` (the number of pairs), and on a scale of 0 to 100 `bleu_1` … `bleu_4`
     (`paddlenlp.metrics.BLEU` over `BasicTokenizer` tokens, as in the question-generation example),
-    `rouge_l` (`paddlenlp.metrics.RougeL` over the same tokens) and `sacrebleu_zh`, whose
-    `sacrebleu_signature` says how it was computed.
+    `rouge_l` (`paddlenlp.metrics.RougeL` over the same tokens), `sacrebleu_zh`, whose
+    `sacrebleu_signature` says how it was computed, and `exact_match`, the share of the questions
+    that have the normal form of their reference (`tasks.quality.texts.normal_form`).
     """
     return _score(count_pairs(pairs).sum(axis=0, keepdims=True))
 
 
 def score_counts(sums: Counts) -> NDArray[np.float64]:
-    """Return the `METRICS` of each line of `sums`: float64 [lines, 6], 0 to 100."""
-    rouge = 100 * sums[:, ROUGE] / sums[:, ROWS]
+    """Return the `METRICS` of each line of `sums`: float64 [lines, 7], 0 to 100."""
+    rouge, exact = (100 * sums[:, column] / sums[:, ROWS] for column in (ROUGE, EXACT))
     sacrebleu = _sacrebleu(sums[:, SACREBLEU], effective_order=False)
-    return np.column_stack([_bleu(sums[:, BLEU]), rouge, sacrebleu])
+    return np.column_stack([_bleu(sums[:, BLEU]), rouge, sacrebleu, exact])
 
 
 def score_each(rows: Counts) -> NDArray[np.float64]:
@@ -98,7 +101,7 @@ def sentence_bleu(pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], str]:
 
 
 def _score(sums: Counts) -> Scores:
-    """Return the metrics of sums over all rows, float64 [1, 22], rounded to four digits."""
+    """Return the metrics of sums over all rows, float64 [1, 23], rounded to four digits."""
     scores = score_counts(sums)[0].tolist()
     rounded = {name: round(score, 4) for name, score in zip(METRICS, scores, strict=True)}
     return {"references": int(sums[0, ROWS]), **rounded, "sacrebleu_signature": _signature()}

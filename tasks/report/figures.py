@@ -103,7 +103,7 @@ def _draw_bleus(values: RowValues, texts: Texts) -> Figure:
         rows = texts("%(count)s evenly spaced rows", count=count(bleus.size))
     text = texts(
         "%(rows)s by the BLEU of their question, 0 to 100: %(spread)s. Of all questions, "
-        "%(identical)s (%(share)s) equal the reference.",
+        "%(identical)s (%(share)s) are the reference, character for character.",
         rows=rows,
         spread=_spread(bleus, 1, texts),
         identical=count(values.identical),

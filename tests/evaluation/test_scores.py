@@ -21,6 +21,7 @@ from tasks.evaluation.scores import (
     score_pairs,
     sentence_bleu,
 )
+from tasks.quality.texts.normal_form import normalize
 from tests.support.rehearsal import ROOT
 
 Pairs = list[tuple[str, str]]
@@ -47,6 +48,9 @@ def by_the_libraries(pairs: Pairs) -> dict[str, Any]:
     return {
         **{name: 100 * metric.score() for name, metric in metrics.items()},
         "sacrebleu_zh": sacrebleu.corpus_score(questions, [references]).score,
+        "exact_match": 100
+        * sum(normalize(one) == normalize(other) for one, other in pairs)
+        / len(pairs),
         "sacrebleu_signature": str(sacrebleu.get_signature()),
     }
 
@@ -112,3 +116,20 @@ def test_questions_without_a_word_score_nothing() -> None:
 def test_a_question_that_is_its_reference_scores_everything() -> None:
     scores = score_pairs([("长江在哪里？", "长江在哪里？")])
     assert [scores[name] for name in METRICS] == pytest.approx([100.0] * len(METRICS))
+
+
+@pytest.mark.parametrize(
+    ("question", "reference", "is_exact"),
+    [
+        ("长江在哪里?", "长江在哪里？", True),
+        ("Where is MT. TAI", "where is mt tai?", True),
+        ("长江在哪里？", "黄河在哪里？", False),
+        ("1,000米高吗", "1000米高吗？", True),
+        ("", "？", True),
+        ("长江在哪", "长江在哪里", False),
+    ],
+)
+def test_an_exact_match_has_the_words_of_the_reference(
+    question: str, reference: str, is_exact: bool
+) -> None:
+    assert score_pairs([(question, reference)])["exact_match"] == (100 if is_exact else 0)

@@ -46,6 +46,7 @@ METRICS: dict[str, Any] = {
     "bleu_4": 41.08,
     "rouge_l": None,
     "sacrebleu_zh": None,
+    "exact_match": None,
     "rows_per_second": None,
     "padding_share": 0.042,
     "quality": {"rows": 57, "flagged_rows": 0, "flags": {"empty": 0}, "means": {"repeats": 0}},

@@ -220,7 +220,7 @@ def test_a_run_of_an_older_wenti_has_a_report_too(run: FinishedRun, tmp_path: Pa
     del run.events[1]["at"]
     in_the_record = ("stages", "versions", "decided_by", "config", "config_file", "model_folder")
     losses = ("cut_rows", "cut", "unknown_tokens", "unknown_rows")
-    losses += ("multiline_rows", "multiline_at", "quality")
+    losses += ("multiline_rows", "multiline_at", "quality", "exact_match")
     without = (*in_the_record, *losses, "partial", "rows_missing", "shards_left_out")
     page = read_page(run.report(tmp_path, without))
     assert "Unknown: an older version" in page.part("rejects").words

@@ -103,7 +103,7 @@ class FinishedRun:
             "shards_planned": max(1, len({event["shard"] for event in self.events})),
             "references": references,
             **dict.fromkeys(("bleu_1", "bleu_2", "bleu_3", "bleu_4"), score),
-            **dict.fromkeys(("rouge_l", "sacrebleu_zh"), score),
+            **dict.fromkeys(("rouge_l", "sacrebleu_zh", "exact_match"), score),
             "sacrebleu_signature": "nrefs:1" if references else None,
             "input_tokens": 900,
             "output_tokens": 70,
