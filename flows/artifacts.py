@@ -32,6 +32,7 @@ from flows.summary import (
     count_outcomes,
     count_rows,
     count_shards,
+    tabulate_groups,
     tabulate_shards,
     tell_rejects,
 )
@@ -146,6 +147,12 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
             key=_key("summary", run),
             description=count_rows(metrics),
         )
+        if groups := metrics["groups"]:
+            create_table_artifact(
+                tabulate_groups(groups),
+                key=_key("groups", run),
+                description=f"Groups of {', '.join(groups['columns'])} (run {run.folder.name})",
+            )
         if plan.settings.store.url is not None:
             report = f"{plan.settings.store.url.rstrip('/')}/runs/{run.folder.name}/{REPORT_FILE}"
             text = f"The report of run {run.folder.name}"

@@ -143,6 +143,39 @@ def _shard_row(outcome: ShardOutcome, history: ShardHistory) -> dict[str, Any]:
     }
 
 
+def tabulate_groups(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one table row for each group of the metrics, and one for all smaller ones."""
+    names = groups["columns"]
+    rows = [_group_row(_name_group(names, one["values"]), one) for one in groups["shown"]]
+    others = groups["others"]
+    return [*rows, *([_group_row(f"{others['groups']} more", others)] if others else [])]
+
+
+def _name_group(columns: Sequence[str], values: Sequence[object]) -> str:
+    texts = ("null" if value is None else str(value) for value in values)
+    pairs = (f"{name}={text}" for name, text in zip(columns, texts, strict=True))
+    return shorten(", ".join(pairs), LONGEST_ERROR)
+
+
+def _group_row(name: str, group: Mapping[str, Any]) -> dict[str, Any]:
+    metrics = {METRIC_NAMES[key]: group[key] for key in ("bleu_4", "rouge_l", "exact_match")}
+    return {
+        "group": visible(name),
+        "rows": group["rows"],
+        "rejects": group["rejects"],
+        "dropped": group["rows_dropped"],
+        "flags": describe_counts({flag: rows for flag, rows in group["flags"].items() if rows}),
+        "score per token": group["score_per_token"],
+        **{metric: _with_interval(found) for metric, found in metrics.items() if found},
+    }
+
+
+def _with_interval(metric: Mapping[str, float | None]) -> str:
+    if metric["low"] is None:
+        return f"{metric['value']:.1f}"
+    return f"{metric['value']:.1f} [{metric['low']:.1f}, {metric['high']:.1f}]"
+
+
 def as_markdown(
     metrics: Mapping[str, Any],
     samples: Sequence[Mapping[str, Any]],

@@ -87,7 +87,7 @@ def aggregate(
     metrics = make_metrics(
         dataset.manifest, prediction, kept.dropped, scores.model_dump(), seconds, reused_from
     )
-    metrics |= {"quality": quality, **new}
+    metrics |= {"quality": quality, "groups": _describe_groups(plan, run), **new}
     for stage in (export, dataset):
         run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)
     run.note_stage("predict", prediction.span.started)
@@ -96,6 +96,14 @@ def aggregate(
     write_report(run.folder, run.record, metrics)
     run.succeed(metrics)
     return metrics
+
+
+def _describe_groups(plan: Plan, run: Run) -> dict[str, Any] | None:
+    if plan.settings.aggregate.group_by is None:
+        return None
+    from tasks.aggregate.groups import describe_groups  # imports pandas, which takes a while
+
+    return describe_groups(plan, run.folder)
 
 
 aggregate_task = Task(

@@ -1,4 +1,4 @@
-"""Whether kept columns can divide a data set into folders, before anything is predicted."""
+"""Whether kept columns can divide rows into folders or groups, before anything is predicted."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tasks.output.partitions import MOST_PARTITIONS, can_divide, name_partitions
 from tasks.store.tables import read_batches, read_schema
 
 KEY = "aggregate.partition_by"
+GROUPS_KEY = "aggregate.group_by"
 
 
 def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsDetails) -> None:
@@ -29,20 +30,9 @@ def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsD
     Raises:
         InputError: names the first column that cannot divide the data set, and why.
     """
+    _check_columns(KEY, columns, folder, details)
     if not columns:
         return
-    if unknown := [name for name in columns if name not in details.names]:
-        known = shorten_list(details.names, 10) or "none"
-        raise InputError(
-            f"`{KEY}`: no column `{unknown[0]}` of the passages is kept; kept are: {known}"
-        )
-    schema = read_schema(folder / COLUMNS_FILE)
-    for name in columns:
-        if not can_divide(schema.field(name).type):
-            raise InputError(
-                f"`{KEY}`: the column `{name}` has {_name_kind(schema.field(name).type)}; give"
-                " columns of text, whole numbers, dates, or true and false"
-            )
     found: set[str] = set()
     for batch in read_batches(folder / COLUMNS_FILE, columns):
         found.update(name_partitions(batch, columns))
@@ -51,6 +41,37 @@ def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsD
         if len(found) > MOST_PARTITIONS:
             raise InputError(
                 f"`{KEY}`: more than {MOST_PARTITIONS} folders; give columns of fewer values"
+            )
+
+
+def check_groups(columns: Sequence[str], folder: PurePath, details: ColumnsDetails) -> None:
+    """Check that columns are kept and have values that can be compared.
+
+    Args:
+        columns: `aggregate.group_by`.
+        folder: of the checkpoint of kept columns.
+        details: of its manifest.
+
+    Raises:
+        InputError: names the first column that cannot divide the rows, and why.
+    """
+    _check_columns(GROUPS_KEY, columns, folder, details)
+
+
+def _check_columns(
+    key: str, columns: Sequence[str], folder: PurePath, details: ColumnsDetails
+) -> None:
+    if unknown := [name for name in columns if name not in details.names]:
+        known = shorten_list(details.names, 10) or "none"
+        raise InputError(
+            f"`{key}`: no column `{unknown[0]}` of the passages is kept; kept are: {known}"
+        )
+    kinds_of = read_schema(folder / COLUMNS_FILE) if columns else pa.schema([])
+    for name in columns:
+        if not can_divide(kinds_of.field(name).type):
+            raise InputError(
+                f"`{key}`: the column `{name}` has {_name_kind(kinds_of.field(name).type)}; give"
+                " columns of text, whole numbers, dates, or true and false"
             )
 
 

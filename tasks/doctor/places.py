@@ -44,6 +44,7 @@ def find_place_faults(settings: Settings, config: Path | None = None) -> list[Fi
     return [
         *_output_faults(settings, reads),
         *_data_set_faults(settings, reads),
+        *_column_faults(settings),
         *_copy_faults(settings, reads),
         *_store_faults(settings.store.folder),
         *_store_in_input_faults(settings, files),
@@ -188,13 +189,21 @@ def _find_data_set_fault(
     if given is not None and any(would_find(given, folder / name) for name in _DATA_SET_FILES):
         problem = f"{folder} is where {PASSAGES} finds files, so the next run would read it"
         return Finding(DATA_SET, problem, "give a folder outside of it")
-    if settings.aggregate.partition_by and settings.dataset.keep_columns == "none":
-        problem = "the columns of the passages are not kept (dataset.keep_columns is none)"
-        return Finding("aggregate.partition_by", problem, "keep them")
     foreign = find_foreign(folder)
     if foreign is not None:
         return Finding(DATA_SET, f"{folder} holds {foreign}, which Wenti did not write", another)
     return None
+
+
+def _column_faults(settings: Settings) -> Iterator[Finding]:
+    asked = {
+        "partition_by": settings.aggregate.partition_by,
+        "group_by": settings.aggregate.group_by,
+    }
+    for key, columns in asked.items():
+        if columns and settings.dataset.keep_columns == "none":
+            problem = "the columns of the passages are not kept (dataset.keep_columns is none)"
+            yield Finding(f"aggregate.{key}", problem, "keep them")
 
 
 def _copy_faults(settings: Settings, reads: Mapping[Path, str]) -> Iterator[Finding]:

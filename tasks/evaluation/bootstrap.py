@@ -1,9 +1,9 @@
-"""Paired bootstrap resampling: the confidence interval of the difference between two systems.
+"""Bootstrap resampling: confidence intervals of metrics and of the difference of two systems.
 
-Each resample draws all rows with replacement, the same ones for both systems, and scores both
-(P. Koehn, Statistical significance tests for machine translation evaluation, EMNLP 2004). The
-middle 95 % of the differences are the confidence interval: the percentile interval of B. Efron and
-R. Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
+Each resample draws all rows with replacement, the same ones if there are two systems, and scores
+them (P. Koehn, Statistical significance tests for machine translation evaluation, EMNLP 2004). The
+middle 95 % of the scores, or of their differences, are the confidence interval: the percentile
+interval of B. Efron and R. Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
 """
 
 from __future__ import annotations
@@ -54,6 +54,19 @@ def compare_paired(
     return Differences(score(whole)[0], score(whole + added)[0], low, high)
 
 
+def estimate(
+    statistics: Matrix, score: Score, resamples: int = RESAMPLES, seed: int = SEED
+) -> tuple[Matrix, Matrix, Matrix]:
+    """Score one system, and resample the score; the arguments are as in `compare_paired`.
+
+    Returns:
+        The metrics, and the lower and the upper ends of their intervals, each float64 [m].
+    """
+    drawn = _draw(len(statistics), resamples, seed)
+    low, high = _interval(score(np.concatenate([some @ statistics for some in drawn])))
+    return score(statistics.sum(axis=0, keepdims=True))[0], low, high
+
+
 def _draw(rows: int, resamples: int, seed: int) -> Iterator[Matrix]:
     """Yield how often each resample draws each row, float64 [some resamples, rows] at a time."""
     generator = np.random.default_rng(seed)
@@ -64,7 +77,7 @@ def _draw(rows: int, resamples: int, seed: int) -> Iterator[Matrix]:
         yield np.array([np.bincount(one, minlength=rows) for one in drawn], dtype=np.float64)
 
 
-def _interval(differences: Matrix) -> tuple[Matrix, Matrix]:
+def _interval(scores: Matrix) -> tuple[Matrix, Matrix]:
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(differences, [tail, 100 - tail], axis=0)
+    low, high = np.percentile(scores, [tail, 100 - tail], axis=0)
     return low, high

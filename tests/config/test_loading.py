@@ -94,6 +94,7 @@ def test_faults_of_overrides_are_reported_with_those_of_the_file(tmp_path: Path)
         ("predict: {devices: [cpu, 'gpu:0']}", "predict.devices"),
         ("predict: {devices: []}", "predict.devices"),
         ("aggregate: {partition_by: [dt]}", "aggregate.partition_by"),
+        ("aggregate: {group_by: [dt, dt]}", "aggregate.group_by"),
         ("aggregate: {keep: {finished: false}}", "aggregate.keep.finished"),
         ("aggregate: {keep: {duplicate: true}}", "aggregate.keep.duplicate"),
     ],

@@ -352,11 +352,10 @@ def test_a_data_set_that_the_next_run_would_read_is_refused(job: Path, passages:
     )
 
 
-def test_a_data_set_is_divided_by_columns_that_are_kept(job: Path) -> None:
+@pytest.mark.parametrize("key", ["aggregate.partition_by", "aggregate.group_by"])
+def test_rows_are_divided_by_columns_that_are_kept(job: Path, key: str) -> None:
     overrides = ("dataset.keep_columns=none", f"aggregate.output_folder={job / 'out'}")
     passages = f"dataset.predict_file={job / 'passages.jsonl'}"
-    settings = load_settings(
-        job / "config.yaml", [*overrides, passages, "aggregate.partition_by=[dt]"]
-    )
+    settings = load_settings(job / "config.yaml", [*overrides, passages, f"{key}=[dt]"])
     (fault,) = find_place_faults(settings)
-    assert (fault.key, "are not kept" in fault.problem) == ("aggregate.partition_by", True)
+    assert (fault.key, "are not kept" in fault.problem) == (key, True)

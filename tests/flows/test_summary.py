@@ -10,6 +10,7 @@ from flows.summary import (
     count_reuse,
     count_rows,
     count_shards,
+    tabulate_groups,
     tabulate_shards,
     tell_losses,
     tell_quality,
@@ -128,6 +129,23 @@ def test_dropped_questions_are_told_apart_from_rejects_of_the_passages() -> None
         "quality": "9 of 57 rows (15.8 %) flagged: duplicate 9",
         "dropped": "8 of 57 rows (14.0 %): duplicate 8",
     }
+
+
+def test_groups_are_told_with_their_values_and_the_smaller_ones_together() -> None:
+    bleu = {"value": 86.24, "low": 80.01, "high": 90.0}
+    figures = {"rows": 9, "rejects": 2, "rows_dropped": 1, "score_per_token": -0.02}
+    figures |= {"flags": {"empty": 0, "duplicate": 3}, "rouge_l": None, "exact_match": None}
+    groups = {
+        "columns": ["source", "chapter"],
+        "shown": [{**figures, "values": ["wiki", None], "bleu_4": bleu}],
+        "others": {**figures, "groups": 4, "bleu_4": {**bleu, "low": None, "high": None}},
+    }
+    told = {"rows": 9, "rejects": 2, "dropped": 1, "flags": "duplicate 3", "score per token": -0.02}
+    assert tabulate_groups(groups) == [
+        {"group": "source=wiki, chapter=null", **told, "BLEU-4": "86.2 [80.0, 90.0]"},
+        {"group": "4 more", **told, "BLEU-4": "86.2"},
+    ]
+    assert len(tabulate_groups(groups | {"others": None})) == 1
 
 
 def test_shards_that_were_left_out_are_neither_failed_nor_silent() -> None:

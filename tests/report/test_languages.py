@@ -17,6 +17,7 @@ from tasks.report.languages.texts import WORDS, read_chinese
 from tests.support.finished_runs import (
     Element,
     FinishedRun,
+    grouped,
     hostile_run,
     made,
     prediction,
@@ -39,7 +40,8 @@ def partial_run() -> FinishedRun:
         rejects=[{"row": 30, **lost}],
         events=[made(0, 4.5), failure, made(1, 6.5, device="gpu:1")],
         metrics={"partial": True, "rows_missing": 1, "shards_failed": 1, "shards_planned": 4}
-        | {"multiline_rows": 2, "multiline_at": [[2, 3], [4, 5]], "cut_rows": 1},
+        | {"multiline_rows": 2, "multiline_at": [[2, 3], [4, 5]], "cut_rows": 1}
+        | {"groups": grouped("wiki", None, others=3), "rows_dropped": 1},
         mark={b"wenti.partial": json.dumps(summary).encode()},
     )
 

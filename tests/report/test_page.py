@@ -15,6 +15,7 @@ from tests.support.finished_runs import (
     HOSTILE,
     TURNED,
     FinishedRun,
+    grouped,
     hostile_run,
     made,
     nightly_run,
@@ -277,3 +278,35 @@ def test_the_page_loads_nothing(run: FinishedRun, tmp_path: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(run: FinishedRun, tmp_path: Path) -> None:
     assert run.report(tmp_path) == run.report(tmp_path)
+
+
+def test_groups_are_lines_of_a_table_and_the_smaller_ones_are_one(
+    run: FinishedRun, tmp_path: Path
+) -> None:
+    assert "#groups" not in run.report(tmp_path)
+    run.metrics["groups"] = grouped("wiki", None, others=3)
+    groups = read_page(run.report(tmp_path)).part("groups")
+    assert "5 groups of rows with the same values" in groups.words
+    assert "The last line has all others together" in groups.words
+    assert [cell.words for cell in groups.named("th")][:3] == ["source", "rows", "rejects"]
+    lines = [[cell.words for cell in line.named("td")] for line in groups.named("tr")[1:]]
+    assert [line[0] for line in lines] == ["wiki", "null", "3 more"]
+    figures = ["10", "21 dropped", "225.0 %", "−0.500", *["86.2[80.0, 91.5]"] * 2, "86.2"]
+    assert lines[0][1:] == [*figures, "duplicate 2"]
+
+
+def test_dropped_questions_are_told_beside_the_flags_and_among_the_rejects(
+    run: FinishedRun, tmp_path: Path
+) -> None:
+    dropped = {
+        "reason": "quality:duplicate",
+        "detail": "it equals that of row 0: 谁？",
+        "line": None,
+    }
+    run.rejects += [{"row": 100 + at, "id": "x", **dropped} for at in range(9)]
+    run.metrics["rows_dropped"] = 9
+    page = read_page(run.report(tmp_path))
+    assert "of which 9 dropped by aggregate.keep" in page.part("overview").words
+    assert "9 got one that aggregate.keep dropped" in page.part("rejects").words
+    assert "aggregate.keep dropped 9" in page.part("flags").words
+    assert page.named("h1")[0].words.endswith("Complete")  # not: Many rejects

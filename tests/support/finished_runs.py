@@ -46,6 +46,19 @@ def prediction(row: int, **values: object) -> dict[str, Any]:
     return made_up | values
 
 
+def grouped(*values: object, others: int = 0) -> dict[str, Any]:
+    """Return what metrics.json says of groups with these values of one column, and of others."""
+    metric = {"value": 86.24, "low": 80.0, "high": 91.5}
+    figures = {
+        **{"rows": 10, "predictions": 8, "rejects": 2, "rows_dropped": 1, "flagged_rows": 2},
+        **{"flags": {"empty": 0, "duplicate": 2}, "score_per_token": -0.5, "references": 8},
+        **{"bleu_4": metric, "rouge_l": metric, "exact_match": {**metric, "low": None}},
+    }
+    shown = [{"values": [value], **figures} for value in values]
+    rest = {"groups": others, **figures} if others else None
+    return {"columns": ["source"], "count": len(values) + others, "shown": shown, "others": rest}
+
+
 def judge_run(folder: Path) -> dict[str, Any]:
     """Write a run's quality.parquet; return what metrics.json says of it."""
     commit_table(folder / "quality.parquet", QUALITY, judge_file(folder / PREDICTIONS_FILE, unk=9))
@@ -265,7 +278,8 @@ def hostile_run() -> FinishedRun:
         predictions=[prediction(0, **texts, alternatives=other)],
         rejects=[reject],
         events=[failed, made(0, 5.0, device=text)],
-        metrics={"partial": True, "rows_missing": 1, "sacrebleu_signature": text},
+        metrics={"partial": True, "rows_missing": 1, "sacrebleu_signature": text}
+        | {"groups": {**grouped(text), "columns": [text]}},
         record=record,
         mark={b"wenti.partial": json.dumps(summary).encode()},
     )

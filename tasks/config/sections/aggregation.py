@@ -88,6 +88,15 @@ class AggregateSettings(Section):
         "repetitive: false}. Others become rejects, with the reason quality:… null: all are kept.",
     )
 
+    group_by: tuple[Text, ...] | None = Field(
+        None,
+        strict=False,
+        min_length=1,
+        description="Columns of the passages, such as [source, chapter]: rows, rejects, flags and "
+        "scores of each group of rows with the same values are in metrics.json, in the report and "
+        "in Prefect. null: none.",
+    )
+
     @property
     def output(self) -> Path | None:
         """`output_path`; None without a copy."""
@@ -105,6 +114,11 @@ class AggregateSettings(Section):
     ) -> tuple[str, ...] | None:
         if value is not None and info.data.get("output_folder") is None:
             raise ValueError("needs aggregate.output_folder; allowed without it: null")
+        return value
+
+    @field_validator("partition_by", "group_by")
+    @classmethod
+    def _a_column_is_named_once(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is not None and len({*value}) < len(value):
             raise ValueError("allowed here: each column once")
         return value

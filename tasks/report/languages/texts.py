@@ -19,7 +19,7 @@ CHINESE_TEXTS = Path(__file__).with_name("zh.yaml")
 COUNTED = "%(count)s {}"
 NOUNS = (
     *("row", "question", "reference question", "other question", "reject", "shard", "token"),
-    *("attempt", "character"),
+    *("attempt", "character", "group"),
 )
 WORDS = (
     *map(COUNTED.format, NOUNS),
