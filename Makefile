@@ -27,7 +27,7 @@ PEERS := build/peers
 # containers), each of them would compile all modules of Wenti again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-ui test-paddle3 test-gpu-wheel gpu-acceptance soak bench bench-peers lint check \
+.PHONY: help demo test test-ui test-paddle3 test-gpu-wheel gpu-acceptance soak bench bench-paddle3 bench-peers lint check \
   install reference constraints constraints-gpu constraints-paddle3 data clean
 
 help:
@@ -40,6 +40,7 @@ help:
 	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
 	@echo 'make soak            disturb runs at random for MINUTES=20 and count lost rows'
 	@echo 'make bench           compare the native engine with PaddleNLP (half an hour)'
+	@echo 'make bench-paddle3   install Paddle 3 separately and compare the native engine on both'
 	@echo 'make bench-peers     install transformers, CTranslate2, datatrove and Ray and compare'
 	@echo 'make check           run ruff, mypy and the tests, as CI does'
 	@echo 'make data            regenerate the sample passages and retrain the sample model'
@@ -102,6 +103,11 @@ bench: $(INSTALLED)
 	$(BIN)/wenti bench engine --json build/bench.json
 	$(BIN)/wenti bench engine --uneven --json build/bench-uneven.json
 	$(BIN)/wenti bench scan --json build/bench-scan.json
+
+bench-paddle3: $(INSTALLED)
+	@mkdir -p build
+	@$(MAKE) --no-print-directory PADDLE=3 install
+	$(BIN)/wenti bench engine --only native --only products --python build/paddle3/bin/python --json build/bench-paddle3.json
 
 bench-peers: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/wenti bench peers --python $(PEERS)/bin/python --json build/bench-peers.json

@@ -62,6 +62,13 @@ def engine(
         list[str] | None,
         typer.Option(metavar="|".join(CONTENDERS), help="Measure only these; may be repeated."),
     ] = None,
+    python: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PYTHON",
+            help="Also measure the native engine in this environment; see `make bench-paddle3`.",
+        ),
+    ] = None,
 ) -> None:
     """Compare the native engine with PaddleNLP's generate and the machine's matrix products."""
     from flows.cli.tables.bench import print_engine
@@ -130,7 +137,8 @@ def peers(
     from flows.cli.tables.bench import print_peers
     from tasks.bench.peers import bench_peers
 
-    options = _options(ctx, generate_rows=rows if peer_rows is None else peer_rows)
+    few = rows if peer_rows is None else peer_rows
+    options = _options(ctx, generate_rows=few, python=None)  # it has no Wenti
     _prepare(json_file)
     result = bench_peers(options, python)
     print_peers(result)

@@ -27,6 +27,9 @@ from tasks.errors import BadOutputError
 
 PAD = SPECIAL_TOKENS.index("[PAD]")
 
+OTHER = "other"
+"""The native engine in another environment."""
+
 SPENT = ("seconds", "user_seconds", "system_seconds", "gflops")
 """What is reported of each answer. Much system time, or much less processor time than wall-clock
 time, is a sign of a disturbed round."""
@@ -68,21 +71,25 @@ def bench_engine(options: BenchOptions) -> dict[str, Any]:
     check_options(options)
     lengths = row_lengths(options)
     rows = make_rows(lengths, options.vocab)
-    with tempfile.TemporaryDirectory(prefix="wenti-bench-") as folder:
-        model, export = build(Path(folder), options, max(lengths))
-        with open_contenders(model, export, options, rows) as contenders:
-            measurements = measure(contenders, options)
+    with (
+        tempfile.TemporaryDirectory(prefix="wenti-bench-") as folder,
+        open_contenders(Path(folder), options, rows) as contenders,
+    ):
+        measurements = measure(contenders, options)
     check_steps(measurements, options.steps)
     return summarise(options, lengths, measurements)
 
 
-def build(folder: Path, options: BenchOptions, longest: int) -> tuple[Path, Path]:
+def build(
+    folder: Path, options: BenchOptions, longest: int, python: str | None = None
+) -> tuple[Path, Path]:
     """Make a random model and its export in `folder`, unless they exist.
 
     Args:
         folder: for both of them.
         options: size and search.
         longest: tokens of the longest row, which the model must have positions for.
+        python: the interpreter of another environment, which makes an export of its own.
 
     Returns:
         The folders of the model and of the export.
@@ -91,7 +98,7 @@ def build(folder: Path, options: BenchOptions, longest: int) -> tuple[Path, Path
         WorkerError: the process that builds them died.
     """
     model = folder / "checkpoint"
-    export = folder / f"export-{options.beams}-{options.steps}"
+    export = folder / f"export-{options.beams}-{options.steps}{'-other' if python else ''}"
     if export.exists():
         return model, export
     logger.info("exporting for %d beams and %d steps …", options.beams, options.steps)
@@ -101,20 +108,21 @@ def build(folder: Path, options: BenchOptions, longest: int) -> tuple[Path, Path
         "export": str(export),
         "longest": longest,
     }
-    with Contender("build", module_command("build"), order, {}) as builder:
+    with Contender("build", module_command("build", python), order, {}) as builder:
         builder.receive()
     return model, export
 
 
 @contextmanager
 def open_contenders(
-    model: Path, export: Path, options: BenchOptions, rows: Sequence[Sequence[int]]
+    folder: Path, options: BenchOptions, rows: Sequence[Sequence[int]]
 ) -> Iterator[dict[str, Contender]]:
-    """Start the contenders in `options.only`; they load in parallel, which is not measured.
+    """Build in `folder` and start the contenders in `options.only`, and `other` if it is measured.
 
-    Yields them by name and ends them with the block.
+    They load in parallel, which is not measured. Yields them by name and ends them with the block.
     """
     few, threads = rows[: options.generate_rows], options.threads
+    model, export = build(folder, options, max(map(len, rows)))
     common = {"options": options.as_dict(), "model": str(model)}
     orders: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
         "example": ("example", {**common, "rows": few, "threads": None}, {}),
@@ -122,11 +130,15 @@ def open_contenders(
         "native": ("native", {**common, "rows": rows, "export": str(export)}, {}),
         "products": ("products", {"threads": threads}, _threads(threads)),
     }
+    commands = {name: module_command(orders[name][0]) for name in orders if name in options.only}
+    if options.python is not None:
+        _model, theirs = build(folder, options, max(map(len, rows)), options.python)
+        orders[OTHER] = ("native", {**common, "rows": rows, "export": str(theirs)}, {})
+        commands[OTHER] = module_command("native", options.python)
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(Contender(name, module_command(module), order, variables))
-            for name, (module, order, variables) in orders.items()
-            if name in options.only
+            name: stack.enter_context(Contender(name, command, *orders[name][1:]))
+            for name, command in commands.items()
         }
 
 
@@ -137,6 +149,8 @@ def _threads(threads: int) -> dict[str, str]:
 def measure(contenders: Mapping[str, Contender], options: BenchOptions) -> Measurements:
     """Run `options.rounds` rounds, in each of which the contenders answer one after the other.
 
+    Every second round runs backwards, so that nobody always comes first.
+
     Raises:
         WorkerError: a contender died.
     """
@@ -144,7 +158,8 @@ def measure(contenders: Mapping[str, Contender], options: BenchOptions) -> Measu
     rounds = []
     ticks, stolen = processor_ticks()
     for number in range(options.rounds):
-        answers = {name: contender.ask() for name, contender in contenders.items()}
+        names = list(contenders)[:: -1 if number % 2 else 1]
+        answers = {name: contenders[name].ask() for name in names}
         took = ", ".join(f"{name} {answer['seconds']:.1f} s" for name, answer in answers.items())
         logger.info("round %d of %d: %s", number + 1, options.rounds, took)
         rounds.append(answers)
@@ -193,7 +208,8 @@ def summarise(
         "rows_per_second": round(options.rows / seconds, 4),
         "tokens_per_second": round(sum(lengths) / seconds, 1),
         "stolen_share": round(measurements.stolen_share, 4),
-        "same_questions": _same_questions(measurements),
+        "same_questions": _same_questions(measurements, "example", "tuned"),
+        **_compare_environments(options, measurements, operations),
         **_padding(options, lengths),
         **_memory(measurements),
         "rounds": [
@@ -216,10 +232,37 @@ def _per_row(seconds: Sequence[float], rows: int) -> float | None:
     return round(median(seconds) / rows, 6) if seconds else None
 
 
-def _same_questions(measurements: Measurements) -> float | None:
-    """Return the share of questions on which `generate` and the native engine agree."""
+def _compare_environments(
+    options: BenchOptions, measurements: Measurements, operations: int
+) -> dict[str, float | None]:
+    """Return the CPU seconds of the native engine here, and all figures of the other environment.
+
+    `floor_cpu_share` is `floor_share` in CPU seconds, for machines with other load.
+    """
+    ours, theirs = (_cpu_seconds(measurements, name) for name in ("native", OTHER))
+    rates = measurements.of("products", "gflops")
+    floor = operations * options.threads / max(rates) / 1e9 if rates else None
+    ratios = [a / b for a, b in zip(ours, theirs, strict=False)]
+    return {
+        "cpu_seconds_per_row": _per_row(ours, options.rows),
+        "floor_cpu_share": round(floor / median(ours), 4) if floor else None,
+        "other_seconds_per_row": _per_row(measurements.of(OTHER), options.rows),
+        "other_cpu_seconds_per_row": _per_row(theirs, options.rows),
+        "other_floor_cpu_share": round(floor / median(theirs), 4) if floor and theirs else None,
+        "cpu_ratio_to_other": round(median(ratios), 4) if ratios else None,
+        "other_same_questions": _same_questions(measurements, OTHER),
+    }
+
+
+def _cpu_seconds(measurements: Measurements, name: str) -> list[float]:
+    spent = (measurements.of(name, key) for key in ("user_seconds", "system_seconds"))
+    return [user + system for user, system in zip(*spent, strict=True)]
+
+
+def _same_questions(measurements: Measurements, *others: str) -> float | None:
+    """Return the share of questions on which the first of `others` and the native engine agree."""
     first = measurements.rounds[0]
-    theirs = next((first[name]["tokens"] for name in ("example", "tuned") if name in first), None)
+    theirs = next((first[name]["tokens"] for name in others if name in first), None)
     if theirs is None:
         return None
     same = [bool(a == b) for a, b in zip(theirs, first["native"]["tokens"], strict=False)]

@@ -56,6 +56,7 @@ class BenchOptions:
         rounds: how often each contender answers.
         device: of the native engine and of `generate`.
         only: names of the contenders that are measured.
+        python: the interpreter of another environment, in which the native engine is measured, too.
     """
 
     rows: int = 30
@@ -72,6 +73,7 @@ class BenchOptions:
     rounds: int = 3
     device: str = "cpu"
     only: tuple[str, ...] = CONTENDERS
+    python: str | None = None
 
     @property
     def size(self) -> ModelSize:
@@ -154,6 +156,18 @@ def check_options(options: BenchOptions) -> None:
     if options.uneven and options.generate_rows != options.rows:
         _refuse("generate_rows", options.generate_rows, f"{options.rows}, as --rows, if --uneven")
     _check_only(options.only)
+    if options.python is not None:
+        check_python(options.python, "make install PADDLE=3")
+
+
+def check_python(python: str, command: str) -> None:
+    """Check that an interpreter can be run; `command` installs one.
+
+    Raises:
+        UnusableError: it cannot.
+    """
+    if not os.access(python, os.X_OK):
+        raise UnusableError(f"--python {python} is not executable; `{command}` installs one")
 
 
 def _check_only(only: Sequence[str]) -> None:

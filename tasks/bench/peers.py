@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -15,7 +14,7 @@ from tasks.bench.contenders.contender import Contender, module_command
 from tasks.bench.contenders.peer import POSITIONS
 from tasks.bench.engine import build
 from tasks.bench.machine import describe_machine
-from tasks.bench.options import BenchOptions, check_options
+from tasks.bench.options import BenchOptions, check_options, check_python
 from tasks.bench.workload import make_rows, row_lengths
 from tasks.errors import UnusableError
 
@@ -78,8 +77,7 @@ def _check(options: BenchOptions, python: Path) -> None:
             f"the peers' model has {POSITIONS} positions and needs rows of one length; choose "
             "--length and --steps with a smaller sum, and no --uneven"
         )
-    if not os.access(python, os.X_OK):
-        raise UnusableError(f"--python {python} is not executable; `make bench-peers` installs it")
+    check_python(str(python), "make bench-peers")
 
 
 def _build_peer(python: Path, folder: Path, options: BenchOptions) -> None:

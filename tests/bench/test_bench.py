@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tasks.bench.contenders.contender import Contender
+from tasks.engine.paddle.installation import describe_paddle
 from tasks.errors import WorkerError
 from tests.support.rehearsal import ROOT
 
@@ -25,6 +26,8 @@ FIGURES = [
     "rows_per_second",
     "tokens_per_second",
     "peak_rss_mb",
+    "cpu_ratio_to_other",
+    "other_floor_cpu_share",
 ]
 
 
@@ -42,17 +45,21 @@ def bench(*args: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_small_benchmark_of_the_engine(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
-    done = bench("engine", *TINY, "--uneven", "--batch-size", "3", "--json", str(path))
+    # The other environment is this one; tests have no second one.
+    other = ["--python", sys.executable]
+    done = bench("engine", *TINY, "--uneven", "--batch-size", "3", *other, "--json", str(path))
     assert done.returncode == 0, done.stderr
     result = json.loads(path.read_text(encoding="utf-8"))
     assert all(result[name] > 0 for name in FIGURES), result
     # Both contenders did the same work.
-    assert result["same_questions"] == 1
+    assert result["same_questions"] == result["other_same_questions"] == 1
     assert 0 < result["padding_share"] < result["generate_padding_share"]
     settings = result["settings"]
     assert {**SIZES, "uneven": True, "batch_size": 3}.items() <= settings.items()
     assert settings["contenders"]["example"]["mkl_debug_cpu_type"] is None
     assert settings["contenders"]["example"]["omp_num_threads"] == "1"
+    of_both = [settings["contenders"][name]["paddle"] for name in ("native", "other")]
+    assert of_both == [describe_paddle()] * 2
     assert settings["processor"]
     assert "seconds a row, native engine" in done.stdout
 
@@ -63,6 +70,7 @@ def test_a_small_benchmark_of_the_engine(tmp_path: Path) -> None:
         (["engine", "--hidden", "100"], "--hidden 100 cannot be measured"),
         (["engine", "--json", "nowhere/bench.json"], "--json nowhere/bench.json"),
         (["peers", "--python", "nowhere/python"], "make bench-peers"),
+        (["engine", "--python", "nowhere/python"], "make install PADDLE=3"),
     ],
 )
 def test_what_cannot_be_measured_is_one_line_with_exit_code_2(args: list[str], words: str) -> None:

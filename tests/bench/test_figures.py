@@ -170,7 +170,13 @@ def measured(native: list[float], example: list[float], rates: list[float]) -> M
     tokens = [[7] * SMALL.steps] * SMALL.rows
     rounds = [
         {
-            "native": {"seconds": ours, "peak_rss_mb": 10 * ours, "tokens": tokens},
+            "native": {
+                "seconds": ours,
+                "user_seconds": ours,
+                "system_seconds": ours,
+                "peak_rss_mb": 10 * ours,
+                "tokens": tokens,
+            },
             "example": {"seconds": theirs, "tokens": [tokens[0], [8] * SMALL.steps]},
             "products": {"gflops": rate},
         }
@@ -191,6 +197,24 @@ def test_figures_are_medians_of_the_rounds_and_the_best_rate() -> None:
     assert (result["rows_per_second"], result["tokens_per_second"]) == (4 / 5, 16)
     assert (result["loaded_rss_mb"], result["peak_rss_mb"]) == (5, 80)
     assert result["same_questions"] == 0.5
+
+
+def test_another_environment_is_compared_in_cpu_seconds() -> None:
+    alone = measured([4, 8, 5], [1, 1, 1], [1e-3, 3e-3, 2e-3])
+    answers = [
+        # The CPU seconds of the native engine are 8, 16 and 10.
+        {"seconds": 1, "user_seconds": user, "system_seconds": 1, "tokens": [[7] * SMALL.steps] * 4}
+        for user in (9, 19, 24)
+    ]
+    rounds = [{**ours, "other": one} for ours, one in zip(alone.rounds, answers, strict=True)]
+    result = summarise(replace(SMALL, threads=2), [20] * 4, replace(alone, rounds=rounds))
+    assert (result["cpu_seconds_per_row"], result["other_cpu_seconds_per_row"]) == (10 / 4, 20 / 4)
+    assert result["cpu_ratio_to_other"] == 0.8  # of 8/10, 16/20 and 10/25
+    floor = 2 * count_operations([20] * 4, 6, 20, SMALL.size) / 3e6
+    assert result["floor_cpu_share"] == pytest.approx(floor / 10, abs=1e-4)
+    assert result["other_floor_cpu_share"] == pytest.approx(floor / 20, abs=1e-4)
+    assert result["other_same_questions"] == 1
+    assert summarise(SMALL, [20] * 4, alone)["cpu_ratio_to_other"] is None
 
 
 def test_questions_that_end_early_make_no_figures() -> None:

@@ -117,9 +117,14 @@ class Contender:
         return WorkerError(f"the benchmark's process {self.name} died (exit code {code}): {end}")
 
 
-def module_command(module: str) -> list[str]:
-    """Return the command that runs a module of this package as a contender."""
-    return [sys.executable, "-m", f"tasks.bench.contenders.{module}"]
+def module_command(module: str, python: str | None = None) -> list[str]:
+    """Return the command that runs a module of this package as a contender.
+
+    Args:
+        module: its name.
+        python: the interpreter of another environment; None: of this one.
+    """
+    return [python or sys.executable, "-m", f"tasks.bench.contenders.{module}"]
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:

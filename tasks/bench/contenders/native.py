@@ -15,6 +15,7 @@ from tasks.bench.workload import native_batches
 from tasks.engine.batch import Batch, Row, pad_rows
 from tasks.engine.contract import read_contract
 from tasks.engine.inference.session import Session
+from tasks.engine.paddle.installation import describe_paddle
 
 
 def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
@@ -35,6 +36,7 @@ def _load(order: Mapping[str, Any]) -> tuple[Answer, Any]:
         return {"tokens": tokens[order_of_rows].tolist()}
 
     facts = {
+        "paddle": describe_paddle(),
         "mkl_debug_cpu_type": os.environ.get("MKL_DEBUG_CPU_TYPE"),
         "loaded_rss_mb": memory_mb("VmRSS"),
     }
