@@ -35,6 +35,7 @@ from flows.summary import (
     tabulate_groups,
     tabulate_shards,
     tell_rejects,
+    tell_suspicion,
 )
 from tasks.columns.join import own_columns
 from tasks.escaping import visible
@@ -46,11 +47,13 @@ from tasks.report.facts import has_many_rejects
 from tasks.runs.journal import JOURNAL_FILE, read_journal
 from tasks.runs.results import PREDICTIONS_FILE, REPORT_FILE
 from tasks.runs.run import Run
+from tasks.runs.state import is_suspect
 from tasks.store.tables import read_places, spaced
 
 logger = logging.getLogger("wenti.run_page")
 
 PARTIAL_EVENT = "wenti.run.partial"
+SUSPECT_EVENT = "wenti.run.suspect"
 MANY_REJECTS_EVENT = "wenti.run.many_rejects"
 UPDATE_SECONDS = 5.0
 # Of a call to a server that is away. What waits for the answer is the work or, at the end, the
@@ -158,6 +161,7 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
             text = f"The report of run {run.folder.name}"
             create_link_artifact(report, REPORT_FILE, key=_key("report", run), description=text)
     events = {
+        SUSPECT_EVENT: is_suspect(metrics),
         PARTIAL_EVENT: metrics["partial"],
         MANY_REJECTS_EVENT: has_many_rejects(metrics),
     }
@@ -170,6 +174,7 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
                 "shards": count_shards(metrics),
                 "rejects": tell_rejects(metrics),
                 "reject_share": metrics["reject_share"],
+                "suspicion": tell_suspicion(metrics).get("suspect", ""),
             },
         )
 

@@ -18,11 +18,12 @@ from prefect.exceptions import FailedRun, MissingResult
 from prefect.states import Completed, Crashed, Failed
 
 from flows.run_context import Stop
-from flows.summary import count_shards, tell_rejects
+from flows.summary import count_shards, tell_rejects, tell_suspicion
 from tasks.errors import WentiError
 from tasks.escaping import visible
 from tasks.report.facts import has_many_rejects
 from tasks.runs.run import Run
+from tasks.runs.state import is_suspect
 
 _KEPT: ContextVar[list[dict[str, Any] | WentiError]] = ContextVar("kept")
 
@@ -48,15 +49,20 @@ def outcome_of(call: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def final_state(run: Run, metrics: dict[str, Any]) -> dict[str, Any]:
-    """Return the final state of a run: its shards, what is missing, and its rejects.
+    """Return the final state of a run: its shards, what is missing, its rejects, what is suspect.
 
     The caller of the flow receives the state's data: Prefect unwraps a state that a flow returns.
     """
-    name = "Many rejects" if has_many_rejects(metrics) else None
-    counts = "; ".join(filter(None, (count_shards(metrics), tell_rejects(metrics))))
+    names = {
+        "Suspect": is_suspect(metrics),
+        "Partial": metrics["partial"],
+        "Many rejects": has_many_rejects(metrics),
+    }
+    suspicion = (f"{name}: {text}" for name, text in tell_suspicion(metrics).items())
+    counts = "; ".join(filter(None, (count_shards(metrics), tell_rejects(metrics), *suspicion)))
     data = {"folder": str(run.folder), "metrics": metrics}
     state: State[dict[str, Any]] = Completed(
-        name="Partial" if metrics["partial"] else name,
+        name=next((name for name, is_so in names.items() if is_so), None),
         message=f"{counts} (run {run.folder.name})",
         data=data,
     )

@@ -31,6 +31,7 @@ from flows.run_context import (
     send_logs,
 )
 from flows.server.connection import STOPPING
+from tasks.aggregate.gate.check import raise_if_suspect
 from tasks.aggregate.partial import raise_if_missing
 from tasks.aggregate.task import aggregate_task
 from tasks.config.paths import with_date
@@ -106,6 +107,7 @@ def question_generation(
     Raises:
         UnusableError: the config, the input or the machine must be corrected first.
         ShardsFailedError: some shards failed; run again to make them.
+        SuspectError: the questions are beyond a limit of the config.
         WentiError: anything else that ends a run, such as a full disk.
     """
     send_logs()
@@ -160,6 +162,7 @@ def rerun(
     Raises:
         UnusableError: there is no such run, or its inputs have changed.
         ShardsFailedError: some shards failed or were left out; run again to make them.
+        SuspectError: the questions are beyond a limit of the config.
         WentiError: anything else that ends a run, such as a full disk.
     """
     return remake(run, store, shards, only_failed=only_failed, force=force)
@@ -230,6 +233,7 @@ def carry_out(
         raise_if_missing(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction, delivers)
         show_results(plan, run, metrics)
+        raise_if_suspect(plan, run, metrics)
         return final_state(run, metrics)
 
 

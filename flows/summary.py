@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tasks.aggregate.gate.check import read_breaches
 from tasks.aggregate.metrics import describe_dropped, describe_quality
 from tasks.aggregate.partial import REASONS
 from tasks.escaping import in_markdown, shorten, visible
@@ -116,6 +117,15 @@ def tell_quality(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in told.items() if text}
 
 
+def tell_suspicion(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is beyond the limits of `quality`; nothing if nothing is, or there are none."""
+    breaches = read_breaches(metrics)
+    since = metrics["gate"]["since"] if breaches else None
+    compared = f" (compared with run {since})" if since else ""
+    told = "; ".join(map(str, breaches))
+    return {"suspect": f"{told}{compared}"} if breaches else {}
+
+
 def tabulate_shards(
     outcomes: Iterable[ShardOutcome], histories: Mapping[int, ShardHistory]
 ) -> list[dict[str, Any]]:
@@ -220,6 +230,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
         **({"rejects": tell_rejects(metrics)} if tell_rejects(metrics) else {}),
         **tell_losses(metrics),
         **tell_quality(metrics),
+        **tell_suspicion(metrics),
         "shards": f"{is_partial}{count_shards(metrics)}",
         **{name: score for name, score in scores.items() if score is not None},
         "rows per second": metrics["rows_per_second"],

@@ -22,7 +22,8 @@
     │   ├── BatchTimeoutError  a batch missed its deadline
     │   ├── OutOfMemoryError   a batch does not fit into the device's memory
     │   └── BadOutputError     the model returned invalid output
-    └── ShardsFailedError      exit code 3: some shards failed; run again to finish
+    ├── ShardsFailedError      exit code 3: some shards failed; run again to finish
+    └── SuspectError           exit code 4: the questions are beyond a limit of `quality`
 
 A message says what is wrong, where, and what to do about it.
 """
@@ -170,6 +171,12 @@ class ShardsFailedError(WentiError):
     """Some shards failed; the others are kept, and another run makes only the missing ones."""
 
     exit_code = 3
+
+
+class SuspectError(WentiError):
+    """The questions are beyond a limit of `quality`, and `quality.on_breach` is `fail`."""
+
+    exit_code = 4
 
 
 def describe_error(error: BaseException) -> str:

@@ -21,11 +21,10 @@ from tasks.aggregate.outputs import as_line, commit_text
 from tasks.columns.join import own_columns
 from tasks.errors import StoreCorruptionError
 from tasks.plan.plan import Plan
-from tasks.runs.find import find_previous, read_record
+from tasks.runs.find import find_first_try, find_previous
 from tasks.runs.record import RunRecord
 from tasks.runs.results import NEW_LINES_FILE, NEW_PREDICTIONS_FILE, PREDICTIONS_FILE
 from tasks.runs.run import Run
-from tasks.store.layout import Store
 from tasks.store.manifest import canonical_json
 from tasks.store.tables import commit_table, iterate_rows, read_batches, read_schema
 
@@ -89,7 +88,7 @@ def _read_previous(plan: Plan, run: Run) -> tuple[str | None, pa.Array]:
     def is_whole(record: RunRecord) -> bool:
         return record.config.get("dataset", {}).get("limit") in limits
 
-    config, before = run.record.config_file, _first_try(plan.store, run.record)
+    config, before = run.record.config_file, find_first_try(plan.store, run.record)
     record = None if config is None else find_previous(plan.store, Path(config), before, is_whole)
     if record is not None:
         try:
@@ -98,16 +97,6 @@ def _read_previous(plan: Plan, run: Run) -> tuple[str | None, pa.Array]:
         except StoreCorruptionError as error:
             logger.warning("all rows count as new: the previous result is lost: %s", error)
     return None, pa.array([], _DIGEST)
-
-
-def _first_try(store: Store, record: RunRecord) -> str:
-    """Return the id of the run that a rerun repeats; if that is a rerun, of the one it repeats."""
-    while record.rerun_of is not None:
-        try:
-            record = read_record(store.run_folder(record.rerun_of))
-        except StoreCorruptionError:  # it was removed
-            return str(record.rerun_of)
-    return record.run_id
 
 
 def _select(predictions: PurePath, is_chosen: pa.BooleanArray) -> Iterator[pa.RecordBatch]:

@@ -10,12 +10,14 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.aggregate.deliver import deliver, write_questions
+from tasks.aggregate.gate.check import check_quality, is_failing, suspicion
 from tasks.aggregate.joining.endings import find_eos
 from tasks.aggregate.metrics import describe_dropped, describe_quality, make_metrics
 from tasks.aggregate.new_rows import write_new_rows
 from tasks.aggregate.outputs import write_predictions
 from tasks.aggregate.partial import Missing
 from tasks.aggregate.rejects import check_all_rejects
+from tasks.errors import describe_error
 from tasks.evaluation.evaluate import evaluate
 from tasks.load.parts import REJECTS_FILE, DatasetDetails
 from tasks.plan.plan import Plan
@@ -40,6 +42,7 @@ def aggregate(
 ) -> dict[str, Any]:
     """Write a run's results, `_SUCCESS` last, and return the content of metrics.json.
 
+    A run that fails because it is suspect has all results but `_SUCCESS`; see `raise_if_suspect`.
     The results are marked as partial if shards are missing; the caller has checked that this is
     allowed. With `delivers`, they are also written where the config asks for them outside of the
     store.
@@ -73,28 +76,33 @@ def aggregate(
         )
     new = write_new_rows(plan, run, missing.is_partial)
     write_questions(plan, run)
-    if delivers:
-        deliver(plan, run, DatasetDetails.of(dataset.manifest).rows_in, missing)
-    elif plan.settings.aggregate.output or plan.settings.aggregate.data_set:
-        logger.info("a repair leaves aggregate.output_path and aggregate.output_folder as they are")
     seconds = {
         "export": export.span.seconds,
         "load": dataset.span.seconds,
         "predict": prediction.span.seconds,
-        "aggregate": TimeSpan.since(started).seconds,
     }
     reused_from = name_origins(plan.store, prediction.origins, run.folder.name)
     metrics = make_metrics(
         dataset.manifest, prediction, kept.dropped, scores.model_dump(), seconds, reused_from
     )
     metrics |= {"quality": quality, "groups": _describe_groups(plan, run), **new}
+    metrics["gate"] = check_quality(plan, run, metrics)
+    fails = is_failing(plan.settings.quality, metrics)
+    if delivers and not fails:
+        deliver(plan, run, DatasetDetails.of(dataset.manifest).rows_in, missing)
+    elif not fails and (plan.settings.aggregate.output or plan.settings.aggregate.data_set):
+        logger.info("a repair leaves aggregate.output_path and aggregate.output_folder as they are")
+    metrics["stage_seconds"]["aggregate"] = round(TimeSpan.since(started).seconds, 2)
     for stage in (export, dataset):
         run.note_stage(stage.stage, stage.span.started, stage.made.is_reused)
     run.note_stage("predict", prediction.span.started)
     run.note_stage("aggregate", started)
     logger.info("aggregate: writing the report")
     write_report(run.folder, run.record, metrics)
-    run.succeed(metrics)
+    if fails:
+        run.fail(describe_error(suspicion(run, metrics)), metrics)
+    else:
+        run.succeed(metrics)
     return metrics
 
 

@@ -2,8 +2,8 @@
 
 Keys keep the names and meanings of the flags of PaddleNLP's question-generation scripts. The
 models are frozen, forbid unknown keys and do not convert types. `sections/` has those of
-`dataset`, `decode`, `shards`, `predict` and `aggregate`; `loading.py` reads a file and reports its
-faults.
+`dataset`, `decode`, `shards`, `predict`, `aggregate` and `quality`; `loading.py` reads a file and
+reports its faults.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tasks.config.sections.dataset import FieldSettings as FieldSettings
 from tasks.config.sections.decoding import DecodeSettings as DecodeSettings
 from tasks.config.sections.prediction import PredictSettings as PredictSettings
 from tasks.config.sections.prediction import ShardSettings as ShardSettings
+from tasks.config.sections.quality import QualitySettings as QualitySettings
 from tasks.config.sections.section import (
     DatedText,
     PathText,
@@ -116,6 +117,7 @@ class Settings(Section):
     shards: ShardSettings = ShardSettings()
     predict: PredictSettings = PredictSettings()
     aggregate: AggregateSettings = AggregateSettings()
+    quality: QualitySettings = QualitySettings()
     report: ReportSettings = ReportSettings()
 
     @property

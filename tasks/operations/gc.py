@@ -100,17 +100,25 @@ def _find_unwanted_runs(
 
 
 def _find_kept_runs(folders: Set[PurePath], keep_runs: int | None) -> set[PurePath]:
-    """Return the newest complete runs, what is newer, and the newest complete run of each config.
+    """Return the newest complete runs, what is newer, and the newest ones of each config.
+
+    These are its newest complete run and the newest one that is not suspect, with which
+    `quality.max_drift` compares.
 
     All runs are kept if there are fewer complete ones than `keep_runs`, or that is None.
     """
     complete = [folder for folder in sorted(folders, reverse=True) if is_complete(folder)]
     if keep_runs is None or len(complete) < keep_runs:
         return set(folders)
-    newest_of_configs = {_config_of(folder): folder for folder in reversed(complete)}
+    good = [folder for folder in complete if not _read_record(folder).suspect]
+    newest_of_configs = {
+        folder
+        for runs in (complete, good)
+        for folder in {_config_of(folder): folder for folder in reversed(runs)}.values()
+    }
     newest = complete[:keep_runs]
     recent = {folder for folder in folders if newest and folder >= newest[-1]}
-    return recent | set(newest_of_configs.values())
+    return recent | newest_of_configs
 
 
 def _config_of(folder: PurePath) -> str | None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from tasks.errors import StoreCorruptionError
-from tasks.runs.find import get_state, is_run_of, list_runs
-from tasks.runs.results import METRICS_FILE
+from tasks.runs.find import get_state, is_run_of, list_runs, read_metrics
 from tasks.runs.state import RunState
-from tasks.store.files import storage_of
 from tasks.store.layout import Store
 
 DAMAGED = "damaged"
@@ -58,15 +55,6 @@ def _summarize(store: Store, config: Path | None) -> Iterator[RunSummary]:
             state = get_state(folder)
         except StoreCorruptionError as error:
             state = RunState(folder.name, DAMAGED, "", error=str(error))
-        metrics = _read_metrics(folder)
+        metrics = read_metrics(folder)
         figures = (metrics.get(name) for name in ("rows_in", "rejects", "bleu_4"))
         yield RunSummary(state, *figures)
-
-
-def _read_metrics(folder: PurePath) -> dict[str, Any]:
-    path = folder / METRICS_FILE
-    try:
-        metrics = json.loads(storage_of(path).read(path))
-    except (OSError, ValueError):  # not complete, or damaged, which `wenti verify` tells
-        return {}
-    return metrics if isinstance(metrics, dict) else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
@@ -29,13 +30,14 @@ FLAGS: Mapping[str, Callable[[pa.RecordBatch], pa.BooleanArray]] = {
 ORIGINALS = {"duplicate": "duplicate_of", "near_duplicate": "near_duplicate_of"}
 """The columns that name another row, by flag."""
 
+SCORE = "score_per_token"
 MEANS = (
     "repeats",
     "copies",
     "words_not_in_passage",
     "character_count",
     "token_count",
-    "score_per_token",
+    SCORE,
 )
 
 
@@ -48,9 +50,10 @@ def summarize(batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
     """Return for metrics.json how many rows have each flag, or any, and means of the numbers.
 
     A mean counts only rows for which the number is defined; it is None if there is none.
+    `score_deviation` is the standard deviation of the score per token.
     """
     flags, flagged, rows = Counter(dict.fromkeys(FLAGS, 0)), 0, 0
-    sums, counts = Counter[str](), Counter[str]()
+    sums, counts, squares = Counter[str](), Counter[str](), 0.0
     for batch in batches:
         found = find_flags(batch)
         flags.update({name: values.true_count for name, values in found.items()})
@@ -58,5 +61,20 @@ def summarize(batches: Iterable[pa.RecordBatch]) -> dict[str, Any]:
         flagged += reduce(pc.or_, found.values()).true_count
         sums.update({name: pc.sum(batch[name], min_count=0).as_py() for name in MEANS})
         counts.update({name: len(batch) - batch[name].null_count for name in MEANS})
+        score = batch[SCORE].cast(pa.float64())
+        squares += pc.sum(pc.multiply(score, score), min_count=0).as_py()
     means = {name: round(sums[name] / counts[name], 4) if counts[name] else None for name in MEANS}
-    return {"rows": rows, "flagged_rows": flagged, "flags": dict(flags), "means": means}
+    return {
+        "rows": rows,
+        "flagged_rows": flagged,
+        "flags": dict(flags),
+        "means": means,
+        "score_deviation": _deviation(counts[SCORE], sums[SCORE], squares),
+    }
+
+
+def _deviation(count: int, total: float, squares: float) -> float | None:
+    """Return the standard deviation of a sample from its sum and that of its squares."""
+    if count < 2:
+        return 0.0 if count else None
+    return round(math.sqrt(max(squares - total * total / count, 0.0) / (count - 1)), 6)

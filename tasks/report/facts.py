@@ -19,6 +19,7 @@ from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE, QUALITY_FILE
+from tasks.runs.state import is_suspect
 from tasks.store.files import storage_of
 from tasks.store.tables import list_values, read_batches, read_schema
 
@@ -30,7 +31,7 @@ BEFORE: Mapping[str, Any] = {
     "devices": {},
     "shards_left_out": 0,
     **dict.fromkeys(("cut_rows", "cut", "unknown_tokens", "unknown_rows")),
-    **dict.fromkeys(("multiline_rows", "multiline_at", "quality", "exact_match", "groups")),
+    **dict.fromkeys(("multiline_rows", "multiline_at", "quality", "exact_match", "groups", "gate")),
 }
 """What metrics of older versions lack; None is unknown."""
 
@@ -94,6 +95,11 @@ class Facts:
     def has_many_rejects(self) -> bool:
         """See `has_many_rejects`."""
         return has_many_rejects(self.metrics)
+
+    @property
+    def is_suspect(self) -> bool:
+        """See `tasks.runs.state.is_suspect`."""
+        return is_suspect(self.metrics)
 
     @property
     def failed_attempts(self) -> int:

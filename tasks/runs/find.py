@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
+from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from tasks.config.loading import load_settings
 from tasks.config.settings import Settings
 from tasks.errors import InputError, StorageError, StoreCorruptionError
 from tasks.runs.record import RunRecord
-from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.runs.results import CONFIG_FILE, METRICS_FILE, RUN_FILE, SUCCESS_FILE
 from tasks.runs.state import RunState
 from tasks.store.claims import find_owner
 from tasks.store.files import storage_of
@@ -99,6 +100,26 @@ def read_record(folder: PurePath) -> RunRecord:
         problem = on_one_line(error) if isinstance(error, ValidationError) else error
         remedy = "start a new run with `wenti run` of its config"
         raise StoreCorruptionError(f"{path} is damaged ({problem}); {remedy}") from error
+
+
+def read_metrics(folder: PurePath) -> dict[str, Any]:
+    """Return a run's metrics.json; empty if it has none, or it cannot be read."""
+    path = folder / METRICS_FILE
+    try:
+        metrics = json.loads(storage_of(path).read(path))
+    except (OSError, ValueError, RecursionError):  # damaged, which `wenti verify` tells
+        return {}
+    return metrics if isinstance(metrics, dict) else {}
+
+
+def find_first_try(store: Store, record: RunRecord) -> str:
+    """Return the id of the run that a rerun repeats; if that is a rerun, of the one it repeats."""
+    while record.rerun_of is not None:
+        try:
+            record = read_record(store.run_folder(record.rerun_of))
+        except StoreCorruptionError:  # it was removed
+            return str(record.rerun_of)
+    return record.run_id
 
 
 def name_origins(store: Store, rows: Mapping[str, int], run_id: str) -> dict[str, int]:

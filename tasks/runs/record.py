@@ -52,6 +52,7 @@ class RunRecord(BaseModel):
         ended: in UTC, ISO 8601.
         partial: whether the results lack the rows of failed shards.
         rows_missing: the number of these rows.
+        suspect: whether the questions are beyond a limit of `quality`.
         error: why the run failed or was interrupted.
     """
 
@@ -77,6 +78,7 @@ class RunRecord(BaseModel):
     ended: str | None = None
     partial: bool = False
     rows_missing: int = 0
+    suspect: bool = False
     error: str | None = None
 
     @property

@@ -22,6 +22,7 @@ from tasks.runs.journal import JOURNAL_FILE, Journal
 from tasks.runs.links import correct_latest, point_latest, point_newest
 from tasks.runs.record import RunRecord, StageStart
 from tasks.runs.results import CONFIG_FILE, METRICS_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.runs.state import is_suspect
 from tasks.store.claims import Claims
 from tasks.store.files import commit_bytes, describe_file, storage_of
 
@@ -92,12 +93,14 @@ class Run:
             stage = stage.model_copy(update={"reused": is_reused})
         self._change({"stages": {**self.record.stages, name: stage}})
 
-    def fail(self, error: str) -> None:
-        """Record in run.json that the run failed, and why.
+    def fail(self, error: str, metrics: Mapping[str, Any] | None = None) -> None:
+        """Record in run.json that the run failed, and why; write metrics.json if there are some.
 
         Raises:
             StorageError: the store cannot be written.
         """
+        if metrics is not None:
+            commit_json(self.folder / METRICS_FILE, metrics)
         self._end("failed", {"error": error})
 
     def interrupt(self, error: str) -> None:
@@ -119,7 +122,7 @@ class Run:
         marks = ("partial", "rows_missing") if metrics["partial"] else ()
         partial = {name: metrics[name] for name in marks}
         commit_json(self.folder / METRICS_FILE, metrics)
-        self._end("completed", partial)
+        self._end("completed", {**partial, **({"suspect": True} if is_suspect(metrics) else {})})
         entries = storage_of(self.folder).list_folder(self.folder)
         results = [place for place in entries if not place.name.startswith((".", "_"))]
         files = [describe_file(place).model_dump() for place in results]

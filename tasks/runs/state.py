@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from tasks.runs.record import RunRecord
 
@@ -12,10 +14,16 @@ _WORDS = {
     "killed": "was killed, or its machine stopped, before it ended",
     "completed": "completed",
     "unfinished": "has no _SUCCESS: it was killed at its very end, or the file was deleted",
+    "suspect": "completed, but its questions are suspect",
     "partial": "completed without its failed shards",
     "failed": "failed",
     "interrupted": "was interrupted",
 }
+
+
+def is_suspect(metrics: Mapping[str, Any]) -> bool:
+    """Return whether the questions of a run are beyond a limit of `quality`, by its metrics."""
+    return bool((metrics.get("gate") or {}).get("breaches"))
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,8 @@ class RunState:
     Attributes:
         run_id: id of the run.
         state: `running`, `killed` (its process ended without recording how), `completed`, `partial`
-            (completed without failed shards), `unfinished` (completed, but not marked as such),
+            (completed without failed shards), `suspect` (completed, but beyond a limit of the
+            config's section `quality`), `unfinished` (completed, but not marked as such),
             `failed` or `interrupted`.
         started: in UTC, ISO 8601.
         seconds: the duration, so far if it is running; None if that is unknown.
@@ -54,8 +63,8 @@ class RunState:
             state = "killed"
         elif state == "completed" and not is_complete and not is_alive:
             state = "unfinished"
-        elif state == "completed" and record.partial:
-            state = "partial"
+        elif state == "completed" and (record.suspect or record.partial):
+            state = "suspect" if record.suspect else "partial"
         now = datetime.now(UTC).isoformat() if state == "running" else None
         seconds = _seconds_between(record.started, record.ended or now)
         error = record.error

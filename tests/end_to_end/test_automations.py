@@ -33,6 +33,7 @@ from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
 from tests.support.servers import PREFECT, MakeHome, PrefectServer, prefect_server
 
 AUTOMATIONS = ROOT / "docs/automations"
+KINDS = (" are suspect", " rejected many rows", " is partial")
 DIES_SOONER = ("within: 240", "within: 10")  # Prefect's minimum
 
 Messages = queue.Queue[tuple[str, dict[str, Any]]]
@@ -94,8 +95,8 @@ def create(server: PrefectServer, name: str, folder: Path, old: str, new: str) -
     subprocess.run(command, env=server.environment, check=True, capture_output=True)
 
 
-def is_partial(message: str) -> bool:
-    return " is partial" in message
+def kind(message: str) -> int:
+    return next(at for at, words in enumerate(KINDS) if words in message)
 
 
 def newest_run(server: PrefectServer) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def newest_run(server: PrefectServer) -> dict[str, Any]:
     return run
 
 
-def test_runs_that_are_partial_rejected_many_rows_or_failed_are_notified_with_their_names(
+def test_runs_that_are_suspect_partial_rejected_many_rows_or_failed_are_notified(
     here: Rehearsal, server: PrefectServer, tmp_path: Path, messages: tuple[str, Messages]
 ) -> None:
     url, received = messages
@@ -121,15 +122,18 @@ def test_runs_that_are_partial_rejected_many_rows_or_failed_are_notified_with_th
     (store / "predictions" / predictions / shard).mkdir(
         parents=True
     )  # so that no file can be renamed to it
-    code, said = here.run(store, "aggregate.allow_partial=true")
+    code, said = here.run(store, "aggregate.allow_partial=true", "quality.max_rejects=0.05")
     assert code == 0, said
-    texts = [received.get(timeout=600)[1]["text"] for _ in range(2)]
-    rejects, partial = sorted(texts, key=is_partial)
+    texts = [received.get(timeout=600)[1]["text"] for _ in range(3)]
+    suspect, rejects, partial = sorted(texts, key=kind)
+    assert f"{newest_run(server)['name']} are suspect" in suspect
+    assert "rejects 3 of 24 (12.5 %); quality.max_rejects is 0.05" in suspect
+    assert newest_run(server)["state_name"] == "Suspect"
     assert f"{newest_run(server)['name']} rejected many rows" in rejects
     assert "3 of 30 rows (10.0 %) rejected: missing_field 3" in rejects
     assert f"{newest_run(server)['name']} is partial" in partial
     assert "reused 0, made 4, failed 1; 6 rows are missing" in partial
-    for message in (rejects, partial):
+    for message in (suspect, rejects, partial):
         assert str((store / "runs/latest").resolve()) in message
 
     code, said = here.run(store)

@@ -106,7 +106,7 @@ def test_what_a_person_changes_comes_before_what_an_operator_tunes() -> None:
         for name, schema in SCHEMA["properties"].items()
         if schema["description"].startswith("For tuning and operating.")
     }
-    assert tuned == set(sections[5:]) == {"predict", "shards", "export", "store"}
+    assert tuned == set(sections[5:]) == {"predict", "shards", "quality", "export", "store"}
 
 
 def test_each_kind_of_values_of_a_key_has_a_tab_with_a_title() -> None:

@@ -15,6 +15,7 @@ from flows.summary import (
     tell_losses,
     tell_quality,
     tell_rejects,
+    tell_suspicion,
 )
 from tasks.config.settings import DecodeSettings, Settings, StoreSettings
 from tasks.predict.jobs import ShardJob, ShardOutcome
@@ -146,6 +147,18 @@ def test_groups_are_told_with_their_values_and_the_smaller_ones_together() -> No
         {"group": "4 more", **told, "BLEU-4": "86.2"},
     ]
     assert len(tabulate_groups(groups | {"others": None})) == 1
+
+
+def test_a_suspect_run_says_what_is_beyond_which_limit_and_since_which_run() -> None:
+    assert tell_suspicion(METRICS | {"gate": None}) == {}
+    assert tell_suspicion(METRICS | {"gate": {"since": "a", "breaches": []}}) == {}
+    breach = {"key": "max_rejects", "measure": "rejects", "value": 0.05, "limit": 2.0}
+    breach |= {"count": 3, "rows": 60, "before": None, "p_value": None}
+    gate = {"since": "a", "breaches": [breach, breach]}
+    told = "rejects 3 of 60 (5.0 %); quality.max_rejects is 2"
+    assert tell_suspicion(METRICS | {"gate": gate}) == {
+        "suspect": f"{told}; {told} (compared with run a)"
+    }
 
 
 def test_shards_that_were_left_out_are_neither_failed_nor_silent() -> None:

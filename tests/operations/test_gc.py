@@ -126,6 +126,16 @@ def test_runs_without_results_do_not_count(shelf: Shelf) -> None:
     assert good in unwanted(1)
 
 
+def test_the_newest_run_of_each_config_that_is_not_suspect_is_kept(shelf: Shelf) -> None:
+    shelf.run(1, 1, 1, config="/jobs/a.yaml")
+    kept = [shelf.run(2, 2, 2, config="/jobs/a.yaml")]
+    shelf.run(3, 3, 3, config="/jobs/a.yaml", is_suspect=True)
+    kept += [shelf.run(4, 4, 4, config="/jobs/a.yaml", is_suspect=True)]
+    kept += [shelf.run(5, 5, 5, config="/jobs/b.yaml", is_suspect=True)]
+    shelf.gc(keep_runs=1)
+    assert [run for run in shelf.runs if run.exists()] == kept
+
+
 def test_the_newest_complete_run_of_each_config_is_kept(shelf: Shelf, tmp_path: Path) -> None:
     weekly, nightly, alias = (str(tmp_path / name) for name in ("weekly", "nightly", "alias"))
     Path(alias).symlink_to(nightly)

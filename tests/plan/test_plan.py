@@ -60,6 +60,8 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("aggregate.output_folder=out", set()),
         ("aggregate.one_row_per_question=true", set()),
         ("report.language=zh", set()),
+        ("quality.max_drift=0.05", set()),
+        ("quality.on_breach=fail", set()),
     ],
 )
 def test_an_option_changes_the_fingerprints_that_it_decides_and_no_other(

@@ -50,13 +50,21 @@ def whole_run() -> FinishedRun:
     return FinishedRun([prediction(row) for row in range(30)], events=[made(0, 4.5)])
 
 
+def suspect_run() -> FinishedRun:
+    share = {"key": "max_drift", "measure": "unfinished", "value": 0.12, "limit": 0.03}
+    share |= {"count": 36, "rows": 300, "before": 0.003, "p_value": 1.4e-10}
+    score = {"key": "max_drift", "measure": "score_per_token", "value": -0.61, "limit": 0.03}
+    score |= {"count": None, "rows": None, "before": -0.2, "p_value": 1e-9}
+    return FinishedRun(metrics={"gate": {"since": "monday", "breaches": [share, score]}})
+
+
 def unscored_run() -> FinishedRun:
     rows = [prediction(row, reference=None, question="", score=None) for row in range(2)]
     reused = {"shard": 0, "event": "reused", "rows": 2, "rejects": 0}
     return FinishedRun(rows, events=[reused], metrics={"shards_left_out": 1})
 
 
-RUNS = [partial_run, whole_run, unscored_run, FinishedRun, hostile_run]
+RUNS = [partial_run, whole_run, unscored_run, suspect_run, FinishedRun, hostile_run]
 in_every_run = pytest.mark.parametrize("make", RUNS, ids=lambda make: make.__name__)
 
 

@@ -57,6 +57,25 @@ def test_a_partial_run_says_so_at_the_top_with_each_failed_shard(
     assert lines[4] == f"died of {HOSTILE}"
 
 
+def test_a_suspect_run_says_what_is_beyond_which_limit(run: FinishedRun, tmp_path: Path) -> None:
+    share = {"key": "max_drift", "measure": "unfinished", "value": 0.12, "limit": 0.03}
+    share |= {"count": 36, "rows": 300, "before": 0.003, "p_value": 1.4e-10}
+    score = {"key": "min_mean_score", "measure": "score_per_token", "value": -0.61, "limit": -0.5}
+    score |= dict.fromkeys(("count", "rows", "before", "p_value"))
+    run.metrics = {"gate": {"since": "run-of-monday", "breaches": [share, score]}}
+    page = read_page(run.report(tmp_path))
+    assert page.named("h1")[0].words == "nightly Suspect"
+    notice, *_ = page.part("overview").named("div", "notice")
+    assert [item.words for item in notice.named("li")] == [
+        "unfinished 12.0 % (36 of 300), before 0.3 % (p = 1e-10); "
+        "the limit is quality.max_drift: 0.03",
+        "Mean score per token −0.6100; the limit is quality.min_mean_score: -0.5",
+    ]
+    assert "Compared with run run-of-monday." in notice.words
+    run.metrics = {"gate": {"since": None, "breaches": []}}
+    assert "suspect" not in read_page(run.report(tmp_path)).part("overview").words
+
+
 def test_many_rejects_are_not_green(run: FinishedRun, tmp_path: Path) -> None:
     few = read_page(run.report(tmp_path))
     assert few.named("h1")[0].named("span", "good")[0].words == "Complete"

@@ -92,11 +92,13 @@ class Shelf:
         model: str | None = None,
         config: str | None = None,
         is_complete: bool = True,
+        is_suspect: bool = False,
     ) -> Path:
         """Make a run with the export, dataset, predictions and perhaps model of these numbers."""
         started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(self.numbers))
         run = self.store.run_folder(new_run_id(started))
-        record = least_record(run.name, config_file=config)
+        suspect = {"suspect": True} if is_suspect else {}
+        record = least_record(run.name, config_file=config, **suspect)
         for kind, number in zip(KINDS[:3], numbers[:3], strict=True):
             record[kind] = self.make(kind, number).name
         if len(numbers) > 3:

@@ -19,6 +19,7 @@ from flows.summary import (
     tell_losses,
     tell_quality,
     tell_rejects,
+    tell_suspicion,
 )
 from tasks.escaping import visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
@@ -43,6 +44,7 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
         "rows": count_rows(metrics),
         **tell_losses(metrics),
         **tell_quality(metrics),
+        **tell_suspicion(metrics),
         "shards": _shards(metrics),
         "generated": count_reuse(metrics),
         "new": count_new(metrics),

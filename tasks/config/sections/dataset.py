@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from tasks.config.sections.section import ColumnNames, PathsText, Section, Text
+from tasks.config.sections.section import ColumnNames, PathsText, RowLimit, Section, Text
 
 UTF_8 = "utf-8"
-
-
-def _is_share_or_number(value: float) -> float:
-    if value >= 1 and not value.is_integer():
-        raise ValueError("allowed here: a share below 1, or a whole number of rows")
-    return value
-
-
-RowLimit = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_is_share_or_number)]
-"""The most rows of a kind: below 1 a share of all rows, otherwise their number."""
 
 
 class FieldSettings(Section):

@@ -124,6 +124,16 @@ ColumnNames = Annotated[
 """`all`, `none`, or a list of the names of columns."""
 
 
+def _is_share_or_number(value: float) -> float:
+    if value >= 1 and not value.is_integer():
+        raise ValueError("allowed here: a share below 1, or a whole number of rows")
+    return value
+
+
+RowLimit = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(_is_share_or_number)]
+"""The most rows of a kind: below 1 a share of all rows, otherwise their number."""
+
+
 class Section(BaseModel):
     """Base of all sections."""
 
