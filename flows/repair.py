@@ -39,6 +39,7 @@ def repair_run(folder: PurePath) -> Path:
     Raises:
         UnusableError: the inputs of the run have changed.
         ShardsFailedError: some shards failed.
+        SuspectError: the questions are beyond a limit of the config.
         StorageError: the store cannot be written.
     """
     fresh = Path(outcome_of(lambda: repair(str(folder)))["folder"])

@@ -17,6 +17,7 @@ from tasks.predict.jobs import Prediction, ShardOutcome
 from tasks.predict.shards import ShardDetails
 from tasks.quality.keep import PREFIX
 from tasks.report.facts import count_unusable
+from tasks.report.formatting import price
 from tasks.report.lineage import list_config
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import RunRecord
@@ -235,6 +236,7 @@ def _figures(metrics: Mapping[str, Any]) -> dict[str, object]:
         **{name: score for name, score in scores.items() if score is not None},
         "rows per second": metrics["rows_per_second"],
         "share of padding": metrics["padding_share"],
+        **({} if metrics.get("cost") is None else {"cost": price(metrics["cost"])}),
         "seconds": ", ".join(f"{name} {took}" for name, took in metrics["stage_seconds"].items()),
     }
 

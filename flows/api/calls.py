@@ -52,6 +52,7 @@ def run(config: StrPath, *, day: date | None = None, **overrides: Mapping[str, o
     Raises:
         UnusableError: the config, the input or the machine must be corrected first.
         ShardsFailedError: some shards failed; run again to make them.
+        SuspectError: the questions are beyond a limit of the config.
         WentiError: anything else that ends a run, such as a full disk.
     """
     _show_log()

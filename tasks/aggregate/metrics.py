@@ -21,6 +21,7 @@ def make_metrics(
     scores: Mapping[str, Any],
     stage_seconds: Mapping[str, float],
     reused_from: Mapping[str, int],
+    price: float | None = None,
 ) -> dict[str, Any]:
     """Return the numbers of rows, shards and tokens of the whole result, and this run's speed.
 
@@ -35,7 +36,8 @@ def make_metrics(
     of the batches, 0 to 1. `rows_per_second` counts only rows that this run generated; null if it
     generated none. `devices` has for each worker of this run the shards and rows it made, the
     seconds it was busy, and its usage: on a GPU the card's memory and utilisation, on the CPU the
-    memory and CPU seconds of the process. Memory is in MB of 10^6 bytes.
+    memory and CPU seconds of the process. Memory is in MB of 10^6 bytes. `cost` is that of the
+    time in which the devices were busy, at the `price` of an hour; null without a price.
     """
     of_dataset = DatasetDetails.of(dataset)
     shards = [ShardDetails.of(manifest) for manifest in prediction.manifests]
@@ -75,8 +77,20 @@ def make_metrics(
         "padding_share": round(1 - input_tokens / padded_tokens, 4) if padded_tokens else 0,
         "rows_per_second": round(rows_made / prediction.span.seconds, 2) if rows_made else None,
         "devices": prediction.devices,
+        "cost": find_cost(prediction.devices, price),
         "stage_seconds": {stage: round(value, 2) for stage, value in stage_seconds.items()},
     }
+
+
+def find_cost(devices: Mapping[str, Mapping[str, Any]], price: float | None) -> float | None:
+    """Return what the work of some devices has cost, at the price of an hour of one.
+
+    A device counts while it makes shards, as metrics.json has it in `busy_seconds`.
+    """
+    if price is None:
+        return None
+    seconds = sum(figures["busy_seconds"] for figures in devices.values())
+    return float(round(price * seconds / 3600, 4))
 
 
 def describe_quality(quality: Mapping[str, Any]) -> str:

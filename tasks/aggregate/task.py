@@ -82,8 +82,9 @@ def aggregate(
         "predict": prediction.span.seconds,
     }
     reused_from = name_origins(plan.store, prediction.origins, run.folder.name)
+    price = plan.settings.predict.price_per_device_hour
     metrics = make_metrics(
-        dataset.manifest, prediction, kept.dropped, scores.model_dump(), seconds, reused_from
+        dataset.manifest, prediction, kept.dropped, scores.model_dump(), seconds, reused_from, price
     )
     metrics |= {"quality": quality, "groups": _describe_groups(plan, run), **new}
     metrics["gate"] = check_quality(plan, run, metrics)

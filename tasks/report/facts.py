@@ -31,7 +31,8 @@ BEFORE: Mapping[str, Any] = {
     "devices": {},
     "shards_left_out": 0,
     **dict.fromkeys(("cut_rows", "cut", "unknown_tokens", "unknown_rows")),
-    **dict.fromkeys(("multiline_rows", "multiline_at", "quality", "exact_match", "groups", "gate")),
+    **dict.fromkeys(("multiline_rows", "multiline_at", "quality", "exact_match", "groups")),
+    **dict.fromkeys(("gate", "cost")),
 }
 """What metrics of older versions lack; None is unknown."""
 

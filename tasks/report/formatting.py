@@ -35,6 +35,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.{1 if seconds >= 1 else 2}f}{THIN}s"
 
 
+def price(amount: float) -> str:
+    """Return an amount of money, with four decimals if it is below 1."""
+    return f"{amount:,.{2 if amount >= 1 or amount == 0 else 4}f}"
+
+
 def time_unit(seconds: float) -> tuple[int, str]:
     """Return the unit of a time axis of `seconds`: the unit's seconds and its symbol."""
     if seconds >= 3 * HOUR:
@@ -52,5 +57,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "decimal": decimal,
     "percent": percent,
     "duration": duration,
+    "price": price,
     "value": value,
 }

@@ -55,6 +55,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
         ("predict.device=gpu", {"predictions"}),
         ("predict.devices=[cpu, cpu]", set()),
         ("predict.logging_steps=1", set()),
+        ("predict.price_per_device_hour=2.5", set()),
         ("store.path=elsewhere", set()),
         ("aggregate.output_path=out.txt", set()),
         ("aggregate.output_folder=out", set()),

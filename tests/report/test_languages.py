@@ -55,7 +55,8 @@ def suspect_run() -> FinishedRun:
     share |= {"count": 36, "rows": 300, "before": 0.003, "p_value": 1.4e-10}
     score = {"key": "max_drift", "measure": "score_per_token", "value": -0.61, "limit": 0.03}
     score |= {"count": None, "rows": None, "before": -0.2, "p_value": 1e-9}
-    return FinishedRun(metrics={"gate": {"since": "monday", "breaches": [share, score]}})
+    gate = {"since": "monday", "breaches": [share, score]}
+    return FinishedRun(metrics={"gate": gate, "cost": 2.5})
 
 
 def unscored_run() -> FinishedRun:

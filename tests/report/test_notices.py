@@ -76,6 +76,18 @@ def test_a_suspect_run_says_what_is_beyond_which_limit(run: FinishedRun, tmp_pat
     assert "suspect" not in read_page(run.report(tmp_path)).part("overview").words
 
 
+@pytest.mark.parametrize(
+    ("cost", "told"),
+    [(1234.5, "It cost 1,234.50"), (0.00123, "It cost 0.0012"), (0, "It cost 0.00")],
+)
+def test_the_cost_is_told_if_it_is_known(
+    run: FinishedRun, tmp_path: Path, cost: float, told: str
+) -> None:
+    assert "It cost" not in run.report(tmp_path)
+    run.metrics = {"cost": cost}
+    assert told in read_page(run.report(tmp_path)).part("overview").words
+
+
 def test_many_rejects_are_not_green(run: FinishedRun, tmp_path: Path) -> None:
     few = read_page(run.report(tmp_path))
     assert few.named("h1")[0].named("span", "good")[0].words == "Complete"

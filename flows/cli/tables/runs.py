@@ -28,6 +28,7 @@ from tasks.operations.runs import RunSummary
 from tasks.operations.status import ShardStatus, Status
 from tasks.operations.verify import Checked
 from tasks.report.facts import has_many_rejects
+from tasks.report.formatting import price
 from tasks.runs.results import REPORT_FILE
 from tasks.store.layout import Store
 
@@ -49,6 +50,7 @@ def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
         "generated": count_reuse(metrics),
         "new": count_new(metrics),
         "scores": _scores(metrics),
+        "cost": None if metrics.get("cost") is None else price(metrics["cost"]),
         "results": str(folder),
         "report": str(folder / REPORT_FILE),
     }

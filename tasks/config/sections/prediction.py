@@ -71,6 +71,13 @@ class PredictSettings(Section):
         "far.",
     )
     logging_steps: int = Field(100, ge=1, description="Batches between two log lines.")
+    price_per_device_hour: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Price of an hour of a device, in any currency; a run then says what its "
+        "shards have cost. What is reused costs nothing. null: no cost.",
+    )
 
     @field_validator("devices", mode="before")
     @classmethod
