@@ -34,6 +34,7 @@ from flows.summary import (
     count_shards,
     tabulate_groups,
     tabulate_shards,
+    tabulate_trend,
     tell_rejects,
     tell_suspicion,
 )
@@ -44,6 +45,8 @@ from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction
 from tasks.predict.progress import Pace
 from tasks.report.facts import has_many_rejects
+from tasks.report.trend.history import read_history
+from tasks.runs.find import store_of
 from tasks.runs.journal import JOURNAL_FILE, read_journal
 from tasks.runs.results import PREDICTIONS_FILE, REPORT_FILE
 from tasks.runs.run import Run
@@ -61,6 +64,7 @@ UPDATE_SECONDS = 5.0
 RETRIES = 1
 RETRIES_AT_THE_END = 3
 SAMPLES = 10
+TREND_RUNS = 100
 
 
 class RowsArtifact:
@@ -136,6 +140,20 @@ def show_shards(run: Run, prediction: Prediction) -> None:
             tabulate_shards(prediction.outcomes, histories),
             key=_key("shards", run),
             description=f"{count_outcomes(prediction)} (run {run.folder.name})",
+        )
+
+
+def show_trend(run: Run) -> None:
+    """Show the table of the newest runs of this run's config, oldest first."""
+    if run.record.config_file is None:
+        return
+    config = Path(run.record.config_file)
+    history = read_history(store_of(run.folder), config, TREND_RUNS)
+    with _page_outage():
+        create_table_artifact(
+            tabulate_trend(history),
+            key=_key("trend", run),
+            description=f"The last {len(history)} runs of {config.stem}",
         )
 
 

@@ -15,7 +15,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.futures import as_completed
 from prefect.runtime import flow_run
 
-from flows.artifacts import rows_artifact, show_results, show_shards
+from flows.artifacts import rows_artifact, show_results, show_shards, show_trend
 from flows.deployments.permitted import find_permissions, load_permitted
 from flows.names import tag_run, typed_name
 from flows.outcome import failed_state, final_state, stopped_state
@@ -233,6 +233,7 @@ def carry_out(
         raise_if_missing(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction, delivers)
         show_results(plan, run, metrics)
+        show_trend(run)
         raise_if_suspect(plan, run, metrics)
         return final_state(run, metrics)
 

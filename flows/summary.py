@@ -19,6 +19,7 @@ from tasks.quality.keep import PREFIX
 from tasks.report.facts import count_unusable
 from tasks.report.formatting import price
 from tasks.report.lineage import list_config
+from tasks.report.trend.history import RunFigures
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import RunRecord
 from tasks.runs.results import REPORT_FILE
@@ -125,6 +126,35 @@ def tell_suspicion(metrics: Mapping[str, Any]) -> dict[str, str]:
     compared = f" (compared with run {since})" if since else ""
     told = "; ".join(map(str, breaches))
     return {"suspect": f"{told}{compared}"} if breaches else {}
+
+
+def tabulate_trend(history: Sequence[RunFigures]) -> list[dict[str, str]]:
+    """Return one table row per run, in their order; columns in which no run has a value are out."""
+    rows = [_trend_row(run) for run in history]
+    used = [name for name in (rows[0] if rows else ()) if any(row[name] for row in rows)]
+    return [{name: row[name] for name in used} for row in rows]
+
+
+def _trend_row(run: RunFigures) -> dict[str, str]:
+    flags = {flag: run.flag_share(flag) for flag in ("unfinished", "duplicate")}
+    shares = {"rejects": run.reject_share, "flagged": run.flagged_share, **flags}
+    return {
+        "run": run.state.run_id,
+        "state": run.state.state,
+        "rows": _show(run.rows_in, "{}"),
+        **{name: _show(share, "{:.1%}") for name, share in shares.items()},
+        "dropped": _show(run.rows_dropped or None, "{}"),
+        "score/token": _show(run.score_per_token, "{:.4f}"),
+        "BLEU-4": _show(run.bleu_4, "{:.2f}"),
+        "generated": _show(run.rows_made, "{}"),
+        "seconds": _show(run.state.seconds, "{:.0f}"),
+        "cost": "" if run.cost is None else price(run.cost),
+        "changed": visible("; ".join(run.changes)),
+    }
+
+
+def _show(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
 
 
 def tabulate_shards(

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.bench import bench
-from flows.cli.commands import results, running, starting, stored
+from flows.cli.commands import results, running, starting, stored, trend
 from flows.cli.streams import leave, prepare_streams
 from tasks.errors import ServerError, WentiError
 from tasks.escaping import visible
@@ -58,6 +58,7 @@ COMMANDS = (
     stored.report,
     results.export_results,
     stored.compare,
+    trend.trend,
     stored.verify,
     stored.gc,
 )

@@ -157,6 +157,33 @@ def find_changes(
     ]
 
 
+def find_option_changes(before: DecidedBy, now: DecidedBy) -> list[str]:
+    """Return what changed but the passages: model, options and versions, a sentence per stage.
+
+    Nothing if an older version of Wenti made one of the runs and did not record it.
+    """
+    if not all(set(_STAGES) <= set(decided) for decided in (before, now)):
+        return []
+    ours, others = map(_without_passages, (before, now))
+    changes = find_changes(ours, others, dict.fromkeys(_STAGES, False))
+    return [f"{one.stage}: {', '.join(one.causes)}" for one in changes if one.causes]
+
+
+def _without_passages(decided: DecidedBy) -> DecidedBy:
+    """Return what decides a run without the content of the passages and what follows from it."""
+    dataset, predictions = decided["dataset"], decided["predictions"]
+    passages = dataset.get("passages", {})
+    contents = {name for _passages, name in _PASSAGES}
+    kept = {name: value for name, value in passages.items() if name not in contents}
+    return {
+        "export": decided["export"],
+        "dataset": {**dataset, "passages": kept},
+        "predictions": {
+            name: value for name, value in predictions.items() if name not in ("export", "dataset")
+        },
+    }
+
+
 def _causes(
     stage: _Stage, before: object, now: object, files: tuple[str | None, str | None]
 ) -> Iterator[str]:

@@ -85,22 +85,27 @@ class Tick:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar in percent of the plot area, and its tooltip."""
+    """A bar in percent of the plot area, its tooltip, and a class beside `bar`."""
 
     x: float
     width: float
     height: float
     title: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars, and optionally a line (the `d` of an SVG path). `grid` has the ticks of the y axis."""
+    """Bars, and optionally a line (the `d` of an SVG path). `grid` has the ticks of the y axis.
+
+    `marks` are places on the x axis, in percent.
+    """
 
     x_ticks: list[Tick]
     grid: list[Tick]
     bars: Sequence[Bar] = ()
     line: str = ""
+    marks: Sequence[float] = ()
 
 
 def histogram(

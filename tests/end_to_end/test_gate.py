@@ -6,12 +6,18 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from prefect import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+)
 from prefect.client.schemas.sorting import FlowRunSort
 from safetensors.numpy import save_file
 
@@ -47,6 +53,16 @@ def newest_state() -> Any:  # noqa: ANN401 of Prefect
     return run.state
 
 
+def trend_of(run: UUID) -> list[dict[str, str]]:
+    """Return the table of the trend on a run's page."""
+    of_run, key = ArtifactFilterFlowRunId(any_=[run]), ArtifactFilterKey(any_=["wenti-trend-demo"])
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(flow_run_id=of_run, key=key)
+        (shown,) = client.read_artifacts(artifact_filter=wanted)
+    rows: list[dict[str, str]] = json.loads(str(shown.data))
+    return rows
+
+
 def test_a_spoiled_model_is_caught(store: Path, run_demo: RunFlow, tmp_path: Path) -> None:
     lines = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8").splitlines()
     passages = tmp_path / "tonight.jsonl"
@@ -64,6 +80,9 @@ def test_a_spoiled_model_is_caught(store: Path, run_demo: RunFlow, tmp_path: Pat
     assert "The questions are suspect" in (Path(result["folder"]) / "report.html").read_text(
         "utf-8"
     )
+    first, last = trend_of(state.state_details.flow_run_id)
+    assert (first["run"], first["state"], last["state"]) == (before, "completed", "suspect")
+    assert "model file model.safetensors is new" in last["changed"]
 
 
 def test_resampled_nights_of_the_same_model_do_not_alarm(demo_store: Path) -> None:

@@ -16,12 +16,14 @@ from flows.cli.console import output
 from flows.cli.main import app, is_printing
 from flows.cli.tables.doctor import print_findings
 from flows.cli.tables.runs import print_checked, print_garbage
+from flows.cli.tables.trend import fit
 from tasks.errors import InputError
 from tasks.findings import Finding
 from tasks.operations.gc import Garbage
 from tasks.operations.verify import Checked
 from tests.support.converted_runs import RUN_ID, write_run
 from tests.support.finished_runs import prediction
+from tests.support.nights import decided_by, metrics_of, write_night
 from tests.support.rehearsal import ROOT
 from tests.support.shelf import Shelf
 
@@ -110,6 +112,42 @@ def test_results_are_exported_and_it_is_told_what_is_not(tmp_path: Path) -> None
         "rows_missing": 3,
     }
     assert CliRunner().invoke(app, ["export-results", "latest", "--to", "xml"]).exit_code == 2
+
+
+def test_the_trend_of_a_config_is_a_table_json_or_a_page(
+    shelf: Shelf, config: Path, tmp_path: Path
+) -> None:
+    metrics = metrics_of(bleu_4=None, rouge_l=None, flags={"unfinished": 18})
+    record = {"config_file": str(config)}
+    first, second = (write_night(shelf.store, 90 + at, metrics, **record) for at in (0, 1))
+    head, _of_shelf, *lines = run("trend", config).splitlines()
+    assert head.split()[:8] == [
+        *("run", "state", "rows", "rejects", "flagged", "unfinished", "duplicate", "score/token")
+    ]
+    assert "BLEU-4" not in head  # no run has it
+    assert [line.split()[:6] for line in lines] == [
+        [name, "completed", "1000", "10.0%", "2.9%", "2.0%"] for name in (first, second)
+    ]
+    changed = {"decided_by": decided_by(export={"decode": {"num_beams": 6}})}
+    third = write_night(shelf.store, 92, metrics, **record, **changed)
+    lines = run("trend", config).splitlines()
+    assert lines[-4].startswith(f"{third} * ")
+    assert lines[-1] == f"  {third}  export: decode.num_beams was 4 and is 6"
+    told = json.loads(run("trend", config, "-n", "1", "--json"))
+    assert [one["run_id"] for one in told] == [third]
+    page = tmp_path / "trend.html"
+    assert run("trend", config, "--store", shelf.store.root, "--html", page).strip() == str(page)
+    assert second in page.read_text(encoding="utf-8")
+    with pytest.raises(InputError, match="give one of --html and --json"):
+        run("trend", config, "--html", page, "--json")
+    assert "there are no runs of" in run("trend", config, "--store", tmp_path / "nowhere")
+
+
+def test_a_narrow_terminal_gets_fewer_columns_of_the_trend() -> None:
+    row = dict.fromkeys(("run", "duplicate", "unfinished", "generated", "cost", "changed"), "x")
+    assert fit([row], 200) == ["run", "duplicate", "unfinished", "generated", "cost"]
+    assert fit([row], 40) == ["run", "duplicate", "unfinished", "cost"]
+    assert fit([row], 10) == ["run", "cost"]
 
 
 def test_nothing_is_broken_or_cut_where_the_output_is_no_terminal(

@@ -11,8 +11,12 @@ from typing import Any, Literal
 
 import pytest
 
+from tasks.report.trend.history import read_history
+from tasks.report.trend.page import render_trend
+from tasks.store.layout import Store
 from tests.support.browser import PROGRAM, Browser, Locator, Page, chromium, sync_playwright
 from tests.support.finished_runs import FinishedRun, hostile_run, made, prediction
+from tests.support.nights import CONFIG, write_nights
 
 pytestmark = [
     pytest.mark.ui,
@@ -244,6 +248,24 @@ def test_the_page_never_scrolls_sideways(visit: Open, tmp_path: Path, width: int
         opened.page.set_viewport_size({"width": width, "height": 740})
         opened.page.evaluate(OPEN_ALL)
         assert opened.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_trend_opens_without_a_network_and_is_readable(
+    visit: Open, tmp_path: Path, scheme: Scheme
+) -> None:
+    store, path = Store(tmp_path), tmp_path / "trend.html"
+    write_nights(store)
+    path.write_text(render_trend("nightly", read_history(store, Path(CONFIG))), encoding="utf-8")
+    opened = visit(path, color_scheme=scheme, locale="zh-CN")
+    assert opened.page.get_by_role("heading", name="历次运行").is_visible()
+    for pair, where in dict(opened.page.evaluate(PAIRS_OF_COLOURS)).items():
+        assert contrast(*pair.split(" on ")) >= READABLE, f"{pair}: {where}"
+    for width in (360, 1280):
+        opened.page.set_viewport_size({"width": width, "height": 740})
+        assert opened.page.evaluate("document.documentElement.scrollWidth") == width
+    assert opened.requests == [path.as_uri()]
+    assert opened.complaints == []
 
 
 def test_hostile_texts_do_nothing(visit: Open, tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ CHINESE_TEXTS = Path(__file__).with_name("zh.yaml")
 COUNTED = "%(count)s {}"
 NOUNS = (
     *("row", "question", "reference question", "other question", "reject", "shard", "token"),
-    *("attempt", "character", "group"),
+    *("attempt", "character", "group", "run"),
 )
 WORDS = (
     *map(COUNTED.format, NOUNS),
     *("made", "reused", "failed", "left out", "missing"),
+    *("completed", "suspect", "partial", "running", "killed", "unfinished", "interrupted"),
     *("Lowest score", "Highest score", "Lowest BLEU", "Highest BLEU"),
     *("Run", "Inputs", "Checkpoints", "Versions", "Scores"),
 )

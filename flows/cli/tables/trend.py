@@ -1,0 +1,67 @@
+"""What `wenti trend` prints: a table with one line for each run of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.table import Column, Table
+from rich.text import Text
+
+from flows.cli.console import output
+from flows.summary import tabulate_trend
+from tasks.escaping import visible
+from tasks.report.trend.history import RunFigures
+from tasks.store.layout import Store
+
+STYLES = {"suspect": "yellow", "partial": "yellow", "failed": "red", "killed": "red"}
+CHANGED = "changed"
+FIRST_TO_GO = ("generated", "duplicate", "unfinished", "BLEU-4", "seconds")
+"""The columns that a narrow terminal has no room for, in this order."""
+GAP = 2  # between two columns
+
+Row = Mapping[str, str]
+
+
+def print_trend(history: Sequence[RunFigures], config: Path, store: Store) -> None:
+    """Print the runs of a config; below them, what was changed before which of them."""
+    console, rows = output(), tabulate_trend(history)
+    if not rows:
+        where = f"there are no runs of {config} in {Path(store.root).absolute()}"
+        console.print(Text(visible(where)), soft_wrap=True)
+        return
+    changes = {row["run"]: row[CHANGED] for row in rows if row.get(CHANGED)}
+    rows = [{**row, "run": row["run"] + " *" * (row["run"] in changes)} for row in rows]
+    names = fit(rows, console.width)
+    console.print(_tabulate(rows, names))
+    if left_out := [name for name in rows[0] if name not in (*names, CHANGED)]:
+        console.print(f"no room for {', '.join(left_out)}; --json has all", highlight=False)
+    if changes:
+        console.print("\n* changed since the run before:")
+    for run, text in changes.items():
+        console.print(Text(visible(f"  {run}  {text}")), soft_wrap=True)
+
+
+def fit(rows: Sequence[Row], width: int) -> list[str]:
+    """Return the names of the columns that are shown, if the terminal is `width` characters wide.
+
+    Of very narrow ones, those that must be shown may be wider.
+    """
+    names = [name for name in rows[0] if name != CHANGED]
+    widths = {name: max(map(len, (name, *(row[name] for row in rows)))) for name in names}
+    for name in FIRST_TO_GO:
+        if sum(widths[one] + GAP for one in names) - GAP <= width:
+            break
+        names = [one for one in names if one != name]
+    return names
+
+
+def _tabulate(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    columns = [
+        Column(name, justify="left" if name in ("run", "state") else "right", no_wrap=name == "run")
+        for name in names
+    ]
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text(row[name]) for name in names), style=STYLES.get(row["state"]))
+    return table
