@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -20,10 +20,12 @@ from tasks.store.manifest import Found, Manifest
 
 
 @dataclass(frozen=True)
-class ShardJob:
-    """A shard to make: which rows, in what batches, and where the result goes."""
+class StageJob:
+    """What the shards of a stage have in common: the dataset, the batches, where the results go.
 
-    shard: Shard
+    It has the dataset's manifest, megabytes for millions of rows, so it is sent to a worker once.
+    """
+
     dataset_folder: PurePath
     dataset: Manifest
     folder: PurePath
@@ -33,15 +35,38 @@ class ShardJob:
     max_tokens_per_batch: int
     commit_seconds: float = 60.0
 
+    @classmethod
+    def from_plan(cls, plan: Plan, dataset: Manifest) -> Self:
+        """Return the job of a plan's predict stage over the rows of a dataset checkpoint."""
+        settings = plan.settings
+        return cls(
+            dataset_folder=plan.dataset.folder,
+            dataset=dataset,
+            folder=plan.predictions.folder,
+            fingerprint=plan.predictions.fingerprint,
+            decided_by=plan.predictions.decided_by,
+            batch_size=settings.predict.batch_size,
+            max_tokens_per_batch=settings.predict.max_tokens_per_batch,
+            commit_seconds=settings.shards.commit_seconds,
+        )
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """A shard to make: which rows, of which stage."""
+
+    shard: Shard
+    stage: StageJob
+
     @property
     def claim(self) -> str:
         """Name of the claim that a run holds while it makes the shard."""
-        return self.shard.claim(self.fingerprint)
+        return self.shard.claim(self.stage.fingerprint)
 
     @property
     def manifest_path(self) -> PurePath:
         """Where the shard's manifest goes."""
-        return self.folder / self.shard.manifest_name
+        return self.stage.folder / self.shard.manifest_name
 
     def read_rows(self, *columns: str) -> Iterator[pa.Table]:
         """Yield some columns of the shard's rows of the dataset, part by part.
@@ -51,8 +76,9 @@ class ShardJob:
         Raises:
             StoreCorruptionError: a part of the dataset cannot be read.
         """
+        stage, shard = self.stage, self.shard
         return read_dataset_parts(
-            self.dataset_folder, self.dataset, self.shard.start, self.shard.stop, columns
+            stage.dataset_folder, stage.dataset, shard.start, shard.stop, columns
         )
 
     def read_lengths(self) -> list[int]:
@@ -147,7 +173,7 @@ class Prediction:
         """The number of reused rows by the fingerprint of the predictions that they come from."""
         origins: Counter[str] = Counter()
         for one in self.reused:
-            origins[one.job.fingerprint] += one.job.shard.rows
+            origins[one.job.stage.fingerprint] += one.job.shard.rows
         for one in self.made:
             origins.update(ShardDetails.of(one.manifest).known if one.manifest else {})
         return origins
@@ -200,23 +226,11 @@ class Selection:
 
 def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
     """Return the jobs of a predict stage over the rows of a dataset checkpoint, in order."""
-    settings, rows = plan.settings, DatasetDetails.of(dataset).rows
-    return [
-        ShardJob(
-            shard=shard,
-            dataset_folder=plan.dataset.folder,
-            dataset=dataset,
-            folder=plan.predictions.folder,
-            fingerprint=plan.predictions.fingerprint,
-            decided_by=plan.predictions.decided_by,
-            batch_size=settings.predict.batch_size,
-            max_tokens_per_batch=settings.predict.max_tokens_per_batch,
-            commit_seconds=settings.shards.commit_seconds,
-        )
-        for shard in plan_shards(rows, settings.shards.rows_per_shard)
-    ]
+    stage, rows = StageJob.from_plan(plan, dataset), DatasetDetails.of(dataset).rows
+    shards = plan_shards(rows, plan.settings.shards.rows_per_shard)
+    return [ShardJob(shard, stage) for shard in shards]
 
 
 def look_up(job: ShardJob) -> Found:
     """Look a job's shard up in the store; a damaged one counts as missing, with the reason."""
-    return find_shard(job.folder, job.shard, job.fingerprint)
+    return find_shard(job.stage.folder, job.shard, job.stage.fingerprint)

@@ -115,7 +115,7 @@ def _shown(reused: Sequence[Wave]) -> Iterator[None]:
 def _find_known_rows(plan: Plan, job: ShardJob, selection: Selection) -> KnownRows | None:
     if selection.is_forced or not plan.settings.shards.reuse_rows:
         return None
-    return find_known_rows(plan, job.dataset)
+    return find_known_rows(plan, job.stage.dataset)
 
 
 def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:

@@ -18,7 +18,7 @@ from flows.summary import (
     tell_suspicion,
 )
 from tasks.config.settings import DecodeSettings, Settings, StoreSettings
-from tasks.predict.jobs import ShardJob, ShardOutcome
+from tasks.predict.jobs import ShardJob, ShardOutcome, StageJob
 from tasks.predict.shards import Shard
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import RunRecord
@@ -188,7 +188,8 @@ def test_a_shard_that_was_made_after_all_does_not_look_like_one_that_failed() ->
 def outcome(index: int, manifest: Manifest | None = None, error: str | None = None) -> ShardOutcome:
     nowhere = Path("nowhere")
     shard = Shard(index, count=3, start=index * 4, stop=index * 4 + 4)
-    job = ShardJob(shard, nowhere, MANIFEST, nowhere, "f", {}, batch_size=2, max_tokens_per_batch=9)
+    stage = StageJob(nowhere, MANIFEST, nowhere, "f", {}, batch_size=2, max_tokens_per_batch=9)
+    job = ShardJob(shard, stage)
     return ShardOutcome(job, manifest, error=error)
 
 

@@ -41,9 +41,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset(folder, write_dataset(folder))
 
 
+def with_stage(job: ShardJob, **changes: float) -> ShardJob:
+    return replace(job, stage=replace(job.stage, **changes))
+
+
 def plan(dataset: Dataset, folder: Path, commit_seconds: float = 0) -> ShardJob:
     job = dataset.job(folder, Shard(0, 1, 0, ROWS), batch_size=3)
-    return replace(job, commit_seconds=commit_seconds)
+    return with_stage(job, commit_seconds=commit_seconds)
 
 
 def make(job: ShardJob, runner: FaultyRunner) -> list[int]:
@@ -98,7 +102,7 @@ def test_a_piece_of_another_shard_is_not_taken_for_one_of_this(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     jobs = [
-        replace(dataset.job(tmp_path, shard, batch_size=2), commit_seconds=0)
+        with_stage(dataset.job(tmp_path, shard, batch_size=2), commit_seconds=0)
         for shard in (Shard(0, 2, 0, 8), Shard(1, 2, 8, ROWS))
     ]
     for job in jobs:
@@ -120,7 +124,7 @@ def test_pieces_of_other_batches_are_taken_over_as_far_as_they_fit(
     dataset: Dataset, tmp_path: Path
 ) -> None:
     job = plan(dataset, tmp_path)
-    end_after(replace(job, batch_size=2), 2)  # as if memory had not sufficed for three rows
+    end_after(with_stage(job, batch_size=2), 2)  # as if memory had not sufficed for three rows
     make(job, last := FaultyRunner())
     assert len(list(Pieces(job).read())) == 0
     assert sum(map(len, last.batches)) == ROWS - 4

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import StoppedError, WorkerError
-from tasks.predict.jobs import ShardJob
-from tasks.predict.shards import Shard, find_shard, plan_shards
+from tasks.predict.jobs import ShardJob, look_up
+from tasks.predict.shards import Shard, plan_shards
 from tasks.predict.workers.pool import WorkerPool
 from tasks.runs.journal import JOURNAL_FILE, read_journal
 from tasks.runs.run import Run
@@ -86,8 +86,8 @@ def other_run(tmp_path: Path, jobs: list[ShardJob]) -> Iterator[OtherRun]:
 
 
 def whole_dataset(jobs: list[ShardJob]) -> ShardJob:
-    dataset = Dataset(jobs[0].dataset_folder, jobs[0].dataset)
-    return dataset.job(jobs[0].folder, Shard(0, 1, 0, len(LENGTHS)))
+    dataset = Dataset(jobs[0].stage.dataset_folder, jobs[0].stage.dataset)
+    return dataset.job(jobs[0].stage.folder, Shard(0, 1, 0, len(LENGTHS)))
 
 
 def test_every_shard_is_made_once_by_some_worker(run: Run, jobs: list[ShardJob]) -> None:
@@ -96,7 +96,7 @@ def test_every_shard_is_made_once_by_some_worker(run: Run, jobs: list[ShardJob])
     with closing(pool), ThreadPoolExecutor(pool.size) as threads:
         made = list(threads.map(lambda job: pool.generate(job, wait=False), jobs))
     assert [one is not None and one.is_reused for one in made] == [False] * 4
-    assert all(find_shard(job.folder, job.shard, job.fingerprint).manifest for job in jobs)
+    assert all(look_up(job).manifest for job in jobs)
     figures = pool.figures()
     assert list(figures) == ["cpu", "cpu (2)"]
     assert sum(one["shards"] for one in figures.values()) == 4

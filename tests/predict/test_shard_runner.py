@@ -35,7 +35,7 @@ class Made:
 
     @property
     def table(self) -> pa.Table:
-        return pq.read_table(self.job.folder / self.manifest.files[0].name)
+        return pq.read_table(self.job.stage.folder / self.manifest.files[0].name)
 
     @property
     def details(self) -> ShardDetails:
@@ -181,6 +181,6 @@ def test_deadlines_follow_the_measured_speed_of_the_device() -> None:
 def test_the_manifest_of_another_shard_is_damage(dataset: Dataset, tmp_path: Path) -> None:
     job = make(dataset, tmp_path, FaultyRunner()).job
     other = Shard(1, 2, 0, len(LENGTHS))
-    assert find_shard(tmp_path, job.shard, job.fingerprint).state == "made"
+    assert find_shard(tmp_path, job.shard, job.stage.fingerprint).state == "made"
     (tmp_path / other.manifest_name).write_bytes(job.manifest_path.read_bytes())
-    assert find_shard(tmp_path, other, job.fingerprint).state == "damaged"
+    assert find_shard(tmp_path, other, job.stage.fingerprint).state == "damaged"

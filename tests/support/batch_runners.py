@@ -17,7 +17,7 @@ from tasks.errors import (
     WorkerError,
 )
 from tasks.load.parts import REJECTS_FILE, DatasetDetails
-from tasks.predict.jobs import ShardJob
+from tasks.predict.jobs import ShardJob, StageJob
 from tasks.predict.questions import Question
 from tasks.predict.shards import Shard
 from tasks.store.manifest import Manifest
@@ -126,8 +126,7 @@ class Dataset:
 
     def job(self, folder: Path, shard: Shard, batch_size: int = 8) -> ShardJob:
         """Return the job of making a shard of the dataset in a folder."""
-        return ShardJob(
-            shard=shard,
+        stage = StageJob(
             dataset_folder=self.folder,
             dataset=self.manifest,
             folder=folder,
@@ -136,3 +135,4 @@ class Dataset:
             batch_size=batch_size,
             max_tokens_per_batch=1024,
         )
+        return ShardJob(shard, stage)

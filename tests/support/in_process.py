@@ -22,6 +22,7 @@ from tasks.predict.workers.base import (
     Answer,
     CheckHealth,
     OpenShard,
+    OpenStage,
     Request,
     RunBatch,
     WorkerOrder,
@@ -47,7 +48,8 @@ class InProcessRunner:
     def open(self, job: ShardJob) -> None:
         self.opened += 1
         self.worker = self.worker or BatchWorker(self.order)
-        self._ask(OpenShard(job))
+        self._ask(OpenStage(job.stage))
+        self._ask(OpenShard(job.shard))
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
         self.generated += len(positions)

@@ -97,7 +97,7 @@ def _make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
     records = [
         row | make_answer([Question(f"q{row['row']}", 0.5, [row["row"]], True)]) for row in kept
     ]
-    path = job.folder / job.shard.file_name
+    path = job.stage.folder / job.shard.file_name
     entry = commit_table(path, SHARD, make_batches(records, SHARD))
     why = {"reason": "engine_crash", "detail": "it crashed"}
     reject = RejectRow(row=GUILTY, line=None, id=f"id-{GUILTY}", **why)
@@ -112,8 +112,8 @@ def _make_shard(job: ShardJob, failed: tuple[int, ...]) -> ShardOutcome:
     )
     manifest = Manifest(
         kind="shard",
-        fingerprint=job.fingerprint,
-        decided_by=job.decided_by,
+        fingerprint=job.stage.fingerprint,
+        decided_by=job.stage.decided_by,
         files=(entry,),
         details=details.as_dict(),
     )

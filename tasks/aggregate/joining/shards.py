@@ -40,7 +40,7 @@ def join_shards(
         if outcome.manifest is not None:
             job = outcome.job
             parts = job.read_rows("row", "id", *of_dataset)
-            for shard, rows in read_shard(job.folder, outcome.manifest, parts):
+            for shard, rows in read_shard(job.stage.folder, outcome.manifest, parts):
                 for name in of_dataset:
                     shard = shard.append_column(name, rows[name])
                 shard = add_endings(shard, eos)

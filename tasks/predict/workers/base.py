@@ -17,8 +17,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from tasks.config.settings import DatasetSettings, PredictSettings
 from tasks.engine.model_files import ModelFiles
 from tasks.plan.plan import Plan
-from tasks.predict.jobs import ShardJob
+from tasks.predict.jobs import ShardJob, StageJob
 from tasks.predict.questions import Question
+from tasks.predict.shards import Shard
 from tasks.store.claims import Made
 from tasks.store.files import storage_of
 
@@ -145,10 +146,17 @@ class Request(Generic[Answer]):
 
 
 @dataclass(frozen=True)
+class OpenStage(Request[None]):
+    """Tell of which stage the shards are that are opened from now on."""
+
+    stage: StageJob
+
+
+@dataclass(frozen=True)
 class OpenShard(Request[None]):
     """Load the model, if need be, and the shard's rows; the answer only says that it worked."""
 
-    job: ShardJob
+    shard: Shard
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from typing import Any
 from tasks.engine.gpu.driver import device_names
 from tasks.errors import StoppedError, WorkerError
 from tasks.plan.plan import Plan
-from tasks.predict.jobs import ShardJob
+from tasks.predict.jobs import ShardJob, StageJob
 from tasks.predict.questions import Question
 from tasks.predict.workers.base import (
     Answer,
     CheckHealth,
     OpenShard,
+    OpenStage,
     Request,
     RunBatch,
     WorkerOrder,
@@ -37,6 +38,7 @@ class LocalWorker:
         self._order = order
         self._meter = make_meter(order.device)
         self._child: Child | None = None
+        self._stage: StageJob | None = None  # of which the child knows
         self._is_closed = False
 
     @property
@@ -48,7 +50,11 @@ class LocalWorker:
         """Have the process read the shard's rows; start one if there is none."""
         if self._child is None and not self._is_closed:
             self._child = Child(f"worker on {self._order.device}", work, self._order)
-        self._ask(OpenShard(job), FIRST_SECONDS)
+            self._stage = None
+        if self._stage is not job.stage:
+            self._ask(OpenStage(job.stage), FIRST_SECONDS)
+            self._stage = job.stage
+        self._ask(OpenShard(job.shard), FIRST_SECONDS)
 
     def run(self, positions: Sequence[int], seconds: float) -> list[list[Question]]:
         """Generate one batch of the open shard in the process."""

@@ -50,7 +50,7 @@ class Pieces:
     def __init__(self, job: ShardJob) -> None:
         self._job = job
         self._names: list[str] = []  # of the Parquet files, by the number of the piece
-        self._due = time.monotonic() + job.commit_seconds
+        self._due = time.monotonic() + job.stage.commit_seconds
 
     @property
     def is_due(self) -> bool:
@@ -60,7 +60,9 @@ class Pieces:
     def read(self) -> Iterator[Piece]:
         """Yield the pieces that the store has, up to one that is damaged or missing."""
         for number in count():
-            manifest = find_checkpoint(self._manifest_path(number), self._job.fingerprint).manifest
+            manifest = find_checkpoint(
+                self._manifest_path(number), self._job.stage.fingerprint
+            ).manifest
             # All pieces have one fingerprint: what tells them apart are the names of their files.
             if manifest is None or not manifest.files[0].name.startswith(f"{self._stem}-"):
                 return
@@ -77,18 +79,18 @@ class Pieces:
         job, digest = self._job, fingerprint({"batches": piece.batches})
         positions = [position for batch in piece.batches for position in batch]
         records = ({**rows[position], **piece.answers[position]} for position in positions)
-        path = job.folder / f"{self._stem}-{digest[:8]}.parquet"
+        path = job.stage.folder / f"{self._stem}-{digest[:8]}.parquet"
         entry = commit_table(path, SHARD, make_batches(records, SHARD))
         manifest = Manifest(
             kind="piece",
-            fingerprint=job.fingerprint,
-            decided_by=job.decided_by,
+            fingerprint=job.stage.fingerprint,
+            decided_by=job.stage.decided_by,
             files=(entry,),
             details=PieceDetails(batches=piece.batches).as_dict(),
         )
         commit_manifest(self._manifest_path(len(self._names)), manifest)
         self._names.append(entry.name)
-        self._due = time.monotonic() + job.commit_seconds
+        self._due = time.monotonic() + job.stage.commit_seconds
 
     def remove(self) -> None:
         """Remove all pieces; what cannot be removed is left to gc.
@@ -105,7 +107,7 @@ class Pieces:
     def _read(self, manifest: Manifest) -> Piece:
         batches = PieceDetails.of(manifest).batches
         positions = (position for batch in batches for position in batch)
-        rows = iterate_rows(self._job.folder / manifest.files[0].name)
+        rows = iterate_rows(self._job.stage.folder / manifest.files[0].name)
         columns = SHARD.names[2:]  # without `row` and `id`
         answers = {
             at: {name: row[name] for name in columns}
@@ -118,4 +120,4 @@ class Pieces:
         return self._job.shard.piece_name
 
     def _manifest_path(self, number: int) -> PurePath:
-        return self._job.folder / f"{self._stem}-{number:04d}.json"
+        return self._job.stage.folder / f"{self._stem}-{number:04d}.json"

@@ -109,11 +109,11 @@ class ShardState:
         records = ({**rows[at], **answer} for at, answer in sorted(self.answers.items()))
         made = pa.Table.from_batches(make_batches(records, SHARD), SHARD)
         table = self.known.join(made, rows)
-        entry = commit_table(job.folder / name, SHARD, table.to_batches())
+        entry = commit_table(job.stage.folder / name, SHARD, table.to_batches())
         manifest = Manifest(
             kind="shard",
-            fingerprint=job.fingerprint,
-            decided_by=job.decided_by,
+            fingerprint=job.stage.fingerprint,
+            decided_by=job.stage.decided_by,
             files=(entry,),
             details=self._describe(rows, table).as_dict(),
         )
@@ -123,7 +123,7 @@ class ShardState:
 
     def _plan(self, positions: Sequence[int]) -> list[list[int]]:
         job, lengths = self.job, [self.lengths[position] for position in positions]
-        batches = plan_batches(lengths, job.batch_size, job.max_tokens_per_batch)
+        batches = plan_batches(lengths, job.stage.batch_size, job.stage.max_tokens_per_batch)
         return [[positions[place] for place in batch] for batch in batches]
 
     def _file_name(self) -> str:

@@ -21,9 +21,17 @@ from tasks.engine.gpu.visible_devices import restrict_to_device
 from tasks.engine.inference.session import Session
 from tasks.load.encoding import QuestionTokenizer
 from tasks.load.row_keys import hash_rows
-from tasks.predict.jobs import ShardJob
+from tasks.predict.jobs import ShardJob, StageJob
 from tasks.predict.questions import Detokenizer, Engine, Generator, Question, generate_batch
-from tasks.predict.workers.base import CheckHealth, OpenShard, Request, RunBatch, WorkerOrder
+from tasks.predict.shards import Shard
+from tasks.predict.workers.base import (
+    CheckHealth,
+    OpenShard,
+    OpenStage,
+    Request,
+    RunBatch,
+    WorkerOrder,
+)
 from tasks.processes import answer
 from tasks.store.tables import split_lists
 
@@ -48,6 +56,7 @@ class BatchWorker:
         self._order = order
         self._device: str | None = None
         self._generator: Generator | None = None
+        self._stage: StageJob | None = None
         self._rows: list[Row] = []
 
     def handle(self, request: Request[Any]) -> object:
@@ -58,8 +67,11 @@ class BatchWorker:
             MemoryError: the process has no memory left.
         """
         match request:
-            case OpenShard(job):
-                self._open(job)
+            case OpenStage(stage):
+                self._stage = stage
+                return None
+            case OpenShard(shard):
+                self._open(shard)
                 return None
             case RunBatch(positions):
                 return self._generate([self._rows[position] for position in positions])
@@ -69,13 +81,15 @@ class BatchWorker:
             case _:
                 raise TypeError(f"no worker answers a {type(request).__name__}")
 
-    def _open(self, job: ShardJob) -> None:
+    def _open(self, shard: Shard) -> None:
+        if self._stage is None:
+            raise RuntimeError("it is not known of which stage the shard is")
         if self._device is None:
             self._device = restrict_to_device(self._order.device)
         if self._generator is None:
             self._generator = load_generator(self._order, self._device)
             logger.info("the model is loaded")
-        parts = job.read_rows("input_ids", "token_type_ids")
+        parts = ShardJob(shard, self._stage).read_rows("input_ids", "token_type_ids")
         self._rows = [
             row for part in parts for batch in part.to_batches() for row in make_rows(batch)
         ]
