@@ -27,7 +27,7 @@ PEERS := build/peers
 # containers), each of them would compile all modules of Wenti again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-ui test-paddle3 test-gpu-wheel gpu-acceptance soak bench bench-paddle3 bench-peers lint check \
+.PHONY: help demo test test-ui test-cluster test-paddle3 test-gpu-wheel gpu-acceptance soak bench bench-paddle3 bench-peers lint check \
   install reference constraints constraints-gpu constraints-paddle3 data clean
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo 'make test            install, then run the tests'
 	@echo 'make demo PADDLE=3   the same with Paddle 3, in an environment of its own; PADDLE=3 works for the targets below, too'
 	@echo 'make test-ui         install, then run only the tests that drive a browser'
+	@echo 'make test-cluster    install Ray, then run the tests that start clusters on this machine'
 	@echo 'make test-paddle3    install Paddle 3 separately and run the tests that depend on Paddle'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'
 	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
@@ -60,7 +61,7 @@ demo: $(INSTALLED)
 # alphabetical order, because the slowest ones come first in it. Use five processes on two cores, because
 # many tests wait for child processes. Tests in a browser are skipped where Chromium is not installed.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not gpu_wheel' --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'not gpu_wheel and not cluster' --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 # WENTI_PICTURES=docs/pictures retakes the screenshots of the documentation.
 test-ui: $(INSTALLED)
@@ -73,6 +74,11 @@ ON_PADDLE := tests/engine/export tests/engine/generation tests/engine/inference 
 test-paddle3:
 	@$(MAKE) --no-print-directory PADDLE=3 install
 	build/paddle3/bin/python -m pytest --numprocesses 2 --dist loadfile $(ON_PADDLE)
+
+# Real clusters on this machine; Ray is installed here and nowhere else.
+test-cluster: $(INSTALLED)
+	@$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),ray]'
+	$(BIN)/python -m pytest -m cluster
 
 # No GPU is needed: the tests load the CUDA libraries and run the predictor on the CPU.
 test-gpu-wheel: $(INSTALLED) $(GPU)/.installed

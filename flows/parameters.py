@@ -35,7 +35,7 @@ OPERATING = "For tuning and operating."
 SHOWN_TYPES = {"boolean", "string"}  # the form shows a list or a text field for them
 
 
-_TITLES = {"array": "list", "string": "text"}
+_TITLES = {"array": "list", "string": "text", "integer": "number"}
 
 
 def config_schema() -> JsonSchemaValue:
@@ -97,7 +97,7 @@ def _key(
 ) -> JsonSchemaValue:
     """Return the schema of a key, titled as in a config, and without null."""
     known = without_null(schema)
-    if known["type"] == "object":
+    if "properties" in known:
         return _mapping(path, {**known, "description": schema["description"]}, settable)
     meaning = [schema["description"]]
     if known["type"] not in SHOWN_TYPES:

@@ -15,13 +15,15 @@
     │   │   └── DiskError      the disk itself failed; a retry may succeed
     │   ├── MachineMemoryError the machine has too little memory; nothing is damaged
     │   ├── StoreBusyError     a run is using the store, so nothing can be deleted from it
-    │   └── ServerError        Prefect's server cannot be reached
+    │   ├── ServerError        Prefect's server cannot be reached
+    │   └── ClusterError       the Ray cluster cannot be reached, or has no room
     ├── StoreCorruptionError   a committed file does not match its manifest
     ├── StoppedError           the run was interrupted while it waited for another run
     ├── WorkerError            a worker process died; a retry may succeed
     │   ├── BatchTimeoutError  a batch missed its deadline
     │   ├── OutOfMemoryError   a batch does not fit into the device's memory
-    │   └── BadOutputError     the model returned invalid output
+    │   ├── BadOutputError     the model returned invalid output
+    │   └── PlaceLostError     a place on the cluster is gone, or does not answer
     ├── ShardsFailedError      exit code 3: some shards failed; run again to finish
     └── SuspectError           exit code 4: the questions are beyond a limit of `quality`
 
@@ -132,6 +134,10 @@ class ServerError(UnusableError):
         return f"{self.problem}; {self.remedy}"
 
 
+class ClusterError(UnusableError):
+    """The Ray cluster cannot be reached, or has no room; what is made is kept."""
+
+
 class StoreCorruptionError(WentiError):
     """A committed file is missing or does not match its manifest."""
 
@@ -165,6 +171,10 @@ class BadOutputError(WorkerError):
     """The model returned invalid output: a wrong shape, or scores that are not finite."""
 
     reason = "bad_output"
+
+
+class PlaceLostError(WorkerError):
+    """A place on the cluster, or its node, is gone or does not answer; another may succeed."""
 
 
 class ShardsFailedError(WentiError):

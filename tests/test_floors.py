@@ -14,7 +14,7 @@ FLOORS = (
     {"tasks.errors"},
     {"tasks.environment", "tasks.system_errors"},
     {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages", "tasks.retry"},
-    {"tasks.engine", "tasks.passages", "tasks.output"},
+    {"tasks.engine", "tasks.passages", "tasks.output", "tasks.cluster"},
     {"tasks.plan", "tasks.bench"},
     {"tasks.columns"},
     {"tasks.load", "tasks.runs", "tasks.quality", "tasks.doctor"},
@@ -110,6 +110,10 @@ def test_prefect_is_imported_in_the_flows_and_the_stages_tasks_only() -> None:
 
 def test_paddle_is_imported_in_one_module_only() -> None:
     assert importers_of("paddle", "paddlenlp") == {"tasks.engine.paddle.runtime"}
+
+
+def test_ray_is_imported_in_one_module_only() -> None:
+    assert importers_of("ray") == {"tasks.cluster.runtime"}
 
 
 def test_every_folder_with_a_task_is_a_stage() -> None:

@@ -20,6 +20,7 @@ ENGLISH: Mapping[str, str] = {
     "enum": "one of {}",
     "array": "a list of {}",
     "object": "a mapping with the keys {}",
+    "mapping": "a mapping of names to {}",
     "devices": "device names such as cpu, gpu:0, gpu:1",
     "integer": "a whole number",
     "number": "a number",
@@ -113,6 +114,8 @@ def _describe(schema: Mapping[str, Any], words: Mapping[str, str]) -> str:
         return words["enum"].format(words["separator"].join(str(value) for value in schema["enum"]))
     if schema.get("type") == "array":
         return words["array"].format(_describe(schema["items"], words))
+    if schema.get("type") == "object" and "properties" not in schema:
+        return words["mapping"].format(_describe(schema["additionalProperties"], words))
     if schema.get("type") == "object":
         return words["object"].format(words["separator"].join(schema["properties"]))
     if "pattern" in schema:

@@ -2,7 +2,7 @@
 
 Keys keep the names and meanings of the flags of PaddleNLP's question-generation scripts. The
 models are frozen, forbid unknown keys and do not convert types. `sections/` has those of
-`dataset`, `decode`, `shards`, `predict`, `aggregate` and `quality`; `loading.py` reads a file and
+`dataset`, `decode`, `shards`, `predict`, `cluster`, `aggregate` and `quality`; `loading.py` reads a file and
 reports its faults.
 """
 
@@ -17,6 +17,7 @@ from tasks.config.sections.aggregation import PARTIAL_SUFFIX as PARTIAL_SUFFIX
 from tasks.config.sections.aggregation import REFERENCES_SUFFIX as REFERENCES_SUFFIX
 from tasks.config.sections.aggregation import AggregateSettings as AggregateSettings
 from tasks.config.sections.aggregation import KeepSettings as KeepSettings
+from tasks.config.sections.cluster import ClusterSettings as ClusterSettings
 from tasks.config.sections.dataset import UTF_8 as UTF_8
 from tasks.config.sections.dataset import DatasetSettings as DatasetSettings
 from tasks.config.sections.dataset import FieldSettings as FieldSettings
@@ -116,6 +117,7 @@ class Settings(Section):
     decode: DecodeSettings = DecodeSettings()
     shards: ShardSettings = ShardSettings()
     predict: PredictSettings = PredictSettings()
+    cluster: ClusterSettings = ClusterSettings()
     aggregate: AggregateSettings = AggregateSettings()
     quality: QualitySettings = QualitySettings()
     report: ReportSettings = ReportSettings()
@@ -135,10 +137,12 @@ GUARDED_KEYS = frozenset(
     {
         "store.path",
         "store.url",
+        "cluster.address",
         "export.inference_model_dir",
         "export.decoding_lib",
         "aggregate.output_path",
         "aggregate.output_folder",
     }
 )
-"""Keys by which a run runs code, names places to write to, or links to pages from Prefect's UI."""
+"""Keys by which a run runs code, here or elsewhere, names places to write to, or links to pages
+from Prefect's UI."""

@@ -11,8 +11,10 @@ import os
 from collections.abc import Set
 from pathlib import Path
 
+from tasks.cluster.installation import find_ray_faults
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
+from tasks.doctor.cluster import examine_cluster
 from tasks.doctor.folders import check_folders
 from tasks.doctor.places import find_place_faults
 from tasks.doctor.preflight import find_config_faults, find_model_warnings
@@ -53,8 +55,10 @@ def find_machine_faults(settings: Settings, config: Path | None = None) -> list[
     `config` is the file that the settings come from; a run must not write over it.
     """
     predict = settings.predict
-    findings = [*_check_gpus(settings), *check_memory(settings)]
-    wants_tensorrt = predict.use_tensorrt and predict.device_kind == "gpu"
+    # With a cluster, the GPUs and the memory are those of its nodes.
+    is_here = predict.executor == "local"
+    findings = [*_check_gpus(settings), *check_memory(settings)] if is_here else find_ray_faults()
+    wants_tensorrt = is_here and predict.use_tensorrt and predict.device_kind == "gpu"
     return [
         *(find_package_faults(find_builds()) or find_paddlenlp_faults()),
         *(one for one in findings if one.severity == "fault"),
@@ -71,8 +75,10 @@ def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
         *find_place_faults(settings, config),
     ]
     named = {finding.key for finding in faults}
-    probe, gpus = _probe_paddle(), _check_gpus(settings)
-    if not any(one.severity == "fault" for one in gpus):
+    is_here = settings.predict.executor == "local"
+    probe = _probe_paddle()
+    gpus = _check_gpus(settings) if is_here else examine_cluster(settings)
+    if is_here and not any(one.severity == "fault" for one in gpus):
         gpus += _check_visibility(probe, settings)
     return [
         *_check_paddle(probe, settings),
@@ -82,8 +88,8 @@ def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
         *_describe_passages(settings),
         *_check_faster_transformer(settings),
         *gpus,
-        *([] if TENSORRT in named else _check_tensorrt(probe, settings)),
-        *check_memory(settings),
+        *([] if TENSORRT in named or not is_here else _check_tensorrt(probe, settings)),
+        *(check_memory(settings) if is_here else []),
         *([] if "store.path" in named else [_check_store(settings), check_space(settings)]),
     ]
 

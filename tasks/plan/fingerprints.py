@@ -35,7 +35,7 @@ SAMPLING_FORMAT = 2
 
 # Options that do not change the result, and options that the other kind of device ignores.
 _NOT_IN_THE_RESULT = {
-    *("devices", "logging_steps", "batch_deadline_seconds", "price_per_device_hour"),
+    *("executor", "devices", "logging_steps", "batch_deadline_seconds", "price_per_device_hour"),
 }
 _OTHER_DEVICES_OPTIONS = {"gpu": {"cpu_threads", "enable_mkldnn"}, "cpu": {"use_tensorrt"}}
 

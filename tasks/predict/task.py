@@ -16,6 +16,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import CACHED, TimeSpan
+from tasks.predict.cluster.pool import ClusterPool
 from tasks.predict.device_slots import slots
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
 from tasks.predict.known_rows import KnownRows, find_known_rows
@@ -64,6 +65,7 @@ def predict_missing(
 
     Raises:
         InputError: the selection names a shard that does not exist.
+        ClusterError: the cluster cannot be used.
     """
     started = time.monotonic()
     selection.check(jobs)
@@ -87,11 +89,7 @@ def predict_missing(
     with _shown(reused):
         if missing:
             progress.start(sum(job.shard.rows for job in missing))
-            workers = make_local_workers(plan)
-            deadline = plan.settings.predict.batch_deadline_seconds
-            with slots([worker.device for worker in workers]):
-                known = _find_known_rows(plan, missing[0], selection)
-                pool = WorkerPool(workers, run, progress, selection.is_forced, known, deadline)
+            with _opened(plan, run, missing, selection, progress) as pool:
                 made = _generate(pool, missing, MOST_TASK_RUNS - len(reused))
             outcomes |= {one.job.shard.index: one for one in made}
             devices = pool.figures()
@@ -110,6 +108,23 @@ def _shown(reused: Sequence[Wave]) -> Iterator[None]:
         yield
         for future in futures:
             future.wait()
+
+
+@contextmanager
+def _opened(
+    plan: Plan, run: Run, jobs: Sequence[ShardJob], selection: Selection, progress: Progress
+) -> Iterator[ShardPool]:
+    """Yield what makes the shards: the workers of this machine, or places on a cluster."""
+    predict, is_forced = plan.settings.predict, selection.is_forced
+    if predict.executor == "ray":
+        known = _find_known_rows(plan, jobs[0], selection)
+        stage = jobs[0].stage
+        yield ClusterPool(plan, stage, len(jobs), run, progress, is_forced, known)
+        return
+    workers, deadline = make_local_workers(plan), predict.batch_deadline_seconds
+    with slots([worker.device for worker in workers]):
+        known = _find_known_rows(plan, jobs[0], selection)
+        yield WorkerPool(workers, run, progress, is_forced, known, deadline)
 
 
 def _find_known_rows(plan: Plan, job: ShardJob, selection: Selection) -> KnownRows | None:
@@ -131,11 +146,11 @@ def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
 def _generate(pool: ShardPool, jobs: Sequence[ShardJob], most: int) -> list[ShardOutcome]:
     """Make what nobody else is making, then wait for the rest or take it over.
 
-    It takes `most` task runs at most, or one for each worker if it has to wait.
+    It takes `most` task runs at most, or one for each worker if that is more.
     """
     threads: ThreadPoolTaskRunner[object] = ThreadPoolTaskRunner(max_workers=pool.size)
     with threads, closing(pool):  # the pool closes first, so that no thread waits for a worker
-        waves = plan_waves(jobs, most)
+        waves = plan_waves(jobs, max(most, pool.size))
         outcomes = _run_tasks(threads, pool, waves, wait=False)
         others = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome is None]
         waiting = plan_waves(others, max(pool.size, most - len(waves)))

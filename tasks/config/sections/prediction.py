@@ -41,6 +41,11 @@ class ShardSettings(Section):
 class PredictSettings(Section):
     """On which devices and in what batches the graph runs."""
 
+    executor: Literal["local", "ray"] = Field(
+        "local",
+        description="local: workers on this machine. ray: on the nodes of a Ray cluster, which see "
+        "the same store; of devices only the kind counts.",
+    )
     device: DeviceKind = Field("gpu", description="Kind of device; used if devices is null.")
     devices: tuple[DeviceName, ...] | None = Field(
         None,

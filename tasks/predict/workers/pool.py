@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 
 from tasks.errors import StoppedError, WorkerError
 from tasks.predict.jobs import ShardJob, look_up
-from tasks.predict.known_rows import KnownRows
+from tasks.predict.known_rows import KnownPart, KnownRows
 from tasks.predict.progress import Progress
 from tasks.predict.shards import ShardDetails
 from tasks.predict.workers.base import BatchRunner
@@ -49,60 +50,21 @@ class _Member:
         return {**made, **self.runner.usage()}
 
 
-class WorkerPool:
-    """One worker for each device: a `tasks.predict.workers.base.ShardPool`.
-
-    An idle worker gets the next shard, so that unequal devices end at about the same time.
+class ClaimingPool(ABC):
+    """What every `tasks.predict.workers.base.ShardPool` does: claims, looking up, the journal.
 
     Args:
-        runners: the workers; the pool closes them.
         run: whose claims and journal are used.
-        progress: hears of every row that is done.
         is_forced: make shards even if the store has them.
         known: the rows that need no generating; None: every row is generated.
-        batch_seconds: the deadline of every batch; None: learned from each device's speed.
     """
 
-    def __init__(
-        self,
-        runners: Sequence[BatchRunner],
-        run: Run,
-        progress: Progress,
-        is_forced: bool = False,
-        known: KnownRows | None = None,
-        batch_seconds: float | None = None,
-    ) -> None:
-        names = name_workers([runner.device for runner in runners])
-        self._members = [
-            _Member(name, runner, DeviceLimits(fixed_seconds=batch_seconds))
-            for name, runner in zip(names, runners, strict=True)
-        ]
-        self._idle: queue.SimpleQueue[_Member] = queue.SimpleQueue()
-        for member in self._members:
-            self._idle.put(member)
-        self._sampler = Sampler([runner.measure for runner in runners])
-        self._run, self._progress = run, progress
-        self._is_forced, self._known = is_forced, known
+    def __init__(self, run: Run, is_forced: bool, known: KnownRows | None) -> None:
+        self._run, self._is_forced, self._known = run, is_forced, known
         self._is_closed = False
 
-    @property
-    def size(self) -> int:
-        """How many workers there are."""
-        return len(self._members)
-
-    def close(self) -> None:
-        """End every worker for good, and the waiting for other runs."""
-        self._is_closed = True
-        for member in self._members:
-            member.runner.close()
-        self._sampler.stop()
-
-    def figures(self) -> dict[str, dict[str, Any]]:
-        """Return what each worker did and used, by its name, for metrics.json."""
-        return {member.name: member.figures() for member in self._members}
-
     def generate(self, job: ShardJob, wait: bool) -> Made | None:
-        """Return the job's shard, made by the next idle worker unless the store has it.
+        """Return the job's shard, made now unless the store has it.
 
         See `tasks.predict.workers.base.ShardPool` for what it raises.
         """
@@ -127,6 +89,74 @@ class WorkerPool:
             logger.warning("shard %d is made again: %s", job.shard.index, found.damage)
         return found
 
+    @abstractmethod
+    def _make(self, job: ShardJob) -> Manifest:
+        """Make a shard."""
+
+    def _find_known(self, job: ShardJob) -> KnownPart | None:
+        return None if self._known is None else self._known.of(job)
+
+    def _note_made(self, job: ShardJob, device: str, seconds: float, manifest: Manifest) -> None:
+        """Put a shard that was made into the journal, the log and the known rows."""
+        if self._known is not None:
+            self._known.add(job, manifest)
+        details, shard = ShardDetails.of(manifest), job.shard
+        self._run.journal.made(shard.index, device, seconds, details.row_counts)
+        reused = f", {details.rows_reused} of them known" if details.rows_reused else ""
+        logger.info("shard %d of %d: made, %d rows%s", shard.index, shard.count, shard.rows, reused)
+
+
+class WorkerPool(ClaimingPool):
+    """One worker for each device: a `tasks.predict.workers.base.ShardPool`.
+
+    An idle worker gets the next shard, so that unequal devices end at about the same time.
+
+    Args:
+        runners: the workers; the pool closes them.
+        run: whose claims and journal are used.
+        progress: hears of every row that is done.
+        is_forced: make shards even if the store has them.
+        known: the rows that need no generating; None: every row is generated.
+        batch_seconds: the deadline of every batch; None: learned from each device's speed.
+    """
+
+    def __init__(
+        self,
+        runners: Sequence[BatchRunner],
+        run: Run,
+        progress: Progress,
+        is_forced: bool = False,
+        known: KnownRows | None = None,
+        batch_seconds: float | None = None,
+    ) -> None:
+        super().__init__(run, is_forced, known)
+        names = name_workers([runner.device for runner in runners])
+        self._members = [
+            _Member(name, runner, DeviceLimits(fixed_seconds=batch_seconds))
+            for name, runner in zip(names, runners, strict=True)
+        ]
+        self._idle: queue.SimpleQueue[_Member] = queue.SimpleQueue()
+        for member in self._members:
+            self._idle.put(member)
+        self._sampler = Sampler([runner.measure for runner in runners])
+        self._progress = progress
+
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return len(self._members)
+
+    def close(self) -> None:
+        """End every worker for good, and the waiting for other runs."""
+        self._is_closed = True
+        for member in self._members:
+            member.runner.close()
+        self._sampler.stop()
+
+    def figures(self) -> dict[str, dict[str, Any]]:
+        """Return what each worker did and used, by its name, for metrics.json."""
+        return {member.name: member.figures() for member in self._members}
+
     def _make(self, job: ShardJob) -> Manifest:
         member = self._idle.get()
         try:
@@ -138,23 +168,17 @@ class WorkerPool:
         runner, shard, started = member.runner, job.shard, time.monotonic()
         note_failure = partial(self._run.journal.failed, shard.index, runner.device)
         try:
-            known = None if self._known is None else self._known.of(job)
-            advance = self._progress.advance
+            known, advance = self._find_known(job), self._progress.advance
             manifest = ShardRun(job, runner, member.limits, advance, note_failure, known).finish()
         except Exception as error:
             note_failure(error)
             if isinstance(error, WorkerError):
                 runner.restart()
             raise
-        if self._known is not None:
-            self._known.add(job, manifest)
         seconds = time.monotonic() - started
-        details = ShardDetails.of(manifest)
-        member.count(shard.rows - details.rows_reused, seconds)
+        member.count(shard.rows - ShardDetails.of(manifest).rows_reused, seconds)
         runner.measure()
-        self._run.journal.made(shard.index, runner.device, seconds, details.row_counts)
-        reused = f", {details.rows_reused} of them known" if details.rows_reused else ""
-        logger.info("shard %d of %d: made, %d rows%s", shard.index, shard.count, shard.rows, reused)
+        self._note_made(job, runner.device, seconds, manifest)
         return manifest
 
 

@@ -1,0 +1,138 @@
+"""What makes shards on a node: a worker process there, as on one machine, and its limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from tasks.cluster.messages import Tell
+from tasks.config.settings import Settings
+from tasks.errors import WorkerError
+from tasks.plan.plan import Plan
+from tasks.predict.jobs import ShardJob, StageJob, look_up
+from tasks.predict.known_rows import KnownPart
+from tasks.predict.shards import Shard
+from tasks.predict.workers.base import WorkerOrder
+from tasks.predict.workers.batch_limits import DeviceLimits
+from tasks.predict.workers.local import LocalWorker
+from tasks.predict.workers.shard_runner import ShardRun
+from tasks.predict.workers.usage import Sampler
+from tasks.store.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class ShardWork:
+    """A shard for a place to make, and what of it needs no generating."""
+
+    shard: Shard
+    known: KnownPart | None
+
+
+@dataclass(frozen=True)
+class RowsDone:
+    """So many rows of the shard are done; a number below 0 takes them back."""
+
+    rows: int
+
+
+@dataclass(frozen=True)
+class BatchFailed:
+    """A batch has failed in the worker, which goes on."""
+
+    error: WorkerError
+
+
+@dataclass(frozen=True)
+class MadeShard:
+    """A shard that a place has made, in so many seconds, and what its worker has used so far."""
+
+    manifest: Manifest
+    seconds: float
+    usage: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PlaceOrder:
+    """What a place needs to make shards: a `tasks.cluster.messages.WorkerFactory`.
+
+    Attributes:
+        worker: for the process that holds the model.
+        stage: of which the shards are.
+        is_forced: make shards even if the store has them.
+    """
+
+    worker: WorkerOrder
+    stage: StageJob
+    is_forced: bool
+
+    @classmethod
+    def from_plan(cls, plan: Plan, stage: StageJob, is_forced: bool) -> PlaceOrder:
+        """Return the order for every place of a plan; its paths hold in any working folder."""
+        device = name_device(plan.settings)
+        predict = plan.settings.predict.model_copy(update={"devices": (device,)})
+        worker = WorkerOrder.from_plan(plan, device)
+        return cls(
+            worker=replace(worker, export_folder=worker.export_folder.absolute(), predict=predict),
+            stage=replace(
+                stage,
+                dataset_folder=_absolute(stage.dataset_folder),
+                folder=_absolute(stage.folder),
+            ),
+            is_forced=is_forced,
+        )
+
+    def start(self) -> ShardMaker:
+        """Return what makes the shards; its process starts with the first one."""
+        return ShardMaker(self)
+
+
+class ShardMaker:
+    """Makes one shard after the other: a `tasks.cluster.messages.Worker`."""
+
+    def __init__(self, order: PlaceOrder) -> None:
+        self._order = order
+        self._runner = LocalWorker(order.worker)
+        self._limits = DeviceLimits(fixed_seconds=order.worker.predict.batch_deadline_seconds)
+        self._sampler = Sampler([self._runner.measure])
+
+    def work(self, job: object, tell: Tell) -> MadeShard:
+        """Return a shard, made now unless the store has it: from a place that is lost, or slow."""
+        if not isinstance(job, ShardWork):
+            raise TypeError(f"no place makes a {type(job).__name__}")
+        started, order = time.monotonic(), self._order
+        shard = ShardJob(job.shard, order.stage)
+        found = None if order.is_forced else look_up(shard).manifest
+        manifest = found or self._make(shard, job.known, tell)
+        self._runner.measure()
+        return MadeShard(manifest, time.monotonic() - started, self._runner.usage())
+
+    def close(self) -> None:
+        """End the process."""
+        self._runner.close()
+        self._sampler.stop()
+
+    def _make(self, shard: ShardJob, known: KnownPart | None, tell: Tell) -> Manifest:
+        def advance(rows: int) -> None:
+            tell(RowsDone(rows))
+
+        def note_failure(error: WorkerError) -> None:
+            tell(BatchFailed(error))
+
+        try:
+            run = ShardRun(shard, self._runner, self._limits, advance, note_failure, known)
+            return run.finish()
+        except WorkerError:
+            self._runner.restart()
+            raise
+
+
+def name_device(settings: Settings) -> str:
+    """Return the device of a place: Ray lets it see no GPU but its own."""
+    return "gpu:0" if settings.predict.device_kind == "gpu" else "cpu"
+
+
+def _absolute(place: PurePath) -> PurePath:
+    return place.absolute() if isinstance(place, Path) else place

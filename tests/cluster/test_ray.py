@@ -1,0 +1,135 @@
+"""Whole runs on a real Ray cluster of this machine, while its nodes are stopped and killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.engine.fake import FAULTS_VARIABLE
+from tests.support.ray_cluster import HEAD, PATIENCE, VARIABLES, RayCluster, ray_cluster
+from tests.support.rehearsal import SHARDS, Rehearsal, made_by
+
+pytestmark = pytest.mark.cluster
+
+SLOW = 1.5  # seconds a batch, of which a shard has three
+
+
+@pytest.fixture(scope="module")
+def pace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that says how long a batch takes on the nodes."""
+    return tmp_path_factory.mktemp("pace") / "faults.json"
+
+
+@pytest.fixture(scope="module")
+def cluster(pace: Path) -> Iterator[RayCluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(FAULTS_VARIABLE, str(pace))
+        with ray_cluster("a", "b") as cluster:
+            yield cluster
+
+
+@pytest.fixture
+def store(rehearsal: Rehearsal, tmp_path: Path) -> Path:
+    return rehearsal.store_without_shards(tmp_path / "store")
+
+
+def set_pace(pace: Path, seconds: float) -> None:
+    pace.write_text(json.dumps({"seconds_per_batch": seconds}))
+
+
+def start(rehearsal: Rehearsal, store: Path, cluster: RayCluster) -> subprocess.Popen[str]:
+    overrides = ["predict.executor=ray", f"cluster.address={cluster.address}"]
+    overrides.append("cluster.wait_for_nodes_seconds=120")
+    return rehearsal.start(store, *overrides, **VARIABLES)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def manifests(store: Path) -> list[Path]:
+    return list(store.glob("predictions/*/shard-*.json"))
+
+
+def journal(store: Path) -> list[dict[str, object]]:
+    text = (store / "runs/newest/shards.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_cluster_gives_the_bytes_of_one_machine(
+    rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
+) -> None:
+    set_pace(pace, 0.5)  # so that both places get a shard
+    with start(rehearsal, store, cluster) as run:
+        messages = run.communicate(timeout=PATIENCE)[1]
+    assert run.returncode == 0, messages
+    rehearsal.check(store)
+    metrics = json.loads((store / "runs/latest/metrics.json").read_bytes())
+    assert set(metrics["devices"]) <= {"a cpu", "b cpu"}
+    assert sum(one["shards"] for one in metrics["devices"].values()) == SHARDS
+    assert all(one["peak_memory_mb"] > 0 for one in metrics["devices"].values())
+
+
+def test_a_node_that_is_cut_off_costs_no_more_than_a_second_attempt(
+    rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
+) -> None:
+    set_pace(pace, SLOW)
+    with start(rehearsal, store, cluster) as run:
+        wait_until(lambda: len(list(store.glob("predictions/*/piece-*.json"))) > 1)
+        cluster.send("b", signal.SIGSTOP)
+        messages = run.communicate(timeout=PATIENCE)[1]
+    assert run.returncode == 0, messages
+    rehearsal.check(store)
+    cluster.kill("b")
+
+
+def test_nodes_that_are_killed_are_replaced_by_one_that_joins(
+    rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
+) -> None:
+    set_pace(pace, SLOW)
+    with start(rehearsal, store, cluster) as run:
+        wait_until(lambda: len(manifests(store)) > 0)
+        before = {path.name for path in manifests(store)}
+        cluster.kill("a")
+        cluster.start("c")
+        messages = run.communicate(timeout=PATIENCE)[1]
+    assert run.returncode == 0, messages
+    rehearsal.check(store)
+    events = journal(store)
+    lost = [event for event in events if event["event"] == "failed"]
+    assert [event["device"] for event in lost] == ["a cpu"]
+    assert "was lost" in str(lost[0]["error"])
+    made = [event["device"] for event in events if event["event"] == "made"]
+    assert len(made) == SHARDS
+    assert made[len(before) :] == ["c cpu"] * (SHARDS - len(before))
+
+
+def test_without_its_head_a_run_ends_readably_and_is_finished_on_one_machine(
+    rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
+) -> None:
+    set_pace(pace, SLOW)
+    with start(rehearsal, store, cluster) as run:
+        wait_until(lambda: len(manifests(store)) > 0)
+        cluster.kill(HEAD)
+        messages = run.communicate(timeout=PATIENCE)[1]
+    assert run.returncode == 3, messages
+    assert "its head is gone" in messages
+    assert json.loads((store / "runs/newest/run.json").read_bytes())["state"] == "failed"
+    cluster.kill("c")
+    kept = {path: path.read_bytes() for path in manifests(store)}
+    assert 0 < len(kept) < SHARDS
+    code, messages = rehearsal.run(store)
+    assert code == 0, messages
+    rehearsal.check(store)
+    run_id = (store / "runs/latest").resolve().name
+    assert made_by(store, [run_id]) == [SHARDS - len(kept)]
+    assert all(path.read_bytes() == content for path, content in kept.items())

@@ -1,0 +1,95 @@
+"""What a place makes of a shard and tells of it, and what a run hears of two at one shard."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from tasks.config.settings import DatasetSettings, DecodeSettings, PredictSettings
+from tasks.engine.fake import export_fake
+from tasks.engine.model_files import ModelFiles
+from tasks.errors import StoreCorruptionError, WorkerError
+from tasks.predict.cluster.place import (
+    BatchFailed,
+    MadeShard,
+    PlaceOrder,
+    RowsDone,
+    ShardMaker,
+    ShardWork,
+)
+from tasks.predict.cluster.pool import Ear
+from tasks.predict.jobs import ShardJob, look_up
+from tasks.predict.progress import Pace, Progress
+from tasks.predict.shards import Shard
+from tasks.predict.workers.base import WorkerOrder
+from tasks.runs.journal import JOURNAL_FILE, read_journal
+from tasks.runs.run import Run
+from tests.support.batch_runners import LENGTHS, Dataset, write_dataset
+from tests.support.planned_jobs import plan_job, write_job
+from tests.support.rehearsal import ROOT
+
+MODEL = ROOT / "data/checkpoint"
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> ShardJob:
+    dataset = Dataset(tmp_path / "dataset", write_dataset(tmp_path / "dataset"))
+    return dataset.job(tmp_path / "shards", Shard(1, 2, 2, len(LENGTHS)))
+
+
+@pytest.fixture
+def order(tmp_path: Path, job: ShardJob) -> PlaceOrder:
+    (tmp_path / "export").mkdir()
+    export_fake(MODEL, DecodeSettings(), tmp_path / "export")
+    tokenizer = ModelFiles.of_tokenizer(MODEL)
+    worker = WorkerOrder(
+        "cpu", tmp_path / "export", tokenizer, DatasetSettings(), PredictSettings()
+    )
+    return PlaceOrder(worker, job.stage, is_forced=False)
+
+
+def test_a_place_makes_a_shard_tells_its_rows_and_finds_it_the_next_time(
+    job: ShardJob, order: PlaceOrder
+) -> None:
+    sent: PlaceOrder = pickle.loads(pickle.dumps(order))  # noqa: S301 our own
+    maker, told = sent.start(), list[object]()
+    made = maker.work(ShardWork(job.shard, None), told.append)
+    assert isinstance(made, MadeShard)
+    assert made.manifest == look_up(job).manifest
+    assert made.usage["peak_memory_mb"] > 0
+    assert sum(event.rows for event in told if isinstance(event, RowsDone)) == job.shard.rows
+    told.clear()
+    again = maker.work(ShardWork(job.shard, None), told.append)
+    assert (again.manifest, told) == (made.manifest, [])
+    maker.close()
+
+
+def test_rows_of_an_attempt_that_failed_are_taken_back(job: ShardJob, order: PlaceOrder) -> None:
+    (Path(job.stage.dataset_folder) / "part-00000-of-00001.parquet").unlink()
+    maker, told = ShardMaker(order), list[object]()
+    with pytest.raises((StoreCorruptionError, OSError)):
+        maker.work(ShardWork(job.shard, None), told.append)
+    assert sum(event.rows for event in told if isinstance(event, RowsDone)) == 0
+    maker.close()
+
+
+def test_two_places_at_one_shard_are_counted_as_one_and_late_news_not_at_all(
+    tmp_path: Path, job: ShardJob
+) -> None:
+    paces: list[Pace] = []
+    progress = Progress(paces.append)
+    run = Run.start(plan_job(write_job(tmp_path), f"store.path={tmp_path / 'store'}"))
+    ear = Ear(job, run, progress)
+    for attempt, rows, shown in ((0, 4, 4), (1, 3, 4), (1, 3, 6), (0, 1, 6), (1, -6, 5)):
+        ear.hear(attempt, "a cpu", RowsDone(rows))
+        assert paces[-1].done == shown
+    ear.hear(0, "a cpu", BatchFailed(WorkerError("it crashed")))
+    ear.end(job.shard.rows)
+    assert paces[-1].done == job.shard.rows
+    ear.hear(1, "b cpu", RowsDone(6))
+    ear.hear(1, "b cpu", BatchFailed(WorkerError("too late")))
+    assert paces[-1].done == job.shard.rows
+    history = read_journal(run.folder / JOURNAL_FILE)[job.shard.index]
+    assert (history.device, history.attempts) == ("a cpu", 1)

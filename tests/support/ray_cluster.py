@@ -1,0 +1,106 @@
+"""A Ray cluster on this machine: a head without resources, and nodes that can be killed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+MEMORY = 80_000_000  # bytes of each node's object store, which nothing here needs
+RAY = Path(sys.executable).with_name("ray")
+PATIENCE = 300.0
+HEAD = "head"
+# A head that is gone is noticed sooner than after Ray's 60 seconds.
+VARIABLES = {
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray takes no token from a variable that is shorter than this.
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+}
+
+
+class RayCluster:
+    """The nodes, by their names; each has one CPU, and the head none."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = find_port()
+        self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self, name: str) -> None:
+        """Start a node; the first one must be the head."""
+        if name == HEAD:
+            where = ["--head", f"--port={self._port}", "--num-cpus=0"]
+            where += ["--include-dashboard=false", f"--temp-dir={self._folder}"]
+        else:
+            where = [f"--address={self.address}", "--num-cpus=1"]
+        with (self._folder / f"{name}.log").open("wb") as log:
+            self._nodes[name] = subprocess.Popen(
+                [
+                    *(str(RAY), "start", "--block", f"--node-name={name}", "--num-gpus=0"),
+                    f"--object-store-memory={MEMORY}",
+                    *("--disable-usage-stats", *where),
+                ],
+                env={**os.environ, **VARIABLES},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if name == HEAD:
+            self._wait_for_head()
+
+    def kill(self, name: str) -> None:
+        """Kill everything of a node at once, as if its power were cut."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._nodes[name].pid, signal.SIGKILL)
+        self._nodes.pop(name).wait()
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to everything of a node."""
+        os.killpg(self._nodes[name].pid, number)
+
+    def stop(self) -> None:
+        """Kill every node."""
+        for name in list(self._nodes):
+            self.kill(name)
+
+    def _wait_for_head(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._nodes[HEAD].poll() is None:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
+                return
+            time.sleep(0.2)
+        raise TimeoutError((self._folder / f"{HEAD}.log").read_text(encoding="utf-8"))
+
+
+def find_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+@contextmanager
+def ray_cluster(*names: str) -> Iterator[RayCluster]:
+    """Yield a cluster of a head and nodes with these names, in a folder with a short path."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as path:
+        cluster = RayCluster(Path(path))
+        try:
+            for name in (HEAD, *names):
+                cluster.start(name)
+            yield cluster
+        finally:
+            cluster.stop()
