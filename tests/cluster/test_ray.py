@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.config.loading import load_settings
+from tasks.doctor.cluster import examine_cluster
 from tasks.engine.fake import FAULTS_VARIABLE
 from tests.support.ray_cluster import HEAD, PATIENCE, VARIABLES, RayCluster, ray_cluster
-from tests.support.rehearsal import SHARDS, Rehearsal, made_by
+from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
 
 pytestmark = pytest.mark.cluster
 
@@ -30,7 +32,7 @@ def pace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(pace: Path) -> Iterator[RayCluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(FAULTS_VARIABLE, str(pace))
-        with ray_cluster("a", "b") as cluster:
+        with ray_cluster() as cluster:
             yield cluster
 
 
@@ -65,9 +67,29 @@ def journal(store: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def test_the_doctor_has_every_node_write_into_the_store(
+    tmp_path: Path, cluster: RayCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.have("a", "b")
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    nodes = {"predict.executor": "ray", "cluster.address": cluster.address, "predict.device": "cpu"}
+    folders = {"store.path": tmp_path / "store", "model.model_name_or_path": tmp_path}
+    overrides = [f"{key}={value}" for key, value in {**nodes, **folders}.items()]
+    settings = load_settings(ROOT / "configs/demo.yaml", overrides)
+    wait_until(lambda: "2 places" in str(examine_cluster(settings)[0]))
+    findings = examine_cluster(settings)
+    assert [(one.key, one.severity) for one in findings] == [
+        ("cluster.address", "ok"),
+        ("RAY_AUTH_MODE", "ok"),
+    ]
+    assert not (tmp_path / "store").exists()
+
+
 def test_a_cluster_gives_the_bytes_of_one_machine(
     rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
 ) -> None:
+    cluster.have("a", "b")
     set_pace(pace, 0.5)  # so that both places get a shard
     with start(rehearsal, store, cluster) as run:
         messages = run.communicate(timeout=PATIENCE)[1]
@@ -82,6 +104,7 @@ def test_a_cluster_gives_the_bytes_of_one_machine(
 def test_a_node_that_is_cut_off_costs_no_more_than_a_second_attempt(
     rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
 ) -> None:
+    cluster.have("a", "b")
     set_pace(pace, SLOW)
     with start(rehearsal, store, cluster) as run:
         wait_until(lambda: len(list(store.glob("predictions/*/piece-*.json"))) > 1)
@@ -89,12 +112,12 @@ def test_a_node_that_is_cut_off_costs_no_more_than_a_second_attempt(
         messages = run.communicate(timeout=PATIENCE)[1]
     assert run.returncode == 0, messages
     rehearsal.check(store)
-    cluster.kill("b")
 
 
 def test_nodes_that_are_killed_are_replaced_by_one_that_joins(
     rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
 ) -> None:
+    cluster.have("a")
     set_pace(pace, SLOW)
     with start(rehearsal, store, cluster) as run:
         wait_until(lambda: len(manifests(store)) > 0)
@@ -116,6 +139,7 @@ def test_nodes_that_are_killed_are_replaced_by_one_that_joins(
 def test_without_its_head_a_run_ends_readably_and_is_finished_on_one_machine(
     rehearsal: Rehearsal, store: Path, cluster: RayCluster, pace: Path
 ) -> None:
+    cluster.have("a", "b")
     set_pace(pace, SLOW)
     with start(rehearsal, store, cluster) as run:
         wait_until(lambda: len(manifests(store)) > 0)
@@ -124,7 +148,6 @@ def test_without_its_head_a_run_ends_readably_and_is_finished_on_one_machine(
     assert run.returncode == 3, messages
     assert "its head is gone" in messages
     assert json.loads((store / "runs/newest/run.json").read_bytes())["state"] == "failed"
-    cluster.kill("c")
     kept = {path: path.read_bytes() for path in manifests(store)}
     assert 0 < len(kept) < SHARDS
     code, messages = rehearsal.run(store)

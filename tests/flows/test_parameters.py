@@ -106,7 +106,8 @@ def test_what_a_person_changes_comes_before_what_an_operator_tunes() -> None:
         for name, schema in SCHEMA["properties"].items()
         if schema["description"].startswith("For tuning and operating.")
     }
-    assert tuned == set(sections[5:]) == {"predict", "shards", "quality", "export", "store"}
+    operating = {"predict", "shards", "cluster", "quality", "export", "store"}
+    assert tuned == set(sections[5:]) == operating
 
 
 def test_each_kind_of_values_of_a_key_has_a_tab_with_a_title() -> None:
@@ -196,7 +197,7 @@ def test_each_deployment_has_the_form_of_its_permissions() -> None:
     assert list(shown(question_generation)) == ["day", "overrides"]
     assert list(shown(question_generation, "config", "model")) == ["config", "day", "overrides"]
     sections = shown(question_generation, "model", *GUARDED_KEYS)["overrides"]["properties"]
-    assert list(sections) == ["model", "aggregate", "store", "export"]
+    assert list(sections) == ["model", "aggregate", "store", "export", "cluster"]
     assert list(sections["model"]["properties"]) == ["model_name_or_path"]
     assert "store" not in shown(rerun)
     assert "store" in shown(rerun, "store.path")

@@ -63,6 +63,13 @@ class RayCluster:
         if name == HEAD:
             self._wait_for_head()
 
+    def have(self, *names: str) -> None:
+        """Start and kill nodes until there are these, and the head."""
+        for name in self._nodes.keys() - {HEAD, *names}:
+            self.kill(name)
+        for name in sorted({*names} - self._nodes.keys()):
+            self.start(name)
+
     def kill(self, name: str) -> None:
         """Kill everything of a node at once, as if its power were cut."""
         with suppress(ProcessLookupError):
@@ -94,13 +101,12 @@ def find_port() -> int:
 
 
 @contextmanager
-def ray_cluster(*names: str) -> Iterator[RayCluster]:
-    """Yield a cluster of a head and nodes with these names, in a folder with a short path."""
+def ray_cluster() -> Iterator[RayCluster]:
+    """Yield a cluster that has only its head yet, in a folder with a short path."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as path:
         cluster = RayCluster(Path(path))
         try:
-            for name in (HEAD, *names):
-                cluster.start(name)
+            cluster.start(HEAD)
             yield cluster
         finally:
             cluster.stop()

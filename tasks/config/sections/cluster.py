@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -20,9 +20,8 @@ class ClusterSettings(Section):
         description="HOST:PORT of the cluster's head. auto: RAY_ADDRESS, or else the cluster that "
         "this machine belongs to.",
     )
-    places: int | Literal["all"] = Field(
+    places: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
         "all",
-        ge=1,
         description="How many shards are made at once. all: as many as the nodes have room for, "
         "which are counted again and again. A number is asked of the cluster, whose autoscaler may "
         "add nodes.",
