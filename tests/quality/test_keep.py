@@ -102,7 +102,7 @@ ROWS = st.lists(
 ASKED = st.sets(st.sampled_from(sorted(KeepSettings.model_fields)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(ROWS, ASKED)
 def test_what_is_kept_is_judged_as_if_there_had_been_nothing_else(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], asked: set[str]
