@@ -2,8 +2,8 @@
 
 Keys keep the names and meanings of the flags of PaddleNLP's question-generation scripts. The
 models are frozen, forbid unknown keys and do not convert types. `sections/` has those of
-`dataset`, `decode`, `shards`, `predict`, `cluster`, `aggregate` and `quality`; `loading.py` reads a file and
-reports its faults.
+`dataset`, `decode`, `shards`, `predict`, `cluster`, `aggregate` and `quality`; `loading.py` reads a
+file and reports its faults.
 """
 
 from __future__ import annotations
