@@ -54,6 +54,7 @@ def for_heads(mask: Tensor, num_heads: int) -> Tensor:
 def write_slots(cache: Tensor, slots: Tensor, update: Tensor) -> None:
     """Write `update` [B, H, K, D] into the empty `slots` [B, H, K, 3] of `cache` [B, H, W, D].
 
+    The slots are the same for all rows and heads.
     The cache is changed in place: a functional update of a loop variable would copy every cache
     twice per step. Slots are zero and written once, so adding to them is writing.
     """

@@ -39,10 +39,15 @@ class PaddleApi(Protocol):
         It is one operator: Paddle Inference's passes would fuse two, but not inside a loop.
         """
 
-    def add_in_place(self, tensor: Tensor, places: Tensor, update: Tensor, /) -> None:
-        """Add `update` to `tensor` at `places`, as `paddle.scatter_nd_add` does, without a copy.
+    def add_in_place(self, cache: Tensor, slots: Tensor, update: Tensor, /) -> None:
+        """Add `update` [B, H, K, D] to `slots` of `cache` [B, H, W, D], without a copy.
 
         This works only in a graph that is being traced.
+
+        Args:
+            cache: the tensor that is changed.
+            slots: int64 [B, H, K, 3] (row, head, slot), the same slots for all rows and heads.
+            update: what is added.
         """
 
     def inference_config(self, model_file: Path, params_file: Path, /) -> Untyped:

@@ -94,12 +94,12 @@ def fully_connected(hidden: Tensor, linear: Untyped) -> Tensor:
     return output
 
 
-def add_in_place(tensor: Tensor, places: Tensor, update: Tensor) -> None:
-    """Add `update` to `tensor` at `places`: the operator's output is its input."""
+def add_in_place(cache: Tensor, slots: Tensor, update: Tensor) -> None:
+    """Add `update` to `slots`: the operator's output is its input."""
     import_paddle().base.layer_helper.LayerHelper("write_slots").append_op(
         type="scatter_nd_add",
-        inputs={"X": [tensor], "Index": [places], "Updates": [update]},
-        outputs={"Out": [tensor]},
+        inputs={"X": [cache], "Index": [slots], "Updates": [update]},
+        outputs={"Out": [cache]},
     )
 
 

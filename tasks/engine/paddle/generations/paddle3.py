@@ -49,11 +49,9 @@ def fully_connected(hidden: Tensor, linear: Untyped) -> Tensor:
     return operators.fc(hidden, linear.weight, linear.bias, 2, "", False)
 
 
-def add_in_place(tensor: Tensor, places: Tensor, update: Tensor) -> None:
-    """Add `update` to `tensor` at `places`."""
-    paddle = import_paddle()
-    indices = [one.squeeze(-1) for one in paddle.split(places, 3, axis=-1)]
-    paddle._C_ops.index_put_(tensor, indices, update, True)
+def add_in_place(cache: Tensor, slots: Tensor, update: Tensor) -> None:
+    """Add `update` to `slots`, by their numbers: `index_put_` takes five times as long."""
+    import_paddle()._C_ops.index_add_(cache, slots[0, 0, :, 2], update, 2)
 
 
 def inference_config(model_file: Path, params_file: Path) -> Untyped:
