@@ -30,10 +30,9 @@ def pace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(pace: Path) -> Iterator[RayCluster]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(FAULTS_VARIABLE, str(pace))
-        with ray_cluster() as cluster:
-            yield cluster
+    set_pace(pace, 0)
+    with ray_cluster(**{FAULTS_VARIABLE: str(pace)}) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -77,8 +76,8 @@ def test_the_doctor_has_every_node_write_into_the_store(
     folders = {"store.path": tmp_path / "store", "model.model_name_or_path": tmp_path}
     overrides = [f"{key}={value}" for key, value in {**nodes, **folders}.items()]
     settings = load_settings(ROOT / "configs/demo.yaml", overrides)
-    wait_until(lambda: "2 places" in str(examine_cluster(settings)[0]))
     findings = examine_cluster(settings)
+    assert "3 nodes with room for 2 places" in findings[0].problem
     assert [(one.key, one.severity) for one in findings] == [
         ("cluster.address", "ok"),
         ("RAY_AUTH_MODE", "ok"),

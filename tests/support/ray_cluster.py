@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +18,7 @@ MEMORY = 80_000_000  # bytes of each node's object store, which nothing here nee
 RAY = Path(sys.executable).with_name("ray")
 PATIENCE = 300.0
 HEAD = "head"
+TRIES = 3
 # A head that is gone is noticed sooner than after Ray's 60 seconds.
 VARIABLES = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
@@ -31,8 +32,8 @@ VARIABLES = {
 class RayCluster:
     """The nodes, by their names; each has one CPU, and the head none."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        self._folder, self._variables = folder, variables
         self._port = find_port()
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -41,27 +42,45 @@ class RayCluster:
         return f"127.0.0.1:{self._port}"
 
     def start(self, name: str) -> None:
-        """Start a node; the first one must be the head."""
+        """Start a node, and wait until it has joined; the first one must be the head.
+
+        On a machine that is very busy, Ray may give up starting one.
+        """
+        for _ in range(TRIES):
+            self._nodes[name] = self._open(name)
+            if self._has_started(name):
+                return
+            self.kill(name)
+        raise TimeoutError(self._log(name).read_text(encoding="utf-8"))
+
+    def _open(self, name: str) -> subprocess.Popen[bytes]:
+        where = [f"--address={self.address}", "--num-cpus=1"]
         if name == HEAD:
             where = ["--head", f"--port={self._port}", "--num-cpus=0"]
             where += ["--include-dashboard=false", f"--temp-dir={self._folder}"]
-        else:
-            where = [f"--address={self.address}", "--num-cpus=1"]
-        with (self._folder / f"{name}.log").open("wb") as log:
-            self._nodes[name] = subprocess.Popen(
+        with self._log(name).open("wb") as log:
+            return subprocess.Popen(
                 [
                     *(str(RAY), "start", "--block", f"--node-name={name}", "--num-gpus=0"),
-                    f"--object-store-memory={MEMORY}",
-                    *("--disable-usage-stats", *where),
+                    *(f"--object-store-memory={MEMORY}", "--disable-usage-stats", *where),
                 ],
-                env={**os.environ, **VARIABLES},
+                env={**os.environ, **VARIABLES, **self._variables},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if name == HEAD:
-            self._wait_for_head()
+
+    def _has_started(self, name: str) -> bool:
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline and self._nodes[name].poll() is None:
+            if "Ray runtime started" in self._log(name).read_text(encoding="utf-8"):
+                return True
+            time.sleep(0.2)
+        return False
+
+    def _log(self, name: str) -> Path:
+        return self._folder / f"{name}.log"
 
     def have(self, *names: str) -> None:
         """Start and kill nodes until there are these, and the head."""
@@ -85,14 +104,6 @@ class RayCluster:
         for name in list(self._nodes):
             self.kill(name)
 
-    def _wait_for_head(self) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline and self._nodes[HEAD].poll() is None:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
-                return
-            time.sleep(0.2)
-        raise TimeoutError((self._folder / f"{HEAD}.log").read_text(encoding="utf-8"))
-
 
 def find_port() -> int:
     with socket.socket() as listening:
@@ -101,10 +112,13 @@ def find_port() -> int:
 
 
 @contextmanager
-def ray_cluster() -> Iterator[RayCluster]:
-    """Yield a cluster that has only its head yet, in a folder with a short path."""
+def ray_cluster(**variables: str) -> Iterator[RayCluster]:
+    """Yield a cluster that has only its head yet, whose nodes have these variables.
+
+    Its folder has a short path, because Ray makes sockets in it.
+    """
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as path:
-        cluster = RayCluster(Path(path))
+        cluster = RayCluster(Path(path), variables)
         try:
             cluster.start(HEAD)
             yield cluster
