@@ -43,7 +43,8 @@ class Detokenizer(Protocol):
 class Generator:
     """The loaded model and its vocabulary, which a worker keeps for all of its shards.
 
-    `good_rows` are rows that a healthy engine answers: if it does not, no row is to blame.
+    `good_rows` are rows that a healthy engine answers: if it does not, no row is to blame. With
+    `is_sampling`, the `number` of each row decides what is drawn for it.
     """
 
     engine: Engine
@@ -51,6 +52,7 @@ class Generator:
     pad_token_id: int
     eos_token_id: int
     good_rows: Sequence[Row] = ()
+    is_sampling: bool = False
 
 
 @dataclass(frozen=True)

@@ -131,5 +131,5 @@ def _generate(order: WorkerOrder, encoded: Encoded) -> list[Question]:
     row = {name: getattr(encoded, name) for name in names}
     schema = pa.schema([DATASET.field(name) for name in names])
     batch = pa.RecordBatch.from_pylist([row], schema=schema)
-    (questions,) = generate_batch(make_rows(batch), generator)
+    (questions,) = generate_batch(make_rows(batch, generator.is_sampling), generator)
     return questions

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.quality.near import NONE, find_near, find_runs
 from tasks.quality.texts.normal_form import Normalizer, as_strings
-from tasks.quality.texts.rows import Integers, Rows, join_rows
+from tasks.quality.texts.rows import Growing, Integers
+from tasks.quality.texts.rows_file import RowsFile
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -33,21 +37,24 @@ class Duplicates:
 
 
 def find_duplicates(
-    parts: Iterable[tuple[Integers, list[str]]], normalizer: Normalizer
+    parts: Iterable[tuple[Integers, list[str]]], normalizer: Normalizer, file: BinaryIO
 ) -> Duplicates:
     """Return the originals of all questions; empty ones have none.
 
     Args:
         parts: row numbers and questions, in file order. The sizes of the parts change nothing.
         normalizer: brings the questions into normal form.
+        file: an empty file for what would take much memory: some 80 bytes for each question.
     """
-    rows, digests, runs = [np.empty(0, np.int64)], [_digest([])], list[Rows]()
+    rows, digests, runs = Growing(np.int64), Growing(np.uint64), RowsFile(file)
     for numbers, questions in parts:
         texts = normalizer.normalize_all(questions)
-        rows.append(numbers)
-        digests.append(_digest(as_strings(texts)))
-        runs.append(find_runs(texts))
-    return _resolve(np.concatenate(rows), np.concatenate(digests), join_rows(runs))
+        rows.add(numbers)
+        digests.add(_digest(as_strings(texts)))
+        runs.add(find_runs(texts))
+    first, is_empty = _find_first(digests.array.reshape(-1, 2))
+    del digests  # before `find_near` needs memory
+    return _resolve(rows.array, first, is_empty, runs)
 
 
 def _digest(texts: list[str]) -> NDArray[np.uint64]:
@@ -56,21 +63,22 @@ def _digest(texts: list[str]) -> NDArray[np.uint64]:
     return np.frombuffer(digests, np.uint64).reshape(-1, 2)
 
 
-def _resolve(rows: Integers, digests: NDArray[np.uint64], runs: Rows) -> Duplicates:
-    first = _find_first(digests)
-    is_empty = (digests == _digest([""])).all(axis=1)
+def _resolve(rows: Integers, first: Integers, is_empty: Flags, runs: RowsFile) -> Duplicates:
     is_first = first == np.arange(len(rows))
-    place = find_near(runs.keep(is_first & ~is_empty))
+    place = find_near(runs, is_first & ~is_empty)
     near = np.where(place == NONE, NONE, rows[place])
     return Duplicates(np.where(is_first | is_empty, NONE, rows[first]), near[first])
 
 
-def _find_first(digests: NDArray[np.uint64]) -> Integers:
-    """Return for each digest [rows, 2] the first place that has it."""
+def _find_first(digests: NDArray[np.uint64]) -> tuple[Integers, Flags]:
+    """Return for each digest [rows, 2] the first place that has it, and if it is of no text."""
     order = np.lexsort(digests.T)  # equal ones stay in their order
-    in_order = digests[order]
-    is_new = np.ones(len(order), np.bool_)
-    is_new[1:] = (in_order[1:] != in_order[:-1]).any(axis=1)
-    first = np.empty(len(order), np.int64)
-    first[order] = order[is_new][np.cumsum(is_new) - 1]
-    return first
+    is_new = np.zeros(len(order), np.bool_)
+    is_new[:1] = True
+    for half in digests.T:
+        in_order = half[order]
+        is_new[1:] |= in_order[1:] != in_order[:-1]
+    news, others = np.flatnonzero(is_new), np.flatnonzero(~is_new)
+    first = np.arange(len(order))
+    first[order[others]] = order[news[np.searchsorted(news, others) - 1]]
+    return first, (digests == _digest([""])).all(axis=1)

@@ -15,7 +15,8 @@ Source: Chaudhuri, Ganti, Kaushik: A primitive operator for similarity joins in 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,13 +24,16 @@ from numpy.typing import NDArray
 from tasks.quality.texts.hashes import hash_rows, hash_runs, mix, shorten
 from tasks.quality.texts.normal_form import DIGIT, END, Codes
 from tasks.quality.texts.rows import (
+    Growing,
     Integers,
     Rows,
+    Values,
     count_up,
     join_rows,
     take_slices,
     unique_in_rows,
 )
+from tasks.quality.texts.rows_file import RowsFile
 
 THRESHOLD = 4, 5
 """The least similarity of near questions, as a fraction."""
@@ -39,7 +43,9 @@ MOST_WITH_RUN = 16
 NONE = -1
 _MOST_COUNTER_BITS = 22
 _MOST_COUNTED = (1 << 16) - 1
-_ROWS_AT_A_TIME = 1 << 16
+_ROWS_COUNTED = 1 << 16
+_ROWS_KEPT = 1 << 12  # the originals that are compared with again and again
+_ROWS_AT_A_TIME = 1 << 13
 
 
 def find_runs(texts: Codes) -> Rows:
@@ -67,64 +73,95 @@ def _hash_digits(characters: Rows) -> NDArray[np.uint64]:
     return hash_rows(Rows(characters.values[is_digit], count[characters.offsets]))
 
 
-def find_near(runs: Rows) -> Integers:
+def find_near(runs: RowsFile, is_compared: NDArray[np.bool_]) -> Integers:
     """Return for each question the place of the first near one that has no original itself.
 
-    `runs` are those of `find_runs`. Returns int64 [questions], `NONE` for those without.
+    `runs` are those of `find_runs`. Returns int64 [questions], `NONE` for those without, and for
+    those that are not compared.
     """
+    rarest, times = _number_shared(_find_rarest(runs, is_compared))
     originals = np.full(len(runs), NONE)
-    rarest = _keep_shared(_find_rarest(runs))
-    places: dict[int, list[int]] = defaultdict(list)
+    # Of each run, the places of the first originals that have it, and how many there are.
+    starts = count_up(np.minimum(times, MOST_WITH_RUN))
+    places, counts = np.empty(starts[-1], np.int64).data, bytearray(len(times))
+    first = starts.data
+    read = lru_cache(_ROWS_KEPT)(lambda place: runs.row(place).tolist())
     for place in np.flatnonzero(rarest.lengths).tolist():
-        own = [places[run] for run in rarest.row(place).tolist()]
-        originals[place] = original = _find_first(runs, place, {at for some in own for at in some})
+        own = rarest.row(place).tolist()
+        near = {at for run in own for at in places[first[run] : first[run] + counts[run]]}
+        originals[place] = original = _find_first(read, place, near)
         if original == NONE:
-            for some in own:
-                if len(some) < MOST_WITH_RUN:
-                    some.append(place)
+            for run in own:
+                if counts[run] < MOST_WITH_RUN:
+                    places[first[run] + counts[run]] = place
+                    counts[run] += 1
     return originals
 
 
-def _find_first(runs: Rows, place: int, candidates: set[int]) -> int:
-    """Return the first of the candidates that is near the question at a place, or `NONE`."""
-    own = frozenset(runs.row(place).tolist()) if candidates else frozenset()
+def _find_first(read: Callable[[int], list[int]], place: int, candidates: set[int]) -> int:
+    """Return the first of the candidates that is near the question at a place, or `NONE`.
+
+    `read` returns the runs of a question.
+    """
+    own = frozenset(read(place)) if candidates else frozenset()
     for one in sorted(candidates):
-        other = runs.row(one).tolist()
+        other = read(one)
         common = len(own.intersection(other))
         if common * THRESHOLD[1] >= (len(own) + len(other) - common) * THRESHOLD[0]:
             return one
     return NONE
 
 
-def _find_rarest(runs: Rows) -> Rows:
-    """Return of each question the rarest runs, among which near questions have one in common."""
-    blocks = [
-        runs.take(start, min(start + _ROWS_AT_A_TIME, len(runs)))
-        for start in range(0, len(runs), _ROWS_AT_A_TIME)
-    ]
+def _find_rarest(runs: RowsFile, is_compared: NDArray[np.bool_]) -> Rows:
+    """Return of each compared question the rarest runs; near ones have one of them in common."""
     # Counted by their first bits; runs that share a counter only seem less rare.
-    shift = np.uint32(32 - min(_MOST_COUNTER_BITS, len(runs.values).bit_length() + 2))
-    counts = np.zeros((1 << 32) >> int(shift), np.int64)
-    for block in blocks:
-        counts += np.bincount(block.values >> shift, minlength=len(counts))
-    return join_rows([_take_rarest(block, counts[block.values >> shift]) for block in blocks])
+    bits = min(_MOST_COUNTER_BITS, int(np.diff(runs.offsets)[is_compared].sum()).bit_length() + 2)
+    shift = np.uint32(32 - bits)
+    counts = np.zeros(1 << bits, np.uint32)
+    for block in _split(runs, is_compared, _ROWS_COUNTED):
+        counts += np.bincount(block.values >> shift, minlength=len(counts)).astype(np.uint32)
+    return join_rows(
+        _take_rarest(block, counts[block.values >> shift])
+        for block in _split(runs, is_compared, _ROWS_AT_A_TIME)
+    )
+
+
+def _split(runs: RowsFile, is_compared: NDArray[np.bool_], rows: int) -> Iterator[Rows]:
+    """Yield the runs of some questions at a time; none for those that are not compared."""
+    start = 0
+    for block in runs.split(rows):
+        yield block.keep(is_compared[start : start + len(block)])
+        start += len(block)
 
 
 def _take_rarest(runs: Rows, counts: Integers) -> Rows:
     # In the order of row, count and hash: 16 bits, 16 bits and 32 bits.
-    keys = runs.row_of << 48 | np.minimum(counts, _MOST_COUNTED) << 32 | runs.values
-    keys = keys.view(np.uint64)
+    keys = runs.row_of.view(np.uint64) << np.uint64(48) | runs.values
+    keys |= np.minimum(counts, _MOST_COUNTED).astype(np.uint64) << np.uint64(32)
     keys.sort()
     lengths = runs.lengths
     kept = lengths - -(-lengths * THRESHOLD[0] // THRESHOLD[1]) + np.minimum(lengths, 1)
     return take_slices(keys.astype(np.uint32), runs.offsets[:-1], kept)
 
 
-def _keep_shared(runs: Rows) -> Rows:
-    """Return the runs of each row that another row has, too."""
-    order = np.argsort(runs.values)
-    is_same = np.diff(runs.values[order]) == 0
-    is_shared = np.zeros(len(order), np.bool_)
-    is_shared[order[:-1][is_same]] = is_shared[order[1:][is_same]] = True
-    count = count_up(is_shared)
-    return Rows(runs.values[is_shared], count[runs.offsets])
+def _number_shared(runs: Rows) -> tuple[Rows, Integers]:
+    """Return the runs of each row that another row has, too, as numbers from 0.
+
+    Also return how many rows have the run of each number.
+    """
+    shared = _find_repeated(runs.values)
+    numbers, lengths = Growing(np.uint32), Growing(np.int64)
+    for block in runs.split(_ROWS_COUNTED):
+        at = np.minimum(np.searchsorted(shared, block.values), max(len(shared) - 1, 0))
+        is_shared = shared[at] == block.values if len(shared) else np.zeros(len(at), np.bool_)
+        numbers.add(at[is_shared])
+        lengths.add(np.diff(count_up(is_shared)[block.offsets]))
+    found = Rows(numbers.array, count_up(lengths.array))
+    return found, np.bincount(found.values, minlength=len(shared))
+
+
+def _find_repeated(values: Values) -> Values:
+    """Return the different values that occur more than once, ascending."""
+    in_order = np.sort(values)
+    repeated: Values = np.unique(in_order[1:][in_order[1:] == in_order[:-1]])
+    return repeated

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from tempfile import TemporaryFile
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,7 +21,8 @@ def find(texts: list[str], size: int = 100) -> Duplicates:
         (10 + np.arange(at, min(at + size, len(texts))), texts[at : at + size])
         for at in range(0, len(texts), size)
     )
-    return find_duplicates(parts, Normalizer())
+    with TemporaryFile() as file:
+        return find_duplicates(parts, Normalizer(), file)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ def judge_rows(*rows: dict[str, Any]) -> list[dict[str, Any]]:
         [{"row": at, **made_up, **row} for at, row in enumerate(rows)]
     )
     normalizer, count = Normalizer(), len(rows)
-    originals = find_duplicates([(np.arange(count), table["question"].to_pylist())], normalizer)
+    questions = [(np.arange(count), table["question"].to_pylist())]
+    with TemporaryFile() as file:
+        originals = find_duplicates(questions, normalizer, file)
     has_unknown = np.array([row.get("has_unknown", False) for row in rows])
     result: list[dict[str, Any]] = judge(table, has_unknown, originals, normalizer).to_pylist()
     return result

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from tempfile import TemporaryFile
+
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from tasks.quality.near import (
     find_runs,
 )
 from tasks.quality.texts.normal_form import Normalizer, normalize
+from tasks.quality.texts.rows_file import RowsFile
 
 ANY = st.text(st.sampled_from("泰山在哪里the of 2018+？"), max_size=12).filter(normalize)
 
@@ -30,6 +34,13 @@ def similarity(one: str, other: str) -> tuple[int, int]:
         return 0, 1
     a, b = (runs_of(f"\0\0{normalize(text)}\0\0", CHARACTERS) for text in (one, other))
     return len(a & b), len(a | b)
+
+
+def find(texts: list[str]) -> list[int]:
+    with TemporaryFile() as file:
+        runs = RowsFile(file)
+        runs.add(find_runs(Normalizer().normalize_all(texts)))
+        return find_near(runs, np.ones(len(texts), np.bool_)).tolist()
 
 
 ENDS = ["吗", "呢", "", "2018年", "2019年", "里", "the end"]
@@ -51,7 +62,7 @@ def test_every_near_question_is_found_and_its_original_has_none(texts: list[str]
         shares = ((at, *similarity(texts[at], text)) for at in originals)
         near = (at for at, n, d in shares if n * THRESHOLD[1] >= d * THRESHOLD[0])
         expected.append(next(near, NONE))
-    assert find_near(find_runs(Normalizer().normalize_all(texts))).tolist() == expected
+    assert find(texts) == expected
 
 
 def test_among_many_questions_of_one_form_one_with_the_same_name_is_found() -> None:
@@ -59,5 +70,4 @@ def test_among_many_questions_of_one_form_one_with_the_same_name_is_found() -> N
     names = [f"{chr(0x4E00 + at)}{chr(0x5E00 + at)}姓" for at in range(3 * MOST_WITH_RUN)]
     texts = [form.format(name) for name in names] + [form.format(names[-1]) + "啊"]
     assert similarity(texts[0], texts[1]) == (20, 28)  # less than the threshold
-    found = find_near(find_runs(Normalizer().normalize_all(texts)))
-    assert found.tolist() == [NONE] * len(names) + [len(names) - 1]
+    assert find(texts) == [NONE] * len(names) + [len(names) - 1]

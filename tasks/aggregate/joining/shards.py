@@ -42,7 +42,8 @@ def join_shards(
             parts = job.read_rows("row", "id", *of_dataset)
             for shard, rows in read_shard(job.stage.folder, outcome.manifest, parts):
                 for name in of_dataset:
-                    shard = shard.append_column(name, rows[name])
+                    # A part's texts, which have few characters, fit into one array.
+                    shard = shard.append_column(name, rows[name].combine_chunks())
                 shard = add_endings(shard, eos)
                 yield from shard.select(schema.names).cast(schema).to_batches()
 

@@ -89,10 +89,11 @@ class BatchWorker:
         if self._generator is None:
             self._generator = load_generator(self._order, self._device)
             logger.info("the model is loaded")
+        self._rows = []  # the tokens of the last shard, before those of this one are read
+        is_sampling = self._generator.is_sampling
         parts = ShardJob(shard, self._stage).read_rows("input_ids", "token_type_ids")
-        self._rows = [
-            row for part in parts for batch in part.to_batches() for row in make_rows(batch)
-        ]
+        batches = (batch for part in parts for batch in part.to_batches())
+        self._rows = [row for batch in batches for row in make_rows(batch, is_sampling)]
 
     def _generate(self, rows: Sequence[Row]) -> list[list[Question]]:
         return generate_batch(rows, self._loaded)
@@ -104,13 +105,15 @@ class BatchWorker:
         return self._generator
 
 
-def make_rows(batch: pa.RecordBatch) -> list[Row]:
+def make_rows(batch: pa.RecordBatch, is_sampling: bool) -> list[Row]:
     """Return the rows with the columns `input_ids` and `token_type_ids`.
 
     What a row's sampling is seeded with is a hash of its tokens, so that an equal row gets equal
-    questions wherever it stands.
+    questions wherever it stands; 0 where nothing is drawn.
     """
-    numbers = (hash_rows(batch)[:, 0] >> np.uint64(1)).tolist()  # int64, not negative
+    numbers = [0] * batch.num_rows
+    if is_sampling:
+        numbers = (hash_rows(batch)[:, 0] >> np.uint64(1)).tolist()  # int64, not negative
     tokens = (split_lists(batch[name]) for name in ("input_ids", "token_type_ids"))
     return [Row(*values) for values in zip(*tokens, numbers, strict=True)]
 
@@ -131,6 +134,7 @@ def load_generator(order: WorkerOrder, device: str) -> Generator:
         pad_token_id=contract.special_tokens.pad,
         eos_token_id=contract.special_tokens.eos,
         good_rows=probe_rows(contract),
+        is_sampling=contract.decode.is_sampling,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,11 @@ class Rows:
         """Return rows `start` to `stop`."""
         offsets = self.offsets[start : stop + 1]
         return Rows(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def split(self, rows: int) -> Iterator[Rows]:
+        """Yield the rows, `rows` at a time."""
+        for start in range(0, len(self), rows):
+            yield self.take(start, min(start + rows, len(self)))
 
     def keep(self, is_kept: NDArray[np.bool_]) -> Rows:
         """Return the rows, of which those that are not kept have no values."""
@@ -98,8 +103,29 @@ def unique_in_rows(rows: Rows) -> Rows:
     return Rows(keys[is_new].astype(np.uint32), count_up(is_new)[rows.offsets])
 
 
-def join_rows(parts: Sequence[Rows]) -> Rows:
+def join_rows(parts: Iterable[Rows]) -> Rows:
     """Return the rows of all parts; their values are uint32."""
-    lengths = np.concatenate([np.empty(0, np.int64), *(part.lengths for part in parts)])
-    values = np.concatenate([np.empty(0, np.uint32), *(part.values for part in parts)])
-    return Rows(values, count_up(lengths))
+    values, lengths = Growing(np.uint32), Growing(np.int64)
+    for part in parts:
+        values.add(part.values)
+        lengths.add(part.lengths)
+    return Rows(values.array, count_up(lengths.array))
+
+
+class Growing:
+    """An array that parts are added to.
+
+    `np.concatenate` needs all parts and their copy at once; this grows in place.
+    """
+
+    def __init__(self, kind: type[np.generic]) -> None:
+        self._kind, self._bytes = np.dtype(kind), bytearray()
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Add values of the array's type at its end."""
+        self._bytes += np.ascontiguousarray(values, self._kind).data.cast("B")
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """All values, one after the other; nothing may be added any more."""
+        return np.frombuffer(self._bytes, self._kind)
