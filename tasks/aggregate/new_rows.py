@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.aggregate.outputs import as_line, commit_text
+from tasks.aggregate.outputs import commit_text, read_json_lines
 from tasks.columns.join import own_columns
 from tasks.errors import StoreCorruptionError
 from tasks.plan.plan import Plan
@@ -57,7 +57,7 @@ def write_new_rows(plan: Plan, run: Run, is_partial: bool) -> dict[str, Any]:
     names = own_columns(new)
     commit_text(
         run.folder / NEW_LINES_FILE,
-        lambda: (as_line(row, is_partial) for row in iterate_rows(new, names)),
+        lambda: read_json_lines(new, names, is_partial),
     )
     return {"rows_new": pc.sum(is_new).as_py() or 0, "new_since": since}
 

@@ -43,7 +43,7 @@ MOST_WITH_RUN = 16
 NONE = -1
 _MOST_COUNTER_BITS = 22
 _MOST_COUNTED = (1 << 16) - 1
-_ROWS_COUNTED = 1 << 16
+_ROWS_COUNTED = 1 << 15
 _ROWS_KEPT = 1 << 12  # the originals that are compared with again and again
 _ROWS_AT_A_TIME = 1 << 13
 
@@ -119,7 +119,9 @@ def _find_rarest(runs: RowsFile, is_compared: NDArray[np.bool_]) -> Rows:
     shift = np.uint32(32 - bits)
     counts = np.zeros(1 << bits, np.uint32)
     for block in _split(runs, is_compared, _ROWS_COUNTED):
-        counts += np.bincount(block.values >> shift, minlength=len(counts)).astype(np.uint32)
+        found = np.bincount(block.values >> shift, minlength=len(counts))
+        np.add(counts, found, out=counts, casting="unsafe")
+        del found  # 32 MB, before the next block is read
     return join_rows(
         _take_rarest(block, counts[block.values >> shift])
         for block in _split(runs, is_compared, _ROWS_AT_A_TIME)

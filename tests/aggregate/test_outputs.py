@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.aggregate.joining.shards import check_rows
-from tasks.aggregate.outputs import as_line, write_output
+from tasks.aggregate.outputs import as_lines, write_output
 from tasks.aggregate.partial import Missing
 from tasks.errors import StoreCorruptionError
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
@@ -29,6 +30,19 @@ def prediction_batch(rows: list[int], reference: str | None = None) -> pa.Record
     rest |= {"is_finished": False, "token_count": 1}
     records = [{"row": row, "id": str(row), **texts, **rest} for row in rows]
     return pa.RecordBatch.from_pylist(records, schema=PREDICTIONS)
+
+
+def with_column(rows: pa.RecordBatch, name: str, values: list[Any]) -> pa.RecordBatch:
+    """Return rows with other values in a column."""
+    columns = rows.to_pydict() | {name: values}
+    return pa.RecordBatch.from_pydict(columns, schema=rows.schema)
+
+
+def line_of(rows: pa.RecordBatch) -> dict[str, Any]:
+    """Return the content of the only JSON line of the rows."""
+    (line,) = map(json.loads, as_lines(rows))
+    assert isinstance(line, dict)
+    return line
 
 
 @settings(max_examples=30)
@@ -95,19 +109,38 @@ def test_an_old_file_of_references_is_left_and_told(
 
 
 def test_a_json_line_says_which_row_it_is_and_what_was_cut_off() -> None:
-    row = prediction_batch([7]).to_pylist()[0]
-    assert json.loads(as_line(row))["row"] == 7
-    assert "cut" not in json.loads(as_line(row))
-    assert json.loads(as_line(row | {"cut": "answer"}))["cut"] == "answer"
-    del row["cut"]  # of an older version
-    assert "cut" not in json.loads(as_line(row))
+    rows = prediction_batch([7])
+    assert line_of(rows)["row"] == 7
+    assert "cut" not in line_of(rows)
+    assert line_of(with_column(rows, "cut", ["answer"]))["cut"] == "answer"
+    older = rows.select([name for name in rows.schema.names if name != "cut"])
+    assert "cut" not in line_of(older)
 
 
 def test_alternatives_stand_in_the_line_only_when_there_are_some() -> None:
-    row = prediction_batch([7]).to_pylist()[0]
-    assert "alternatives" not in as_line(row)
-    row["alternatives"] = [{"question": "p", "score": 0.25}]
-    assert '"alternatives": [{"question": "p", "score": 0.25}]' in as_line(row)
+    rows = prediction_batch([7])
+    assert "alternatives" not in line_of(rows)
+    others = [{"question": "p", "score": 0.25}]
+    assert line_of(with_column(rows, "alternatives", [others]))["alternatives"] == others
+
+
+@given(
+    texts=st.lists(st.text(), min_size=4, max_size=4),
+    reference=st.none() | st.text(),
+    score=st.none() | st.floats(width=32),
+    is_partial=st.booleans(),
+)
+def test_a_json_line_is_what_the_encoder_of_json_writes(
+    texts: list[str], reference: str | None, score: float | None, is_partial: bool
+) -> None:
+    names = ("id", "context", "answer", "question")
+    row = {"row": 7, **dict(zip(names, texts, strict=True)), "reference": reference}
+    rows = prediction_batch([7])
+    for name, value in {**row, "score": score}.items():
+        rows = with_column(rows, name, [value])
+    expected = row | {"score": None if score is None else round(score, 6)}
+    expected |= {"partial": True} if is_partial else {}
+    assert list(as_lines(rows, is_partial)) == [json.dumps(expected, ensure_ascii=False)]
 
 
 def test_references_with_line_breaks_keep_to_their_line(tmp_path: Path) -> None:
