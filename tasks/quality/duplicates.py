@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import BinaryIO
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from tasks.quality.near import NONE, find_near, find_runs
 from tasks.quality.texts.normal_form import Normalizer, as_strings
 from tasks.quality.texts.rows import Growing, Integers
 from tasks.quality.texts.rows_file import RowsFile
+from tasks.system_errors import storage_faults
 
 Flags = NDArray[np.bool_]
 
@@ -37,24 +39,30 @@ class Duplicates:
 
 
 def find_duplicates(
-    parts: Iterable[tuple[Integers, list[str]]], normalizer: Normalizer, file: BinaryIO
+    parts: Iterable[tuple[Integers, list[str]]], normalizer: Normalizer, folder: Path
 ) -> Duplicates:
     """Return the originals of all questions; empty ones have none.
 
     Args:
         parts: row numbers and questions, in file order. The sizes of the parts change nothing.
         normalizer: brings the questions into normal form.
-        file: an empty file for what would take much memory: some 80 bytes for each question.
+        folder: for a file without a name, of some 80 bytes for each question, which would take
+            much memory.
+
+    Raises:
+        StorageError: the folder cannot be written.
     """
-    rows, digests, runs = Growing(np.int64), Growing(np.uint64), RowsFile(file)
-    for numbers, questions in parts:
-        texts = normalizer.normalize_all(questions)
-        rows.add(numbers)
-        digests.add(_digest(as_strings(texts)))
-        runs.add(find_runs(texts))
-    first, is_empty = _find_first(digests.array.reshape(-1, 2))
-    del digests  # before `find_near` needs memory
-    return _resolve(rows.array, first, is_empty, runs)
+    rows, digests = Growing(np.int64), Growing(np.uint64)
+    with storage_faults(folder), TemporaryFile(dir=folder, prefix=".quality-") as file:
+        runs = RowsFile(file)
+        for numbers, questions in parts:
+            texts = normalizer.normalize_all(questions)
+            rows.add(numbers)
+            digests.add(_digest(as_strings(texts)))
+            runs.add(find_runs(texts))
+        first, is_empty = _find_first(digests.array.reshape(-1, 2))
+        del digests  # before `find_near` needs memory
+        return _resolve(rows.array, first, is_empty, runs)
 
 
 def _digest(texts: list[str]) -> NDArray[np.uint64]:

@@ -7,7 +7,6 @@ import unicodedata
 from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePath
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -92,10 +91,8 @@ def judge_file(predictions: PurePath, unk: int) -> Iterator[pa.RecordBatch]:
         (batch["row"].to_numpy(), list_values(batch["question"]))
         for batch in read_batches(predictions, ["row", "question"], ROWS_AT_A_TIME)
     )
-    # Beside the predictions, because the temporary folder is often in memory, and small.
-    folder, done = storage_of(predictions).fetch(predictions).parent, 0
-    with TemporaryFile(dir=folder, prefix=".quality-") as file:
-        originals = find_duplicates(questions, normalizer, file)
+    folder = storage_of(predictions).fetch(predictions).parent  # not a temporary one in memory
+    originals, done = find_duplicates(questions, normalizer, folder), 0
     for rows in read_batches(predictions, [*COLUMNS, "output_ids"], ROWS_AT_A_TIME):
         of_rows = slice(done, done + rows.num_rows)
         some = Duplicates(originals.equal[of_rows], originals.near[of_rows])

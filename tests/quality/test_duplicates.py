@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from tempfile import TemporaryFile
+from pathlib import Path
+from tempfile import gettempdir
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.errors import StorageError
 from tasks.quality.duplicates import Duplicates, find_duplicates
 from tasks.quality.near import NONE
 from tasks.quality.texts.normal_form import Normalizer
@@ -21,8 +23,7 @@ def find(texts: list[str], size: int = 100) -> Duplicates:
         (10 + np.arange(at, min(at + size, len(texts))), texts[at : at + size])
         for at in range(0, len(texts), size)
     )
-    with TemporaryFile() as file:
-        return find_duplicates(parts, Normalizer(), file)
+    return find_duplicates(parts, Normalizer(), Path(gettempdir()))
 
 
 @pytest.mark.parametrize(
@@ -92,3 +93,9 @@ def test_originals_come_before_and_are_no_duplicates_themselves(texts: list[str]
         if near != NONE:
             assert near < row
             assert found.equal[near - 10] == found.near[near - 10] == NONE
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    with pytest.raises(StorageError, match=str(gone)):
+        find_duplicates([(np.arange(1), ["谁？"])], Normalizer(), gone)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tempfile import TemporaryFile
+from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,7 @@ def judge_rows(*rows: dict[str, Any]) -> list[dict[str, Any]]:
     )
     normalizer, count = Normalizer(), len(rows)
     questions = [(np.arange(count), table["question"].to_pylist())]
-    with TemporaryFile() as file:
-        originals = find_duplicates(questions, normalizer, file)
+    originals = find_duplicates(questions, normalizer, Path(gettempdir()))
     has_unknown = np.array([row.get("has_unknown", False) for row in rows])
     result: list[dict[str, Any]] = judge(table, has_unknown, originals, normalizer).to_pylist()
     return result
