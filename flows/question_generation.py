@@ -31,6 +31,7 @@ from flows.run_context import (
     send_logs,
 )
 from flows.server.connection import STOPPING
+from tasks.addresses import place_at
 from tasks.aggregate.gate.check import raise_if_suspect
 from tasks.aggregate.partial import raise_if_missing
 from tasks.aggregate.task import aggregate_task
@@ -188,7 +189,7 @@ def remake(
         if permissions is not None:
             permissions.check_rerun(run, store, STORE)
         chosen = parse_shards(shards or None)
-        root = Store(Path(exact_value("store", store)))
+        root = Store(place_at(exact_value("store", store)))
         again = plan_rerun(exact_value("run", run), root, chosen, only_failed, force)
         record = again.record
         tag_run(again.settings, None if record.config_file is None else Path(record.config_file))

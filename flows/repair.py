@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 from prefect import flow
@@ -10,6 +10,7 @@ from prefect import flow
 from flows.outcome import outcome_of
 from flows.parameters import STORE
 from flows.question_generation import name_rerun, remake
+from tasks.addresses import place_at
 from tasks.operations.verify import restore_results
 from tasks.runs.find import store_of
 from tasks.store.lock import shared_lock
@@ -30,7 +31,7 @@ def repair(run: str) -> dict[str, Any]:
     return remake(run, STORE, delivers=False)
 
 
-def repair_run(folder: PurePath) -> Path:
+def repair_run(folder: PurePath) -> PurePath:
     """Rerun a run, and restore its damaged results from the new run.
 
     Returns:
@@ -42,7 +43,7 @@ def repair_run(folder: PurePath) -> Path:
         SuspectError: the questions are beyond a limit of the config.
         StorageError: the store cannot be written.
     """
-    fresh = Path(outcome_of(lambda: repair(str(folder)))["folder"])
+    fresh = place_at(str(outcome_of(lambda: repair(str(folder)))["folder"]))
     with shared_lock(store_of(folder)):
         restore_results(folder, fresh)
     return fresh

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any
 
 from tasks.aggregate.gate.check import read_breaches
@@ -221,7 +221,7 @@ def as_markdown(
     metrics: Mapping[str, Any],
     samples: Sequence[Mapping[str, Any]],
     record: RunRecord,
-    folder: Path,
+    folder: PurePath,
 ) -> str:
     """Return a page about a run: figures, samples, settings that are not the default, its files.
 

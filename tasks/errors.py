@@ -5,14 +5,15 @@
     │   ├── FaultsError        lists every fault that was found
     │   │   ├── ConfigError    the YAML file or an override is invalid
     │   │   └── PreflightError what the config names is missing or incompatible
-    │   ├── InstallationError  Paddle is not installed
+    │   ├── InstallationError  Paddle, or obstore for an object store, is not installed
     │   ├── ModelError         `model.model_name_or_path` is not a usable UNIMO model
     │   ├── DownloadError      a model or data set cannot be downloaded; a retry may succeed
     │   ├── InputError         the passages cannot be read, or none of them is usable
     │   ├── ExportError        no engine can export this model with these settings
     │   ├── DeviceError        a device of `predict.devices` is missing
     │   ├── StorageError       the store cannot be written: disk full, read-only, no permission
-    │   │   └── DiskError      the disk itself failed; a retry may succeed
+    │   │   ├── DiskError      the disk itself failed; a retry may succeed
+    │   │   └── ObjectStoreError  the object store fails or is too busy; a retry may succeed
     │   ├── MachineMemoryError the machine has too little memory; nothing is damaged
     │   ├── StoreBusyError     a run is using the store, so nothing can be deleted from it
     │   ├── ServerError        Prefect's server cannot be reached
@@ -79,7 +80,7 @@ class PreflightError(FaultsError):
 
 
 class InstallationError(UnusableError):
-    """Paddle, which comes with the extras `cpu` and `gpu`, is not installed."""
+    """A package that an extra brings, such as Paddle of `cpu` and `gpu`, is not installed."""
 
 
 class ModelError(UnusableError):
@@ -110,6 +111,12 @@ class StorageError(UnusableError):
 
 class DiskError(StorageError):
     """The disk failed to read or write (EIO); a retry may succeed."""
+
+    is_transient = True
+
+
+class ObjectStoreError(StorageError):
+    """The object store does not answer, or is too busy; a retry may succeed."""
 
     is_transient = True
 

@@ -19,6 +19,7 @@ from tasks.load.dataset import LoadRequest
 from tasks.store.layout import Store
 from tests.support.commands import RunFlow, demo_overrides, made_once
 from tests.support.load_requests import make_request, write_vocabulary
+from tests.support.object_servers import S3Server, s3_server
 from tests.support.rehearsal import ROOT, Rehearsal, outside_environment, write_passages
 from tests.support.servers import MakeHome, copy_home, make_home
 from tests.support.shelf import Shelf
@@ -144,6 +145,20 @@ def load_request(tmp_path: Path, model_folder: Path) -> LoadRequest:
 def shelf(tmp_path: Path) -> Shelf:
     """An empty store for the test to fill."""
     return Shelf(Store(tmp_path / "store"))
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server that keeps objects on disk."""
+    with s3_server("seaweedfs", tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A real S3 server that keeps objects in memory."""
+    with s3_server("moto", tmp_path_factory.mktemp("moto")) as server:
+        yield server
 
 
 @pytest.fixture

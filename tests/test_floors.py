@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"tasks.findings", "tasks.escaping"},
     {"tasks.errors"},
-    {"tasks.environment", "tasks.system_errors"},
+    {"tasks.addresses", "tasks.environment", "tasks.system_errors"},
     {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages", "tasks.retry"},
     {"tasks.engine", "tasks.passages", "tasks.output", "tasks.cluster"},
     {"tasks.plan", "tasks.bench"},

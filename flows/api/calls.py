@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: the folder of its results.
+        folder: the folder of its results; not a `Path`, if the store is in an object store.
         metrics: the content of metrics.json.
     """
 
-    folder: Path
+    folder: PurePath
     metrics: dict[str, Any] = field(repr=False)
 
     @property
@@ -58,6 +58,7 @@ def run(config: StrPath, *, day: date | None = None, **overrides: Mapping[str, o
     _show_log()
     from flows.prepare import check_settings
     from flows.server.connection import connected
+    from tasks.addresses import place_at
     from tasks.config.loading import find_config, load_settings
     from tasks.config.paths import with_date
 
@@ -71,7 +72,7 @@ def run(config: StrPath, *, day: date | None = None, **overrides: Mapping[str, o
 
         with exact(config=name, overrides=values) as shown:
             result = question_generation(day=day, **shown)
-    return Run(Path(result["folder"]), result["metrics"])
+    return Run(place_at(result["folder"]), result["metrics"])
 
 
 def results(run: Run | StrPath = "latest", *, store: StrPath = STORE) -> pd.DataFrame:
@@ -128,11 +129,12 @@ def compare(
 
 
 def _find(run: Run | StrPath, store: StrPath) -> PurePath:
+    from tasks.addresses import place_at
     from tasks.runs.find import find_results
     from tasks.store.layout import Store
 
-    name = run.folder if isinstance(run, Run) else run
-    return find_results(os.fspath(name), Store(Path(store)))
+    name = str(run.folder) if isinstance(run, Run) else os.fspath(run)
+    return find_results(name, Store(place_at(os.fspath(store))))
 
 
 def _as_frame(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import typer
 
@@ -41,7 +40,7 @@ def complete_run(ctx: typer.Context, incomplete: str) -> list[str]:
 
     store, config = ctx.params.get("store"), ctx.params.get("config")
     try:
-        place = place_of(None if store is None else Path(store), config)
+        place = place_of(store, config)
     except WentiError:
         return []
     ids = [folder.name for folder in reversed(list_runs(place.store))]

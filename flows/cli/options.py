@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -67,9 +66,12 @@ Day = Annotated[
 ]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help=A_RUN, autocompletion=complete_run)]
 StorePath = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
-        "--store", metavar="FOLDER", help="Folder of the store.", show_default=str(DEFAULT_STORE)
+        "--store",
+        metavar="FOLDER",
+        help="Folder of the store, or s3://bucket/prefix.",
+        show_default=DEFAULT_STORE,
     ),
 ]
 StoreConfig = Annotated[

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tasks.config.settings import Settings
     from tasks.store.layout import Store
 
-DEFAULT_STORE = Path("wenti-store")
+DEFAULT_STORE = "wenti-store"
 
 
 @dataclass(frozen=True)
@@ -22,20 +22,21 @@ class Place:
     config: Path | None = None
 
 
-def place_of(store: Path | None, config: str | None, day: datetime | None = None) -> Place:
+def place_of(store: str | None, config: str | None, day: datetime | None = None) -> Place:
     """Return the place that `--store` or `--config` names, by default wenti-store.
 
     Raises:
         ConfigError: the config cannot be used.
-        InputError: both are given.
+        InputError: both are given, or the address of an object store is wrong.
     """
+    from tasks.addresses import place_at
     from tasks.config.loading import find_config
     from tasks.errors import InputError
     from tasks.plan.plan import open_store
     from tasks.store.layout import Store
 
     if config is None:
-        return Place(Store(store or DEFAULT_STORE))
+        return Place(Store(place_at(store or DEFAULT_STORE)))
     if store is not None:
         raise InputError("give --store or --config, not both: a config has a store of its own")
     return Place(open_store(settings_of(config, None, day)), find_config(config))

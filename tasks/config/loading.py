@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -173,8 +174,12 @@ def _explain(details: ErrorDetails) -> Finding:
     )
 
 
+_SECRET = re.compile(r"(?<=:)//[^/\s]*@|(?<=:)//.*\?.*")
+"""What may be a credential in a URL."""
+
+
 def show_value(value: object) -> str:
     """Return a value of a YAML file as it is shown in a fault, with its type."""
-    text = "null" if value is None else repr(value)
+    text = "null" if value is None else _SECRET.sub("//…", repr(value))
     shortened = text if len(text) <= 60 else f"{text[:57]}…"
     return f"{shortened} ({type(value).__name__})" if value is not None else shortened

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from tasks.addresses import is_address
 from tasks.config.dates import replace_templates
 from tasks.config.settings import ModelSettings, Settings
 from tasks.errors import ConfigError
@@ -14,6 +15,7 @@ from tasks.findings import Finding
 
 PATHS = (
     ("store", "path"),
+    ("store", "cache"),
     ("dataset", "predict_file"),
     ("export", "inference_model_dir"),
     ("export", "decoding_lib"),
@@ -39,7 +41,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
     """Return the settings with every path absolute, relative ones resolved here and now."""
 
     def absolute(path: str) -> str:
-        return str(Path(path).absolute())
+        return path if is_address(path) else str(Path(path).absolute())
 
     model = absolute if model_folder(settings.model) else str  # a model to download is no path
     return _changed(settings, {**dict.fromkeys(PATHS, absolute), MODEL: model})

@@ -8,11 +8,12 @@ file and reports its faults.
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from tasks.addresses import place_at
 from tasks.config.sections.aggregation import PARTIAL_SUFFIX as PARTIAL_SUFFIX
 from tasks.config.sections.aggregation import REFERENCES_SUFFIX as REFERENCES_SUFFIX
 from tasks.config.sections.aggregation import AggregateSettings as AggregateSettings
@@ -27,7 +28,9 @@ from tasks.config.sections.prediction import ShardSettings as ShardSettings
 from tasks.config.sections.quality import QualitySettings as QualitySettings
 from tasks.config.sections.section import (
     DatedText,
+    EndpointText,
     PathText,
+    PlaceText,
     Section,
 )
 
@@ -35,16 +38,29 @@ from tasks.config.sections.section import (
 class StoreSettings(Section):
     """Where the checkpoints of the stages are stored."""
 
-    path: PathText = Field("wenti-store", description="Folder of the store.")
+    path: PlaceText = Field(
+        "wenti-store",
+        description="Folder of the store, or `s3://bucket/prefix` in an object store.",
+    )
+    endpoint: EndpointText | None = Field(
+        None,
+        description="URL of the S3 server of the object store. null: that of AWS, or of the "
+        "environment variable AWS_ENDPOINT_URL.",
+    )
+    cache: PathText | None = Field(
+        None,
+        description="Folder on this machine for copies of what is in the object store. null: "
+        "~/.cache/wenti/objects.",
+    )
     url: DatedText | None = Field(
         None,
         description="URL at which your web server serves that folder; for links in Prefect's UI.",
     )
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> PurePath:
         """`path`; it may be relative to the working folder."""
-        return Path(self.path)
+        return place_at(self.path)
 
 
 class ModelSettings(Section):
@@ -136,6 +152,8 @@ class Settings(Section):
 GUARDED_KEYS = frozenset(
     {
         "store.path",
+        "store.endpoint",
+        "store.cache",
         "store.url",
         "cluster.address",
         "export.inference_model_dir",

@@ -113,7 +113,7 @@ def convert_run(folder: PurePath, target: Target, output: Path | None = None) ->
 
 
 def _find_faults(path: Path, form: Format, store: PurePath) -> list[Finding]:
-    faults = find_file_faults(OUTPUT, path, Path(store))
+    faults = find_file_faults(OUTPUT, path, store)
     if not faults and path.exists() and not _is_ours(path, form):
         problem = f"{path} is there, and is no such file of Wenti"
         return [Finding(OUTPUT, problem, "move it, or give another path")]

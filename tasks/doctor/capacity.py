@@ -6,6 +6,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
+from tasks.addresses import ObjectPlace
 from tasks.config.settings import Settings
 from tasks.engine.gpu.driver import (
     Gpu,
@@ -23,6 +24,7 @@ from tasks.passages.layout import PACKED as COMPRESSIONS
 from tasks.passages.layout import kind_of
 from tasks.plan.model import locate_model
 from tasks.plan.plan import open_store
+from tasks.store.objects.connection import DEFAULT_CACHE
 
 PACKED = 6
 """Bytes of text per byte of gzip, which is also in workbooks."""
@@ -97,16 +99,26 @@ def _memory_of_the_host() -> tuple[int, int]:
 
 def check_space(settings: Settings) -> Finding:
     """Check that the store's disk has room for what a run writes."""
-    root = Path(open_store(settings).root).absolute()
+    root = _filled_folder(settings).absolute()
     place = next(one for one in (root, *root.parents) if one.is_dir())
     need, free = estimate_space(settings), shutil.disk_usage(place).free
     is_known = existing_model(settings) is not None and settings.dataset.predict_file is not None
     what = "needed" if is_known else "needed, plus the downloads"
     seen = f"about {megabytes(need)} {what}; {gigabytes(free)} free in {place}"
     if need > free:
-        remedy = "free some, or choose another place with `store.path`"
+        is_far = isinstance(settings.store.folder, ObjectPlace)
+        key = "store.cache" if is_far else "store.path"
+        remedy = f"free some, or choose another place with `{key}`"
         return Finding("disk space", seen, remedy, "warning")
     return Finding("disk space", seen, severity="ok")
+
+
+def _filled_folder(settings: Settings) -> Path:
+    """Return the folder that a run fills: the store, or the copies of what is in a bucket."""
+    root = settings.store.folder
+    if isinstance(root, ObjectPlace):
+        return Path(settings.store.cache or DEFAULT_CACHE).expanduser()
+    return Path(root)
 
 
 def estimate_space(settings: Settings) -> int:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Set
 from pathlib import Path
 
+from tasks.addresses import ObjectPlace
 from tasks.cluster.installation import find_ray_faults
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
@@ -35,14 +36,14 @@ from tasks.engine.paddle.installation import (
 )
 from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
-from tasks.errors import StorageError, WentiError
+from tasks.errors import StorageError, UnusableError, WentiError
 from tasks.findings import Finding, Severity
 from tasks.passages.files import show_given
 from tasks.passages.input import Input
 from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
-from tasks.store.files import staging_folder
+from tasks.store.files import staging_folder, storage_of
 
 REINSTALL = f"uninstall it, then {INSTALL}"
 TENSORRT = "predict.use_tensorrt"
@@ -208,6 +209,8 @@ def _check_tensorrt(probe: PaddleProbe | list[Finding], settings: Settings) -> l
 def _check_store(settings: Settings) -> Finding:
     """Check that a file in the store can be written and locked; leave nothing behind."""
     root = open_store(settings).root
+    if isinstance(root, ObjectPlace):
+        return _check_bucket(root)
     try:
         with staging_folder(root) as folder, (folder / "probe").open("wb") as file:
             file.write(b"wenti")
@@ -217,3 +220,14 @@ def _check_store(settings: Settings) -> Finding:
     except (StorageError, OSError) as error:
         return Finding("store.path", str(error), "choose a folder that you can write to")
     return Finding("store.path", f"{Path(root).absolute()} can be written", severity="ok")
+
+
+def _check_bucket(root: ObjectPlace) -> Finding:
+    """Check what a store in an object store needs; leave nothing behind."""
+    try:
+        storage_of(root).make_root(root)
+    except UnusableError as error:
+        return Finding("store.path", str(error), "docs/object-stores.md says what is needed")
+    seen = f"{root} can be written, and its server honours conditions of PUTs"
+    remedy = "let a lifecycle rule of the bucket delete unfinished uploads after a week"
+    return Finding("store.path", seen, remedy, "ok")

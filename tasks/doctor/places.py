@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from tasks.config.files import list_files
 from tasks.config.paths import model_folder
@@ -77,7 +77,7 @@ def _what(file: InputFile) -> str:
     return PASSAGES if file.name is None else f"a file of {PASSAGES}"
 
 
-def find_file_faults(key: str, path: Path, store: Path) -> list[Finding]:
+def find_file_faults(key: str, path: Path, store: PurePath) -> list[Finding]:
     """Return what is wrong with a place that a file is to be written to, outside of the store.
 
     A file that is there already is no fault. Nothing is written.
@@ -89,7 +89,7 @@ def find_file_faults(key: str, path: Path, store: Path) -> list[Finding]:
     return [*_parent_faults(key, path.parent, path.name)] if fault is None else [fault]
 
 
-def _find_file_fault(key: str, path: Path, store: Path) -> Finding | None:
+def _find_file_fault(key: str, path: Path, store: PurePath) -> Finding | None:
     if path.is_symlink():
         return Finding(key, f"{path} is a symbolic link", "give the path that it leads to")
     if path.is_dir():
@@ -104,7 +104,7 @@ def _find_file_fault(key: str, path: Path, store: Path) -> Finding | None:
 def _store_in_input_faults(settings: Settings, files: Sequence[InputFile]) -> Iterator[Finding]:
     """Yield the fault of passages that are looked for where the store is, or will be."""
     given, store = settings.dataset.file, settings.store.folder
-    if given is None:
+    if given is None or not isinstance(store, Path):
         return
     entries = entries_of(given)
     found = (one.path for one in files if one.path not in entries and _is_inside(one.path, store))
@@ -241,8 +241,10 @@ def _variable_faults(settings: Settings) -> Iterator[Finding]:
         yield from _folder_faults(PADDLENLP_HOME, Path(folder))
 
 
-def _store_faults(store: Path) -> Iterator[Finding]:
+def _store_faults(store: PurePath) -> Iterator[Finding]:
     """Yield the faults of the store, of its folders, and of what is in the place of its links."""
+    if not isinstance(store, Path):  # a bucket is checked when a run opens it
+        return
     written = [store, *(store / name for name in ALWAYS_WRITTEN)]
     others = [store / name for name in FOLDERS]
     folders = [*written, *(one for one in others if os.path.lexists(one) and not _is_folder(one))]
@@ -291,5 +293,7 @@ def _is_same(path: Path, other: Path) -> bool:
         return False
 
 
-def _is_inside(path: Path, folder: Path) -> bool:
+def _is_inside(path: PurePath, folder: PurePath) -> bool:
+    if not (isinstance(path, Path) and isinstance(folder, Path)):
+        return False  # one of them is in an object store
     return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from tasks.config.paths import model_folder
 from tasks.config.settings import Settings
@@ -129,6 +130,9 @@ def _predict_faults(settings: Settings) -> list[Finding]:
 
 
 def _store_faults(settings: Settings) -> list[Finding]:
+    if settings.predict.executor == "ray" and not isinstance(settings.store.folder, Path):
+        problem = "the places of a Ray cluster cannot use a store in an object store yet"
+        return [Finding("store.path", problem, "give a shared folder, or predict.executor=local")]
     places = {
         "store.path": settings.store.folder,
         "export.inference_model_dir": settings.export.copy_folder,
@@ -136,5 +140,5 @@ def _store_faults(settings: Settings) -> list[Finding]:
     return [
         Finding(key, f"{place} is a file", "give a folder, or a path where one can be created")
         for key, place in places.items()
-        if place is not None and place.is_file()
+        if isinstance(place, Path) and place.is_file()
     ]

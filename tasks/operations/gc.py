@@ -64,7 +64,11 @@ def find_garbage(store: Store, keep_runs: int | None = None) -> list[Garbage]:
         *(_find_in_checkpoints(store.root / kind, needed) for kind in _CHECKPOINTS),
         _find_free_claims(store.claims_folder),
     )
-    return [Garbage(path, why, storage_of(path).size(path)) for path, why in found]
+    return [
+        Garbage(path, why, storage_of(path).size(path))
+        for path, why in found
+        if not storage_of(path).is_recent(path)
+    ]
 
 
 def remove(garbage: Iterable[Garbage]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Self
 
+from tasks.addresses import ObjectPlace
 from tasks.config.settings import Settings
 from tasks.engine.model_files import ModelFiles
 from tasks.plan.fingerprints import (
@@ -23,6 +24,7 @@ from tasks.plan.given_export import locate_given_export, read_given_export
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Found, find_checkpoint, fingerprint
+from tasks.store.objects.connection import connect
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,11 @@ class Plan:
 
 
 def open_store(settings: Settings) -> Store:
-    """Return the store that the settings name."""
-    return Store(settings.store.folder)
+    """Return the store that the settings name; from then on, its server is known."""
+    root, given = settings.store.folder, settings.store
+    if isinstance(root, ObjectPlace):
+        connect(root, given.endpoint, given.cache)
+    return Store(root)
 
 
 def make_plan(settings: Settings, model_folder: Path) -> Plan:

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from tasks.addresses import absolute_place, place_at
 from tasks.config.loading import load_settings
 from tasks.config.settings import Settings
 from tasks.errors import InputError, StorageError, StoreCorruptionError
@@ -201,7 +202,8 @@ def find_run(name: str, store: Store, config: Path | None = None) -> PurePath:
     """
     if name in (LATEST, NEWEST):
         return _find_last(name, store, config)
-    for folder in (store.run_folder(name), Path(name), *_tries_of(name, store)):
+    inside = [] if name.startswith("/") else [store.run_folder(name)]
+    for folder in (*inside, place_at(name), *_tries_of(name, store)):
         storage = storage_of(folder)
         if storage.is_file(folder / RUN_FILE):
             return storage.resolve(folder)
@@ -232,7 +234,7 @@ def _find_last(name: str, store: Store, config: Path | None) -> PurePath:
 
 
 def _where(store: Store) -> str:
-    return str(Path(store.root).absolute())
+    return str(absolute_place(store.root))
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:

@@ -26,13 +26,11 @@ from pydantic import BaseModel, ConfigDict
 from tasks.errors import StoppedError, StorageError
 from tasks.store.files import storage_of
 from tasks.store.manifest import Found, Manifest
-from tasks.store.storage import Claim
+from tasks.store.storage import STALE_SECONDS, Claim
 
 logger = logging.getLogger("wenti.claims")
 
 BEAT_SECONDS = 1.0
-STALE_SECONDS = 15.0
-POLL_SECONDS = 0.25
 
 
 class Owner(BaseModel):
@@ -123,7 +121,7 @@ class Claims:
         watch = _Watch(self._folder / name)
         while (made := self.try_once(name, find, make)) is None:
             watch.check()
-            self._stopped.wait(POLL_SECONDS)
+            self._stopped.wait(self._locks.poll_seconds)
         return made
 
     def try_once(
@@ -212,7 +210,7 @@ class _Watch:
                 self._short_name,
                 STALE_SECONDS,
             )
-            self._locks.revoke(self._place)
+            self._locks.revoke(self._place, renewal)
 
 
 def find_owner(place: PurePath) -> Owner | None:

@@ -6,14 +6,20 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path, PurePath
 
+from tasks.addresses import ObjectPlace
 from tasks.errors import StoreCorruptionError
 from tasks.store.local import LOCAL
+from tasks.store.objects.connection import open_storage
 from tasks.store.storage import FileEntry, Storage
 
 
-def storage_of(_place: PurePath) -> Storage:
-    """Return the storage that holds a place; today, always the file system."""
-    return LOCAL
+def storage_of(place: PurePath) -> Storage:
+    """Return the storage that holds a place.
+
+    Raises:
+        InstallationError: it is in an object store, and obstore is not installed.
+    """
+    return open_storage(place) if isinstance(place, ObjectPlace) else LOCAL
 
 
 def commit_file(

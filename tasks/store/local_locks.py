@@ -17,6 +17,8 @@ from tasks.system_errors import storage_faults
 class LocalLocks:
     """`Locks` on files."""
 
+    poll_seconds = 0.25
+
     @contextmanager
     def lock(self, place: PurePath, *, is_shared: bool, waits: bool) -> Iterator[bool]:
         """Hold a file's lock until the block ends; yields whether it is held.
@@ -89,9 +91,10 @@ class LocalLocks:
             return None
         return status.st_ino, status.st_mtime_ns
 
-    def revoke(self, place: PurePath) -> None:
-        """Delete the claim's file; the next claim creates and locks a new one."""
-        Path(place).unlink(missing_ok=True)
+    def revoke(self, place: PurePath, renewal: object) -> None:
+        """Delete the claim's file, unless it was renewed; the next claim makes a new one."""
+        if self.last_renewal(place) == renewal:
+            Path(place).unlink(missing_ok=True)
 
 
 class LocalClaim:

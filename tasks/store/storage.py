@@ -1,8 +1,9 @@
 """The interface between a store and what holds its files.
 
 A *place* is the address of a file or a folder in a store. It is a `PurePath`, which cannot be
-opened, so the type checker rejects code that bypasses the storage. `tasks.store.local` is the only
-implementation; another would be a module beside it and a case in `tasks.store.files.storage_of`.
+opened, so the type checker rejects code that bypasses the storage. `tasks.store.local` implements
+it in a file system, `tasks.store.objects` in an object store, whose places are `ObjectPlace`s;
+`tasks.store.files.storage_of` chooses.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path, PurePath
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
+
+STALE_SECONDS = 15.0
+"""A claim that was not renewed for so long has no owner any more."""
 
 
 class Record(BaseModel):
@@ -37,7 +41,13 @@ class Claim(Protocol):
 
 
 class Locks(Protocol):
-    """Locks, shared or exclusive, and claims, which are exclusive and have to be renewed."""
+    """Locks, shared or exclusive, and claims, which are exclusive and have to be renewed.
+
+    Attributes:
+        poll_seconds: how long a process waits before it looks again at what another one makes.
+    """
+
+    poll_seconds: float
 
     def lock(
         self, place: PurePath, *, is_shared: bool, waits: bool
@@ -63,15 +73,16 @@ class Locks(Protocol):
     def last_renewal(self, place: PurePath) -> object | None:
         """Return a value that changes when a claim is renewed or replaced; None without one."""
 
-    def revoke(self, place: PurePath) -> None:
-        """Delete a claim whose owner no longer renews it."""
+    def revoke(self, place: PurePath, renewal: object) -> None:
+        """Free a claim whose owner no longer renews it, unless `renewal` is not its last one."""
 
 
 class Storage(Protocol):
     """Reads, writes, lists and deletes the files of a store.
 
     All methods raise `StorageError` if something cannot be written and `OSError` if something
-    cannot be read; reading what does not exist is a `FileNotFoundError`. `append`, and `adopt`
+    cannot be read; reading what does not exist is a `FileNotFoundError`; where the storage
+    itself fails, reading raises `StorageError`, too. `append`, and `adopt`
     outside a `stage` block, raise `OSError` for writing too.
     """
 
@@ -99,6 +110,9 @@ class Storage(Protocol):
 
     def is_link(self, place: PurePath) -> bool:
         """Return whether this is a pointer to another place."""
+
+    def is_recent(self, place: PurePath) -> bool:
+        """Return whether it is so new that gc keeps it, because a lock may not keep gc out."""
 
     def size(self, place: PurePath) -> int:
         """Return the size in bytes of a file or of all files below a folder.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import pwd
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tasks.config.files import read_yaml
 from tasks.config.loading import find_config, list_configs, load_settings
+from tasks.config.paths import with_absolute_paths, with_date
 from tasks.engine.gpu.driver import device_names
 from tasks.errors import ConfigError
 from tests.support.rehearsal import ROOT
@@ -321,3 +323,35 @@ def test_a_delimiter_is_one_character_or_tab(given: str, meant: str) -> None:
 def test_another_delimiter_is_a_fault(wrong: str) -> None:
     with pytest.raises(ConfigError, match="tab, or one character"):
         load_settings(ROOT / "configs/demo.yaml", [f"dataset.delimiter={wrong}"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "store.path=s3://KEY:SECRET@bucket/store",
+        "store.path=s3://bucket/store?X-Amz-Signature=SECRET",
+        "store.endpoint=https://KEY:SECRET@s3.example.com",
+        "store.endpoint=https://s3.example.com?key=SECRET",
+    ],
+)
+def test_a_credential_in_an_address_is_refused_and_not_shown(tmp_path: Path, override: str) -> None:
+    key = override.partition("=")[0]
+    faults = faults_of(tmp_path, "", override)
+    assert list(faults) == [key]
+    assert "credentials come from the environment" in faults[key]
+    assert "SECRET" not in str(faults)
+
+
+def test_the_address_of_a_store_stays_as_it_is_and_its_cache_is_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("store: {path: 's3://bucket/{date}', cache: copies}")
+    dated = with_absolute_paths(with_date(load_settings(path), date(2026, 11, 23)))
+    assert str(dated.store.folder) == "s3://bucket/2026-11-23"
+    assert dated.store.cache == str(Path.cwd() / "copies")
+
+
+def test_only_the_store_can_be_in_an_object_store(tmp_path: Path) -> None:
+    keys = ("dataset.predict_file", "aggregate.output_path", "model.model_name_or_path")
+    faults = faults_of(tmp_path, "", *(f"{key}=s3://bucket/it" for key in keys))
+    assert set(faults) == set(keys)
+    assert all("only store.path can be in an object store" in fault for fault in faults.values())

@@ -23,6 +23,8 @@ from tasks.engine.models.memory import (
     estimate_need,
     read_size,
 )
+from tasks.store.files import storage_of
+from tests.support.object_stores import use_memory
 from tests.support.rehearsal import ROOT
 from tests.support.servers import free_port
 
@@ -283,3 +285,16 @@ def test_workers_that_share_a_memory_need_it_together() -> None:
     need = Need(beside=GB, weights=2 * GB, batch=6 * GB, row=GB)
     assert check_need("memory", need, 2, 24 * GB, 17 * GB).severity == "warning"
     assert check_need("memory", need, 2, 24 * GB, 18 * GB).severity == "ok"
+
+
+def test_a_bucket_is_tried_and_the_disk_of_its_cache_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = use_memory(tmp_path, monkeypatch)
+    settings = settings_with(f"store.path={root}", f"store.cache={tmp_path / 'cache'}")
+    findings = {one.key: one for one in diagnose(settings)}
+    assert "honours conditions" in findings["store.path"].problem
+    assert "lifecycle rule" in findings["store.path"].remedy
+    assert findings["store.path"].severity == "ok"
+    assert str(tmp_path) in findings["disk space"].problem
+    assert storage_of(root).list_folder(root) == []

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow.parquet as pq
 
@@ -55,7 +55,7 @@ class Rehearsal:
     undisturbed: Path
     is_warm: bool = False
 
-    def command(self, store: Path, *overrides: str) -> list[str]:
+    def command(self, store: PurePath, *overrides: str) -> list[str]:
         settings = {
             "store.path": store,
             "export.engine": "fake",
@@ -69,7 +69,7 @@ class Rehearsal:
         pairs = [("--set", option) for option in (*options, *overrides)]
         return [str(WENTI), "run", str(ROOT / "configs/demo.yaml"), *(x for p in pairs for x in p)]
 
-    def start(self, store: Path, *overrides: str, **variables: str) -> subprocess.Popen[str]:
+    def start(self, store: PurePath, *overrides: str, **variables: str) -> subprocess.Popen[str]:
         """Start a run in its own process group."""
         return self._start(self.command(store, *overrides), subprocess.DEVNULL, variables)
 
@@ -93,7 +93,7 @@ class Rehearsal:
             said = process.communicate(timeout=600)
         return subprocess.CompletedProcess(command, process.returncode, *said)
 
-    def run(self, store: Path, *overrides: str, **variables: str) -> tuple[int, str]:
+    def run(self, store: PurePath, *overrides: str, **variables: str) -> tuple[int, str]:
         """Run to the end; return the exit code and standard error."""
         with self.start(store, *overrides, **variables) as process:
             messages = process.communicate(timeout=600)[1]

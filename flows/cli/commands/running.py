@@ -24,6 +24,7 @@ from flows.cli.options import (
     StorePath,
 )
 from flows.cli.places import date_of, place_of, settings_of
+from tasks.addresses import place_at
 from tasks.environment import importing, keep_pandas_out
 from tasks.errors import UnusableError
 from tasks.escaping import to_json, visible
@@ -140,7 +141,7 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(to_json(result))
     else:
-        print_summary(Path(result["folder"]), result["metrics"])
+        print_summary(place_at(result["folder"]), result["metrics"])
 
 
 def serve(

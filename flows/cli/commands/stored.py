@@ -144,9 +144,11 @@ def report(
 
     from tasks.report.write import ensure_report
     from tasks.runs.find import find_results
+    from tasks.store.files import storage_of
 
     place = place_of(store, config)
-    path = ensure_report(find_results(run_name, place.store, place.config))
+    place_of_report = ensure_report(find_results(run_name, place.store, place.config))
+    path = storage_of(place_of_report).fetch(place_of_report)
     typer.echo(visible(str(path)))
     if is_opened and not webbrowser.open(path.as_uri()):
         raise UnusableError(f"cannot start a browser here; open {path} in one yourself")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from rich.console import Console
@@ -21,6 +21,7 @@ from flows.summary import (
     tell_rejects,
     tell_suspicion,
 )
+from tasks.addresses import absolute_place
 from tasks.escaping import visible
 from tasks.evaluation.scores import HEADLINE_METRICS, METRIC_NAMES
 from tasks.operations.gc import Garbage
@@ -38,7 +39,7 @@ def _add_row(table: Table, *cells: str, style: str | None = None) -> None:
     table.add_row(*(Text(visible(cell)) for cell in cells), style=style)
 
 
-def print_summary(folder: Path, metrics: Mapping[str, Any]) -> None:
+def print_summary(folder: PurePath, metrics: Mapping[str, Any]) -> None:
     """Print a run's rows, rejects, shards and scores, and where its results are."""
     lines = {
         **({"warning": tell_rejects(metrics)} if has_many_rejects(metrics) else {}),
@@ -118,7 +119,7 @@ def print_runs(runs: Sequence[RunSummary], store: Store) -> None:
     """Print a table of runs."""
     console = output()
     if not runs:
-        text = f"there are no runs in {Path(store.root).absolute()}"
+        text = f"there are no runs in {absolute_place(store.root)}"
         console.print(Text(visible(text)), soft_wrap=True)
         return
     numbers = [Column(name, justify="right") for name in ("rows", "rejects", "BLEU-4", "seconds")]

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from flows.cli.console import output
 from flows.summary import tabulate_trend
+from tasks.addresses import absolute_place
 from tasks.escaping import visible
 from tasks.report.trend.history import RunFigures
 from tasks.store.layout import Store
@@ -27,7 +28,7 @@ def print_trend(history: Sequence[RunFigures], config: Path, store: Store) -> No
     """Print the runs of a config; below them, what was changed before which of them."""
     console, rows = output(), tabulate_trend(history)
     if not rows:
-        where = f"there are no runs of {config} in {Path(store.root).absolute()}"
+        where = f"there are no runs of {config} in {absolute_place(store.root)}"
         console.print(Text(visible(where)), soft_wrap=True)
         return
     changes = {row["run"]: row[CHANGED] for row in rows if row.get(CHANGED)}

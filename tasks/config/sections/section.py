@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from tasks.addresses import find_address_fault, find_endpoint_fault, is_address
 from tasks.config.dates import check_templates
 
 LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes, in Linux
@@ -40,8 +41,10 @@ def expand_path(text: str) -> str:
     """Return a path with `~` or `~user` at its start replaced by that home.
 
     Raises:
-        ValueError: there is no such home, or the path is one that Linux cannot have.
+        ValueError: there is no such home, or the path is one that Linux cannot have, or an address.
     """
+    if is_address(text):
+        raise ValueError("only store.path can be in an object store: give a path of this machine")
     try:
         path = str(Path(text).expanduser()) if text.startswith("~") else text
         data = os.fsencode(path)
@@ -62,6 +65,27 @@ DatedText = Annotated[Text, AfterValidator(check_templates)]
 
 PathText = Annotated[DatedText, AfterValidator(expand_path)]
 """A path, or for `model_name_or_path` a name."""
+
+
+def _check_place(text: str) -> str:
+    if not is_address(text):
+        return expand_path(text)
+    if fault := find_address_fault(text):
+        raise ValueError(fault)
+    return text
+
+
+def _check_endpoint(text: str) -> str:
+    if fault := find_endpoint_fault(text):
+        raise ValueError(fault)
+    return text
+
+
+PlaceText = Annotated[DatedText, AfterValidator(_check_place)]
+"""A path, or an address in an object store."""
+
+EndpointText = Annotated[Text, AfterValidator(_check_endpoint)]
+"""The URL of a server, without credentials."""
 
 
 _STRICT = ConfigDict(strict=True)

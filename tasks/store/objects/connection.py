@@ -1,0 +1,95 @@
+"""Opening buckets: which server, which cache, and how patient.
+
+Credentials come from the environment or from the role of the instance, as obstore finds them; Wenti
+neither reads nor writes them. Endpoint and cache of a store are passed to child processes by an
+environment variable, because a place tells only the bucket.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tasks.addresses import ObjectPlace
+from tasks.errors import InstallationError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+    from tasks.store.objects.storage import ObjectStorage
+
+VARIABLE = "WENTI_OBJECT_STORES"
+DEFAULT_CACHE = "~/.cache/wenti/objects"
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+"""Environment variables with the URL of the server, as obstore reads them."""
+
+_SECONDS, _LEASE_SECONDS = 1800, 4  # a large file in one answer takes long
+_RETRIES, _LEASE_RETRIES = 10, 2
+
+
+def connect(place: ObjectPlace, endpoint: str | None, cache: str | None) -> None:
+    """Let this process and its children use an endpoint and a cache for the bucket of a place."""
+    known = {**_read_variable(), place.bucket: {"endpoint": endpoint, "cache": cache}}
+    os.environ[VARIABLE] = json.dumps(known)
+
+
+def open_storage(place: ObjectPlace) -> ObjectStorage:
+    """Return the storage of a place.
+
+    Raises:
+        InstallationError: obstore is not installed.
+    """
+    chosen = _read_variable().get(place.bucket, {})
+    return _open(place.bucket, chosen.get("endpoint"), chosen.get("cache"))
+
+
+@lru_cache
+def _open(bucket: str, endpoint: str | None, cache: str | None) -> ObjectStorage:
+    try:
+        from tasks.store.objects.bucket import Bucket
+        from tasks.store.objects.cache import Cache
+        from tasks.store.objects.storage import ObjectStorage
+    except ModuleNotFoundError as error:
+        raise InstallationError(
+            f"{bucket} needs the package obstore: pip install 'wenti[s3]'"
+        ) from error
+    return ObjectStorage(
+        Bucket(open_client(bucket, endpoint, _SECONDS, _RETRIES)),
+        open_client(bucket, endpoint, _LEASE_SECONDS, _LEASE_RETRIES),
+        Cache(Path(cache or DEFAULT_CACHE).expanduser()),
+    )
+
+
+def open_client(bucket: str, endpoint: str | None, seconds: int, retries: int) -> S3Store:
+    """Return a client that gives a request so much time, and so many attempts more."""
+    from obstore.store import S3Store
+
+    url = endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), None)
+    return S3Store.from_url(
+        bucket,
+        config={} if url is None else {"endpoint": url},
+        client_options={
+            "allow_http": (url or "").startswith("http:"),
+            "connect_timeout": timedelta(seconds=3),
+            "timeout": timedelta(seconds=seconds),
+        },
+        retry_config={
+            "max_retries": retries,
+            "retry_timeout": timedelta(seconds=min(seconds, 60)),
+            "backoff": {
+                "init_backoff": timedelta(milliseconds=100),
+                "max_backoff": timedelta(seconds=5),
+                "base": 2,
+            },
+        },
+    )
+
+
+def _read_variable() -> dict[str, dict[str, str | None]]:
+    known: dict[str, dict[str, str | None]] = json.loads(os.environ.get(VARIABLE) or "{}")
+    return known

@@ -1,0 +1,113 @@
+"""`wenti run` with the store on a real S3 server."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tasks.addresses import ObjectPlace
+from tasks.operations.verify import verify_run
+from tasks.runs.find import find_results
+from tasks.runs.results import METRICS_FILE
+from tasks.store.files import storage_of
+from tasks.store.layout import Store
+from tests.support.object_servers import CREDENTIALS, READER, SECRET, S3Server
+from tests.support.object_stores import use_server
+from tests.support.rehearsal import RESULTS, SHARDS, Rehearsal
+
+pytestmark = pytest.mark.s3
+MANIFEST = re.compile(r"shard-\d+-of-\d+\.json")  # of a whole shard, not of a piece
+
+
+class Bucket:
+    """The rehearsal's job with its store in a bucket."""
+
+    def __init__(self, rehearsal: Rehearsal, root: ObjectPlace, url: str, cache: Path) -> None:
+        environment = {**rehearsal.environment, **CREDENTIALS, "AWS_ENDPOINT_URL": url}
+        self.rehearsal = dataclasses.replace(rehearsal, environment=environment)
+        self.root, self.keys = root, (f"store.endpoint={url}", f"store.cache={cache}")
+
+    def run(self) -> str:
+        code, messages = self.rehearsal.run(self.root, *self.keys)
+        assert code == 0, messages
+        return messages
+
+    def check(self) -> None:
+        folder = find_results("latest", Store(self.root))
+        local = find_results("latest", Store(self.rehearsal.undisturbed))
+        for name in RESULTS:
+            assert storage_of(folder).read(folder / name) == Path(local / name).read_bytes(), name
+        assert [part for part in verify_run(folder) if part.state != "ok"] == []
+
+    def shards_made(self) -> int:
+        folder = find_results("latest", Store(self.root))
+        return int(json.loads(storage_of(folder).read(folder / METRICS_FILE))["shards_made"])
+
+    def count_shards(self) -> int:
+        predictions = self.root / "predictions"
+        folders = storage_of(self.root).list_folder(predictions)
+        files = (place for one in folders for place in storage_of(one).list_folder(one))
+        return sum(bool(MANIFEST.fullmatch(place.name)) for place in files)
+
+
+@pytest.fixture
+def bucket(
+    rehearsal: Rehearsal, seaweedfs: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bucket:
+    root = use_server(seaweedfs, tmp_path, monkeypatch)
+    return Bucket(rehearsal, root, seaweedfs.url, tmp_path / "cache")
+
+
+def test_a_run_gives_the_bytes_of_a_local_one_and_the_next_reuses_all(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    messages = bucket.run()
+    bucket.check()
+    assert bucket.shards_made() == SHARDS
+    messages += bucket.run()
+    bucket.check()
+    assert bucket.shards_made() == 0
+    reader = {**bucket.rehearsal.environment, "AWS_ACCESS_KEY_ID": READER}
+    reading = dataclasses.replace(bucket.rehearsal, environment=reader)
+    for command in (["status"], ["show"], ["verify"], ["report"], ["compare", "latest"]):
+        done = reading.wenti(*command, "latest", "--store", bucket.root)
+        assert done.returncode == 0, done.stderr
+        messages += done.stdout + done.stderr
+    assert SECRET not in messages
+    stored = storage_of(bucket.root).fetch(bucket.root)
+    files = [path for path in [*stored.rglob("*"), *tmp_path.rglob("*")] if path.is_file()]
+    assert len(files) > 50
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_a_run_that_was_killed_is_continued(bucket: Bucket) -> None:
+    with bucket.rehearsal.start(bucket.root, *bucket.keys) as process:
+        while process.poll() is None and bucket.count_shards() < 1:
+            time.sleep(0.02)
+        with suppress(ProcessLookupError):  # on a fast machine it may have ended
+            os.killpg(process.pid, signal.SIGKILL)
+    made = bucket.count_shards()
+    assert made > 0
+    bucket.run()
+    bucket.check()
+    assert bucket.shards_made() <= SHARDS - made  # one may have been stored after the kill
+
+
+def test_a_server_that_is_away_is_a_readable_error(bucket: Bucket, seaweedfs: S3Server) -> None:
+    seaweedfs.kill()
+    try:
+        code, messages = bucket.rehearsal.run(bucket.root, *bucket.keys)
+    finally:
+        seaweedfs.start()
+    assert code == 2, messages
+    assert "the object store fails" in messages
+    assert "nothing is damaged" in messages
+    assert "Traceback" not in messages

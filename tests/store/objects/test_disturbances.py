@@ -1,0 +1,188 @@
+"""A run's requests to a real S3 server, disturbed at each of them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tasks.addresses import ObjectPlace
+from tasks.errors import ObjectStoreError, StorageError
+from tasks.operations.gc import find_garbage
+from tasks.runs.find import is_complete
+from tasks.runs.results import RUN_FILE
+from tasks.store.files import commit_bytes, storage_of
+from tasks.store.layout import LATEST, NEWEST, Store
+from tasks.store.lock import exclusive_lock
+from tasks.store.objects import bucket as buckets
+from tasks.store.objects import storage
+from tasks.store.objects.connection import connect
+from tests.support.checkpoint_maker import BIG, DIGEST, RUN, find
+from tests.support.faulty_bucket import FaultyBucket, faulty_bucket
+from tests.support.object_servers import BUCKET, S3Server
+from tests.support.object_stores import hurry, use_server
+from tests.support.rehearsal import ROOT
+
+pytestmark = pytest.mark.s3
+
+
+class Maker:
+    """Does the requests of one run after the other, each in its own process."""
+
+    def __init__(self, proxy: FaultyBucket, folder: Path) -> None:
+        self._proxy, self._folder, self._numbers = proxy, folder, count()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.checkpoint_maker"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def new_store(self) -> ObjectPlace:
+        return ObjectPlace(f"{BUCKET}/kills-{self._process.pid}-{next(self._numbers)}")
+
+    def make(self, root: ObjectPlace, kills_at: int = 0, *, kills_after: bool = False) -> int:
+        """Return how the process ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        proxy = self._proxy
+        proxy.seen.clear()
+        proxy.kills_at, proxy.kills_after, proxy.victim = kills_at, kills_after, 0
+        self._process.stdin.write(f"{root} {proxy.url} {self._folder / 'cache'}\n")
+        self._process.stdin.flush()
+        proxy.victim = int(self._process.stdout.readline())
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+@pytest.fixture
+def server(
+    seaweedfs: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[S3Server]:
+    use_server(seaweedfs, tmp_path, monkeypatch)  # this process looks at it without the proxy
+    return seaweedfs
+
+
+@pytest.fixture
+def proxy(server: S3Server) -> Iterator[FaultyBucket]:
+    with faulty_bucket(server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def maker(proxy: FaultyBucket, tmp_path: Path) -> Iterator[Maker]:
+    maker = Maker(proxy, tmp_path)
+    yield maker
+    maker.close()
+
+
+def assert_nothing_half_made(root: ObjectPlace) -> None:
+    held, store = storage_of(root), Store(root)
+    found = find(store)
+    assert found.state in {"made", "missing"}
+    if is_complete(store.run_folder(RUN)):
+        assert found.state == "made"
+        run = {place.name for place in held.list_folder(store.run_folder(RUN))}
+        assert run == {RUN_FILE, "journal.jsonl", "predictions.txt", "_SUCCESS"}
+    if held.is_link(store.run_folder(LATEST)):
+        assert is_complete(store.run_folder(LATEST))
+    if held.is_link(store.run_folder(NEWEST)):
+        assert held.is_file(store.run_folder(NEWEST) / RUN_FILE)
+
+
+def assert_ends_undisturbed(maker: Maker, root: ObjectPlace) -> None:
+    held, store = storage_of(root), Store(root)
+    assert maker.make(root) == 0
+    assert_nothing_half_made(root)
+    assert is_complete(store.run_folder(LATEST))
+    assert held.read(store.dataset_folder(DIGEST) / "big") == BIG
+
+
+@pytest.mark.parametrize("kills_after", [False, True], ids=["before it", "after it"])
+def test_a_kill_at_any_request_that_changes_something_loses_nothing(
+    maker: Maker, proxy: FaultyBucket, kills_after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert maker.make(maker.new_store()) == 0
+    changes = [n for n, one in enumerate(proxy.seen, 1) if not one.startswith(("GET", "HEAD"))]
+    assert sum("partNumber" in one for one in proxy.seen) == 3
+    assert len(changes) > 20
+    for number in changes:  # takes seconds each, because a killed owner is waited for
+        root = maker.new_store()
+        assert maker.make(root, number, kills_after=kills_after) == -signal.SIGKILL
+        assert_nothing_half_made(root)
+        assert_ends_undisturbed(maker, root)
+    hurry(monkeypatch, stale=1.0)
+    monkeypatch.setattr(storage, "RECENT_SECONDS", -60)
+    storage_of(root).delete(root / "runs")
+    left = storage_of(root).list_folder(Store(root).claims_folder)
+    with exclusive_lock(Store(root)):
+        garbage = [one.path for one in find_garbage(Store(root))]
+    assert garbage == [Store(root).dataset_folder(DIGEST), *left]
+
+
+@pytest.mark.parametrize(
+    "refusal", [(503, "SlowDown"), (409, "ConditionalRequestConflict"), (500, "InternalError")]
+)
+def test_a_server_that_is_too_busy_for_a_moment_is_asked_again(
+    proxy: FaultyBucket, tmp_path: Path, refusal: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "PUT_DELAYS", (0.1, 0.1))
+    root = ObjectPlace(f"{BUCKET}/busy-{refusal[0]}")
+    connect(root, proxy.url, str(tmp_path / "cache"))
+    proxy.refusals = [refusal, refusal]
+    commit_bytes(root / "file", b"content")
+    assert proxy.refusals == []
+    assert storage_of(root).read(root / "file") == b"content"
+
+
+def test_a_bucket_that_is_full_and_a_server_that_is_away_are_readable_errors(
+    proxy: FaultyBucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(buckets, "PUT_DELAYS", (0.1,))
+    root = ObjectPlace(f"{BUCKET}/full")
+    connect(root, proxy.url, str(tmp_path / "cache"))
+    proxy.refusals = [(403, "QuotaExceeded")]
+    with pytest.raises(StorageError, match="the bucket is full; delete something"):
+        commit_bytes(root / "file", b"content")
+    proxy.refusals = [(503, "SlowDown")] * 100
+    with pytest.raises(ObjectStoreError, match=r"fails \(503, SlowDown\); nothing is damaged"):
+        commit_bytes(root / "file", b"content")
+    assert not storage_of(root).is_file(root / "file")
+
+
+@pytest.mark.parametrize("ignores", [False, True])
+def test_a_server_that_ignores_conditions_is_refused(
+    moto: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ignores: bool
+) -> None:
+    use_server(moto, tmp_path, monkeypatch)
+    root = ObjectPlace(f"{BUCKET}/conditions")
+    with faulty_bucket(moto.port) as proxy:
+        connect(root, proxy.url, str(tmp_path / "cache"))
+        proxy.ignores_conditions = ignores
+        if ignores:
+            with pytest.raises(StorageError, match="ignores the conditions of a PUT"):
+                storage_of(root).make_root(root)
+        else:
+            storage_of(root).make_root(root)
+        assert not storage_of(root).exists(root)
+
+
+def test_what_is_refused_says_what_is_missing_and_no_key(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    root = ObjectPlace(f"{BUCKET}/refused")
+    connect(root, server.url, str(tmp_path / "another"))
+    with pytest.raises(StorageError, match="permission denied") as caught:
+        storage_of(root).make_root(root)
+    assert "secret" not in str(caught.value)
+    assert "WENTITESTKEY" not in str(caught.value)
+    assert caught.value.__cause__ is None
