@@ -156,11 +156,12 @@ GUARDED_KEYS = frozenset(
         "store.cache",
         "store.url",
         "cluster.address",
+        "cluster.resources",
         "export.inference_model_dir",
         "export.decoding_lib",
         "aggregate.output_path",
         "aggregate.output_folder",
     }
 )
-"""Keys by which a run runs code, here or elsewhere, names places to write to, or links to pages
-from Prefect's UI."""
+"""Keys by which a run runs code, here or elsewhere, takes what the users of a cluster share, names
+places to write to, or links to pages from Prefect's UI."""

@@ -59,7 +59,7 @@ def settings(**sections: dict[str, object]) -> Settings:
     return Settings.model_validate(sections)
 
 
-def test_every_text_of_a_config_is_known_to_be_harmless_or_is_guarded() -> None:
+def test_every_text_and_mapping_of_a_config_is_known_to_be_harmless_or_is_guarded() -> None:
     schema = Settings.model_json_schema()
     texts = set()
     for section, reference in schema["properties"].items():
@@ -67,7 +67,8 @@ def test_every_text_of_a_config_is_known_to_be_harmless_or_is_guarded() -> None:
         for key, inner in keys.items():
             options = inner.get("anyOf", [inner])
             if any(
-                one.get("type") == "string" and not {"enum", "const"} & {*one} for one in options
+                one.get("type") in {"string", "object"} and not {"enum", "const"} & {*one}
+                for one in options
             ):
                 texts.add(f"{section}.{key}")
     assert texts == GUARDED_KEYS | TEXTS_WITHOUT_HARM
