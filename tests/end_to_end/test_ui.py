@@ -189,6 +189,7 @@ def last_look(pages: PrefectPages, tmp_path: Path) -> Iterator[None]:
     """Save a screenshot at the end of each test, to help find the cause of a failure."""
     yield
     pages.page.screenshot(path=tmp_path / "last.png")
+    pages.rest()
 
 
 @pytest.fixture(scope="module")
@@ -381,6 +382,7 @@ def test_the_nights_to_come_are_scheduled_once_the_schedule_is_switched_on(
 ) -> None:
     pages.open_deployment("nightly")
     pages.main.get_by_role("switch").click()
+    pages.main.get_by_role("switch", checked=True).wait_for()
     pages.page.get_by_role("tab", name="Upcoming").click()
     pages.main.get_by_text("01:30:00 AM").first.wait_for()
 

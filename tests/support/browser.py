@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,9 +126,25 @@ class PrefectPages:
         self.page.get_by_role("tab", name=tab, exact=True).click()
 
     def wait_for_state(self, run: str, name: str) -> None:
-        """Wait until a run's page shows a state."""
+        """Wait until a run is in a state, and its page shows it.
+
+        The page is opened only then, because drawing a run's timeline keeps a processor busy.
+        """
+        self.rest()
+        deadline = time.monotonic() + PATIENCE / SECONDS
+        while (seen := self._state(run)) != name:
+            assert time.monotonic() < deadline, f"{run} is {seen}, not {name}"
+            time.sleep(0.5)
         self.open_run(run, "Details")
-        self.main.get_by_text(name, exact=True).first.wait_for(timeout=PATIENCE)
+        self.main.get_by_text(name, exact=True).first.wait_for()
+
+    def rest(self) -> None:
+        """Leave a page that draws although nobody looks at it."""
+        self.page.goto("about:blank")
+
+    def _state(self, run: str) -> str:
+        answer = self.page.request.get(f"{self.address}/api/flow_runs/{run}")
+        return str(answer.json()["state"]["name"]) if answer.ok else answer.status_text
 
     def open_artifact(self, run: str, key: str) -> None:
         """Open an artifact of the newest run by its card, then as the latest with that key."""
