@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.errors import StorageError
 from tasks.quality.duplicates import Duplicates, find_duplicates
 from tasks.quality.near import NONE
 from tasks.quality.texts.normal_form import Normalizer
@@ -65,6 +64,12 @@ def test_no_rows_have_no_originals() -> None:
     assert find([]).equal.tolist() == find([]).near.tolist() == []
 
 
+def test_a_part_without_rows_changes_nothing() -> None:
+    parts = [(np.arange(at), ["谁？", "谁"][:at]) for at in (0, 2, 0)]
+    found = find_duplicates(parts, Normalizer(), Path(gettempdir()))
+    assert found.equal.tolist() == [NONE, 0]
+
+
 TEXTS = st.lists(
     st.builds(
         lambda start, skipped, end: LONG[start:skipped] + LONG[skipped + 1 :] + end,
@@ -93,9 +98,3 @@ def test_originals_come_before_and_are_no_duplicates_themselves(texts: list[str]
         if near != NONE:
             assert near < row
             assert found.equal[near - 10] == found.near[near - 10] == NONE
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    gone = tmp_path / "gone"
-    with pytest.raises(StorageError, match=str(gone)):
-        find_duplicates([(np.arange(1), ["谁？"])], Normalizer(), gone)

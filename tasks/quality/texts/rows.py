@@ -123,7 +123,7 @@ class Growing:
 
     def add(self, values: NDArray[Any]) -> None:
         """Add values of the array's type at its end."""
-        self._bytes += np.ascontiguousarray(values, self._kind).data.cast("B")
+        self._bytes += values.astype(self._kind, copy=False).tobytes()
 
     @property
     def array(self) -> NDArray[Any]:
