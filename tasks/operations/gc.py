@@ -46,9 +46,9 @@ def find_garbage(store: Store, keep_runs: int | None = None) -> list[Garbage]:
     """Return what may be removed, runs first; nothing is written.
 
     With `keep_runs`, runs that are older than that many newest complete ones are garbage too, and
-    so is what only they refer to; but never the newest complete run of a config, nor a run that a
-    link in runs/ points at, such as `latest`. Runs without results do not count: many bad nights
-    must not cost the last good results.
+    so is what only they refer to; but never the newest complete run of a config and a kind, nor its
+    newest good one, nor a run that a link in runs/ points at, such as `latest`. Runs without
+    results do not count: many bad nights must not cost the last good results.
 
     Raises:
         StoreCorruptionError: a run.json cannot be read, so it is unknown what its run needs.
@@ -106,29 +106,30 @@ def _find_unwanted_runs(
 def _find_kept_runs(folders: Set[PurePath], keep_runs: int | None) -> set[PurePath]:
     """Return the newest complete runs, what is newer, and the newest ones of each config.
 
-    These are its newest complete run and the newest one that is not suspect, with which
-    `quality.max_drift` compares.
+    These are, of each kind, its newest complete run, which `aggregate.only_new` looks for, and the
+    newest good one, with which `quality.max_drift` compares.
 
     All runs are kept if there are fewer complete ones than `keep_runs`, or that is None.
     """
     complete = [folder for folder in sorted(folders, reverse=True) if is_complete(folder)]
     if keep_runs is None or len(complete) < keep_runs:
         return set(folders)
-    good = [folder for folder in complete if not _read_record(folder).suspect]
+    records = {folder: _read_record(folder) for folder in complete}
+    good = [folder for folder in complete if records[folder].is_good]
     newest_of_configs = {
         folder
         for runs in (complete, good)
-        for folder in {_config_of(folder): folder for folder in reversed(runs)}.values()
+        for folder in {_job_of(records[folder]): folder for folder in reversed(runs)}.values()
     }
     newest = complete[:keep_runs]
     recent = {folder for folder in folders if newest and folder >= newest[-1]}
     return recent | newest_of_configs
 
 
-def _config_of(folder: PurePath) -> str | None:
-    """Return the config of a run; an unknown one counts as one config."""
-    config = _read_record(folder).config_file
-    return None if config is None else os.path.realpath(config)
+def _job_of(record: RunRecord) -> tuple[object, ...]:
+    """Return the config of a run, and its kind; an unknown config counts as one config."""
+    config = record.config_file
+    return None if config is None else os.path.realpath(config), *record.kind
 
 
 def _find_needed(store: Store, runs: Iterable[PurePath]) -> set[str]:

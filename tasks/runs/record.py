@@ -91,6 +91,20 @@ class RunRecord(BaseModel):
         """`dataset.predict_file` as text; None for a named data set."""
         return describe_passages(self.config.get("dataset", {}).get("predict_file"))
 
+    @property
+    def kind(self) -> tuple[object, bool]:
+        """What runs of a config must have in common to be compared.
+
+        `dataset.limit`, which is set for a try, and whether the questions are made up.
+        """
+        is_made_up = (self.decided_by or {}).get("export", {}).get("engine") == "fake"
+        return self.config.get("dataset", {}).get("limit"), is_made_up
+
+    @property
+    def is_good(self) -> bool:
+        """Whether a complete run can be a measure for others: it is neither partial nor suspect."""
+        return not self.partial and not self.suspect
+
     def as_dict(self) -> dict[str, Any]:
         """Return the keys and values of run.json."""
         return self.model_dump(exclude_unset=True)

@@ -126,14 +126,17 @@ def test_runs_without_results_do_not_count(shelf: Shelf) -> None:
     assert good in unwanted(1)
 
 
-def test_the_newest_run_of_each_config_that_is_not_suspect_is_kept(shelf: Shelf) -> None:
+def test_what_the_next_run_of_a_config_is_compared_with_is_kept(shelf: Shelf) -> None:
     shelf.run(1, 1, 1, config="/jobs/a.yaml")
     kept = [shelf.run(2, 2, 2, config="/jobs/a.yaml")]
-    shelf.run(3, 3, 3, config="/jobs/a.yaml", is_suspect=True)
-    kept += [shelf.run(4, 4, 4, config="/jobs/a.yaml", is_suspect=True)]
-    kept += [shelf.run(5, 5, 5, config="/jobs/b.yaml", is_suspect=True)]
+    kept += [shelf.run(3, 3, 3, config="/jobs/b.yaml", suspect=True)]
+    for number, mark in enumerate(("suspect", "partial", "suspect", "partial"), start=4):
+        bad = shelf.run(number, number, number, config="/jobs/a.yaml", **{mark: True})
+    tries = [shelf.run(8, 8, 8, config="/jobs/a.yaml", limit=10) for _ in range(2)]
+    rehearsal = {"export": {"engine": "fake"}}
+    kept += [bad, tries[-1], shelf.run(9, 9, 9, config="/jobs/a.yaml", decided_by=rehearsal)]
     shelf.gc(keep_runs=1)
-    assert [run for run in shelf.runs if run.exists()] == kept
+    assert [run for run in shelf.runs if run.exists()] == sorted(kept)
 
 
 def test_the_newest_complete_run_of_each_config_is_kept(shelf: Shelf, tmp_path: Path) -> None:

@@ -92,13 +92,17 @@ class Shelf:
         model: str | None = None,
         config: str | None = None,
         is_complete: bool = True,
-        is_suspect: bool = False,
+        limit: int | None = None,
+        **recorded: object,
     ) -> Path:
-        """Make a run with the export, dataset, predictions and perhaps model of these numbers."""
+        """Make a run with the export, dataset, predictions and perhaps model of these numbers.
+
+        `recorded` are other keys of its run.json.
+        """
         started = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=next(self.numbers))
         run = self.store.run_folder(new_run_id(started))
-        suspect = {"suspect": True} if is_suspect else {}
-        record = least_record(run.name, config_file=config, **suspect)
+        asked = {"dataset": {"limit": limit}}
+        record = least_record(run.name, config_file=config, config=asked, **recorded)
         for kind, number in zip(KINDS[:3], numbers[:3], strict=True):
             record[kind] = self.make(kind, number).name
         if len(numbers) > 3:

@@ -64,7 +64,7 @@ def find_good_run(plan: Plan, run: Run) -> tuple[str | None, Level | None]:
     ours = run.record
 
     def is_good(record: RunRecord) -> bool:
-        return not record.partial and not record.suspect and kind_of(record) == kind_of(ours)
+        return record.is_good and record.kind == ours.kind
 
     if ours.config_file is None:
         return None, None
@@ -75,12 +75,6 @@ def find_good_run(plan: Plan, run: Run) -> tuple[str | None, Level | None]:
         logger.info("quality.max_drift: there is no earlier good run of this config")
         return None, None
     return record.run_id, level
-
-
-def kind_of(record: RunRecord) -> tuple[object, bool]:
-    """Return what two runs must have in common to be compared."""
-    is_made_up = (record.decided_by or {}).get("export", {}).get("engine") == "fake"
-    return record.config.get("dataset", {}).get("limit"), is_made_up
 
 
 def read_breaches(metrics: Mapping[str, Any]) -> list[Breach]:
