@@ -84,13 +84,12 @@ def write_partitions(
     Raises:
         OSError: they cannot be written.
     """
+    batches = read(columns) if columns else ()
+    names = sorted({name for batch in batches for name in name_partitions(batch, columns)})
+    if not names:  # a data set that is not divided, or has no rows, is a file with its schema
+        names, columns = [""], ()
     fields = [field for field in schema if field.name not in columns]
     kept, rows = pa.schema(fields, schema.metadata), dict[str, int]()
-    names = [""]  # a data set without rows has its schema
-    if columns:
-        names = sorted(
-            {name for batch in read(columns) for name in name_partitions(batch, columns)}
-        )
     for first in range(0, len(names), MOST_OPEN):
         some = names[first : first + MOST_OPEN]
         files = {name: _File(folder / name / f"{FILE}{suffix}", kept) for name in some}

@@ -124,8 +124,9 @@ def test_files_lack_the_columns_of_folders_and_keep_the_meaning_of_others(tmp_pa
     assert not schema.field("row").nullable
 
 
-def test_a_data_set_without_rows_has_its_columns(tmp_path: Path) -> None:
-    folder = write(tmp_path / "out", [])
+@pytest.mark.parametrize("columns", [(), ("city", "day")])
+def test_a_data_set_without_rows_has_its_columns(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    folder = write(tmp_path / "out", [], *columns)
     assert pd.read_parquet(folder).columns.tolist() == SCHEMA.names
 
 
