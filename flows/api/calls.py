@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import PurePath
@@ -67,11 +67,12 @@ def run(config: StrPath, *, day: date | None = None, **overrides: Mapping[str, o
     path = find_config(name)
     check_settings(with_date(load_settings(path, values), day), path)
     with connected(may_exit=False):
+        from flows.outcome import outcome_of
         from flows.parameters import exact
         from flows.question_generation import question_generation
 
         with exact(config=name, overrides=values) as shown:
-            result = question_generation(day=day, **shown)
+            result = outcome_of(lambda: question_generation(day=day, **shown))
     return Run(place_at(result["folder"]), result["metrics"])
 
 
@@ -88,10 +89,9 @@ def results(run: Run | StrPath = "latest", *, store: StrPath = STORE) -> pd.Data
         InputError: there is no such run, or it has no results.
         StoreCorruptionError: the results cannot be read.
     """
-    from tasks.runs.results import PREDICTIONS_FILE
-    from tasks.store.tables import read_batches
+    from tasks.operations.rows import read_results
 
-    return _as_frame(read_batches(_find(run, store) / PREDICTIONS_FILE))
+    return _as_frame(read_results(_find(run, store)))
 
 
 def quality(run: Run | StrPath = "latest", *, store: StrPath = STORE) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def _find(run: Run | StrPath, store: StrPath) -> PurePath:
     return find_results(name, Store(place_at(os.fspath(store))))
 
 
-def _as_frame(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
+def _as_frame(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
 
@@ -146,9 +146,7 @@ def _as_frame(batches: Iterable[pa.RecordBatch]) -> pd.DataFrame:
         for bits in (8, 16, 32, 64):
             dtype = pd.api.types.pandas_dtype(f"{'U' if sign else ''}Int{bits}")
             kinds[pa.type_for_alias(f"{sign}int{bits}")] = dtype
-    frame: pd.DataFrame = pa.Table.from_batches(batches).to_pandas(
-        types_mapper=kinds.get, date_as_object=False
-    )
+    frame: pd.DataFrame = table.to_pandas(types_mapper=kinds.get, date_as_object=False)
     return frame
 
 

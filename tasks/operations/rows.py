@@ -24,7 +24,7 @@ from tasks.load.parts import REJECTS_FILE
 from tasks.quality.flags import FLAGS, find_flags
 from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
 from tasks.store.files import storage_of
-from tasks.store.tables import ROWS_AT_A_TIME, iterate_rows, read_batches
+from tasks.store.tables import ROWS_AT_A_TIME, iterate_rows, read_batches, read_schema
 
 SCORES = ["score", "output_ids"]
 
@@ -69,7 +69,7 @@ def find_worst(folder: PurePath, most: int, with_kept: bool = True) -> list[dict
     """Return the rows with the lowest score for each token of the question, the worst first.
 
     Raises:
-        InputError: the engine gave no scores.
+        InputError: there are no questions, or the engine gave no scores.
         StoreCorruptionError: the results cannot be read.
     """
     path = folder / PREDICTIONS_FILE
@@ -80,7 +80,8 @@ def find_worst(folder: PurePath, most: int, with_kept: bool = True) -> list[dict
     )
     places = [place for _score, place in heapq.nsmallest(most, scored)]
     if not places:
-        raise InputError(f"run {folder.name} has no scores: its engine gives none")
+        cause = "its engine gives none" if first_rows(folder, 1) else "it has no questions"
+        raise InputError(f"run {folder.name} has no scores: {cause}")
     ordered = sorted(places)
     found = dict(zip(ordered, _rows_at(path, ordered, with_kept), strict=True))
     return [found[place] for place in places]
@@ -106,16 +107,30 @@ def find_flagged(
     return list(_rows_at(folder / PREDICTIONS_FILE, places, with_kept))
 
 
-def read_quality(folder: PurePath) -> Iterator[pa.RecordBatch]:
-    """Yield a run's quality.parquet, with a column for each flag that says which rows have it.
+def read_results(folder: PurePath) -> pa.Table:
+    """Return a run's predictions.parquet.
+
+    Raises:
+        StoreCorruptionError: it cannot be read.
+    """
+    return _read_table(folder / PREDICTIONS_FILE)
+
+
+def read_quality(folder: PurePath) -> pa.Table:
+    """Return a run's quality.parquet, with a column for each flag that says which rows have it.
 
     Raises:
         InputError: the run has none.
         StoreCorruptionError: it cannot be read.
     """
-    for batch in read_batches(_find_quality(folder)):
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-        yield pa.RecordBatch.from_pydict(columns | find_flags(batch))
+    table = _read_table(_find_quality(folder))
+    for flag, is_flagged in find_flags(table).items():
+        table = table.append_column(flag, is_flagged)
+    return table
+
+
+def _read_table(path: PurePath) -> pa.Table:
+    return pa.Table.from_batches(read_batches(path), read_schema(path))
 
 
 def _find_quality(folder: PurePath) -> PurePath:

@@ -41,7 +41,7 @@ MEANS = (
 )
 
 
-def find_flags(rows: pa.RecordBatch) -> dict[str, pa.BooleanArray]:
+def find_flags(rows: pa.RecordBatch | pa.Table) -> dict[str, pa.BooleanArray]:
     """Return for each flag whether a row has it; what is not defined is not flagged."""
     return {name: pc.fill_null(find(rows), False) for name, find in FLAGS.items()}
 

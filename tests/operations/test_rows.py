@@ -93,9 +93,15 @@ def test_the_worst_rows_have_the_lowest_score_for_each_token(
     assert numbers(worst) == numbers(ordered)[:most]
 
 
-def test_without_scores_there_is_no_worst_row(tmp_path: Path) -> None:
-    write(tmp_path, [prediction(0, score=None)])
-    with pytest.raises(InputError, match="has no scores"):
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [([prediction(0, score=None)], "its engine gives none"), ([], "it has no questions")],
+)
+def test_without_scores_there_is_no_worst_row(
+    tmp_path: Path, rows: list[dict[str, Any]], cause: str
+) -> None:
+    write(tmp_path, rows)
+    with pytest.raises(InputError, match=f"has no scores: {cause}"):
         find_worst(tmp_path, 3)
 
 

@@ -17,6 +17,8 @@ import pytest
 import wenti
 from nbclient import NotebookClient
 
+from tests.support.converted_runs import write_run
+from tests.support.finished_runs import judge_run, prediction
 from tests.support.rehearsal import ROOT
 
 NOTEBOOK = ROOT / "docs/notebook.ipynb"
@@ -44,6 +46,15 @@ def test_a_run_is_given_by_id_folder_or_itself_and_others_are_refused(demo_store
     assert wenti.results(folder).equals(wenti.results(run))
     with pytest.raises(wenti.errors.InputError, match="there is no run 'nothing'"):
         wenti.results("nothing", store=demo_store)
+
+
+def test_a_run_without_a_question_has_the_same_columns(tmp_path: Path) -> None:
+    some, none = (write_run(tmp_path / str(len(rows)), rows) for rows in ([prediction(0)], []))
+    for run in (some, none):
+        judge_run(run)
+    for read in (wenti.results, wenti.quality):
+        assert read(none).empty
+        assert read(none).dtypes.equals(read(some).dtypes)
 
 
 def test_all_faults_of_a_config_are_raised_at_once(tmp_path: Path) -> None:
