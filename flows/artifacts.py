@@ -1,7 +1,7 @@
 """What a run shows on its page in Prefect's UI, and the events it emits for automations.
 
-All of it is informational: if the server is unreachable, the page is incomplete and the run
-continues.
+All of it is informational: if the server is unreachable, or the store cannot be read, the page is
+incomplete and the run continues.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from flows.summary import (
 )
 from tasks.addresses import absolute_place
 from tasks.columns.join import own_columns
+from tasks.errors import StorageError, StoreCorruptionError
 from tasks.escaping import visible
 from tasks.outages import tolerate_outage
 from tasks.plan.plan import Plan
@@ -96,12 +97,13 @@ class RowsArtifact:
 
     def end(self) -> None:
         """Show the final number of rows, without those of failed attempts."""
-        rows, kept = self._pace.rows, self._count_kept() - self._reused
-        if kept == self._pace.done == rows:
-            self.update()
-        elif rows:
-            description = f"Predict: ended after {kept:,} of {rows:,} rows"
-            self._update(100 * kept / rows, description)
+        with _page_outage(RETRIES):
+            rows, kept = self._pace.rows, self._count_kept() - self._reused
+            if kept == self._pace.done == rows:
+                self.update()
+            elif rows:
+                description = f"Predict: ended after {kept:,} of {rows:,} rows"
+                self._update(100 * kept / rows, description)
 
     def _update(self, percent: float, description: str) -> None:
         if self._artifact is not None:
@@ -135,8 +137,8 @@ def rows_artifact(run: Run) -> Iterator[RowsArtifact]:
 
 def show_shards(run: Run, prediction: Prediction) -> None:
     """Show the table of the shards."""
-    histories = read_journal(run.folder / JOURNAL_FILE)
     with _page_outage():
+        histories = read_journal(run.folder / JOURNAL_FILE)
         create_table_artifact(
             tabulate_shards(prediction.outcomes, histories),
             key=_key("shards", run),
@@ -149,8 +151,8 @@ def show_trend(run: Run) -> None:
     if run.record.config_file is None:
         return
     config = Path(run.record.config_file)
-    history = read_history(store_of(run.folder), config, TREND_RUNS)
     with _page_outage():
+        history = read_history(store_of(run.folder), config, TREND_RUNS)
         create_table_artifact(
             tabulate_trend(history),
             key=_key("trend", run),
@@ -162,8 +164,8 @@ def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
     """Show metrics, samples, settings and the results folder; emit events for what is amiss."""
     places = spaced(metrics["predictions"], SAMPLES)
     predictions = run.folder / PREDICTIONS_FILE
-    samples = list(read_places(predictions, places, own_columns(predictions)))
     with _page_outage():
+        samples = list(read_places(predictions, places, own_columns(predictions)))
         create_markdown_artifact(
             as_markdown(metrics, samples, run.record, absolute_place(run.folder)),
             key=_key("summary", run),
@@ -210,9 +212,13 @@ def _key(kind: str, run: Run) -> str:
 
 @contextmanager
 def _page_outage(retries: int = RETRIES_AT_THE_END) -> Iterator[None]:
-    """Tolerate that the server is away, without waiting for it as long as Prefect does."""
+    """Tolerate that the server is away, without waiting for it as long as Prefect does.
+
+    Nor does a run fail that is complete, if what is to be shown cannot be read from the store.
+    """
+    consequence = "the run's page in Prefect is incomplete"
     with (
-        tolerate_outage(logger, "the run's page in Prefect is incomplete"),
+        tolerate_outage(logger, consequence, StorageError, StoreCorruptionError),
         few_retries(retries),
     ):
         yield

@@ -20,7 +20,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from flows.artifacts import RowsArtifact, rows_artifact
+from flows.artifacts import RowsArtifact, rows_artifact, show_results
 from flows.question_generation import question_generation
 from tasks.errors import ConfigError, WorkerError
 from tasks.predict.progress import Pace, Progress
@@ -48,6 +48,17 @@ def test_a_fault_of_the_config_is_one_message_without_tracebacks(
     assert (state.name, state.message) == ("Failed", str(fault.value))
     assert [line.message for line in lines if line.level >= 40] == [str(fault.value)]
     assert not any("Traceback" in line.message for line in lines)
+
+
+def test_a_store_that_cannot_be_read_costs_a_run_only_its_page(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = plan_job(write_job(tmp_path), f"store.path={tmp_path / 'store'}")
+    metrics = {"predictions": 3, "partial": False, "rows_in": 3, "rejects": 0, "rows_missing": 0}
+    with caplog.at_level("WARNING", "wenti.run_page"):
+        show_results(plan, Run.start(plan), metrics)  # without predictions.parquet
+    (line,) = caplog.messages
+    assert line.startswith("the run's page in Prefect is incomplete")
 
 
 def execute(run: str, environment: dict[str, str]) -> None:
