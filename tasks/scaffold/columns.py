@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "context": (
         *("context", "passage", "paragraph", "document", "doc", "article", "text", "content"),
-        *("body", "source", "src", "段落", "上下文", "篇章", "文章", "正文", "原文", "文本"),
+        *("body", "段落", "上下文", "篇章", "文章", "正文", "原文", "文本"),
         *("内容", "材料", "文档", "语料"),
+        *("source", "src"),  # last, because it often says where a passage is from
     ),
     "answer": (
         *("answer", "ans", "answer_text", "gold_answer", "keyword", "entity", "span"),

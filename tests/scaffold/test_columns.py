@@ -30,6 +30,8 @@ from tasks.scaffold.columns import KNOWN, propose_fields
         (["文章段落", "标准答案文本"], {"context": "文章段落", "answer": "标准答案文本"}),
         (["answer_id", "text"], {"context": "text", "id": "answer_id"}),
         (["text", "content"], {"context": "text"}),
+        (["source", "段落", "答案"], {"context": "段落", "answer": "答案"}),
+        (["source", "target"], {"context": "source", "reference": "target"}),
         (["spam", "eggs"], {}),
     ],
 )
