@@ -155,7 +155,7 @@ def test_a_suspect_run_says_what_is_beyond_which_limit_and_since_which_run() -> 
     breach = {"key": "max_rejects", "measure": "rejects", "value": 0.05, "limit": 2.0}
     breach |= {"count": 3, "rows": 60, "before": None, "p_value": None}
     gate = {"since": "a", "breaches": [breach, breach]}
-    told = "rejects 3 of 60 (5.0 %); quality.max_rejects is 2"
+    told = "rejects 3 of 60 (5.0 %); quality.max_rejects is 2 rows"
     assert tell_suspicion(METRICS | {"gate": gate}) == {
         "suspect": f"{told}; {told} (compared with run a)"
     }

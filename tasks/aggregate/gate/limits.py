@@ -97,7 +97,8 @@ class Breach:
         if self.before is not None:
             value = f"{value}, before {self._show(self.before)} (p = {self.p_value:.1g})"
         name = NAMES.get(self.measure, self.measure)
-        return f"{name} {value}; quality.{self.key} is {self.limit:g}"
+        unit = " rows" if self.key in LIMITS and self.limit >= 1 else ""
+        return f"{name} {value}; quality.{self.key} is {self.limit:g}{unit}"
 
     def _show(self, value: float) -> str:
         return f"{value:.4f}" if self.count is None else f"{100 * value:.1f} %"

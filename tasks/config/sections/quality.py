@@ -27,12 +27,14 @@ class QualitySettings(Section):
     )
     min_mean_score: float | None = Field(
         None,
+        le=0,
         allow_inf_nan=False,
         description="Mean score per token below which a run is suspect. null: no limit.",
     )
     max_drift: float | None = Field(
         None,
         ge=0,
+        le=1,
         allow_inf_nan=False,
         description="How much worse a run may be than the last good run of its config: the share "
         "of each flag and of the rejects, and the mean score per token. A difference that may be "

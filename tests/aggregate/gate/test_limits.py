@@ -83,7 +83,10 @@ def test_a_run_without_rows_breaks_nothing() -> None:
     assert list(find_breaches(QualitySettings(max_unfinished=0, max_duplicates=0), level)) == []
 
 
-@pytest.mark.parametrize("values", [{"max_unfinished": 1.5}, {"max_drift": -0.1}])
+@pytest.mark.parametrize(
+    "values",
+    [{"max_unfinished": 1.5}, {"max_drift": -0.1}, {"max_drift": 5}, {"min_mean_score": 0.5}],
+)
 def test_a_limit_is_a_share_or_a_number_of_rows(values: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         QualitySettings.model_validate(values)
