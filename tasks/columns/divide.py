@@ -28,7 +28,8 @@ def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsD
         details: of its manifest.
 
     Raises:
-        InputError: names the first column that cannot divide the data set, and why.
+        InputError: names the columns that are not kept, or the first that cannot divide the data
+            set, and why.
     """
     _check_columns(KEY, columns, folder, details)
     if not columns:
@@ -53,7 +54,8 @@ def check_groups(columns: Sequence[str], folder: PurePath, details: ColumnsDetai
         details: of its manifest.
 
     Raises:
-        InputError: names the first column that cannot divide the rows, and why.
+        InputError: names the columns that are not kept, or the first that cannot divide the rows,
+            and why.
     """
     _check_columns(GROUPS_KEY, columns, folder, details)
 
@@ -62,9 +64,9 @@ def _check_columns(
     key: str, columns: Sequence[str], folder: PurePath, details: ColumnsDetails
 ) -> None:
     if unknown := [name for name in columns if name not in details.names]:
-        known = shorten_list(details.names, 10) or "none"
+        known, named = shorten_list(details.names, 10) or "none", shorten_list(unknown, 10)
         raise InputError(
-            f"`{key}`: no column `{unknown[0]}` of the passages is kept; kept are: {known}"
+            f"`{key}`: no such column of the passages is kept: {named}; kept are: {known}"
         )
     kinds_of = read_schema(folder / COLUMNS_FILE) if columns else pa.schema([])
     for name in columns:

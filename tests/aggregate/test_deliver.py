@@ -116,7 +116,7 @@ COLUMNS = pa.table(
     [
         (["dt"], None),
         (["day", "dt"], None),
-        (["city"], "no column `city` of the passages is kept; kept are: dt, day, share, long"),
+        (["city", "dt", "age"], "is kept: city, age; kept are: dt, day, share, long"),
         (["dt", "share"], "the column `share` has fractions; give columns of text"),
         (["price"], "has fractions"),
         (["at"], "has times"),
