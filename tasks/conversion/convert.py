@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -15,9 +14,8 @@ from tasks.conversion.label_studio import as_label_studio
 from tasks.conversion.questions import Questions, Tally
 from tasks.conversion.squad import as_squad
 from tasks.conversion.target import Target
-from tasks.doctor.places import find_file_faults
-from tasks.errors import InputError, PreflightError
-from tasks.findings import Finding
+from tasks.doctor.replacing import check_replacing
+from tasks.errors import InputError
 from tasks.runs.find import read_record, store_of
 from tasks.runs.record import RunRecord
 from tasks.runs.results import PREDICTIONS_FILE
@@ -45,7 +43,8 @@ class Format:
     Attributes:
         suffix: of the name of a file.
         write: yields the text of the file, and counts what is in it.
-        beginning: what each file begins with, and hardly one of another program.
+        beginning: what each file begins with, and hardly one of another program; a regular
+            expression.
         encoding: of the text.
     """
 
@@ -97,8 +96,7 @@ def convert_run(folder: PurePath, target: Target, output: Path | None = None) ->
     """
     record, form, tally = read_record(folder), FORMATS[target], Tally()
     path = output or Path(f"{record.run_id}{form.suffix}")
-    if faults := _find_faults(path, form, store_of(folder).root):
-        raise PreflightError(str(path), faults)
+    check_replacing(OUTPUT, path, store_of(folder).root, str(target), form.beginning)
     questions = Questions(folder / PREDICTIONS_FILE, record.run_id, _name_model(record))
 
     def write(temporary: Path) -> None:
@@ -110,21 +108,6 @@ def convert_run(folder: PurePath, target: Target, output: Path | None = None) ->
 
     commit_file(path, write, setting=OUTPUT)
     return Converted(path, record, tally)
-
-
-def _find_faults(path: Path, form: Format, store: PurePath) -> list[Finding]:
-    faults = find_file_faults(OUTPUT, path, store)
-    if not faults and path.exists() and not _is_ours(path, form):
-        problem = f"{path} is there, and is no such file of Wenti"
-        return [Finding(OUTPUT, problem, "move it, or give another path")]
-    return faults
-
-
-def _is_ours(path: Path, form: Format) -> bool:
-    """Return whether a file is empty, or begins as those of a format do."""
-    with path.open("rb") as file:
-        text = file.read(256).decode(errors="replace")
-    return not text or re.match(form.beginning, text) is not None
 
 
 def _name_model(record: RunRecord) -> str:

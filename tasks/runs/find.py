@@ -181,8 +181,9 @@ def find_results(name: str, store: Store, config: Path | None = None) -> PurePat
     """
     folder = find_run(name, store, config)
     if not is_complete(folder):
+        state, *_details = str(get_state(folder)).splitlines()
         remedy = "`wenti runs` lists the runs that have some"
-        raise InputError(f"run {folder.name} has no results, it {get_state(folder)}; {remedy}")
+        raise InputError(f"run {folder.name} has no results, it {state.rstrip(':')}; {remedy}")
     return folder
 
 

@@ -87,7 +87,8 @@ def test_a_file_of_another_kind_is_left_alone(
     else:
         path.write_text('{"context": "泰山", "answer": "山"}\n', encoding="utf-8")
     before = read_tree(tmp_path)
-    with pytest.raises(PreflightError, match="mine is there, and is no such file of Wenti; move"):
+    said = f"mine is there, and this command did not write it as {target}; move"
+    with pytest.raises(PreflightError, match=said):
         convert_run(run, target, path)
     assert read_tree(tmp_path) == before
 

@@ -17,7 +17,7 @@ from flows.cli.main import app, is_printing
 from flows.cli.tables.doctor import print_findings
 from flows.cli.tables.runs import print_checked, print_garbage
 from flows.cli.tables.trend import fit
-from tasks.errors import InputError
+from tasks.errors import InputError, PreflightError
 from tasks.findings import Finding
 from tasks.operations.gc import Garbage
 from tasks.operations.verify import Checked
@@ -136,8 +136,14 @@ def test_the_trend_of_a_config_is_a_table_json_or_a_page(
     told = json.loads(run("trend", config, "-n", "1", "--json"))
     assert [one["run_id"] for one in told] == [third]
     page = tmp_path / "trend.html"
-    assert run("trend", config, "--store", shelf.store.root, "--html", page).strip() == str(page)
+    for _ in range(2):  # the page of the night before is replaced
+        said = run("trend", config, "--store", shelf.store.root, "--html", page)
+        assert said.strip() == str(page)
     assert second in page.read_text(encoding="utf-8")
+    (tmp_path / "mine.html").write_text("mine", encoding="utf-8")
+    with pytest.raises(PreflightError, match="did not write it as a page of a trend; move it"):
+        run("trend", config, "--html", tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").read_text(encoding="utf-8") == "mine"
     with pytest.raises(InputError, match="give one of --html and --json"):
         run("trend", config, "--html", page, "--json")
     assert "there are no runs of" in run("trend", config, "--store", tmp_path / "nowhere")

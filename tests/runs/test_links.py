@@ -57,6 +57,12 @@ def test_every_command_understands_both_words(shelf: Shelf) -> None:
         find_results(NEWEST, shelf.store)
 
 
+def test_a_run_without_results_is_told_with_the_first_line_of_its_error(plan: Plan) -> None:
+    Run.start(plan).fail("SuspectError: the questions are suspect:\n  - unfinished 5 of 5\n")
+    with pytest.raises(InputError, match=r"SuspectError: the questions are suspect; `wenti runs`"):
+        find_results(NEWEST, plan.store)
+
+
 def test_without_a_complete_run_latest_says_what_became_of_the_newest(plan: Plan) -> None:
     with pytest.raises(InputError, match=r"there is no run in .*--store or --config"):
         find_run(LATEST, plan.store)

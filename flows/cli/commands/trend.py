@@ -34,9 +34,10 @@ def trend(
     """Show the runs of a config over time: rows, rejects, flags, scores, cost, and changes."""
     from flows.cli.tables.trend import print_trend
     from tasks.config.loading import find_config
+    from tasks.doctor.replacing import check_replacing
     from tasks.plan.plan import open_store
     from tasks.report.trend.history import read_history
-    from tasks.report.trend.page import render_trend
+    from tasks.report.trend.page import BEGINNING, render_trend
     from tasks.store.files import commit_bytes
     from tasks.store.layout import Store
 
@@ -44,6 +45,8 @@ def trend(
         raise InputError("give one of --html and --json")
     settings, file = settings_of(config, None, None), find_config(config)
     place = open_store(settings) if store is None else Store(store)
+    if html is not None:
+        check_replacing("--html", html, place.root, "a page of a trend", BEGINNING)
     history = read_history(place, file, most)
     if html is not None:
         page = render_trend(file.stem, history, settings.report.language)

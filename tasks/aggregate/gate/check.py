@@ -106,6 +106,5 @@ def suspicion(run: Run, metrics: Mapping[str, Any]) -> SuspectError:
         "nothing was written outside of the store; look at report.html there, and run again with "
         "`--set quality.on_breach=warn` to take the results as they are"
     )
-    return SuspectError(
-        "\n".join([f"the questions in {run.folder} are suspect{compared} ({remedy}):", *told])
-    )
+    head = f"the questions in {run.folder} are suspect{compared}:"
+    return SuspectError("\n".join([head, *told, remedy]))

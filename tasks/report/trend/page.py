@@ -14,6 +14,8 @@ from tasks.report.trend.figures import draw_trend
 from tasks.report.trend.history import RunFigures
 
 MOST_RUNS = 1000  # in the table
+BEGINNING = r'(?s)<!doctype html>.*<meta name="generator" content="wenti trend">'
+"""What each page begins with, as a regular expression."""
 
 
 def render_trend(name: str, history: Sequence[RunFigures], language: str = "auto") -> str:
