@@ -67,6 +67,7 @@ def _check_columns(
         known, named = shorten_list(details.names, 10) or "none", shorten_list(unknown, 10)
         raise InputError(
             f"`{key}`: no such column of the passages is kept: {named}; kept are: {known}"
+            " (dataset.keep_columns can name others)"
         )
     kinds_of = read_schema(folder / COLUMNS_FILE) if columns else pa.schema([])
     for name in columns:
