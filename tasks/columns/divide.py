@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.types as kinds
 
 from tasks.columns.store import COLUMNS_FILE, ColumnsDetails
+from tasks.config.sections.aggregation import AggregateSettings
 from tasks.config.sections.section import LONGEST_NAME
 from tasks.errors import InputError
 from tasks.escaping import shorten_list
@@ -17,6 +18,16 @@ from tasks.store.tables import read_batches, read_schema
 
 KEY = "aggregate.partition_by"
 GROUPS_KEY = "aggregate.group_by"
+
+
+def check_divisions(asked: AggregateSettings, folder: PurePath, details: ColumnsDetails) -> None:
+    """Check the columns that the section `aggregate` divides rows by.
+
+    Raises:
+        InputError: as `check_partitions` and `check_groups`.
+    """
+    check_partitions(asked.partition_by or (), folder, details)
+    check_groups(asked.group_by or (), folder, details)
 
 
 def check_partitions(columns: Sequence[str], folder: PurePath, details: ColumnsDetails) -> None:

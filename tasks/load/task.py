@@ -11,7 +11,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from tasks.columns.divide import check_groups, check_partitions
+from tasks.columns.divide import check_divisions
 from tasks.columns.store import MOST_COLUMNS, ColumnsDetails
 from tasks.escaping import shorten_list
 from tasks.load.dataset import load_columns_into, load_into, make_request
@@ -55,9 +55,7 @@ def _keep_columns(plan: Plan, claims: Claims, dataset: Manifest) -> None:
     make = partial(call_in_child, load_columns_into, plan.store, request, plan.columns, rows)
     kept = claims.once(plan.columns.fingerprint, plan.columns.find, make)
     details = ColumnsDetails.of(kept.manifest)
-    asked = plan.settings.aggregate
-    check_partitions(asked.partition_by or (), plan.columns.folder, details)
-    check_groups(asked.group_by or (), plan.columns.folder, details)
+    check_divisions(plan.settings.aggregate, plan.columns.folder, details)
     if details.names:
         logger.info("columns kept in predictions.parquet: %s", shorten_list(details.names, 10))
     if details.missing:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tasks.columns.divide import check_divisions
+from tasks.columns.store import ColumnsDetails
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import estimate_space
 from tasks.errors import describe_error
@@ -97,7 +99,8 @@ def find_dry_run(settings: Settings) -> DryRun:
     While that is found out, nothing is deleted from the store.
 
     Raises:
-        InputError: the passages cannot be read, or too many rows are rejected, so that a run fails.
+        InputError: the passages cannot be read, or too many rows are rejected, so that a run fails;
+            or columns that the store has cannot divide them as the config asks.
         OSError: a file of the model cannot be read.
     """
     store, size = open_store(settings), estimate_space(settings)
@@ -111,6 +114,7 @@ def find_dry_run(settings: Settings) -> DryRun:
 def _find_in_store(plan: Plan, size: int) -> DryRun:
     dataset = plan.dataset.find().manifest
     rows = _count_rows(plan, dataset)
+    _check_kept_columns(plan)
     shards = _find_shards(plan, dataset, rows)
     has_export = find_export(plan).manifest is not None
     speed, unmeasured = _find_speed(plan, is_measured=has_export and any(shards or ()))
@@ -125,6 +129,14 @@ def _find_in_store(plan: Plan, size: int) -> DryRun:
         bytes=size,
         unmeasured=unmeasured,
     )
+
+
+def _check_kept_columns(plan: Plan) -> None:
+    """Check what kept columns are to divide, if the store has these columns."""
+    kept = None if plan.columns is None else plan.columns.find().manifest
+    if plan.columns is not None and kept is not None:
+        details = ColumnsDetails.of(kept)
+        check_divisions(plan.settings.aggregate, plan.columns.folder, details)
 
 
 def _find_speed(plan: Plan, *, is_measured: bool) -> tuple[Speed | None, str]:

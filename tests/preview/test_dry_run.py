@@ -95,6 +95,8 @@ def test_what_the_store_has_is_reused_and_the_rest_takes_as_long_as_in_the_last_
     assert found.speed is not None
     assert (found.speed.run_id, found.speed.rows) == ("20261123-020000-aaaaaa", 30)
     assert found.seconds == 6.0
+    with pytest.raises(InputError, match=r"aggregate.group_by.*: city; kept are: none"):
+        find_dry_run(settings_of(store, passages, "aggregate.group_by=[city]"))
 
 
 def test_without_such_a_run_the_speed_is_measured_if_the_export_is_there(
