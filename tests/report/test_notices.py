@@ -62,7 +62,8 @@ def test_a_suspect_run_says_what_is_beyond_which_limit(run: FinishedRun, tmp_pat
     share |= {"count": 36, "rows": 300, "before": 0.003, "p_value": 1.4e-10}
     score = {"key": "min_mean_score", "measure": "score_per_token", "value": -0.61, "limit": -0.5}
     score |= dict.fromkeys(("count", "rows", "before", "p_value"))
-    run.metrics = {"gate": {"since": "run-of-monday", "breaches": [share, score]}}
+    rows = {**share, "key": "max_unfinished", "limit": 1234567.0, "before": None, "p_value": None}
+    run.metrics = {"gate": {"since": "run-of-monday", "breaches": [share, score, rows]}}
     page = read_page(run.report(tmp_path))
     assert page.named("h1")[0].words == "nightly Suspect"
     notice, *_ = page.part("overview").named("div", "notice")
@@ -70,6 +71,7 @@ def test_a_suspect_run_says_what_is_beyond_which_limit(run: FinishedRun, tmp_pat
         "unfinished 12.0 % (36 of 300), before 0.3 % (p = 1e-10); "
         "the limit is quality.max_drift: 0.03",
         "Mean score per token −0.6100; the limit is quality.min_mean_score: -0.5",
+        "unfinished 12.0 % (36 of 300); the limit is quality.max_unfinished: 1234567",
     ]
     assert "Compared with run run-of-monday." in notice.words
     run.metrics = {"gate": {"since": None, "breaches": []}}

@@ -98,7 +98,7 @@ class Breach:
             value = f"{value}, before {self._show(self.before)} (p = {self.p_value:.1g})"
         name = NAMES.get(self.measure, self.measure)
         unit = " rows" if self.key in LIMITS and self.limit >= 1 else ""
-        return f"{name} {value}; quality.{self.key} is {self.limit:g}{unit}"
+        return f"{name} {value}; quality.{self.key} is {self.limit:.10g}{unit}"
 
     def _show(self, value: float) -> str:
         return f"{value:.4f}" if self.count is None else f"{100 * value:.1f} %"
