@@ -130,7 +130,8 @@ def choose(predictions: PurePath, quality: PurePath, drops: Iterable[str]) -> Ch
     )
     if (causes != KEPT).any():
         originals = _find_among(predictions, causes == KEPT)
-    for name, found in (("duplicate", originals.equal), ("near_duplicate", originals.near)):
+    # What equals a near duplicate is one, too: it is told with the original that is kept.
+    for name, found in (("near_duplicate", originals.near), ("duplicate", originals.equal)):
         if name in drops:
             causes[(causes == KEPT) & (found != NONE)] = _NAMES.index(name)
     return Choice(causes, originals)

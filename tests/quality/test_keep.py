@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +27,7 @@ LONG = "中华人民共和国第一任总理在他任职期间做了哪些重要
 NEAR = (LONG.replace("要的", "要"), LONG.replace("总理", "大总理"))  # to it, not to each other
 QUESTIONS = [
     LONG,
+    NEAR[0],
     f"{LONG}？",
     "他在任期间做了哪些重要事情",
     "泰山在哪里？",
@@ -95,6 +98,23 @@ def test_what_was_near_only_to_a_dropped_question_is_kept(tmp_path: Path) -> Non
     assert reasons(both, predictions) == {0: "quality:unfinished"}
 
 
+def test_what_equals_a_near_duplicate_is_one_too_so_that_its_original_is_kept(
+    tmp_path: Path,
+) -> None:
+    rows = [{"question": one} for one in (LONG, NEAR[0], NEAR[0])]
+    choice, predictions = keep(tmp_path, rows, near_duplicate=False)
+    assert reasons(choice, predictions) == dict.fromkeys((2, 4), "quality:near_duplicate")
+
+
+def test_the_rules_may_leave_no_question_of_a_part_or_of_all(tmp_path: Path) -> None:
+    rows = [{"question": LONG, "is_finished": False}] * 9
+    for number, finished in enumerate(([], [8], [0])):
+        some = [{**row, "is_finished": at in finished} for at, row in enumerate(rows)]
+        folder = tmp_path / str(number)
+        choice, _ = keep(folder, some, finished=True, near_duplicate=False)
+        assert np.flatnonzero(choice.causes == KEPT).tolist() == finished
+
+
 ROWS = st.lists(
     st.fixed_dictionaries({"question": st.sampled_from(QUESTIONS), "is_finished": st.booleans()}),
     max_size=9,
@@ -122,6 +142,8 @@ def test_what_is_kept_is_judged_as_if_there_had_been_nothing_else(
     for batch in found.to_batches():
         flags = find_flags(batch)
         assert not any(flags[name].true_count for name in list_drops(rules))
+    details = "\n".join(row["detail"] for row in choice.list_dropped(predictions))
+    assert {*map(int, re.findall(r"equals that of row (\d+)", details))} <= {*kept}
     assert {*dropped.values()} <= {f"quality:{name}" for name in list_drops(rules)}
     assert set(found["duplicate_of"].drop_null().to_pylist()) <= {*kept}
     assert set(ORIGINALS.values()) <= {*found.column_names}
