@@ -42,7 +42,8 @@ def run(config: StrPath, *, day: date | None = None, **overrides: Mapping[str, o
     """Run a config as `wenti run` does, and return the finished run.
 
     The log goes to standard error, unless this process has set up its logging. In a notebook, the
-    cell can be interrupted; calling this again continues.
+    cell can be interrupted; calling this again continues. One run at a time: a run that fails or is
+    interrupted ends the child processes of the others in this process, which then try again.
 
     Args:
         config: name of a config, such as `demo`, or a YAML file.

@@ -18,7 +18,7 @@ from tasks.evaluation.counts import count_pairs
 from tasks.evaluation.scores import METRICS, score_counts, score_each
 from tasks.load.parts import REJECTS_FILE
 from tasks.operations.pairing import Kind, Pair, Row, pair_rows
-from tasks.plan.changes import find_changes
+from tasks.plan.changes import find_changes, find_keep_changes
 from tasks.quality.flags import summarize
 from tasks.runs.find import read_record
 from tasks.runs.record import RunRecord
@@ -206,6 +206,8 @@ def choose(changes: Sequence[Change], most: int) -> list[Change]:
 def find_causes(a: RunRecord, b: RunRecord) -> list[str] | None:
     """Return why the results of two runs differ, one sentence per stage that differs.
 
+    `aggregate.keep`, which drops questions, is told like a stage.
+
     None if an older version of Wenti made one of the runs: it did not record this.
     """
     before, now = a.decided_by, b.decided_by
@@ -213,7 +215,8 @@ def find_causes(a: RunRecord, b: RunRecord) -> list[str] | None:
         return None
     files = (a.passages, b.passages)
     changes = find_changes(before, now, dict.fromkeys(_STAGES, False), files)
-    return [f"{one.stage}: {', '.join(one.causes)}" for one in changes if one.causes]
+    causes = [f"{one.stage}: {', '.join(one.causes)}" for one in changes if one.causes]
+    return causes + find_keep_changes(a.config, b.config)
 
 
 def count_reasons(pairs: Iterable[Pair]) -> dict[str, dict[str, int]]:

@@ -129,6 +129,18 @@ class StageChange:
         return f"{self.stage}: {', '.join(self.causes) or 'unchanged'}: {self.outcome}"
 
 
+def find_keep_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return how `aggregate.keep` differs in two configs, which no fingerprint tells."""
+    was, is_now = (_show_keep(config.get("aggregate", {}).get("keep")) for config in (before, now))
+    return [] if was == is_now else [f"aggregate: aggregate.keep was {was} and is {is_now}"]
+
+
+def _show_keep(keep: Mapping[str, bool | None] | None) -> str:
+    rules = {name: value for name, value in (keep or {}).items() if value is not None}
+    told = (f"{name}: {str(value).lower()}" for name, value in rules.items())
+    return f"{{{', '.join(told)}}}" if rules else "null"
+
+
 def find_changes(
     before: DecidedBy,
     now: DecidedBy,

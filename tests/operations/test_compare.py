@@ -171,6 +171,19 @@ def test_what_decided_an_older_run_is_not_known() -> None:
     assert find_causes(run, run) == []
 
 
+def test_the_rules_that_drop_questions_are_a_cause() -> None:
+    decided = {"decided_by": {name: {} for name in ("export", "dataset", "predictions")}}
+    keeps = (None, {"finished": None}, {"finished": True, "empty": None, "near_duplicate": False})
+    none, empty, run = (
+        RunRecord.model_validate(least_record(config={"aggregate": {"keep": keep}}, **decided))
+        for keep in keeps
+    )
+    assert find_causes(none, empty) == []
+    assert find_causes(none, run) == [
+        "aggregate: aggregate.keep was null and is {finished: true, near_duplicate: false}"
+    ]
+
+
 def test_two_real_runs_are_compared_by_their_metrics_and_questions(
     run_demo: RunFlow, tmp_path: Path
 ) -> None:

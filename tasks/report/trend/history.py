@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import StoreCorruptionError
-from tasks.plan.changes import find_option_changes
+from tasks.plan.changes import find_keep_changes, find_option_changes
 from tasks.quality.flags import SCORE
 from tasks.runs.find import get_state, is_run_of, list_runs, read_metrics, read_record
 from tasks.runs.record import RunRecord
@@ -107,7 +107,8 @@ def _figures(state: RunState, metrics: Mapping[str, Any], changes: tuple[str, ..
 def _find_changes(before: RunRecord | None, now: RunRecord) -> tuple[str, ...]:
     if before is None or before.decided_by is None or now.decided_by is None:
         return ()
-    return tuple(find_option_changes(before.decided_by, now.decided_by))
+    options = find_option_changes(before.decided_by, now.decided_by)
+    return *options, *find_keep_changes(before.config, now.config)
 
 
 def _share(count: int | None, rows: int | None) -> float | None:

@@ -75,6 +75,13 @@ def test_changes_of_model_and_options_are_told_and_other_passages_are_not(store:
     assert told[5] == ()
 
 
+def test_a_change_of_the_rules_that_drop_questions_is_told(store: Store) -> None:
+    for number, keep in enumerate((None, {"finished": True})):
+        write_night(store, number, metrics_of(), config={"aggregate": {"keep": keep}})
+    told = ("aggregate: aggregate.keep was null and is {finished: true}",)
+    assert [run.changes for run in read(store)] == [(), told]
+
+
 def test_of_the_newest_runs_the_first_one_has_its_changes_too(store: Store) -> None:
     ids = write_nights(store)
     whole = read(store)
