@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 
 from tasks.errors import StoreCorruptionError
 from tasks.predict.shards import shard_of_piece
-from tasks.runs.find import is_complete, read_record
+from tasks.runs.find import find_first_try, is_complete, read_record, store_of
 from tasks.runs.record import RunRecord
 from tasks.runs.results import RUN_FILE
 from tasks.store.files import storage_of
@@ -115,11 +115,14 @@ def _find_kept_runs(folders: Set[PurePath], keep_runs: int | None) -> set[PurePa
     if keep_runs is None or len(complete) < keep_runs:
         return set(folders)
     records = {folder: _read_record(folder) for folder in complete}
-    good = [folder for folder in complete if records[folder].is_good]
+    # A rerun is as old as the run that it repeats; see `find_previous`.
+    ages = {folder: find_first_try(store_of(folder), record) for folder, record in records.items()}
+    oldest_first = sorted(complete, key=lambda folder: (ages[folder], folder))
+    good = [folder for folder in oldest_first if records[folder].is_good]
     newest_of_configs = {
         folder
-        for runs in (complete, good)
-        for folder in {_job_of(records[folder]): folder for folder in reversed(runs)}.values()
+        for runs in (oldest_first, good)
+        for folder in {_job_of(records[folder]): folder for folder in runs}.values()
     }
     newest = complete[:keep_runs]
     recent = {folder for folder in folders if newest and folder >= newest[-1]}

@@ -34,17 +34,22 @@ def find_previous(
 ) -> RunRecord | None:
     """Return the record of the newest complete run of a config file; None without one.
 
+    A rerun is as old as the run that it repeats: that an old result is repaired makes it no newer.
     A record of an older version that does not say what decided the run is skipped. With `before`,
     a run's id, only runs that started before that one count; with `is_wanted`, only those whose
     record it accepts.
     """
+    found, age = None, ""
     for folder in reversed(list_runs(store)):
+        if folder.name <= age:  # nor is any that is older still
+            break
         is_earlier = before is None or folder.name < before
         if is_earlier and is_complete(folder) and is_run_of(folder, config_file):
             record = read_record(folder)
             if record.decided_by is not None and is_wanted(record):
-                return record
-    return None
+                first = find_first_try(store, record)
+                found, age = (record, first) if first > age else (found, age)
+    return found
 
 
 def is_complete(folder: PurePath) -> bool:

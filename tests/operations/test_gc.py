@@ -135,6 +135,7 @@ def test_what_the_next_run_of_a_config_is_compared_with_is_kept(shelf: Shelf) ->
     tries = [shelf.run(8, 8, 8, config="/jobs/a.yaml", limit=10) for _ in range(2)]
     rehearsal = {"export": {"engine": "fake"}}
     kept += [bad, tries[-1], shelf.run(9, 9, 9, config="/jobs/a.yaml", decided_by=rehearsal)]
+    kept += [shelf.run(1, 1, 1, config="/jobs/a.yaml", rerun_of=shelf.runs[0].name)]
     shelf.gc(keep_runs=1)
     assert [run for run in shelf.runs if run.exists()] == sorted(kept)
 

@@ -109,8 +109,15 @@ def test_only_runs_of_the_same_kind_are_compared(nights: Nights) -> None:
 def test_a_rerun_is_compared_with_what_the_first_try_was_compared_with(nights: Nights) -> None:
     good = nights.night(GOOD)[0].record.run_id
     tried = nights.night(GOOD)[0].record.run_id
-    nights.night(GOOD)
+    last = nights.night(GOOD)[0].record.run_id
     assert nights.since(rerun_of=tried) == good
+    assert nights.since() == last  # not with the rerun of an older night
+
+
+def test_a_rerun_of_the_last_night_takes_its_place(nights: Nights) -> None:
+    last = nights.night(GOOD)[0].record.run_id
+    again = nights.night(GOOD, rerun_of=last)[0].record.run_id
+    assert nights.since() == again
 
 
 def test_lost_metrics_of_an_earlier_run_end_no_run(nights: Nights) -> None:
