@@ -124,9 +124,8 @@ def read_quality(folder: PurePath) -> pa.Table:
         StoreCorruptionError: it cannot be read.
     """
     table = _read_table(_find_quality(folder))
-    for flag, is_flagged in find_flags(table).items():
-        table = table.append_column(flag, is_flagged)
-    return table
+    columns = dict(zip(table.column_names, table.columns, strict=True))
+    return pa.table(columns | find_flags(table))  # a flag replaces a column of its name
 
 
 def _read_table(path: PurePath) -> pa.Table:

@@ -55,6 +55,7 @@ def test_a_run_without_a_question_has_the_same_columns(tmp_path: Path) -> None:
     for read in (wenti.results, wenti.quality):
         assert read(none).empty
         assert read(none).dtypes.equals(read(some).dtypes)
+        assert read(none).columns.is_unique
 
 
 def test_all_faults_of_a_config_are_raised_at_once(tmp_path: Path) -> None:
