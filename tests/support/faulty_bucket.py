@@ -24,7 +24,8 @@ class FaultyBucket:
         port: of the server behind it.
         seen: the requests, such as `PUT /bucket/key`.
         refusals: answers, as status and code, to the next requests that change something.
-        kills_at: the number of the request at which `victim` is killed.
+        changes: how many of them change something.
+        kills_at: the number of the request that changes something at which `victim` is killed.
         kills_after: whether the server has done the request by then.
         victim: id of a process.
         ignores_conditions: leave If-Match and If-None-Match out, as some servers do.
@@ -32,6 +33,7 @@ class FaultyBucket:
 
     port: int
     seen: list[str] = field(default_factory=list)
+    changes: int = 0
     refusals: list[tuple[int, str]] = field(default_factory=list)
     kills_at: int = 0
     kills_after: bool = False
@@ -45,8 +47,9 @@ class FaultyBucket:
         with self.lock:
             self.seen.append(request)
             changes = request.startswith(("PUT", "POST", "DELETE"))
+            self.changes += changes
             refusal = self.refusals.pop(0) if self.refusals and changes else None
-            return len(self.seen) == self.kills_at, refusal
+            return changes and self.changes == self.kills_at, refusal
 
     def kill(self) -> None:
         """Kill the victim, which waits for its answer."""
