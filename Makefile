@@ -97,9 +97,9 @@ check-paddle3: $(INSTALLED)
 	@$(MAKE) --no-print-directory PADDLE=3 demo
 	cmp $(QUESTIONS) build/questions-of-paddle2.txt
 
-# Real clusters on this machine; Ray is installed here and nowhere else.
+# Real clusters on this machine; Ray is installed here and nowhere else. Only Ray, so that other tests can run meanwhile.
 test-cluster: $(INSTALLED)
-	@$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),ray]'
+	@$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) ray
 	$(BIN)/python -m pytest -m cluster
 
 # No GPU is needed: the tests load the CUDA libraries and run the predictor on the CPU.

@@ -13,7 +13,9 @@ TRANSIENT = {
     "BatchTimeoutError",
     "OutOfMemoryError",
     "BadOutputError",
+    "PlaceLostError",
     "DiskError",
+    "ObjectStoreError",
     "DownloadError",
     "StoreCorruptionError",
 }

@@ -29,8 +29,8 @@ REJECT_DESCRIPTIONS = {
     **_OF_ROWS,
     "id": "id of the row; null if it has none that can be read",
     "file": "file of the row, if several are read",
-    "line": "line of the file on which the row starts, from 1; null for Parquet and Arrow, and for rows "
-    "that were loaded and then rejected or dropped",
+    "line": "line of the file on which the row starts, from 1; null for Parquet and Arrow, and for "
+    "rows that were loaded and then rejected or dropped",
     "reason": "why the row has no question",
     "detail": "the reason in a sentence",
 }

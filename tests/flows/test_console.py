@@ -65,7 +65,7 @@ print("PART of verify: damage", flush=True)
 tables.print_checked([Checked("", "", "", text)])
 print("PART of run", flush=True)
 quality = {"flagged_rows": 1, "rows": 1, "flags": {text: 1}}
-metrics = defaultdict(int, cut={text: 1}, cut_rows=1, quality=quality)
+metrics = defaultdict(int, cut={text: 1}, cut_rows=1, quality=quality, reject_reasons={})
 tables.print_summary(Path(text), metrics)
 """
 PARTS = PRINT_EVERYTHING.count("PART ")
