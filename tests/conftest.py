@@ -74,6 +74,14 @@ def prefect_server(prefect_home: Path) -> Iterator[None]:
             yield
 
 
+@pytest.fixture
+def events_arrive(prefect_server: None) -> None:
+    """Prefect's server hears of the test's task runs, whatever server earlier tests talked to."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=60, at_exit=False)  # the next one finds the server anew
+
+
 @pytest.fixture(scope="session")
 def run_demo(prefect_server: None) -> RunFlow:
     """A function that runs the first rows of the demo with the test's own store and overrides."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from prefect.events.worker import EventsWorker
 from prefect.exceptions import FailedRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -79,8 +78,6 @@ def lossy(url: str) -> Iterator[LossyServer]:
         ):
             yield server
     finally:
-        # Later tests in this process must not send their events to this address.
-        EventsWorker.drain_all(timeout=60, at_exit=False)
         server.shutdown()
         server.socket.close()  # `server_close` would wait for connections that Prefect keeps
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-SECONDS = 60  # until the server has the states of all task runs
+SECONDS = 600  # until the server has the states of all task runs
 
 
 def flow_run_of(result: dict[str, Any]) -> str:
