@@ -248,22 +248,24 @@ def test_the_words_of_the_workers_are_in_the_log_of_the_run(
     pages: PrefectPages, demo: Started
 ) -> None:
     pages.open_run(demo.id, "Logs")
-    pages.main.get_by_text("worker on cpu: the model is loaded").wait_for()
-    pages.main.get_by_text("shard 2 of 3: made, 4 rows").wait_for()
+    pages.main.get_by_text("worker on cpu: the model is loaded").first.wait_for()
+    pages.main.get_by_text("shard 2 of 3: made, 4 rows").first.wait_for()
 
 
 def test_a_runs_page_shows_its_progress_shards_and_summary(
     place: Workplace, pages: PrefectPages, demo: Started
 ) -> None:
     pages.open_run(demo.id, "Artifacts")
-    pages.main.get_by_text("12 of 12 rows").wait_for()
+    pages.main.get_by_text("12 of 12 rows").first.wait_for()
     pages.picture("run")
 
     pages.open_artifact(demo.id, "wenti-progress-demo")
-    pages.main.get_by_text("Progress: 100%").wait_for()
+    pages.main.get_by_text("Progress: 100%").first.wait_for()
 
     pages.open_artifact(demo.id, "wenti-shards-demo")
-    pages.main.get_by_text(f"reused 0, made 3, failed 0 (run {demo.record['run_id']})").wait_for()
+    pages.main.get_by_text(
+        f"reused 0, made 3, failed 0 (run {demo.record['run_id']})"
+    ).first.wait_for()
     assert pages.cells("shard", "state", "rows") == [[str(at), "made", "4"] for at in range(3)]
 
     pages.open_artifact(demo.id, "wenti-summary-demo")
@@ -287,7 +289,7 @@ def test_a_value_outside_its_limits_is_refused_in_the_form(
         {"num_beams": 4, "topp": 0}
     )  # must be above 0, which the server checks but a form field cannot
     pages.press_submit()
-    pages.refusals.get_by_text("0 is less than or equal to the minimum of 0").wait_for()
+    pages.refusals.get_by_text("0 is less than or equal to the minimum of 0").first.wait_for()
     assert place.count_runs() == before > 0
 
 
@@ -306,7 +308,7 @@ def test_values_that_do_not_go_together_end_a_run_with_the_message_of_the_comman
     assert "allowed here: at most max_dec_len = 8" in complaint
     assert pages.main.get_by_text(complaint, exact=True).is_visible()
     pages.open_run(run, "Logs")
-    pages.main.get_by_text(complaint, exact=True).wait_for()
+    pages.main.get_by_text(complaint, exact=True).first.wait_for()
     assert "Traceback" not in pages.main.inner_text()
     assert set(place.store.glob("runs/2*")) == runs
 
@@ -331,7 +333,7 @@ def test_retry_makes_the_shards_that_failed_and_reuses_the_others(
     pages.confirm("Retry")
     pages.wait_for_state(run, "Completed")
     pages.open_run(run, "Details")
-    pages.main.get_by_text("reused 2, made 1, failed 0").wait_for()
+    pages.main.get_by_text("reused 2, made 1, failed 0").first.wait_for()
     pages.picture("retried")
     assert len(place.questions) == 12
 
@@ -360,7 +362,7 @@ def test_a_copy_of_a_run_reuses_everything(
     pages.use_menu(demo.id, "Copy to new run")
     copy = pages.submit()
     pages.wait_for_state(copy, "Completed")
-    pages.main.get_by_text("reused 3, made 0, failed 0").wait_for()
+    pages.main.get_by_text("reused 3, made 0, failed 0").first.wait_for()
     assert place.record["config"] == demo.record["config"]
     assert place.record["run_id"] != demo.record["run_id"]
 
@@ -372,7 +374,7 @@ def test_a_rerun_makes_the_shards_that_were_asked_for(
     pages.fill({"run": demo.id, "shards": "0,2", "force": True})
     run = pages.submit()
     pages.wait_for_state(run, "Completed")
-    pages.main.get_by_text("reused 1, made 2, failed 0").wait_for()
+    pages.main.get_by_text("reused 1, made 2, failed 0").first.wait_for()
     assert place.record["rerun_of"] == demo.record["run_id"]
     assert len(place.questions) == 12
 
