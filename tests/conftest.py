@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -74,12 +75,17 @@ def prefect_server(prefect_home: Path) -> Iterator[None]:
             yield
 
 
-@pytest.fixture
-def events_arrive(prefect_server: None) -> None:
-    """Prefect's server hears of the test's task runs, whatever server earlier tests talked to."""
-    from prefect.events.worker import EventsWorker
+@pytest.fixture(scope="module", autouse=True)
+def _events_go_to_the_server_of_the_module() -> Iterator[None]:
+    """End Prefect's worker for events, which keeps the address of the server that it has found.
 
-    EventsWorker.drain_all(timeout=60, at_exit=False)  # the next one finds the server anew
+    The tests of other modules talk to other servers, and listen to what is logged.
+    """
+    yield
+    if "prefect.events.worker" in sys.modules:
+        from prefect.events.worker import EventsWorker
+
+        EventsWorker.drain_all(timeout=60, at_exit=False)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,6 @@ from tests.support.planned_jobs import plan_job, write_job
 from tests.support.rehearsal import ROOT
 from tests.support.task_runs import flow_run_of, seen_in_prefect
 
-pytestmark = pytest.mark.usefixtures("events_arrive")
-
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_a_complete_run_stays_as_its_mark_lists_it_whatever_comes_after(

@@ -21,8 +21,6 @@ from tests.support.batch_runners import Dataset, write_dataset
 from tests.support.commands import RunFlow
 from tests.support.task_runs import flow_run_of, seen_in_prefect
 
-pytestmark = pytest.mark.usefixtures("events_arrive")
-
 MADE = Made(Manifest(kind="shard", fingerprint="f", decided_by={}, files=()), Found(None))
 
 
