@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("wenti.server")
 
 CHECK_SECONDS = 5.0
-CHECK_TIMEOUT_SECONDS = 10.0  # a server that takes longer to report ready counts as unreachable
+CHECK_TIMEOUT_SECONDS = 10.0
+PATIENCE = 6  # how often a run asks a server that accepts connections, but is too busy to answer
 AWAY = (
     "Prefect's server does not answer (%s); the run continues, and finished work is kept; at its "
     "end, the run waits some minutes for the server"
@@ -211,12 +212,22 @@ def _check(url: str, client: SyncPrefectClient) -> None:
     import prefect
 
     try:
-        _ask(client)
+        _ask_patiently(client)
         version = prefect.__version__ if _is_cloud(client) else client.api_version()
     except (httpx.HTTPError, ValueError) as fault:
         raise explain(url, fault) from fault
     if not is_compatible(version, prefect.__version__):
         raise explain_version(url, version, prefect.__version__)
+
+
+def _ask_patiently(client: SyncPrefectClient) -> None:
+    """Do as `_ask`, but ask a server again that is slow, as when many runs start at once."""
+    for _ in range(PATIENCE - 1):
+        try:
+            return _ask(client)
+        except httpx.ReadTimeout:
+            logger.info("Prefect's server takes long to answer; asking again")
+    return _ask(client)
 
 
 def _ask(client: SyncPrefectClient) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import json
 import ssl
 import subprocess
 import sys
@@ -10,16 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
+import prefect
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from flows.server.access import Access
+from flows.server.connection import check_access
 from flows.server.diagnosis import explain, is_compatible
 from flows.server.settings import set_defaults
 from tasks.errors import ServerError
@@ -42,6 +47,25 @@ def web_server(folder: Path, tls: ssl.SSLContext | None = None) -> Iterator[int]
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_port
         server.shutdown()
+
+
+class Slow(BaseHTTPRequestHandler):
+    """Answers as Prefect's server; the first two requests, as one that is busy for a minute."""
+
+    served = threading.Event()
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        if len(self.asked) <= 2:
+            self.served.wait()
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(prefect.__version__).encode())
+
+    def log_message(self, *_args: object) -> None:
+        """Print nothing."""
 
 
 def self_signed(folder: Path) -> ssl.SSLContext:
@@ -176,3 +200,13 @@ def test_a_server_of_another_major_version_does_not_go_with_ours(
     theirs: object, is_fine: bool
 ) -> None:
     assert is_compatible(theirs, "3.8.8") is is_fine
+
+
+def test_a_server_that_is_busy_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.server.connection.CHECK_TIMEOUT_SECONDS", 1.0)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        check_access(Access(f"http://127.0.0.1:{server.server_port}/api"))
+        Slow.served.set()
+        server.shutdown()
+    assert Slow.asked.count("/api/ready") >= 3
