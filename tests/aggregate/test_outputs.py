@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.aggregate.joining.shards import check_rows
+from tasks.aggregate.joining import shards
+from tasks.aggregate.joining.shards import check_rows, has_each_once
 from tasks.aggregate.outputs import as_lines, write_output
 from tasks.aggregate.partial import Missing
 from tasks.errors import StoreCorruptionError
@@ -67,6 +69,27 @@ def test_a_row_that_is_lost_or_twice_is_found(
     files = write_rows(tmp_path, predicted, rejected)
     with pytest.raises(StoreCorruptionError, match="every input row once"):
         check_rows(*files, rows_in=3)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.booleans(), max_size=12), st.data())
+def test_rows_are_checked_some_at_a_time(is_predicted: list[bool], data: st.DataObject) -> None:
+    rows = list(enumerate(is_predicted))
+    both = [[row for row, is_in in rows if is_in is where] for where in (True, False)]
+    count = len(is_predicted)
+    if is_damaged := data.draw(st.booleans()):
+        wrong = data.draw(st.lists(st.integers(-1, 13), max_size=9))
+        both[data.draw(st.integers(0, 1))] = data.draw(st.sampled_from([wrong, sorted(wrong)]))
+    sources = [
+        iter([np.array(one[at : at + 3], np.int64) for at in range(0, len(one), 3)]) for one in both
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "ROWS_CHECKED", data.draw(st.integers(1, 5)))
+        found = has_each_once(sources, count)
+    expected = sorted(both[0] + both[1]) == list(range(count))
+    is_ascending = all(one == sorted(one) for one in both)
+    assert found == expected if is_ascending else expected or not found
+    assert is_damaged or found
 
 
 @given(

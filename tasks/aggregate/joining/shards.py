@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -23,6 +22,7 @@ from tasks.store.manifest import Manifest
 from tasks.store.tables import DATASET, SHARD, iterate_rows, make_batches, read_batches
 
 REJECTS_AT_A_TIME = 8192
+ROWS_CHECKED = 1 << 16
 
 
 def join_shards(
@@ -71,7 +71,7 @@ def check_rows(predictions: PurePath, rejects: PurePath, rows_in: int) -> None:
     Raises:
         StoreCorruptionError: they do not.
     """
-    if not _has_each_once(chain.from_iterable(map(_row_numbers, (predictions, rejects))), rows_in):
+    if not has_each_once([_row_numbers(predictions), _row_numbers(rejects)], rows_in):
         raise StoreCorruptionError(
             f"{predictions} and {rejects} together do not contain every input row once; "
             "delete the dataset and the shards of this run from the store and run again"
@@ -83,12 +83,39 @@ def _row_numbers(path: PurePath) -> Iterator[NDArray[np.int64]]:
         yield batch["row"].to_numpy()
 
 
-def _has_each_once(numbers: Iterable[NDArray[np.int64]], count: int) -> bool:
-    """Return whether arrays of integers have each of 0 … count-1 once, and no others."""
-    is_there, left = np.zeros(count, np.bool_), count
-    for some in numbers:
-        left -= some.size
-        if left < 0 or np.any((some < 0) | (some >= count)):
+def has_each_once(sources: Sequence[Iterator[NDArray[np.int64]]], count: int) -> bool:
+    """Return whether the sources together yield each of 0 … count-1 once, and no others.
+
+    Each yields arrays, which must ascend for that. Memory does not depend on `count`.
+    """
+    readers = [_Ascending(source) for source in sources]
+    for start in range(0, count, ROWS_CHECKED):
+        stop = min(start + ROWS_CHECKED, count)
+        some = np.sort(np.concatenate([part for one in readers for part in one.below(stop)]))
+        if not np.array_equal(some, np.arange(start, stop)):
             return False
-        is_there[some] = True
-    return left == 0 and bool(is_there.all())
+    return all(one.is_at_end for one in readers)
+
+
+class _Ascending:
+    """Takes ascending integers, which arrays have, from the front."""
+
+    def __init__(self, source: Iterator[NDArray[np.int64]]) -> None:
+        self._source, self._left = source, np.empty(0, np.int64)
+
+    def below(self, stop: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the next integers, up to the first that is not below `stop`."""
+        while not self._left.size or self._left[-1] < stop:
+            yield self._left
+            self._left = np.empty(0, np.int64)
+            if (following := next(self._source, None)) is None:
+                return
+            self._left = following
+        count = int(np.searchsorted(self._left, stop))
+        yield self._left[:count]
+        self._left = self._left[count:]
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether there are no more integers."""
+        return not self._left.size and not any(part.size for part in self._source)
