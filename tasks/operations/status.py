@@ -23,7 +23,7 @@ from tasks.load.parts import DatasetDetails
 from tasks.operations.checkpoints import Checkpoints
 from tasks.plan.model import find_model
 from tasks.plan.plan import make_plan, open_store
-from tasks.predict.shards import Shard, find_shard
+from tasks.predict.shards import Shard, find_shards
 from tasks.runs.find import find_run, get_state, read_records, settings_of_run
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.state import RunState
@@ -168,8 +168,10 @@ def _look_up(planned: Checkpoints) -> Status:
     if dataset.manifest is not None:
         rows = DatasetDetails.of(dataset.manifest).rows
         histories = _last_histories(planned)
-        for shard in planned.plan_shards(dataset.manifest):
-            shards.append(_shard(planned, shard, histories))
+        of_dataset = planned.plan_shards(dataset.manifest)
+        found = find_shards(planned.shards_folder, of_dataset, planned.predictions)
+        for shard, one in zip(of_dataset, found, strict=True):
+            shards.append(_shard(planned, shard, one, histories))
     stages = [
         _stage("export", planned, planned.export, planned.find_export()),
         _stage("load", planned, planned.dataset, dataset, rows),
@@ -196,9 +198,8 @@ def _stage(
 
 
 def _shard(
-    planned: Checkpoints, shard: Shard, histories: Mapping[int, ShardHistory]
+    planned: Checkpoints, shard: Shard, found: Found, histories: Mapping[int, ShardHistory]
 ) -> ShardStatus:
-    found = find_shard(planned.shards_folder, shard, planned.predictions)
     known = histories.get(shard.index, ShardHistory(found.state))
     owner = planned.find_owner(planned.predictions, shard)
     # The store decides whether it exists; the journal may be older than the store's content.

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from tasks.errors import StoreCorruptionError
 from tasks.load.part_reader import read_dataset_parts
 from tasks.operations.checkpoints import Checkpoints
-from tasks.predict.shards import Shard, find_shard, read_shard
+from tasks.predict.shards import Shard, find_shards, read_shard
 from tasks.report.write import ensure_report
 from tasks.runs.find import read_record
 from tasks.runs.results import SUCCESS_FILE
@@ -71,25 +71,27 @@ def _check_shards(checkpoints: Checkpoints, dataset: Manifest | None) -> Iterato
     if dataset is None:
         return
     folder = checkpoints.shards_folder
-    for shard in checkpoints.plan_shards(dataset):
-        found = find_shard(folder, shard, checkpoints.predictions)
-        if found.manifest is not None:
-            found = _check_rows(folder, found.manifest, checkpoints.store, dataset, shard)
-        yield _describe(f"shard {shard.index}", folder / shard.manifest_name, found)
+    shards = checkpoints.plan_shards(dataset)
+    every = find_shards(folder, shards, checkpoints.predictions)
+    for shard, found in zip(shards, every, strict=True):
+        checked = _check_rows(folder, found, checkpoints.store, dataset, shard)
+        yield _describe(f"shard {shard.index}", folder / shard.manifest_name, checked)
 
 
 def _check_rows(
-    folder: PurePath, manifest: Manifest, store: Store, dataset: Manifest, shard: Shard
+    folder: PurePath, found: Found, store: Store, dataset: Manifest, shard: Shard
 ) -> Found:
-    """Read the rows themselves and check page checksums, the number of rows, and their ids."""
+    """Read the rows of a shard that is there; check page checksums, their number, and their ids."""
+    if found.manifest is None:
+        return found
     try:
         of_dataset = store.dataset_folder(dataset.fingerprint)
         parts = read_dataset_parts(of_dataset, dataset, shard.start, shard.stop, ("row", "id"))
-        for _rows in read_shard(folder, manifest, parts):
+        for _rows in read_shard(folder, found.manifest, parts):
             pass  # each part is compared when it is taken
     except StoreCorruptionError as error:
         return Found(None, str(error))
-    return Found(manifest)
+    return found
 
 
 def restore_results(folder: PurePath, fresh: PurePath) -> None:

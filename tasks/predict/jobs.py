@@ -15,7 +15,7 @@ from tasks.load.part_reader import read_dataset_parts
 from tasks.load.parts import DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
-from tasks.predict.shards import Shard, ShardDetails, find_shard, plan_shards
+from tasks.predict.shards import Shard, ShardDetails, find_shard, find_shards, plan_shards
 from tasks.store.manifest import Found, Manifest
 
 
@@ -234,3 +234,10 @@ def plan_jobs(plan: Plan, dataset: Manifest) -> list[ShardJob]:
 def look_up(job: ShardJob) -> Found:
     """Look a job's shard up in the store; a damaged one counts as missing, with the reason."""
     return find_shard(job.stage.folder, job.shard, job.stage.fingerprint)
+
+
+def look_up_all(jobs: Sequence[ShardJob]) -> Iterator[Found]:
+    """Yield what `look_up` returns for each of the jobs of a stage, in their order."""
+    if jobs:
+        stage, shards = jobs[0].stage, [job.shard for job in jobs]
+        yield from find_shards(stage.folder, shards, stage.fingerprint)

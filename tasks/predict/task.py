@@ -18,7 +18,7 @@ from tasks.plan.plan import Plan
 from tasks.plan.stage_result import CACHED, TimeSpan
 from tasks.predict.cluster.pool import ClusterPool
 from tasks.predict.device_slots import slots
-from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up
+from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up_all
 from tasks.predict.known_rows import KnownRows, find_known_rows
 from tasks.predict.progress import Progress
 from tasks.predict.shards import ShardDetails
@@ -28,6 +28,7 @@ from tasks.predict.workers.local import make_local_workers
 from tasks.predict.workers.pool import WorkerPool
 from tasks.retry import task_retries
 from tasks.runs.run import Run
+from tasks.store.manifest import Found
 
 logger = logging.getLogger("wenti.predict")
 
@@ -69,7 +70,7 @@ def predict_missing(
     """
     started = time.monotonic()
     selection.check(jobs)
-    outcomes = {job.shard.index: _look_up(job, selection) for job in jobs}
+    outcomes = {one.job.shard.index: one for one in _look_up(jobs, selection)}
     run.journal.reused(
         {
             index: ShardDetails.of(one.manifest).row_counts
@@ -133,14 +134,14 @@ def _find_known_rows(plan: Plan, job: ShardJob, selection: Selection) -> KnownRo
     return find_known_rows(plan, job.stage.dataset)
 
 
-def _look_up(job: ShardJob, selection: Selection) -> ShardOutcome:
-    is_selected = selection.has(job)
-    if is_selected and selection.is_forced:
-        return ShardOutcome(job, None)
-    manifest = look_up(job).manifest
-    if manifest is not None:
-        return ShardOutcome(job, manifest, is_reused=True)
-    return ShardOutcome(job, None, is_left_out=not is_selected)
+def _look_up(jobs: Sequence[ShardJob], selection: Selection) -> Iterator[ShardOutcome]:
+    """Yield the outcomes of what the store has, and of what is left to others, in order."""
+    looked_up = [job for job in jobs if not (selection.is_forced and selection.has(job))]
+    found = dict(zip((job.shard.index for job in looked_up), look_up_all(looked_up), strict=True))
+    for job in jobs:
+        manifest = found.get(job.shard.index, Found(None)).manifest
+        is_left_out = manifest is None and not selection.has(job)
+        yield ShardOutcome(job, manifest, manifest is not None, is_left_out=is_left_out)
 
 
 def _generate(pool: ShardPool, jobs: Sequence[ShardJob], most: int) -> list[ShardOutcome]:

@@ -25,7 +25,7 @@ from tasks.load.rules import bad_row, check_dataset, check_rejects, no_usable_ro
 from tasks.passages.records import Reject
 from tasks.plan.model import find_model
 from tasks.plan.plan import Plan, make_plan, open_store
-from tasks.predict.jobs import look_up, plan_jobs
+from tasks.predict.jobs import look_up_all, plan_jobs
 from tasks.predict.shards import plan_shards
 from tasks.preview.speed import Speed, find_speed, measure_speed
 from tasks.store.lock import reading_lock
@@ -175,7 +175,8 @@ def _find_shards(plan: Plan, dataset: Manifest | None, rows: Rows | None) -> lis
     """Return for each shard how many of its rows are to be made: all, or none if it is there."""
     if dataset is not None:
         jobs = plan_jobs(plan, dataset)
-        return [job.shard.rows if look_up(job).manifest is None else 0 for job in jobs]
+        both = zip(jobs, look_up_all(jobs), strict=True)
+        return [job.shard.rows if found.manifest is None else 0 for job, found in both]
     if rows is None:
         return None
     accepted = rows.rows_in - rows.rejects

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 import pytest
@@ -9,27 +9,32 @@ from hypothesis import strategies as st
 
 from tasks.engine.batch import plan_batches
 from tasks.errors import StoreCorruptionError
+from tasks.predict import shards
+from tasks.predict.jobs import look_up, look_up_all
 from tasks.predict.shards import (
     RejectRow,
+    Shard,
     ShardDetails,
+    find_shard,
     has_shards,
     plan_shards,
     read_shard,
 )
-from tasks.store.manifest import Manifest
+from tasks.store.manifest import Found, Manifest
 from tasks.store.tables import SHARD, commit_table, make_batches
+from tests.support.small_shards import plan_small_shards, predict, write_dataset
 
 LENGTHS = st.lists(st.integers(1, 600), max_size=200)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 500))
 def test_shards_cover_every_row_once_and_in_order(rows: int, rows_per_shard: int) -> None:
-    shards = plan_shards(rows, rows_per_shard)
-    assert [row for shard in shards for row in range(shard.start, shard.stop)] == list(range(rows))
-    assert all(1 <= shard.rows <= rows_per_shard for shard in shards)
-    assert all(shard.rows == rows_per_shard for shard in shards[:-1])
-    assert all(shard.count == len(shards) for shard in shards)
-    assert len({shard.file_name for shard in shards}) == len(shards)
+    planned = plan_shards(rows, rows_per_shard)
+    assert [row for shard in planned for row in range(shard.start, shard.stop)] == list(range(rows))
+    assert all(1 <= shard.rows <= rows_per_shard for shard in planned)
+    assert all(shard.rows == rows_per_shard for shard in planned[:-1])
+    assert all(shard.count == len(planned) for shard in planned)
+    assert len({shard.file_name for shard in planned}) == len(planned)
 
 
 @given(LENGTHS, st.integers(1, 32), st.integers(1, 4096))
@@ -65,6 +70,27 @@ def test_a_folder_has_shards_when_it_has_a_manifest_of_one(
         (tmp_path / name).touch()
     assert has_shards(tmp_path) == expected
     assert not has_shards(tmp_path / "missing")
+
+
+def test_shards_that_are_read_at_once_are_found_as_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_small_shards(tmp_path)
+    jobs = [one.job for one in predict(plan, write_dataset(plan), failed=(1,)).outcomes]
+    Path(plan.predictions.folder / jobs[3].shard.file_name).write_bytes(b"")
+    one_by_one = [look_up(job) for job in jobs]
+    asked = []
+
+    def find(folder: PurePath, shard: Shard, fingerprint: str) -> Found:
+        asked.append(shard.index)
+        return find_shard(folder, shard, fingerprint)
+
+    monkeypatch.setattr(shards, "find_shard", find)
+    monkeypatch.setattr(shards, "FOUND_AT_A_TIME", 3)
+    assert list(look_up_all(jobs)) == one_by_one
+    assert [found.state for found in one_by_one] == ["made", "missing", "made", "damaged"]
+    assert sorted(asked) == [0, 2, 3]  # and not what no listing has
+    assert list(look_up_all([])) == []
 
 
 def test_a_shard_with_more_text_than_an_array_can_hold_is_read_part_by_part(
