@@ -50,10 +50,11 @@ from tasks.report.facts import has_many_rejects
 from tasks.report.trend.history import read_history
 from tasks.runs.find import store_of
 from tasks.runs.journal import JOURNAL_FILE, read_journal
-from tasks.runs.results import PREDICTIONS_FILE, REPORT_FILE
+from tasks.runs.results import REPORT_FILE, find_predictions
 from tasks.runs.run import Run
 from tasks.runs.state import is_suspect
-from tasks.store.tables import read_places, spaced
+from tasks.store.parted.places import read_places
+from tasks.store.tables import spaced
 
 logger = logging.getLogger("wenti.run_page")
 
@@ -163,7 +164,7 @@ def show_trend(run: Run) -> None:
 def show_results(plan: Plan, run: Run, metrics: dict[str, Any]) -> None:
     """Show metrics, samples, settings and the results folder; emit events for what is amiss."""
     places = spaced(metrics["predictions"], SAMPLES)
-    predictions = run.folder / PREDICTIONS_FILE
+    predictions = find_predictions(run.folder)
     with _page_outage():
         samples = list(read_places(predictions, places, own_columns(predictions)))
         create_markdown_artifact(

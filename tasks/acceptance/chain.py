@@ -16,7 +16,7 @@ from tasks.bench.contenders.contender import ROOT
 from tasks.errors import UnusableError, WentiError, WorkerError
 from tasks.operations.compare import read_rows
 from tasks.operations.pairing import Kind, pair_rows
-from tasks.runs.results import PREDICTIONS_FILE
+from tasks.runs.results import find_predictions
 from tasks.store.tables import read_batches
 
 CONFIG = ROOT / "configs/demo.yaml"
@@ -151,7 +151,7 @@ def _read_scores(folder: Path) -> dict[tuple[int, str], float]:
     """Return scores by row and question, for questions with a score."""
     return {
         (line["row"], line["question"]): line["score"]
-        for batch in read_batches(folder / PREDICTIONS_FILE, ["row", "question", "score"])
+        for batch in read_batches(find_predictions(folder), ["row", "question", "score"])
         for line in batch.to_pylist()
         if line["score"] is not None
     }

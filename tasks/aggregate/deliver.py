@@ -13,7 +13,7 @@ from tasks.output.folder import HIDDEN, replaced_folder, write_mark
 from tasks.output.partitions import write_partitions
 from tasks.output.questions import questions_schema, split_questions
 from tasks.plan.plan import Plan
-from tasks.runs.results import PREDICTIONS_FILE, QUESTIONS_FILE
+from tasks.runs.results import QUESTIONS_FILE, find_predictions
 from tasks.runs.run import Run
 from tasks.store.tables import commit_table, read_batches, read_schema
 
@@ -23,14 +23,14 @@ logger = logging.getLogger("wenti.aggregate")
 def write_questions(plan: Plan, run: Run) -> None:
     """Write questions.parquet into a run's folder, if the config asks for it.
 
-    predictions.parquet is already there.
+    The predictions are already there.
 
     Raises:
-        StoreCorruptionError: predictions.parquet cannot be read.
+        StoreCorruptionError: the predictions cannot be read.
         StorageError: the file cannot be written.
     """
     if plan.settings.aggregate.one_row_per_question:
-        source = run.folder / PREDICTIONS_FILE
+        source = find_predictions(run.folder)
         schema = questions_schema(read_schema(source))
         rows = split_questions(read_batches(source), schema)
         commit_table(run.folder / QUESTIONS_FILE, schema, rows)
@@ -47,9 +47,10 @@ def deliver(plan: Plan, run: Run, rows_in: int, missing: Missing) -> None:
     """
     asked = plan.settings.aggregate
     if asked.output is not None:
-        write_output(run.folder / PREDICTIONS_FILE, rows_in, asked.output, missing)
+        write_output(find_predictions(run.folder), rows_in, asked.output, missing)
     if asked.data_set is not None:
-        source = run.folder / (QUESTIONS_FILE if asked.one_row_per_question else PREDICTIONS_FILE)
+        questions, predictions = run.folder / QUESTIONS_FILE, find_predictions(run.folder)
+        source = questions if asked.one_row_per_question else predictions
         mark = {"run_id": run.record.run_id, **(missing.summary if missing.is_partial else {})}
         with replaced_folder(asked.data_set) as folder:
             written = _write(source, folder, asked.partition_by or ())

@@ -26,7 +26,7 @@ from tasks.load.parts import REJECTS_FILE
 from tasks.plan.plan import Plan
 from tasks.quality.flags import FLAGS, find_flags
 from tasks.quality.keep import PREFIX
-from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
+from tasks.runs.results import QUALITY_FILE, find_predictions
 from tasks.store.tables import list_values, read_batches
 
 MOST_GROUPS = 50
@@ -75,7 +75,7 @@ def describe_groups(plan: Plan, folder: PurePath) -> dict[str, Any] | None:
     if by is None or plan.columns is None:  # the checks of a config see to it that both are there
         return None
     groups = find_groups(plan.columns.folder / COLUMNS_FILE, by)
-    counts, scores = _count(groups, folder), _score(groups, folder / PREDICTIONS_FILE)
+    counts, scores = _count(groups, folder), _score(groups, find_predictions(folder))
     told = [
         _describe(row, found) for row, found in zip(counts.to_dict("records"), scores, strict=True)
     ]

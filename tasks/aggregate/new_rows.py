@@ -23,7 +23,7 @@ from tasks.errors import StoreCorruptionError
 from tasks.plan.plan import Plan
 from tasks.runs.find import find_first_try, find_previous
 from tasks.runs.record import RunRecord
-from tasks.runs.results import NEW_LINES_FILE, NEW_PREDICTIONS_FILE, PREDICTIONS_FILE
+from tasks.runs.results import NEW_LINES_FILE, NEW_PREDICTIONS_FILE, find_predictions
 from tasks.runs.run import Run
 from tasks.store.manifest import canonical_json
 from tasks.store.tables import commit_table, iterate_rows, read_batches, read_schema
@@ -44,12 +44,12 @@ def write_new_rows(plan: Plan, run: Run, is_partial: bool) -> dict[str, Any]:
         `new_since`, the id of the previous run.
 
     Raises:
-        StoreCorruptionError: predictions.parquet of this run cannot be read.
+        StoreCorruptionError: the predictions of this run cannot be read.
         StorageError: the files cannot be written.
     """
     if not plan.settings.aggregate.only_new:
         return {"rows_new": None, "new_since": None}
-    own = run.folder / PREDICTIONS_FILE
+    own = find_predictions(run.folder)
     since, known = _read_previous(plan, run)
     is_new = pc.invert(pc.is_in(hash_texts(own), value_set=known))
     new = run.folder / NEW_PREDICTIONS_FILE
@@ -63,7 +63,7 @@ def write_new_rows(plan: Plan, run: Run, is_partial: bool) -> dict[str, Any]:
 
 
 def hash_texts(predictions: PurePath) -> pa.Array:
-    """Return a digest of the texts of each row of a predictions.parquet, in order: binary(16).
+    """Return a digest of the texts of each row of predictions, in order: binary(16).
 
     Raises:
         StoreCorruptionError: it is missing, damaged or cannot be read.
@@ -93,7 +93,7 @@ def _read_previous(plan: Plan, run: Run) -> tuple[str | None, pa.Array]:
     if record is not None:
         try:
             folder = plan.store.run_folder(record.run_id)
-            return record.run_id, hash_texts(folder / PREDICTIONS_FILE)
+            return record.run_id, hash_texts(find_predictions(folder))
         except StoreCorruptionError as error:
             logger.warning("all rows count as new: the previous result is lost: %s", error)
     return None, pa.array([], _DIGEST)

@@ -26,7 +26,7 @@ from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
 from tasks.load.parts import REJECTS_FILE, DatasetDetails, has_losses
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction
-from tasks.runs.results import LINES_FILE, PREDICTIONS_FILE, TEXT_FILE
+from tasks.runs.results import LINES_FILE, PARTS_FOLDER, PREDICTIONS_FILE, TEXT_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
 from tasks.store.tables import (
@@ -69,6 +69,8 @@ def write_predictions(
 ) -> Kept:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
+    As `aggregate.single_file` says, the first three may be a folder of parts instead.
+
     Rows that are `missing` become rejects, and every file is then marked as partial. A question is
     finished if its last token is `eos`. Questions that `aggregate.keep` drops become rejects, too.
 
@@ -80,28 +82,37 @@ def write_predictions(
             are not the rows of the input.
         StorageError: the folder cannot be written.
     """
-    predictions, rejects = folder / PREDICTIONS_FILE, folder / REJECTS_FILE
+    details = DatasetDetails.of(dataset)
+    is_single = plan.settings.aggregate.has_single_file(details.rows_in)
+    predictions = folder / (PREDICTIONS_FILE if is_single else PARTS_FOLDER)
+    rejects = folder / REJECTS_FILE
     unusable = plan.dataset.folder / REJECTS_FILE
     schema = PREDICTIONS if has_losses(dataset) else without_losses(PREDICTIONS)
     joined, kept = join_shards(prediction.outcomes, schema, eos), find_columns(plan)
     if kept is not None:
         schema, joined = pa.schema([*schema, *kept.schema]), kept.add_to(joined)
-    details = DatasetDetails.of(dataset)
-    with write_kept(plan, folder, missing.mark(describe(schema)), joined) as result:
+    with write_kept(plan, predictions, missing.mark(describe(schema)), joined) as result:
         commit_table(
             rejects,
             missing.mark(describe(details.rejects_schema, REJECT_DESCRIPTIONS)),
             join_rejects(unusable, details, prediction.manifests, missing, result.rejects()),
         )
-    rows_in = details.rows_in
+    check_rows(predictions, rejects, details.rows_in)
+    if is_single:
+        _write_texts(predictions, schema, details.rows_in, missing)
+    else:
+        logger.info("the predictions are in parts, in %s", predictions)
+    return result
+
+
+def _write_texts(predictions: PurePath, schema: pa.Schema, rows_in: int, missing: Missing) -> None:
     columns = [name for name in schema.names if name in (*LINE, *MORE_OF_LINE)]
-    check_rows(predictions, rejects, rows_in)
     commit_text(
-        folder / LINES_FILE,
+        predictions.with_name(LINES_FILE),
         lambda: read_json_lines(predictions, columns, missing.is_partial),
     )
-    commit_marked(folder / TEXT_FILE, lambda: read_lines(predictions, "question", rows_in), missing)
-    return result
+    text = predictions.with_name(TEXT_FILE)
+    commit_marked(text, lambda: read_lines(predictions, "question", rows_in), missing)
 
 
 def read_lines(predictions: PurePath, column: str, rows_in: int) -> Iterator[str]:

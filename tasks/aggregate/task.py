@@ -26,7 +26,7 @@ from tasks.predict.jobs import Prediction
 from tasks.quality.quality_file import write_quality
 from tasks.report.write import write_report
 from tasks.runs.find import name_origins
-from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
+from tasks.runs.results import QUALITY_FILE, find_predictions
 from tasks.runs.run import Run
 
 logger = logging.getLogger("wenti.aggregate")
@@ -64,10 +64,11 @@ def aggregate(
     limit = plan.settings.dataset.max_rejected
     check_all_rejects(limit, dataset.manifest, prediction, rejects)
     logger.info("aggregate: computing the metrics")
-    scores = evaluate(plan, run.folder / PREDICTIONS_FILE)
+    predictions = find_predictions(run.folder)
+    scores = evaluate(plan, predictions)
     quality = kept.quality
     if quality is None:
-        quality = write_quality(plan, run.folder / PREDICTIONS_FILE, run.folder / QUALITY_FILE)
+        quality = write_quality(plan, predictions, run.folder / QUALITY_FILE)
     if flagged := describe_quality(quality):
         logger.info("quality: %s", flagged)
     if kept.dropped:

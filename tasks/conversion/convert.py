@@ -18,7 +18,7 @@ from tasks.doctor.replacing import check_replacing
 from tasks.errors import InputError
 from tasks.runs.find import read_record, store_of
 from tasks.runs.record import RunRecord
-from tasks.runs.results import PREDICTIONS_FILE
+from tasks.runs.results import find_predictions
 from tasks.store.files import commit_file
 
 OUTPUT = "--output"
@@ -97,7 +97,7 @@ def convert_run(folder: PurePath, target: Target, output: Path | None = None) ->
     record, form, tally = read_record(folder), FORMATS[target], Tally()
     path = output or Path(f"{record.run_id}{form.suffix}")
     check_replacing(OUTPUT, path, store_of(folder).root, str(target), form.beginning)
-    questions = Questions(folder / PREDICTIONS_FILE, record.run_id, _name_model(record))
+    questions = Questions(find_predictions(folder), record.run_id, _name_model(record))
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding=form.encoding, newline="") as file:

@@ -10,8 +10,14 @@ import pyarrow.compute as pc
 from tasks.engine.paddle.installation import find_version
 from tasks.evaluation.scores import score_file
 from tasks.plan.plan import Plan
-from tasks.store.files import describe_file
-from tasks.store.manifest import Details, Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.manifest import (
+    Details,
+    Manifest,
+    commit_manifest,
+    describe_table,
+    find_checkpoint,
+    fingerprint,
+)
 from tasks.store.tables import read_batches
 
 EVALUATION = "evaluation.json"
@@ -33,7 +39,7 @@ class EvaluationDetails(Details):
 
 
 def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
-    """Return the metrics of `predictions`, a Parquet file; all null if there are no references.
+    """Return the metrics of `predictions`, a table; all null if there are no references.
 
     They are kept as a checkpoint with the shards: a text of mixed scripts takes some 30 µs of CPU.
 
@@ -47,7 +53,7 @@ def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
         "stage": "evaluate",
         "format": EVALUATION_FORMAT,
         # Not the stage's fingerprint: a shard that is remade can reject other rows than before.
-        "predictions": describe_file(predictions).sha256,
+        "predictions": describe_table(predictions).sha256,
         **{name: find_version(name) for name in ("paddlenlp", "sacrebleu")},
         "unicode": unicodedata.unidata_version,
     }

@@ -22,7 +22,7 @@ from tasks.plan.changes import find_changes, find_keep_changes
 from tasks.quality.flags import summarize
 from tasks.runs.find import read_record
 from tasks.runs.record import RunRecord
-from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
+from tasks.runs.results import QUALITY_FILE, find_predictions
 from tasks.store.files import storage_of
 from tasks.store.tables import iterate_rows, read_batches
 
@@ -170,7 +170,7 @@ def read_rows(folder: PurePath) -> list[Row]:
             reference=line["reference"],
             question=line["question"],
         )
-        for batch in read_batches(folder / PREDICTIONS_FILE, _COLUMNS)
+        for batch in read_batches(find_predictions(folder), _COLUMNS)
         for line in batch.to_pylist()
     ]
     for line in iterate_rows(folder / REJECTS_FILE):
@@ -243,7 +243,7 @@ def _with_texts(changes: Sequence[Change], folder: PurePath) -> list[dict[str, A
     numbers = pa.array([change.b.row for change in changes], pa.int64())
     texts = {
         line["row"]: {"context": line["context"], "answer": line["answer"]}
-        for batch in read_batches(folder / PREDICTIONS_FILE, ["row", "context", "answer"])
+        for batch in read_batches(find_predictions(folder), ["row", "context", "answer"])
         for line in batch.filter(pc.is_in(batch["row"], numbers)).to_pylist()
     }
     return [

@@ -18,7 +18,7 @@ from tasks.errors import StoreCorruptionError
 from tasks.predict.shards import shard_of_piece
 from tasks.runs.find import find_first_try, is_complete, read_record, store_of
 from tasks.runs.record import RunRecord
-from tasks.runs.results import RUN_FILE
+from tasks.runs.results import PARTS_FOLDER, RUN_FILE
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
 from tasks.store.local import REMOVED, STAGING
@@ -165,7 +165,8 @@ def _find_in_runs(runs: PurePath, unwanted: Collection[PurePath]) -> Iterator[_F
         if _is_leftover(entry):
             yield entry, _LEFT
         elif _RUN_ID.fullmatch(entry.name) and entry not in unwanted:
-            yield from ((path, _LEFT) for path in _entries(entry) if _is_leftover(path))
+            inside = [*_entries(entry), *_entries(entry / PARTS_FOLDER)]
+            yield from ((path, _LEFT) for path in inside if _is_leftover(path))
 
 
 def _find_in_checkpoints(kind: PurePath, needed: Collection[str]) -> Iterator[_Finding]:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from tasks.columns.values import python_values
 from tasks.errors import InputError
 from tasks.load.parts import REJECTS_FILE
 from tasks.quality.flags import FLAGS, find_flags
-from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
+from tasks.runs.results import QUALITY_FILE, find_predictions
 from tasks.store.files import storage_of
-from tasks.store.tables import ROWS_AT_A_TIME, iterate_rows, read_batches, read_schema
+from tasks.store.parted.places import take_places
+from tasks.store.tables import iterate_rows, read_batches, read_schema
 
 SCORES = ["score", "output_ids"]
 
@@ -43,7 +43,7 @@ def first_rows(folder: PurePath, most: int, with_kept: bool = True) -> list[dict
     Raises:
         StoreCorruptionError: they cannot be read.
     """
-    return list(_rows_at(folder / PREDICTIONS_FILE, range(most), with_kept))
+    return list(_rows_at(find_predictions(folder), range(most), with_kept))
 
 
 def find_row(folder: PurePath, row: int, with_kept: bool = True) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def find_row(folder: PurePath, row: int, with_kept: bool = True) -> dict[str, An
         InputError: it was rejected, or the input does not have it.
         StoreCorruptionError: the results cannot be read.
     """
-    path, first = folder / PREDICTIONS_FILE, 0
+    path, first = find_predictions(folder), 0
     for batch in read_batches(path, ["row"]):
         at = pc.index(batch["row"], row).as_py()
         if at >= 0:
@@ -72,7 +72,7 @@ def find_worst(folder: PurePath, most: int, with_kept: bool = True) -> list[dict
         InputError: there are no questions, or the engine gave no scores.
         StoreCorruptionError: the results cannot be read.
     """
-    path = folder / PREDICTIONS_FILE
+    path = find_predictions(folder)
     scored = (
         (row["score"] / max(1, len(row["output_ids"])), place)
         for place, row in enumerate(iterate_rows(path, SCORES))
@@ -104,16 +104,16 @@ def find_flagged(
         is_flagged = find_flags(batch)[flag]
         places += (first + pc.indices_nonzero(is_flagged).to_numpy()[: most - len(places)]).tolist()
         first += batch.num_rows
-    return list(_rows_at(folder / PREDICTIONS_FILE, places, with_kept))
+    return list(_rows_at(find_predictions(folder), places, with_kept))
 
 
 def read_results(folder: PurePath) -> pa.Table:
-    """Return a run's predictions.parquet.
+    """Return a run's predictions as a table.
 
     Raises:
         StoreCorruptionError: it cannot be read.
     """
-    return _read_table(folder / PREDICTIONS_FILE)
+    return _read_table(find_predictions(folder))
 
 
 def read_quality(folder: PurePath) -> pa.Table:
@@ -141,16 +141,10 @@ def _find_quality(folder: PurePath) -> PurePath:
 
 def _rows_at(path: PurePath, places: Sequence[int], with_kept: bool) -> Iterator[dict[str, Any]]:
     """Yield the rows at ascending positions of predictions, as far as there are rows."""
-    columns, first = None if with_kept else own_columns(path), 0
-    for batch in read_batches(path, columns, ROWS_AT_A_TIME):
-        if not places or first > places[-1]:
-            return
-        last = first + batch.num_rows
-        some = places[bisect_left(places, first) : bisect_left(places, last)]
-        chosen = batch.take(pa.array([at - first for at in some], pa.int64()))
+    columns = None if with_kept else own_columns(path)
+    for chosen in take_places(path, places, columns):
         for values in zip(*map(python_values, chosen.columns), strict=True):
             yield dict(zip(chosen.schema.names, values, strict=True))
-        first = last
 
 
 def add_flags(folder: PurePath, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from tasks.quality.flags import FLAGS, ORIGINALS, find_flags
 from tasks.quality.judge import QUALITY, nullable
 from tasks.quality.near import NONE
 from tasks.quality.texts.normal_form import Normalizer
-from tasks.store.files import storage_of
+from tasks.store.parted.places import local_folder
 from tasks.store.tables import ROWS_AT_A_TIME, list_values, read_batches
 
 PREFIX = "quality:"
@@ -155,7 +155,7 @@ def _find_among(predictions: PurePath, is_left: NDArray[np.bool_]) -> Duplicates
         batch.filter(pa.array(is_left[start : start + batch.num_rows])) for start, batch in batches
     )
     parts = ((rows["row"].to_numpy(), list_values(rows["question"])) for rows in left)
-    folder = storage_of(predictions).fetch(predictions).parent
+    folder = local_folder(predictions)
     found = find_duplicates(parts, Normalizer(), folder)
     equal, near = np.full((2, len(is_left)), NONE, np.int64)
     equal[is_left], near[is_left] = found.equal, found.near

@@ -20,8 +20,15 @@ from tasks.quality.flags import summarize
 from tasks.quality.judge import COLUMNS, QUALITY, judge
 from tasks.quality.texts.normal_form import Normalizer
 from tasks.quality.texts.rows import count_up
-from tasks.store.files import commit_file, describe_file, storage_of
-from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.files import commit_file, storage_of
+from tasks.store.manifest import (
+    Manifest,
+    commit_manifest,
+    describe_table,
+    find_checkpoint,
+    fingerprint,
+)
+from tasks.store.parted.places import local_folder
 from tasks.store.storage import FileEntry
 from tasks.store.tables import commit_table, list_values, read_batches
 
@@ -47,7 +54,7 @@ def write_quality(plan: Plan, predictions: PurePath, place: PurePath) -> dict[st
     decided_by = {
         "stage": "quality",
         "format": FORMAT,
-        "predictions": describe_file(predictions).sha256,
+        "predictions": describe_table(predictions).sha256,
         "unk": unk,
         "unicode": unicodedata.unidata_version,
     }
@@ -91,7 +98,7 @@ def judge_file(predictions: PurePath, unk: int) -> Iterator[pa.RecordBatch]:
         (batch["row"].to_numpy(), list_values(batch["question"]))
         for batch in read_batches(predictions, ["row", "question"], ROWS_AT_A_TIME)
     )
-    folder = storage_of(predictions).fetch(predictions).parent  # not a temporary one in memory
+    folder = local_folder(predictions)
     originals, done = find_duplicates(questions, normalizer, folder), 0
     for rows in read_batches(predictions, [*COLUMNS, "output_ids"], ROWS_AT_A_TIME):
         of_rows = slice(done, done + rows.num_rows)

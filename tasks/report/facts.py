@@ -18,7 +18,7 @@ from tasks.quality.flags import ORIGINALS, find_flags
 from tasks.report.rows import ReportRows, read_report_rows
 from tasks.runs.journal import JOURNAL_FILE, ShardHistory, read_journal
 from tasks.runs.record import RunRecord
-from tasks.runs.results import METADATA_KEY, PREDICTIONS_FILE, QUALITY_FILE
+from tasks.runs.results import METADATA_KEY, QUALITY_FILE, find_predictions
 from tasks.runs.state import is_suspect
 from tasks.store.files import storage_of
 from tasks.store.tables import list_values, read_batches, read_schema
@@ -53,12 +53,12 @@ class Facts:
     Attributes:
         record: run.json.
         metrics: metrics.json.
-        rows: predictions.parquet.
+        rows: the predictions.
         rejects: rejects.parquet by reason, most frequent first.
-        cuts: rows of predictions.parquet by what was cut off, likewise.
+        cuts: predictions by what was cut off, likewise.
         flags: rows of quality.parquet by flag, likewise, with their question.
         shards: the history of each shard in the journal, by number.
-        missing: the mark in predictions.parquet if it is partial, else empty.
+        missing: the mark in the predictions if they are partial, else empty.
     """
 
     record: RunRecord
@@ -125,15 +125,16 @@ def gather_facts(folder: PurePath, record: RunRecord, metrics: Mapping[str, Any]
     Raises:
         StoreCorruptionError: a result cannot be read.
     """
+    predictions = find_predictions(folder)
     return Facts(
         record=record,
         metrics={**BEFORE, **metrics},
-        rows=read_report_rows(folder / PREDICTIONS_FILE),
+        rows=read_report_rows(predictions),
         rejects=_group_rows(read_batches(folder / REJECTS_FILE), "reason"),
-        cuts=_read_cuts(folder / PREDICTIONS_FILE),
+        cuts=_read_cuts(predictions),
         flags=_read_flags(folder),
         shards=dict(sorted(read_journal(folder / JOURNAL_FILE).items())),
-        missing=_read_mark(folder / PREDICTIONS_FILE),
+        missing=_read_mark(predictions),
     )
 
 
@@ -157,7 +158,7 @@ def _read_flags(folder: PurePath) -> list[RowGroup]:
             original = ORIGINALS.get(flag)
             kept += [{"row": row["row"], "original": row.get(original)} for row in flagged]
     shown = [row for rows in examples.values() for row in rows]
-    questions = _read_questions(folder / PREDICTIONS_FILE, {row["row"] for row in shown})
+    questions = _read_questions(find_predictions(folder), {row["row"] for row in shown})
     for row in shown:
         row["question"] = questions[row["row"]]
     return _list_groups(+counts, examples)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from tasks.evaluation.scores import sentence_bleu
 from tasks.report.charts import Values
-from tasks.store.tables import ROWS_AT_A_TIME, read_batches, read_places, read_schema, spaced
+from tasks.store.parted.places import read_places
+from tasks.store.tables import ROWS_AT_A_TIME, read_batches, read_schema, spaced
 
 MOST_SAMPLES = 1000
 MOST_CHARACTERS = 500_000  # of all samples together, so that a report has at most 3 MB
@@ -108,7 +109,7 @@ class ReportRows:
 
 
 def read_report_rows(path: PurePath) -> ReportRows:
-    """Return the rows of a predictions.parquet.
+    """Return the rows of a run's predictions.
 
     Raises:
         StoreCorruptionError: the file cannot be read completely.

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -21,10 +21,12 @@ from tasks.runs.find import store_of
 from tasks.runs.journal import JOURNAL_FILE, Journal
 from tasks.runs.links import correct_latest, point_latest, point_newest
 from tasks.runs.record import RunRecord, StageStart
-from tasks.runs.results import CONFIG_FILE, METRICS_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.runs.results import CONFIG_FILE, METRICS_FILE, PARTS_FOLDER, RUN_FILE, SUCCESS_FILE
 from tasks.runs.state import is_suspect
 from tasks.store.claims import Claims
 from tasks.store.files import commit_bytes, describe_file, storage_of
+from tasks.store.manifest import PARTS_MANIFEST, Manifest, describe_table
+from tasks.store.storage import FileEntry
 
 _End = Literal["completed", "failed", "interrupted"]
 
@@ -123,9 +125,7 @@ class Run:
         partial = {name: metrics[name] for name in marks}
         commit_json(self.folder / METRICS_FILE, metrics)
         self._end("completed", {**partial, **({"suspect": True} if is_suspect(metrics) else {})})
-        entries = storage_of(self.folder).list_folder(self.folder)
-        results = [place for place in entries if not place.name.startswith((".", "_"))]
-        files = [describe_file(place).model_dump() for place in results]
+        files = [one.model_dump() for one in _list_files(self.folder)]
         run_id = self.record.run_id
         commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
         self.is_complete = True
@@ -141,6 +141,18 @@ class Run:
 
     def _save(self) -> None:
         commit_json(self.folder / RUN_FILE, self.record.as_dict())
+
+
+def _list_files(folder: PurePath) -> Iterator[FileEntry]:
+    """Yield the files of a run, and of a table in parts the manifest and what that says of them."""
+    storage = storage_of(folder)
+    for place in storage.list_folder(folder):
+        if place.name == PARTS_FOLDER:
+            manifest = Manifest.from_bytes(storage.read(place / PARTS_MANIFEST))
+            for entry in (*manifest.files, describe_table(place)):
+                yield entry.model_copy(update={"name": f"{place.name}/{entry.name}"})
+        elif not place.name.startswith((".", "_")):
+            yield describe_file(place)
 
 
 def _first_record(plan: Plan, run_id: str, now: datetime) -> RunRecord:

@@ -18,11 +18,13 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import StoreCorruptionError
-from tasks.store.files import commit_bytes, storage_of
+from tasks.store.files import commit_bytes, describe_file, storage_of
 from tasks.store.storage import FileEntry, Record
 from tasks.system_errors import SHORTAGES
 
 MANIFEST = "manifest.json"
+PARTS_MANIFEST = "_manifest.json"
+"""Of a table in parts; programs that read a folder of Parquet files pass over such names."""
 
 
 def canonical_json(value: object) -> bytes:
@@ -119,8 +121,82 @@ def verify_files(folder: PurePath, files: Sequence[FileEntry]) -> None:
         storage = storage_of(path)
         if not storage.is_file(path):
             raise StoreCorruptionError(f"{path} is missing")
-        if storage.describe(path) != entry:
+        found = storage.describe(path)  # a name in the manifest may have a folder
+        if (found.size, found.sha256) != (entry.size, entry.sha256):
             raise StoreCorruptionError(f"{path} differs from what was committed")
+
+
+class Details(BaseModel):
+    """Base of the details of one kind of manifest, defined beside the code that writes them.
+
+    Fingerprints do not depend on them, so manifests of older versions must still be readable.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Self:
+        """Return the details of a manifest of this kind.
+
+        Raises:
+            StoreCorruptionError: the manifest has other details.
+        """
+        try:
+            return cls.model_validate(manifest.details)
+        except ValidationError as error:
+            raise StoreCorruptionError(
+                f"the manifest of {manifest.kind} {manifest.fingerprint} has other details than "
+                f"this version of Wenti reads ({on_one_line(error)}); delete its folder from the "
+                "store and run again"
+            ) from error
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the details as JSON types for the manifest, without keys that were not given."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class PartsDetails(Details):
+    """What the manifest of a table in parts says: the number of rows of each part, in order."""
+
+    part_rows: list[int]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Parquet file of a table, and how many rows it has; None if only the file tells."""
+
+    place: PurePath
+    rows: int | None = None
+
+
+def list_parts(place: PurePath) -> list[Part]:
+    """Return the files of a table, in order.
+
+    It is one Parquet file or, if the place has no suffix, a folder with a manifest of its parts.
+
+    Raises:
+        StoreCorruptionError: there is no such folder, or its manifest is damaged.
+    """
+    if place.suffix:
+        return [Part(place)]
+    try:
+        manifest = Manifest.from_bytes(storage_of(place).read(place / PARTS_MANIFEST))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StoreCorruptionError(f"{place} cannot be read: {error}") from error
+    counts = PartsDetails.of(manifest).part_rows
+    pairs = zip(manifest.files, counts, strict=True)
+    return [Part(place / entry.name, rows) for entry, rows in pairs]
+
+
+def describe_table(place: PurePath) -> FileEntry:
+    """Return name, size and sha256 of a table: of its file, or of the manifest of its parts.
+
+    Either tells the table's content from any other.
+
+    Raises:
+        OSError: it is missing or cannot be read.
+    """
+    return describe_file(place if place.suffix else place / PARTS_MANIFEST)
 
 
 @dataclass(frozen=True)
@@ -160,35 +236,6 @@ def find_checkpoint(manifest_path: PurePath, expected_fingerprint: str) -> Found
             raise
         return Found(None, f"{manifest_path.parent} cannot be read: {error}")
     return Found(manifest)
-
-
-class Details(BaseModel):
-    """Base of the details of one kind of manifest, defined beside the code that writes them.
-
-    Fingerprints do not depend on them, so manifests of older versions must still be readable.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """Return the details of a manifest of this kind.
-
-        Raises:
-            StoreCorruptionError: the manifest has other details.
-        """
-        try:
-            return cls.model_validate(manifest.details)
-        except ValidationError as error:
-            raise StoreCorruptionError(
-                f"the manifest of {manifest.kind} {manifest.fingerprint} has other details than "
-                f"this version of Wenti reads ({on_one_line(error)}); delete its folder from the "
-                "store and run again"
-            ) from error
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the details as JSON types for the manifest, without keys that were not given."""
-        return self.model_dump(mode="json", exclude_unset=True)
 
 
 def on_one_line(error: ValidationError) -> str:

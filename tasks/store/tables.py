@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import StoreCorruptionError
 from tasks.store.files import commit_file, storage_of
+from tasks.store.manifest import list_parts
 from tasks.store.storage import FileEntry
 
 # What the model does not see of a row; datasets of older versions lack these columns.
@@ -178,7 +178,8 @@ def commit_table(
                 rows += batch.num_rows
 
     def check(temporary: Path) -> None:
-        read = sum(batch.num_rows for batch in read_batches(temporary, None, ROWS_AT_A_TIME))
+        groups = read_groups(temporary, None, ROWS_AT_A_TIME)
+        read = sum(batch.num_rows for _, batches in groups for batch in batches)
         if read != rows:
             raise StoreCorruptionError(f"{place} reads back as {read} rows, {rows} were written")
 
@@ -188,40 +189,56 @@ def commit_table(
 def read_batches(
     place: PurePath, columns: Sequence[str] | None = None, most_rows: int | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the record batches of a Parquet file, verifying page checksums.
+    """Yield the record batches of a table (`list_parts`), verifying page checksums.
 
     A batch has rows of at most `GROUPS_PER_BATCH` row groups, because a batch of long texts could
     fill the memory. Columns are read one after the other: Arrow's threads take 20 % more CPU, and
     memory of their own.
 
     Args:
-        place: the file.
+        place: the file, or the folder of the parts.
         columns: names of the columns to read; all by default.
         most_rows: of a batch. A few take a third of the memory; many are for what is kept as a
             whole.
 
     Raises:
-        StoreCorruptionError: the file is missing, damaged or cannot be read.
+        StoreCorruptionError: a file is missing, damaged or cannot be read.
         MemoryError: there is too little memory to read it.
     """
+    for part in list_parts(place):
+        for _, batches in read_groups(part.place, columns, most_rows or MOST_ROWS):
+            yield from batches
+
+
+def read_groups(
+    place: PurePath, columns: Sequence[str] | None, most_rows: int
+) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
+    """Yield of some row groups of a file the number of rows, and the batches, which may be left."""
     with (
         _reading(place),
         open_for_arrow(storage_of(place).fetch(place)) as opened,
         pq.ParquetFile(opened, page_checksum_verification=True) as file,
     ):
-        groups, size = range(file.num_row_groups), most_rows or MOST_ROWS
+        groups, rows_of = range(file.num_row_groups), file.metadata.row_group
         for first in groups[::GROUPS_PER_BATCH]:
             some = list(groups[first : first + GROUPS_PER_BATCH])
-            yield from file.iter_batches(size, some, columns, use_threads=False)
+            batches = file.iter_batches(most_rows, some, columns, use_threads=False)
+            yield sum(rows_of(one).num_rows for one in some), _checked(place, batches)
+
+
+def _checked(place: PurePath, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    with _reading(place):
+        yield from batches
 
 
 def read_schema(place: PurePath) -> pa.Schema:
-    """Return the schema of a Parquet file, with its metadata.
+    """Return the schema of a table, with its metadata.
 
     Raises:
-        StoreCorruptionError: the file is missing, damaged or cannot be read.
+        StoreCorruptionError: its first file is missing, damaged or cannot be read.
     """
-    with _reading(place), open_for_arrow(storage_of(place).fetch(place)) as file:
+    first = list_parts(place)[0].place
+    with _reading(first), open_for_arrow(storage_of(first).fetch(first)) as file:
         return pq.read_schema(file)
 
 
@@ -260,28 +277,6 @@ def list_values(column: pa.Array) -> list[Any]:
             return [[] for _ in range(len(column))]
     values: list[Any] = column.to_pylist()
     return values
-
-
-def read_places(
-    place: PurePath, places: Sequence[int], columns: Sequence[str] | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield selected rows of a Parquet file as dictionaries.
-
-    Args:
-        place: the file.
-        places: positions of the rows in the file, from 0, in ascending order.
-        columns: names of the columns to read; all by default.
-
-    Raises:
-        StoreCorruptionError: the file is missing, damaged or cannot be read.
-    """
-    first = 0
-    for batch in read_batches(place, columns, ROWS_AT_A_TIME):
-        start = bisect_left(places, first)
-        stop = bisect_left(places, first + batch.num_rows)
-        in_batch = pa.array([row - first for row in places[start:stop]], pa.int64())
-        yield from batch.take(in_batch).to_pylist()
-        first += batch.num_rows
 
 
 def split_lists(column: pa.ListArray) -> list[NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Writing predictions.parquet with the questions that are kept."""
+"""Writing the predictions with the questions that are kept."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tasks.quality.keep import choose, list_drops
 from tasks.quality.quality_file import write_quality
 from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
 from tasks.store.files import staging_folder
+from tasks.store.parted.write import commit_in_form
 from tasks.store.tables import commit_table, read_batches
 
 
@@ -39,9 +40,9 @@ class Kept:
 
 @contextmanager
 def write_kept(
-    plan: Plan, folder: PurePath, schema: pa.Schema, joined: Iterable[pa.RecordBatch]
+    plan: Plan, predictions: PurePath, schema: pa.Schema, joined: Iterable[pa.RecordBatch]
 ) -> Iterator[Kept]:
-    """Write predictions.parquet into a run's folder and, if questions are dropped, quality.parquet.
+    """Write a run's predictions and, if questions are dropped, quality.parquet beside them.
 
     All questions are first written to a file beside the shards and judged there, so that another
     `aggregate.keep` finds them judged. That file is deleted at the end of the block.
@@ -50,9 +51,9 @@ def write_kept(
         StoreCorruptionError: the shards or the export cannot be read.
         StorageError: a file cannot be written.
     """
-    predictions, drops = folder / PREDICTIONS_FILE, list_drops(plan.settings.aggregate.keep)
+    drops = list_drops(plan.settings.aggregate.keep)
     if not drops:
-        commit_table(predictions, schema, joined)
+        commit_in_form(predictions, schema, joined)
         yield Kept()
         return
     with staging_folder(plan.predictions.folder) as staging:
@@ -60,6 +61,7 @@ def write_kept(
         commit_table(every, schema, joined)
         quality = write_quality(plan, every, judged)
         choice = choose(every, judged, drops)
-        commit_table(predictions, schema, choice.keep(read_batches(every)))
-        commit_table(folder / QUALITY_FILE, QUALITY, choice.keep_quality(read_batches(judged)))
+        commit_in_form(predictions, schema, choice.keep(read_batches(every)))
+        kept = choice.keep_quality(read_batches(judged))
+        commit_table(predictions.with_name(QUALITY_FILE), QUALITY, kept)
         yield Kept(quality, choice.count(), partial(choice.list_dropped, every))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -10,6 +11,9 @@ from tasks.config.sections.section import PathText, Section, Text
 
 REFERENCES_SUFFIX = ".reference.txt"
 """Of the file with the references, as in PaddleNLP's inference.py."""
+
+MOST_IN_ONE_FILE = 10_000_000
+"""Rows, with `aggregate.single_file: auto`."""
 
 PARTIAL_SUFFIX = ".partial"
 """Of the file that marks a text as partial."""
@@ -71,6 +75,12 @@ class AggregateSettings(Section):
         description="Also write questions.parquet, in which each of num_return_sequences questions "
         "is a row; these are then the rows of output_folder.",
     )
+    single_file: bool | Literal["auto"] = Field(
+        "auto",
+        description="true: predictions.parquet, predictions.jsonl and predictions.txt. false: "
+        "instead of these, a folder predictions with Parquet files of 262,144 rows. auto: true for "
+        "an input of up to 10,000,000 rows, else false.",
+    )
     allow_partial: bool = Field(
         False,
         description="Continue without shards that fail; every output is marked as partial.",
@@ -96,6 +106,10 @@ class AggregateSettings(Section):
         "scores of each group of rows with the same values are in metrics.json, in the report and "
         "in Prefect. null: none.",
     )
+
+    def has_single_file(self, rows: int) -> bool:
+        """Return whether the predictions for an input of `rows` rows are one file."""
+        return rows <= MOST_IN_ONE_FILE if self.single_file == "auto" else self.single_file
 
     @property
     def output(self) -> Path | None:
