@@ -146,4 +146,5 @@ def _read_value(text: str, types: frozenset[str]) -> object:
         if _WHOLE.fullmatch(stripped):
             return int(stripped)
         return float(stripped) if _DECIMAL.fullmatch(stripped) else text
-    return parse_yaml(text)
+    value = parse_yaml(text)
+    return text if "boolean" in types and not isinstance(value, bool) else value

@@ -28,12 +28,8 @@ from tasks.system_errors import find_cause
 OUTPUT, COPY, STORE = "aggregate.output_path", "export.inference_model_dir", "store.path"
 PADDLENLP_HOME = "PPNLP_HOME"  # the environment variable; without it, a folder in HOME
 _DATA_SET_FILES = ("part-00000.parquet", "dt=0/part-00000.parquet")
-_RESULTS = (
-    "predictions.jsonl",
-    "predictions.parquet",
-    "predictions/part-00000.parquet",
-    "metrics.json",
-)  # of a run, in the store
+# of a run, in the store
+_RESULTS = ("predictions.jsonl", "predictions.parquet", "metrics.json", "predictions/0.parquet")
 
 
 def find_place_faults(settings: Settings, config: Path | None = None) -> list[Finding]:

@@ -74,9 +74,13 @@ def load_row_keys(folder: PurePath, dataset: Manifest) -> RowKeys:
         entry = commit_table(folder / KEYS_FILE, ROW_KEYS, _hash_parts(folder, dataset))
         manifest = Manifest(kind="keys", fingerprint=digest, decided_by=decided_by, files=(entry,))
         commit_manifest(folder / KEYS_MANIFEST, manifest)
-    table = pa.Table.from_batches(read_batches(folder / KEYS_FILE), ROW_KEYS)
-    high, low = (table[name].to_numpy() for name in ("high", "low"))
-    return RowKeys(table["row"].to_numpy(), np.column_stack([high, low]))
+    count, done = DatasetDetails.of(dataset).rows, 0
+    rows, keys = np.empty(count, np.int64), np.empty((count, 2), np.uint64)
+    for batch in read_batches(folder / KEYS_FILE):  # nothing is in memory twice
+        of_batch = slice(done, done + batch.num_rows)
+        rows[of_batch], keys[of_batch, 0], keys[of_batch, 1] = batch.columns
+        done += batch.num_rows
+    return RowKeys(rows, keys)
 
 
 def hash_rows(batch: pa.RecordBatch, context: bytes = b"") -> Keys:

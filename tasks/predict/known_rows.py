@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tasks.load.row_keys import Keys, RowKeys, load_row_keys
 from tasks.plan.plan import Plan
@@ -92,12 +93,16 @@ class KnownRows:
     """
 
     def __init__(self, own: RowKeys, sources: Iterable[tuple[Source, Keys]]) -> None:
-        found = list(sources)
-        keys = np.concatenate([np.empty((0, 2), np.uint64), *(keys for _, keys in found)])
-        order = np.lexsort((keys[:, 1], keys[:, 0]))
-        self._own, self._keys = own, keys[order]
-        self._places = _number(len(keys) for _, keys in found)[order]
-        self._tables = SourceTables([source for source, _ in found])
+        tables, parts = list[Source](), list[Keys]()
+        for source, keys in sources:
+            tables.append(source)
+            parts.append(keys)
+        places = _number([len(keys) for keys in parts])
+        every = np.concatenate([np.empty((0, 2), np.uint64), *parts])
+        parts.clear()  # of each row there is one key less in memory
+        order = np.argsort(every[:, 0], kind="stable")
+        self._own, self._keys, self._places = own, every[order], places[order]
+        self._tables = SourceTables(tables)
         self._repeated = _find_repeated(own.keys)
         self._added: dict[tuple[int, ...], tuple[int, int]] = {}
         self._lock = threading.Lock()
@@ -155,7 +160,8 @@ def find_known_rows(plan: Plan, dataset: Manifest) -> KnownRows:
         StoreCorruptionError: a part of the dataset cannot be read.
         StorageError: the store cannot be read or written.
     """
-    return KnownRows(load_row_keys(plan.dataset.folder, dataset), find_sources(plan))
+    own = load_row_keys(plan.dataset.folder, dataset)
+    return KnownRows(own, find_sources(plan, own))
 
 
 def _take(table: pa.Table, places: Integers, positions: Integers) -> Iterator[pa.Table]:
@@ -171,13 +177,13 @@ def _take(table: pa.Table, places: Integers, positions: Integers) -> Iterator[pa
         first += batch.num_rows
 
 
-def _number(lengths: Iterable[int]) -> Integers:
-    """Return for each row of each source its source's number and its position: int64 [n, 2]."""
-    pieces = [
-        np.column_stack([np.full(length, number), np.arange(length)])
-        for number, length in enumerate(lengths)
-    ]
-    return np.concatenate([np.empty((0, 2), np.int64), *pieces])
+def _number(lengths: Sequence[int]) -> NDArray[np.int32]:
+    """Return for each row of each source its source's number and its position: int32 [n, 2]."""
+    places = np.empty((sum(lengths), 2), np.int32)
+    ends = np.cumsum(lengths, dtype=np.int64)
+    for number, (end, length) in enumerate(zip(ends, lengths, strict=True)):
+        places[end - length : end] = np.column_stack([np.full(length, number), np.arange(length)])
+    return places
 
 
 def _find_repeated(keys: Keys) -> Keys:

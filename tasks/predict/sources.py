@@ -65,11 +65,11 @@ class Source:
         return replace(self, rows=_digest(rows)), keys
 
 
-def find_sources(plan: Plan) -> Iterator[tuple[Source, Keys]]:
+def find_sources(plan: Plan, own: RowKeys) -> Iterator[tuple[Source, Keys]]:
     """Yield the shards that the plan's model has made with its options, with their rows' keys.
 
     Shards that cannot be read, or whose dataset is gone, are passed over. Files are not verified
-    yet.
+    yet. `own` are the keys of the plan's dataset.
     """
     wanted = decides_questions(plan.predictions.decided_by)
     root = plan.predictions.folder.parent
@@ -78,7 +78,9 @@ def find_sources(plan: Plan) -> Iterator[tuple[Source, Keys]]:
         first = next(sources, None)  # all of a folder are decided by the same
         if first is None or decides_questions(first.manifest.decided_by) != wanted:
             continue
-        dataset = _find_keys(plan, first.manifest.decided_by["dataset"])
+        of_folder = first.manifest.decided_by["dataset"]
+        is_own = of_folder == plan.dataset.fingerprint
+        dataset = own if is_own else _find_keys(plan, of_folder)
         if dataset is None:
             continue
         for source in chain([first], sources):
