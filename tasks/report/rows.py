@@ -151,7 +151,9 @@ def _read_values(path: PurePath) -> RowValues:
         pieces.append({**lengths, "score": _as_array(batch["score"])})
         identical += pc.sum(pc.equal(batch["question"], batch["reference"])).as_py() or 0
     columns = {
-        name: np.concatenate([np.empty(0), *(piece[name] for piece in pieces)]) for name in names
+        # `pop`, so that only one column is in memory twice
+        name: np.concatenate([np.empty(0), *(piece.pop(name) for piece in pieces)])
+        for name in names
     }
     shown = (columns[name] for name in ("context", "question", "reference"))
     samples = _place_samples(*shown)
