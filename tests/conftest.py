@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 from tasks.config.overrides import parse_overrides
 from tasks.engine.paddle.generations.generation import find_generation
+from tasks.environment import importing
 from tasks.load.dataset import LoadRequest
 from tasks.store.layout import Store
 from tests.support.commands import RunFlow, demo_overrides, made_once
@@ -35,6 +36,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("wenti")
 # The tests run in several processes, and on small matrices a second thread mostly spins.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the tests without a search for garbage, which would take a third of the time."""
+    with importing():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

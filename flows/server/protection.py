@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from flows.server.access import own_access
+from tasks.environment import importing
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -131,12 +132,15 @@ def create_app() -> FastAPI:
 
 def serve() -> None:
     """Serve until SIGTERM or SIGINT."""
-    import uvicorn
-    from prefect.settings import get_current_settings
+    with importing():
+        import uvicorn
+        from prefect.settings import get_current_settings
 
     server = get_current_settings().server
+    with importing():
+        app = create_app()
     uvicorn.run(
-        create_app(),
+        app,
         host=server.api.host,
         port=server.api.port,
         timeout_keep_alive=server.api.keepalive_timeout,
