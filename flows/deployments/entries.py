@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import re
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Annotated, Any, Literal
 from zoneinfo import available_timezones
 
@@ -97,6 +98,11 @@ class ScheduleEntry(Entry):
 
     def __str__(self) -> str:
         """Return when it is due, such as `30 1 * * * (UTC)`."""
+        return self._when
+
+    @cached_property
+    def _when(self) -> str:
+        # Prefect lists all time zones on the disk to check one, which takes 5 ms.
         return describe_schedule(self.as_prefect().schedule)
 
     @property

@@ -161,8 +161,9 @@ def test_other_changes_of_a_schedule_are_made_and_keep_its_id(keys: dict[str, An
     assert (step.verb, step.id, step.active) == ("update", *before, None)
 
 
+ENTRIES = [entry(cron, active=active) for cron in CRONS for active in (True, False)]
 FILES = st.lists(
-    st.builds(entry, cron=st.sampled_from(CRONS), active=st.booleans()),
+    st.sampled_from(ENTRIES),
     max_size=3,
     unique_by=lambda one: one.cron,
 )
