@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.engine.paddle.installation import describe_paddle
-from tests.support.rehearsal import ROOT, WENTI, Rehearsal
+from tests.support.rehearsal import ROOT, Rehearsal
 
 KEPT = ROOT / "tests/kept_store"
 
@@ -47,15 +46,7 @@ def job(tmp_path: Path) -> Path:
 
 
 def wenti(job: Path, rehearsal: Rehearsal, *args: str) -> str:
-    done = subprocess.run(
-        [str(WENTI), *args],
-        cwd=job,
-        env=dict(rehearsal.environment),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    done = rehearsal.wenti(*args, cwd=job)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

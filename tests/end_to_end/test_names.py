@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
-from tests.support.rehearsal import RESULTS, SHARDS, WENTI, Rehearsal
+from tests.support.rehearsal import RESULTS, SHARDS, Rehearsal
 
 GBK = os.fsdecode("数据 #1: [2]".encode("gbk"))
 
@@ -31,14 +30,7 @@ def test_names_in_gbk_bytes_with_yaml_in_them_work_like_any_others(
         assert (latest / name).read_bytes() == (undisturbed / name).read_bytes()
     assert output.read_bytes() == (latest / "predictions.txt").read_bytes()
 
-    rerun = subprocess.run(
-        [str(WENTI), "rerun", "newest", "--store", str(store), "--shards", "0", "--json"],
-        env=rehearsal.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    rerun = rehearsal.wenti("rerun", "newest", "--store", store, "--shards", "0", "--json")
     assert rerun.returncode == 0, rerun.stderr
     assert json.loads(rerun.stdout)["metrics"]["shards_reused"] == SHARDS
     assert "already made, and reused: shard 0; --force" in rerun.stderr

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tasks.report.write import ensure_report
 from tasks.runs.find import find_results
 from tasks.store.layout import Store
 from tests.support.finished_runs import read_page
-from tests.support.rehearsal import SHARDS, WENTI, Rehearsal, block
+from tests.support.rehearsal import SHARDS, Rehearsal, block
 from tests.support.shelf import read_tree
 
 REPORT = "report.html"
@@ -29,19 +29,6 @@ def store(rehearsal: Rehearsal, tmp_path: Path) -> Path:
     copy = tmp_path / "store"
     shutil.copytree(rehearsal.undisturbed, copy, symlinks=True)
     return copy
-
-
-def wenti(
-    rehearsal: Rehearsal, *arguments: object, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(WENTI), *map(str, arguments)],
-        env={**rehearsal.environment, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
 
 
 def latest(store: Path) -> Path:
@@ -92,7 +79,7 @@ def test_the_report_command_gives_the_report_and_makes_it_where_it_must(
         (run / REPORT).write_bytes(report[:-1])
     elif harm == "never made":
         take_out_of_mark(run, mark)
-    done = wenti(rehearsal, "report", "latest", "--store", store)
+    done = rehearsal.wenti("report", "latest", "--store", store)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{run / REPORT}\n"
     assert (run / REPORT).read_bytes() == report
@@ -124,7 +111,7 @@ def test_a_repair_gives_a_run_its_own_report_back_and_changes_nothing_outside_of
     before = read_tree(store.parent / "out")
     (run / REPORT).unlink()
     (run / "predictions.txt").write_text("")
-    done = wenti(rehearsal, "verify", run, "--repair")
+    done = rehearsal.wenti("verify", run, "--repair")
     assert done.returncode == 0, done.stderr
     assert (run / REPORT).read_bytes() == report
     assert latest(store) != run
@@ -138,7 +125,7 @@ def test_no_report_is_made_of_damaged_results(rehearsal: Rehearsal, store: Path)
     run = latest(store)
     (run / REPORT).unlink()
     (run / "predictions.parquet").write_bytes(b"PAR1")
-    done = wenti(rehearsal, "report", "latest", "--store", store)
+    done = rehearsal.wenti("report", "latest", "--store", store)
     assert done.returncode == 1
     assert "predictions.parquet differs from what was committed" in done.stderr
     assert "--repair" in done.stderr
@@ -159,16 +146,15 @@ def test_open_hands_the_file_to_the_browser(
     browser, seen = tmp_path / "browser", tmp_path / "seen"
     browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {seen}\n')
     browser.chmod(0o755)
-    done = wenti(rehearsal, "report", "latest", "--open", "--store", store, BROWSER=f"{browser} %s")
+    done = rehearsal.wenti("report", "latest", "--open", "--store", store, BROWSER=f"{browser} %s")
     assert done.returncode == 0, done.stderr
     assert seen.read_text() == (latest(store) / REPORT).as_uri()
 
 
 def test_without_a_browser_open_says_where_the_file_is(rehearsal: Rehearsal, store: Path) -> None:
     hidden = dict.fromkeys(("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"), "")
-    done = wenti(
-        rehearsal, "report", "latest", "--open", "--store", store, PATH="/nowhere", **hidden
-    )
+    cold = replace(rehearsal, is_warm=False)  # its environment is its own
+    done = cold.wenti("report", "latest", "--open", "--store", store, PATH="/nowhere", **hidden)
     assert done.returncode == 2
     assert str(latest(store) / REPORT) in done.stdout
     assert f"open {latest(store) / REPORT}" in done.stderr
@@ -181,7 +167,7 @@ def test_a_run_without_results_has_no_report_and_says_why(
     (run / "_SUCCESS").unlink()
     record = json.loads((run / "run.json").read_bytes())
     (run / "run.json").write_text(json.dumps({**record, "state": "failed", "error": "boom"}))
-    done = wenti(rehearsal, "report", "latest", "--store", store)
+    done = rehearsal.wenti("report", "latest", "--store", store)
     assert done.returncode == 2
     assert f"is complete; the newest run, {run.name}, failed after" in done.stderr
     assert done.stderr.endswith(": boom\n")

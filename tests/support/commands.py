@@ -6,14 +6,14 @@ import fcntl
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.rehearsal import ROOT
+from tests.support.rehearsal import ROOT, WENTI
+from tests.support.warm import WarmProcess
 
 RunFlow = Callable[..., dict[str, Any]]
 
@@ -22,10 +22,18 @@ DEMO_ROWS_PER_SHARD = 12
 
 
 def wenti(*args: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("wenti")
-    return subprocess.run(
-        [str(program), *args], capture_output=True, text=True, cwd=cwd, check=False, timeout=600
-    )
+    """Run a command to the end in this environment.
+
+    It starts warm, except in other folders: modules look for configs there when they are imported.
+    """
+    command = [str(WENTI), *args]
+    mine = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    popen = WarmProcess if cwd == ROOT else subprocess.Popen
+    with popen(
+        command, cwd=cwd, env=mine, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        said = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(command, process.returncode, *said)
 
 
 def demo_overrides(store: Path) -> list[str]:

@@ -74,11 +74,16 @@ class Rehearsal:
         return self._start(self.command(store, *overrides), subprocess.DEVNULL, variables)
 
     def _start(
-        self, command: list[str], output: int, variables: Mapping[str, str]
+        self,
+        command: list[str],
+        output: int,
+        variables: Mapping[str, str],
+        cwd: Path | None = None,
     ) -> subprocess.Popen[str]:
         popen = WarmProcess if self.is_warm else subprocess.Popen
         return popen(
             command,
+            cwd=cwd,
             env={**self.environment, **variables},
             stdout=output,
             stderr=subprocess.PIPE,
@@ -86,10 +91,12 @@ class Rehearsal:
             start_new_session=True,
         )
 
-    def wenti(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def wenti(
+        self, *arguments: object, cwd: Path | None = None, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run another command to the end."""
         command = [str(WENTI), *map(str, arguments)]
-        with self._start(command, subprocess.PIPE, {}) as process:
+        with self._start(command, subprocess.PIPE, variables, cwd) as process:
             said = process.communicate(timeout=600)
         return subprocess.CompletedProcess(command, process.returncode, *said)
 

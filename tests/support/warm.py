@@ -30,7 +30,7 @@ from tasks.environment import importing, keep_pandas_out
 from tasks.report.page import TEMPLATES, make_environment
 
 ROOT = Path(__file__).parents[2]
-LATE = {"FAULTY_DISK", FAULTS_VARIABLE}
+LATE = {"FAULTY_DISK", FAULTS_VARIABLE, "BROWSER"}
 """Variables that a run may have of its own; nothing reads them while modules are imported."""
 MODULES = (
     *("flows.cli.main", "flows.cli.console", "flows.cli.tables.runs", "flows.parameters"),
