@@ -273,4 +273,4 @@ def test_episodes_of_the_soak_end_right(
         rows = [figures[f"rows {what}"] for what in ("in", "lost", "twice")]
         assert rows == [SMALL, 0, 0]
 
-    two_at_once(play, ["a", "b"])
+    two_at_once(play, ["a", "m"])  # short ones, with disturbances of most kinds
