@@ -91,7 +91,7 @@ def test_a_run_gives_the_bytes_of_a_local_one_and_the_next_reuses_all(
 def test_a_run_that_was_killed_is_continued(bucket: Bucket) -> None:
     with bucket.rehearsal.start(bucket.root, *bucket.keys) as process:
         while process.poll() is None and bucket.count_shards() < 1:
-            time.sleep(0.02)
+            time.sleep(0.2)
         with suppress(ProcessLookupError):  # on a fast machine it may have ended
             os.killpg(process.pid, signal.SIGKILL)
     made = bucket.count_shards()

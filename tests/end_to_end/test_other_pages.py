@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -182,6 +183,7 @@ def test_a_sender_sets_only_what_prefect_yaml_allows(served: Served, tmp_path: P
     run = served.server.post(start, parameters=parameters, enforce_parameter_schema=False)
     seen: dict[str, Any] = {"state_type": "SCHEDULED"}
     while seen["state_type"] in {"SCHEDULED", "PENDING", "RUNNING"}:
+        time.sleep(0.5)
         (seen,) = served.server.post("flow_runs/filter", flow_runs={"id": {"any_": [run["id"]]}})
     assert seen["state_type"] == "FAILED"
     for key in ("config", "aggregate.output_path", "export.decoding_lib"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,7 @@ def test_gc_waits_for_no_run_and_says_so(
         try:
             while not list(store.glob("runs/2*/run.json")):
                 assert process.poll() is None
+                time.sleep(0.02)
             answer = rehearsal.wenti("gc", "--delete", "--store", store)
         finally:
             process.kill()

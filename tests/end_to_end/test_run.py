@@ -174,7 +174,7 @@ def kill_a_worker_soon(stop: threading.Event) -> None:
             if any(name.startswith("libpaddle") for name in maps):
                 os.kill(child.pid, signal.SIGKILL)
                 return
-        time.sleep(0.01)
+        time.sleep(0.1)
 
 
 def test_a_killed_worker_costs_its_attempt_and_not_the_run(store: Path, run_demo: RunFlow) -> None:

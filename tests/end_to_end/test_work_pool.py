@@ -104,7 +104,7 @@ def wait_for(server: PrefectServer, run: str, state: str) -> str:
         if seen["state_type"] == state:
             return str(seen["state"]["message"])
         assert seen["state_type"] not in ENDS, seen["state"]
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def test_a_pool_runs_a_deployment_cancels_a_run_and_retries_one_that_failed(

@@ -27,11 +27,11 @@ def seen_in_prefect(flow_run_id: str, count: int) -> dict[str, str]:
 
     wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run_id)]))
     until = time.monotonic() + SECONDS
-    while True:
-        with get_client(sync_client=True) as client:
+    with get_client(sync_client=True) as client:
+        while True:
             runs = client.read_task_runs(flow_run_filter=wanted)
-        states = {one.name: one.state for one in runs}
-        ended = {name: str(one.name) for name, one in states.items() if one and one.is_final()}
-        if len(ended) >= count or time.monotonic() > until:
-            return ended
-        time.sleep(0.2)
+            states = {one.name: one.state for one in runs}
+            ended = {name: str(one.name) for name, one in states.items() if one and one.is_final()}
+            if len(ended) >= count or time.monotonic() > until:
+                return ended
+            time.sleep(0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_a_deployment_that_another_machine_serves_is_named(
     polled = {"deployment_ids": [str(find(client).id)]}
     client.request("POST", "/deployments/get_scheduled_flow_runs", json=polled)
     while find(client).last_polled is None:  # the server notes it a moment later
-        pass
+        time.sleep(0.1)
     start(tmp_path, nightly())
     assert warning in caplog.messages
     assert platform.node() != "other"
