@@ -21,7 +21,7 @@ import yaml
 
 from tasks.config.settings import Settings
 from tasks.engine.fake import FAULTS_VARIABLE
-from tests.support.browser import PROGRAM, PrefectPages, chromium, sync_playwright
+from tests.support.browser import DRAW_RARELY, PROGRAM, PrefectPages, chromium, sync_playwright
 from tests.support.rehearsal import ROOT, WENTI
 from tests.support.servers import MakeHome, PrefectServer, prefect_server
 
@@ -112,7 +112,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not is_so():
         assert time.monotonic() < deadline
-        time.sleep(0.2)
+        time.sleep(0.5)
 
 
 def write_passages(folder: Path) -> None:
@@ -180,7 +180,7 @@ def pages(place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         )
         page.set_default_timeout(120_000)
         pages = PrefectPages(page, place.server.url.removesuffix("/api"), pictures)
-        page.route(lambda url: not url.startswith(pages.address), lambda route: route.abort())
+        page.add_init_script(DRAW_RARELY)
         yield pages
 
 

@@ -13,7 +13,16 @@ from playwright.sync_api import Browser, Locator, Page, Playwright, Response, sy
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
-__all__ = ["PROGRAM", "Browser", "Locator", "Page", "PrefectPages", "chromium", "sync_playwright"]
+__all__ = [
+    "DRAW_RARELY",
+    "PROGRAM",
+    "Browser",
+    "Locator",
+    "Page",
+    "PrefectPages",
+    "chromium",
+    "sync_playwright",
+]
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium", path="/usr/bin")
 # No sandbox, because Chromium has none for root; no background network traffic.
@@ -25,11 +34,20 @@ OPTIONS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Only this machine. Playwright's routes would do so, too, but keep the browser from its cache.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 )
 SECONDS = 1000.0  # Playwright counts in milliseconds
 PATIENCE = 900 * SECONDS  # longer than an export takes on a busy machine
 REST = 2 * SECONDS  # until a run's timeline is drawn
 TRIES = 3
+
+
+# Pages draw four times a second; a run's timeline is drawn all the time, which takes a processor.
+DRAW_RARELY = """
+    window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 250);
+    window.cancelAnimationFrame = clearTimeout;
+"""
 
 
 def chromium(playwright: Playwright) -> Browser:
