@@ -125,7 +125,7 @@ class Run:
         partial = {name: metrics[name] for name in marks}
         commit_json(self.folder / METRICS_FILE, metrics)
         self._end("completed", {**partial, **({"suspect": True} if is_suspect(metrics) else {})})
-        files = [one.model_dump() for one in _list_files(self.folder)]
+        files = [one.model_dump() for one in list_files(self.folder)]
         run_id = self.record.run_id
         commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
         self.is_complete = True
@@ -143,7 +143,7 @@ class Run:
         commit_json(self.folder / RUN_FILE, self.record.as_dict())
 
 
-def _list_files(folder: PurePath) -> Iterator[FileEntry]:
+def list_files(folder: PurePath) -> Iterator[FileEntry]:
     """Yield the files of a run, and of a table in parts the manifest and what that says of them."""
     storage = storage_of(folder)
     for place in storage.list_folder(folder):

@@ -167,6 +167,15 @@ def test_a_run_that_a_link_points_at_is_kept(shelf: Shelf) -> None:
     assert all(found.manifest for kind in KINDS for found in shelf.find(kind, 1))
 
 
+def test_an_unfinished_part_of_predictions_is_garbage(shelf: Shelf) -> None:
+    parts = Path(shelf.run(1, 1, 1)) / "predictions"
+    parts.mkdir()
+    unfinished = parts / ".part-00001.parquet.12-0a1b2c3d.tmp"
+    for path in (parts / "part-00000.parquet", parts / "_manifest.json", unfinished):
+        path.touch()
+    assert [one.path for one in find_garbage(shelf.store)] == [unfinished]
+
+
 def test_an_empty_store_holds_no_garbage(shelf: Shelf) -> None:
     assert find_garbage(shelf.store) == []
     shelf.store.root.mkdir()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import TypeVar
 
 import pyarrow as pa
 import pytest
@@ -10,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import StoreCorruptionError
-from tasks.store.manifest import describe_table, list_parts
+from tasks.runs.results import find_predictions
+from tasks.runs.run import list_files
+from tasks.store.manifest import describe_table, list_parts, verify_files
 from tasks.store.parted import write
 from tasks.store.parted.places import local_folder, read_places
 from tasks.store.parted.write import commit_in_form
 from tasks.store.tables import iterate_rows, read_batches, read_schema
+from tests.support.object_stores import use_memory
 
+Folder = TypeVar("Folder", bound=PurePath)
 SCHEMA = pa.schema([pa.field("row", pa.int64()), pa.field("text", pa.string())], {"of": "a run"})
 
 
@@ -23,7 +28,7 @@ def batch(rows: range) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([{"row": row, "text": f"第{row}"} for row in rows], SCHEMA)
 
 
-def write_parts(folder: Path, batches: list[pa.RecordBatch], rows_per_part: int) -> Path:
+def write_parts(folder: Folder, batches: list[pa.RecordBatch], rows_per_part: int) -> Folder:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(write, "ROWS_PER_PART", rows_per_part)
         commit_in_form(folder, SCHEMA, batches)
@@ -72,3 +77,21 @@ def test_what_is_left_of_a_table_is_no_table(tmp_path: Path) -> None:
     for place in (parts, tmp_path / "missing"):
         with pytest.raises(StoreCorruptionError, match=f"{place.name} cannot be read"):
             next(read_batches(place))
+
+
+def test_parts_in_an_object_store_are_found_read_and_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = use_memory(tmp_path, monkeypatch) / "runs/1"
+    assert find_predictions(folder) == folder / "predictions.parquet"
+    parts = write_parts(folder / "predictions", [batch(range(9))], 3)
+    assert find_predictions(folder) == parts
+    assert [row["row"] for row in iterate_rows(parts)] == list(range(9))
+    assert [row["row"] for row in read_places(parts, [1, 7])] == [1, 7]
+    assert local_folder(parts).is_dir()
+    files = [*list_files(folder)]
+    assert [PurePath(one.name).name for one in files] == [
+        *(f"part-0000{number}.parquet" for number in range(3)),
+        "_manifest.json",
+    ]
+    verify_files(folder, files)
