@@ -9,11 +9,12 @@ the number of rows to generate is an upper limit.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tasks.columns.divide import check_divisions
+from tasks.columns.source import Note
 from tasks.columns.store import ColumnsDetails
 from tasks.config.settings import Settings
 from tasks.doctor.capacity import estimate_space
@@ -22,11 +23,12 @@ from tasks.export.build import find_export
 from tasks.load.dataset import make_request, read_input_rows, take_usable
 from tasks.load.parts import DatasetDetails
 from tasks.load.rules import bad_row, check_dataset, check_rejects, no_usable_row
-from tasks.passages.records import Reject
+from tasks.passages.records import Passage, Reject
 from tasks.plan.model import find_model
 from tasks.plan.plan import Plan, make_plan, open_store
 from tasks.predict.jobs import look_up_all, plan_jobs
 from tasks.predict.shards import plan_shards
+from tasks.preview.columns import trial_of
 from tasks.preview.speed import Speed, find_speed, measure_speed
 from tasks.store.lock import reading_lock
 from tasks.store.manifest import Manifest
@@ -100,7 +102,7 @@ def find_dry_run(settings: Settings) -> DryRun:
 
     Raises:
         InputError: the passages cannot be read, or too many rows are rejected, so that a run fails;
-            or columns that the store has cannot divide them as the config asks.
+            or their columns cannot divide them as the config asks.
         OSError: a file of the model cannot be read.
     """
     store, size = open_store(settings), estimate_space(settings)
@@ -113,8 +115,16 @@ def find_dry_run(settings: Settings) -> DryRun:
 
 def _find_in_store(plan: Plan, size: int) -> DryRun:
     dataset = plan.dataset.find().manifest
-    rows = _count_rows(plan, dataset)
-    _check_kept_columns(plan)
+    kept = None if plan.columns is None else plan.columns.find().manifest
+    settings = plan.settings
+    with trial_of(settings.dataset.keep_columns, settings.aggregate) as trial:
+        is_tried = trial is not None and kept is None and settings.dataset.file is not None
+        rows = _count_rows(plan, dataset, trial.note if trial and is_tried else None)
+        if trial is not None and is_tried:
+            trial.check()
+    if plan.columns is not None and kept is not None:
+        details = ColumnsDetails.of(kept)
+        check_divisions(settings.aggregate, plan.columns.folder, details)
     shards = _find_shards(plan, dataset, rows)
     has_export = find_export(plan).manifest is not None
     speed, unmeasured = _find_speed(plan, is_measured=has_export and any(shards or ()))
@@ -131,14 +141,6 @@ def _find_in_store(plan: Plan, size: int) -> DryRun:
     )
 
 
-def _check_kept_columns(plan: Plan) -> None:
-    """Check what kept columns are to divide, if the store has these columns."""
-    kept = None if plan.columns is None else plan.columns.find().manifest
-    if plan.columns is not None and kept is not None:
-        details = ColumnsDetails.of(kept)
-        check_divisions(plan.settings.aggregate, plan.columns.folder, details)
-
-
 def _find_speed(plan: Plan, *, is_measured: bool) -> tuple[Speed | None, str]:
     """Return the speed of an earlier run, or else a measured one or why there is none."""
     speed = find_speed(plan)
@@ -148,17 +150,22 @@ def _find_speed(plan: Plan, *, is_measured: bool) -> tuple[Speed | None, str]:
     return (measured, "") if isinstance(measured, Speed) else (None, describe_error(measured))
 
 
-def _count_rows(plan: Plan, dataset: Manifest | None) -> Rows | None:
-    """Return the rows of the input, from the store or else by reading them."""
+def _count_rows(plan: Plan, dataset: Manifest | None, note: Note | None) -> Rows | None:
+    """Return the rows of the input, from the store or else by reading them.
+
+    With `note`, they are read in any case, and it is called for each.
+    """
     settings = plan.settings.dataset
     if dataset is not None:
         check_dataset(settings, plan.dataset.folder, dataset)
         details = DatasetDetails.of(dataset)
+        for _row in take_usable(_read(plan, note), settings.limit) if note else ():
+            pass
         return Rows(details.rows_in, details.reject_reasons)
     if settings.file is None:  # reading it would download it
         return None
     rows_in, reasons, examples = 0, Counter[str](), dict[str, Mapping[str, Any]]()
-    for row in take_usable(read_input_rows(make_request(plan)), settings.limit):
+    for row in take_usable(_read(plan, note), settings.limit):
         rows_in += 1
         if isinstance(row, Reject):
             if settings.on_bad_row == "fail":
@@ -169,6 +176,10 @@ def _count_rows(plan: Plan, dataset: Manifest | None) -> Rows | None:
         raise no_usable_row(reasons, examples)
     check_rejects(settings.max_rejected, reasons, rows_in, examples)
     return Rows(rows_in, dict(sorted(reasons.items())))
+
+
+def _read(plan: Plan, note: Note | None) -> Iterator[Passage | Reject]:
+    return read_input_rows(make_request(plan), note)
 
 
 def _find_shards(plan: Plan, dataset: Manifest | None, rows: Rows | None) -> list[int] | None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tasks.config.loading import load_settings
@@ -97,6 +99,31 @@ def test_what_the_store_has_is_reused_and_the_rest_takes_as_long_as_in_the_last_
     assert found.seconds == 6.0
     with pytest.raises(InputError, match=r"aggregate.group_by.*: city; kept are: none"):
         find_dry_run(settings_of(store, passages, "aggregate.group_by=[city]"))
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_columns_that_are_to_divide_rows_are_looked_for_in_passages_that_are_new(
+    tmp_path: Path, suffix: str
+) -> None:
+    rows = [{**row, "source": "wiki", "part": at / 2} for at, row in enumerate(ROWS)]
+    passages = write_passages(tmp_path / "rows.jsonl", rows)
+    if suffix == ".parquet":
+        passages = tmp_path / "rows.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), passages)
+    store, keep = tmp_path / "store", "dataset.keep_columns=all"
+    before = tree(tmp_path)
+
+    def look(by: str, keep: str = keep) -> int | None:
+        found = find_dry_run(settings_of(store, passages, keep, f"aggregate.group_by=[{by}]"))
+        return found.rows_to_make
+
+    assert look("source") == 36
+    assert look("source", "dataset.keep_columns=[source, gone]") == 36
+    with pytest.raises(InputError, match=r"aggregate.group_by.*: city; kept are: source, part"):
+        look("city")
+    with pytest.raises(InputError, match=r"aggregate.group_by.*`part` has fractions"):
+        look("part")
+    assert tree(tmp_path) == before
 
 
 def test_without_such_a_run_the_speed_is_measured_if_the_export_is_there(
