@@ -19,7 +19,7 @@ from tasks.quality.keep import PREFIX
 from tasks.report.facts import count_unusable
 from tasks.report.formatting import price
 from tasks.report.lineage import list_config
-from tasks.report.trend.history import RunFigures
+from tasks.report.trend.history import RunFigures, list_groups, name_group
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import RunRecord
 from tasks.runs.results import REPORT_FILE
@@ -141,16 +141,35 @@ def _trend_row(run: RunFigures) -> dict[str, str]:
     return {
         "run": run.state.run_id,
         "state": run.state.state,
+        "kind": run.kind,
         "rows": _show(run.rows_in, "{}"),
         **{name: _show(share, "{:.1%}") for name, share in shares.items()},
         "dropped": _show(run.rows_dropped or None, "{}"),
         "score/token": _show(run.score_per_token, "{:.4f}"),
         "BLEU-4": _show(run.bleu_4, "{:.2f}"),
+        "exact": _show(run.exact_match, "{:.2f}"),
         "generated": _show(run.rows_made, "{}"),
         "seconds": _show(run.state.seconds, "{:.0f}"),
         "cost": "" if run.cost is None else price(run.cost),
         "changed": visible("; ".join(run.changes)),
     }
+
+
+def tabulate_group_trend(
+    history: Sequence[RunFigures], most_groups: int, most_runs: int
+) -> list[dict[str, str]]:
+    """Return the share of flagged questions of the largest groups in the newest runs with groups.
+
+    One table row per group; the runs are columns, oldest first. Empty without groups.
+    """
+    runs = [run for run in history if run.groups][-most_runs:]
+    return [
+        {
+            "group": visible(group),
+            **{run.state.run_id: _show(run.group_share(group), "{:.1%}") for run in runs},
+        }
+        for group in list_groups(history, most_groups)
+    ]
 
 
 def _show(value: float | None, form: str) -> str:
@@ -187,15 +206,9 @@ def _shard_row(outcome: ShardOutcome, history: ShardHistory) -> dict[str, Any]:
 def tabulate_groups(groups: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one table row for each group of the metrics, and one for all smaller ones."""
     names = groups["columns"]
-    rows = [_group_row(_name_group(names, one["values"]), one) for one in groups["shown"]]
+    rows = [_group_row(name_group(names, one["values"]), one) for one in groups["shown"]]
     others = groups["others"]
     return [*rows, *([_group_row(f"{others['groups']} more", others)] if others else [])]
-
-
-def _name_group(columns: Sequence[str], values: Sequence[object]) -> str:
-    texts = ("null" if value is None else str(value) for value in values)
-    pairs = (f"{name}={text}" for name, text in zip(columns, texts, strict=True))
-    return shorten(", ".join(pairs), LONGEST_ERROR)
 
 
 def _group_row(name: str, group: Mapping[str, Any]) -> dict[str, Any]:

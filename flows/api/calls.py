@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -83,8 +84,9 @@ def results(run: Run | StrPath = "latest", *, store: StrPath = STORE) -> pd.Data
     Whole numbers and truth values have pandas' types with missing values.
 
     Args:
-        run: a run, its folder, its id, or `latest`.
-        store: the folder of the store, for an id and for `latest`.
+        run: a run, its folder, its id, `latest`, or `newest`: also one that failed because it is
+            suspect. A warning then says that nothing of it was delivered.
+        store: the folder of the store, for an id, `latest` and `newest`.
 
     Raises:
         InputError: there is no such run, or it has no results.
@@ -115,10 +117,10 @@ def compare(
     """Compare two runs as `wenti compare` does: what differs, metrics, flags, changed questions.
 
     Args:
-        a: a run, its folder, its id, or `latest`.
+        a: a run, as for `results`.
         b: the run to compare it with.
         questions: how many changed questions the result has.
-        store: the folder of the store, for ids and for `latest`.
+        store: the folder of the store, for ids, `latest` and `newest`.
 
     Raises:
         InputError: there is no such run, or it has no results.
@@ -130,12 +132,16 @@ def compare(
 
 
 def _find(run: Run | StrPath, store: StrPath) -> PurePath:
+    """Return the folder of a run to look at; warn if nothing of it was delivered."""
     from tasks.addresses import place_at
-    from tasks.runs.find import find_results
+    from tasks.runs.find import find_shown
     from tasks.store.layout import Store
 
     name = str(run.folder) if isinstance(run, Run) else os.fspath(run)
-    return find_results(name, Store(place_at(os.fspath(store))))
+    folder, note = find_shown(name, Store(place_at(os.fspath(store))))
+    if note is not None:
+        warnings.warn(note, stacklevel=3)  # of who has called `results`, `quality` or `compare`
+    return folder
 
 
 def _as_frame(table: pa.Table) -> pd.DataFrame:

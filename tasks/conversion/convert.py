@@ -79,6 +79,7 @@ class Converted:
             "run_id": self.record.run_id,
             **vars(self.tally),
             "rows_missing": self.record.rows_missing,
+            "fake": self.record.is_made_up,
         }
 
 
@@ -113,4 +114,5 @@ def convert_run(folder: PurePath, target: Target, output: Path | None = None) ->
 def _name_model(record: RunRecord) -> str:
     """Return the name of a run's model, with what tells it and its options from others."""
     name = str(record.config.get("model", {}).get("model_name_or_path", "model"))
+    name = "fake" if record.is_made_up else name
     return f"{PurePath(name).name}-{record.export[:12]}"

@@ -15,11 +15,17 @@ import pyarrow.compute as pc
 
 from tasks.evaluation.bootstrap import CONFIDENCE, RESAMPLES, SEED, compare_paired
 from tasks.evaluation.counts import count_pairs
-from tasks.evaluation.scores import METRICS, score_counts, score_each
+from tasks.evaluation.scores import (
+    HEADLINE_METRICS,
+    METRIC_NAMES,
+    METRICS,
+    score_counts,
+    score_each,
+)
 from tasks.load.parts import REJECTS_FILE
 from tasks.operations.pairing import Kind, Pair, Row, pair_rows
 from tasks.plan.changes import find_changes, find_keep_changes
-from tasks.quality.flags import summarize
+from tasks.quality.flags import FLAGS, summarize
 from tasks.runs.find import read_record
 from tasks.runs.record import RunRecord
 from tasks.runs.results import QUALITY_FILE, find_predictions
@@ -58,6 +64,12 @@ class Metric:
             return "B is better" if self.low > 0 else "B is worse"
         return "no clear difference" if self.low < self.high else "no difference"
 
+    def __str__(self) -> str:
+        """Return the metric on one line."""
+        name, interval = METRIC_NAMES[self.name], f"95 % {self.low:+.2f} … {self.high:+.2f}"
+        change = f"{self.a:.2f} → {self.b:.2f} ({self.difference:+.2f}, {interval})"
+        return f"{name}: {change}, {self.verdict}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return the content as plain JSON types."""
         numbers = {"a": self.a, "b": self.b, "difference": self.difference}
@@ -81,7 +93,7 @@ class Change:
         return (self.bleu_b or 0.0) - (self.bleu_a or 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """The result of `compare_runs`; `wenti compare --json` prints `as_dict()`.
 
@@ -107,6 +119,20 @@ class Comparison:
     scored: int
     metrics: list[Metric]
     questions: list[dict[str, Any]]
+
+    def __repr__(self) -> str:
+        """Return the runs, their rows, metrics and flags in a few lines, for notebooks."""
+        rows = (f"{count} {kind}" for kind, count in self.rows.items() if count)
+        lines = [f"{self.a['run_id']} → {self.b['run_id']}", f"rows: {', '.join(rows) or 'none'}"]
+        lines += [str(metric) for metric in self.metrics if metric.name in HEADLINE_METRICS]
+        flags = self.flags["a"], self.flags["b"]
+        if flags[0] is not None and flags[1] is not None:
+            lines += [
+                f"{flag}: {count} → {flags[1][flag]}"
+                for flag, count in flags[0].items()
+                if flag in FLAGS and (count or flags[1][flag])
+            ]
+        return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content as plain JSON types."""

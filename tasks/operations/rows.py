@@ -20,7 +20,7 @@ from tasks.columns.join import own_columns
 from tasks.columns.values import python_values
 from tasks.errors import InputError
 from tasks.load.parts import REJECTS_FILE
-from tasks.quality.flags import FLAGS, find_flags
+from tasks.quality.flags import FLAGS, ORIGINALS, find_flags
 from tasks.runs.results import QUALITY_FILE, find_predictions
 from tasks.store.files import storage_of
 from tasks.store.parted.places import take_places
@@ -150,7 +150,8 @@ def _rows_at(path: PurePath, places: Sequence[int], with_kept: bool) -> Iterator
 def add_flags(folder: PurePath, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows of a run with their quality: `quality` has its columns and the `flags`.
 
-    Rows of a run of an older version stay as they are.
+    Of a duplicate, also a near one, it has the `original_question`. Rows of a run of an older
+    version stay as they are.
 
     Raises:
         StoreCorruptionError: the results cannot be read.
@@ -167,7 +168,26 @@ def add_flags(folder: PurePath, rows: Iterable[dict[str, Any]]) -> list[dict[str
                     [name for name in FLAGS if flags[name][at].as_py()],
                 )
                 row["quality"] = {"flags": names, **quality}
+        _add_originals(folder, [row["quality"] for row in by_row.values()])
     return list(by_row.values())
+
+
+def find_original(quality: Mapping[str, Any]) -> int | None:
+    """Return the row whose question one repeats, also nearly, by its quality; None if it is new."""
+    found: Iterator[int | None] = (quality[column] for column in ORIGINALS.values())
+    return next((row for row in found if row is not None), None)
+
+
+def _add_originals(folder: PurePath, qualities: Sequence[dict[str, Any]]) -> None:
+    originals = [find_original(one) for one in qualities]
+    wanted = pa.array({one for one in originals if one is not None}, pa.int64())
+    questions = dict[int, str]()
+    for batch in read_batches(find_predictions(folder), ["row", "question"]) if wanted else ():
+        some = batch.filter(pc.is_in(batch["row"], wanted))
+        questions |= dict(zip(*(column.to_pylist() for column in some.columns), strict=True))
+    for quality, original in zip(qualities, originals, strict=True):
+        if original is not None:
+            quality["original_question"] = questions.get(original)
 
 
 def first_rejects(folder: PurePath, most: int) -> Rejects:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.errors import StoreCorruptionError
-from tasks.runs.find import get_state, is_run_of, list_runs, read_metrics
+from tasks.runs.find import get_state, is_run_of, list_runs
+from tasks.runs.metrics import read_metrics
 from tasks.runs.state import RunState
 from tasks.store.layout import Store
 

@@ -135,8 +135,9 @@ def find_keep_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list
     return [] if was == is_now else [f"aggregate: aggregate.keep was {was} and is {is_now}"]
 
 
-def _show_keep(keep: Mapping[str, bool | None] | None) -> str:
-    rules = {name: value for name, value in (keep or {}).items() if value is not None}
+def _show_keep(keep: object) -> str:
+    found = keep if isinstance(keep, Mapping) else {}
+    rules = {name: value for name, value in found.items() if value is not None}
     told = (f"{name}: {str(value).lower()}" for name, value in rules.items())
     return f"{{{', '.join(told)}}}" if rules else "null"
 
@@ -184,7 +185,8 @@ def find_option_changes(before: DecidedBy, now: DecidedBy) -> list[str]:
 def _without_passages(decided: DecidedBy) -> DecidedBy:
     """Return what decides a run without the content of the passages and what follows from it."""
     dataset, predictions = decided["dataset"], decided["predictions"]
-    passages = dataset.get("passages", {})
+    passages = dataset.get("passages")
+    passages = passages if isinstance(passages, Mapping) else {}
     contents = {name for _passages, name in _PASSAGES}
     kept = {name: value for name, value in passages.items() if name not in contents}
     return {

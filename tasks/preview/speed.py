@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
@@ -20,8 +19,7 @@ from tasks.predict.workers.base import WorkerOrder
 from tasks.predict.workers.worker_process import load_generator
 from tasks.processes import call_in_child
 from tasks.runs.find import list_runs, read_record
-from tasks.runs.results import METRICS_FILE
-from tasks.store.files import storage_of
+from tasks.runs.metrics import read_metrics
 
 logger = logging.getLogger("wenti.preview")
 
@@ -52,15 +50,15 @@ def find_speed(plan: Plan) -> Speed | None:
     """Return the speed of the newest run with the same export and devices that generated rows."""
     wanted = plan.settings.as_dict()["predict"]
     for folder in reversed(list_runs(plan.store)):
-        with suppress(StoreCorruptionError, OSError, ValueError):  # damaged, or not complete
-            record, path = read_record(folder), folder / METRICS_FILE
+        with suppress(StoreCorruptionError):
+            record = read_record(folder)
             config = record.config.get("predict", {})
             is_alike = all(config.get(key) == wanted[key] for key in DECIDE_SPEED)
             if record.export != plan.export.fingerprint or not is_alike:
                 continue
-            metrics = json.loads(storage_of(path).read(path))
-            if isinstance(metrics, dict) and (speed := metrics.get("rows_per_second")):
-                return Speed(speed, record.run_id, metrics.get("rows_made", 0))
+            metrics = read_metrics(folder)
+            if speed := metrics.get("rows_per_second"):
+                return Speed(speed, record.run_id, metrics.get("rows_made") or 0)
     return None
 
 

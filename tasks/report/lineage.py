@@ -63,11 +63,6 @@ def list_config(record: RunRecord) -> dict[str, list[ConfigKey]]:
     }
 
 
-def is_made_up(record: RunRecord) -> bool:
-    """Return whether the fake engine made the questions."""
-    return _decided(record, "export").get("engine") == "fake"
-
-
 def _describe_run(record: RunRecord, texts: Texts) -> Iterator[Entry]:
     yield Entry("id", record.run_id, is_code=True)
     if record.config_file is not None:

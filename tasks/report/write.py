@@ -11,6 +11,7 @@ from tasks.errors import StoreCorruptionError
 from tasks.report.facts import gather_facts
 from tasks.report.page import render_report
 from tasks.runs.find import read_record, store_of
+from tasks.runs.metrics import read_metrics
 from tasks.runs.record import RunRecord
 from tasks.runs.results import METRICS_FILE, REPORT_FILE, SUCCESS_FILE
 from tasks.runs.run import commit_json
@@ -40,7 +41,12 @@ def ensure_report(folder: PurePath) -> PurePath:
         StoreCorruptionError: another result of the run is damaged.
         StorageError: the store cannot be written.
     """
-    path, mark = folder / REPORT_FILE, _read_mark(folder)
+    path = folder / REPORT_FILE
+    if read_record(folder).is_withheld:  # without `_SUCCESS`
+        if not storage_of(path).is_file(path):
+            write_report(folder, read_record(folder), read_metrics(folder))
+        return path
+    mark = _read_mark(folder)
     entries = {entry["name"]: FileEntry.model_validate(entry) for entry in mark["files"]}
     entry = entries.pop(REPORT_FILE, None)
     if storage_of(path).is_file(path) and describe_file(path) == entry:

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePath
-from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -18,7 +17,7 @@ from tasks.config.loading import load_settings
 from tasks.config.settings import Settings
 from tasks.errors import InputError, StorageError, StoreCorruptionError
 from tasks.runs.record import RunRecord
-from tasks.runs.results import CONFIG_FILE, METRICS_FILE, RUN_FILE, SUCCESS_FILE
+from tasks.runs.results import CONFIG_FILE, RUN_FILE, SUCCESS_FILE
 from tasks.runs.state import RunState
 from tasks.store.claims import find_owner
 from tasks.store.files import storage_of
@@ -108,16 +107,6 @@ def read_record(folder: PurePath) -> RunRecord:
         raise StoreCorruptionError(f"{path} is damaged ({problem}); {remedy}") from error
 
 
-def read_metrics(folder: PurePath) -> dict[str, Any]:
-    """Return a run's metrics.json; empty if it has none, or it cannot be read."""
-    path = folder / METRICS_FILE
-    try:
-        metrics = json.loads(storage_of(path).read(path))
-    except (OSError, ValueError, RecursionError):  # damaged, which `wenti verify` tells
-        return {}
-    return metrics if isinstance(metrics, dict) else {}
-
-
 def find_first_try(store: Store, record: RunRecord) -> str:
     """Return the id of the run that a rerun repeats; if that is a rerun, of the one it repeats."""
     while record.rerun_of is not None:
@@ -178,18 +167,38 @@ def settings_of_run(folder: PurePath, overrides: Sequence[str] = ()) -> Settings
 
 
 def find_results(name: str, store: Store, config: Path | None = None) -> PurePath:
-    """Return the folder of a run that has results; `name` and `config` are as in `find_run`.
+    """Return the folder of a run that has delivered results; the arguments are as in `find_run`.
 
     Raises:
         InputError: there is no such run, or it has no results.
         StoreCorruptionError: the run has no results, and its run.json cannot be read.
     """
     folder = find_run(name, store, config)
-    if not is_complete(folder):
-        state, *_details = str(get_state(folder)).splitlines()
-        remedy = "`wenti runs` lists the runs that have some"
-        raise InputError(f"run {folder.name} has no results, it {state.rstrip(':')}; {remedy}")
-    return folder
+    if is_complete(folder):
+        return folder
+    state, *_details = str(get_state(folder)).splitlines()
+    told, remedy = f"it {state.rstrip(':')}", "`wenti runs` lists the runs that have some"
+    if read_record(folder).is_withheld:
+        remedy = (
+            f"`wenti show {folder.name}` shows its questions, and to take them as they are, run "
+            "again with `--set quality.on_breach=warn`"
+        )
+    raise InputError(f"run {folder.name} has no results, {told}; {remedy}")
+
+
+def find_shown(name: str, store: Store, config: Path | None = None) -> tuple[PurePath, str | None]:
+    """Return the folder of a run whose results can be looked at, and a note to show with them.
+
+    These are also results of which nothing was delivered, because they are suspect: a note says so.
+
+    Raises:
+        InputError, StoreCorruptionError: as `find_results`.
+    """
+    folder = find_run(name, store, config)
+    if is_complete(folder) or not read_record(folder).is_withheld:
+        return find_results(name, store, config), None
+    note = "failed because its questions are suspect; nothing of it was delivered"
+    return folder, f"run {folder.name} {note}"
 
 
 def find_run(name: str, store: Store, config: Path | None = None) -> PurePath:

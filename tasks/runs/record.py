@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from tasks.escaping import shorten_list
 
@@ -12,6 +13,17 @@ from tasks.escaping import shorten_list
 def describe_passages(given: str | list[str] | None) -> str | None:
     """Return `dataset.predict_file` as text, a long list shortened; None for a named data set."""
     return shorten_list(given) if isinstance(given, list) else given
+
+
+def _check_time(text: str) -> str:
+    """Return a time as it is given; what reads a record relies on its form."""
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time without its time zone")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_check_time)]
+"""A time of ISO 8601 with its time zone."""
 
 
 class StageStart(BaseModel):
@@ -52,7 +64,8 @@ class RunRecord(BaseModel):
         ended: in UTC, ISO 8601.
         partial: whether the results lack the rows of failed shards.
         rows_missing: the number of these rows.
-        suspect: whether the questions are beyond a limit of `quality`.
+        suspect: whether the questions are beyond a limit of `quality`. A run that failed for it
+            has results, but without `_SUCCESS`.
         error: why the run failed or was interrupted.
     """
 
@@ -60,7 +73,7 @@ class RunRecord(BaseModel):
 
     run_id: str
     state: str
-    started: str
+    started: Time
     process: int | None = None
     config: dict[str, dict[str, Any]] = {}
     export: str
@@ -69,7 +82,7 @@ class RunRecord(BaseModel):
     columns: str | None = None
     rows_per_shard: int | None = None
     model_folder: str | None = None
-    decided_by: dict[str, Any] | None = None
+    decided_by: dict[str, dict[str, Any]] | None = None
     versions: dict[str, str] = {}
     flow_run_id: str | None = None
     rerun_of: str | None = None
@@ -97,8 +110,22 @@ class RunRecord(BaseModel):
 
         `dataset.limit`, which is set for a try, and whether the questions are made up.
         """
-        is_made_up = (self.decided_by or {}).get("export", {}).get("engine") == "fake"
-        return self.config.get("dataset", {}).get("limit"), is_made_up
+        return self.limit, self.is_made_up
+
+    @property
+    def limit(self) -> object:
+        """`dataset.limit`, which is set for a try; None without."""
+        return self.config.get("dataset", {}).get("limit")
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the run has results that were delivered to nobody, because they are suspect."""
+        return self.state == "failed" and self.suspect
+
+    @property
+    def is_made_up(self) -> bool:
+        """Whether the fake engine made the questions."""
+        return (self.decided_by or {}).get("export", {}).get("engine") == "fake"
 
     @property
     def is_good(self) -> bool:

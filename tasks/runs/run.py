@@ -96,14 +96,17 @@ class Run:
         self._change({"stages": {**self.record.stages, name: stage}})
 
     def fail(self, error: str, metrics: Mapping[str, Any] | None = None) -> None:
-        """Record in run.json that the run failed, and why; write metrics.json if there are some.
+        """Record in run.json that the run failed, and why.
+
+        A run that fails because it is suspect has `metrics`, for metrics.json, and all results.
 
         Raises:
             StorageError: the store cannot be written.
         """
         if metrics is not None:
             commit_json(self.folder / METRICS_FILE, metrics)
-        self._end("failed", {"error": error})
+        suspect = {} if metrics is None else _mark_suspect(metrics)
+        self._end("failed", {"error": error, **suspect})
 
     def interrupt(self, error: str) -> None:
         """Record in run.json that the run was stopped from outside, and how.
@@ -124,7 +127,7 @@ class Run:
         marks = ("partial", "rows_missing") if metrics["partial"] else ()
         partial = {name: metrics[name] for name in marks}
         commit_json(self.folder / METRICS_FILE, metrics)
-        self._end("completed", {**partial, **({"suspect": True} if is_suspect(metrics) else {})})
+        self._end("completed", {**partial, **_mark_suspect(metrics)})
         files = [one.model_dump() for one in list_files(self.folder)]
         run_id = self.record.run_id
         commit_json(self.folder / SUCCESS_FILE, {"run_id": run_id, **partial, "files": files})
@@ -153,6 +156,10 @@ def list_files(folder: PurePath) -> Iterator[FileEntry]:
                 yield entry.model_copy(update={"name": f"{place.name}/{entry.name}"})
         elif not place.name.startswith((".", "_")):
             yield describe_file(place)
+
+
+def _mark_suspect(metrics: Mapping[str, Any]) -> dict[str, bool]:
+    return {"suspect": True} if is_suspect(metrics) else {}
 
 
 def _first_record(plan: Plan, run_id: str, now: datetime) -> RunRecord:

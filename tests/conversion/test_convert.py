@@ -143,3 +143,13 @@ def test_the_model_and_what_is_missing_are_named(tmp_path: Path) -> None:
     (version, *_) = json.loads(converted.path.read_text(encoding="utf-8"))[0]["predictions"]
     assert version["model_version"] == "unimo-abababababab"
     assert converted.as_dict()["rows_missing"] == 7
+    assert converted.as_dict()["fake"] is False
+
+
+def test_made_up_questions_are_named_as_such(tmp_path: Path) -> None:
+    made_up = {"export": {"engine": "fake"}}
+    run = write_run(tmp_path / "store", [prediction(0)], decided_by=made_up)
+    converted = convert_run(run, Target.LABEL_STUDIO, tmp_path / "tasks.json")
+    assert converted.as_dict()["fake"] is True
+    (task,) = json.loads((tmp_path / "tasks.json").read_text(encoding="utf-8"))
+    assert task["predictions"][0]["model_version"].startswith("fake-")

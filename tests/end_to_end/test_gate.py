@@ -63,7 +63,10 @@ def trend_of(run: UUID) -> list[dict[str, str]]:
     return rows
 
 
-def test_a_spoiled_model_is_caught(store: Path, run_demo: RunFlow, tmp_path: Path) -> None:
+def test_a_spoiled_model_is_caught_and_noise_is_not(
+    store: Path, run_demo: RunFlow, tmp_path: Path
+) -> None:
+    """The latter even if any difference counts, however small."""
     lines = (ROOT / "data/passages/heldout.jsonl").read_text(encoding="utf-8").splitlines()
     passages = tmp_path / "tonight.jsonl"
     passages.write_text("\n".join(lines[:48]), encoding="utf-8")
@@ -83,24 +86,24 @@ def test_a_spoiled_model_is_caught(store: Path, run_demo: RunFlow, tmp_path: Pat
     first, last = trend_of(state.state_details.flow_run_id)
     assert (first["run"], first["state"], last["state"]) == (before, "completed", "suspect")
     assert "model file model.safetensors is new" in last["changed"]
-
-
-def test_resampled_nights_of_the_same_model_do_not_alarm(demo_store: Path) -> None:
-    """Even if any difference counts, however small."""
-    run = demo_store / "runs/latest"
-    judged = pq.read_table(run / "quality.parquet")
-    metrics = json.loads((run / "metrics.json").read_text())
+    good, spoiled = store / "runs" / before, Path(result["folder"])
     draw = np.random.default_rng(20)
+    for tonight_run, is_caught in ((good, False), (spoiled, True)):
+        alarms = [
+            bool([*find_drift(0, resample(tonight_run, draw), resample(good, draw))])
+            for _ in range(NIGHTS)
+        ]
+        assert alarms == [is_caught] * NIGHTS
 
-    def night() -> Level:
-        rows = judged.take(draw.integers(len(judged), size=len(judged))).combine_chunks()
-        quality = summarize(pa.Table.to_batches(rows))
-        level = Level.of(metrics | {"quality": quality})
-        assert level is not None
-        return level
 
-    alarms = [list(find_drift(0, night(), night())) for _ in range(NIGHTS)]
-    assert alarms == [[]] * NIGHTS
+def resample(run: Path, draw: np.random.Generator) -> Level:
+    """Return the level of a night whose rows are drawn from those of a run, with replacement."""
+    judged = pq.read_table(run / "quality.parquet")
+    rows = judged.take(draw.integers(len(judged), size=len(judged))).combine_chunks()
+    metrics = json.loads((run / "metrics.json").read_text())
+    level = Level.of(metrics | {"quality": summarize(pa.Table.to_batches(rows))})
+    assert level is not None
+    return level
 
 
 @pytest.fixture
@@ -126,6 +129,9 @@ def test_a_suspect_run_that_fails_delivers_nothing_and_can_be_accepted(
     assert json.loads((run / "run.json").read_text())["state"] == "failed"
     assert json.loads((run / "metrics.json").read_text())["gate"]["breaches"]
     assert "The questions are suspect" in (run / "report.html").read_text("utf-8")
+    shown = rehearsal.wenti("show", run, "-n", "1")
+    assert shown.stdout.startswith("row "), shown.stderr
+    assert "nothing of it was delivered" in shown.stderr
     code, said = rehearsal.run(empty, *limits)
     assert code == 0, said
     assert output.exists()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import typer
+import wenti
 from typer.testing import CliRunner
 
 from flows.cli.completion import complete_config, complete_key, complete_run
@@ -21,8 +22,9 @@ from tasks.errors import InputError, PreflightError
 from tasks.findings import Finding
 from tasks.operations.gc import Garbage
 from tasks.operations.verify import Checked
+from tasks.store.tables import REJECTS, commit_table
 from tests.support.converted_runs import RUN_ID, write_run
-from tests.support.finished_runs import prediction
+from tests.support.finished_runs import grouped, judge_run, prediction
 from tests.support.nights import decided_by, metrics_of, write_night
 from tests.support.rehearsal import ROOT
 from tests.support.shelf import Shelf
@@ -110,8 +112,34 @@ def test_results_are_exported_and_it_is_told_what_is_not(tmp_path: Path) -> None
         "left_out": 12,
         "first_left_out": [*range(2, 12)],
         "rows_missing": 3,
+        "fake": False,
     }
     assert CliRunner().invoke(app, ["export-results", "latest", "--to", "xml"]).exit_code == 2
+
+
+def test_a_run_that_failed_because_it_is_suspect_is_looked_at_with_a_note(tmp_path: Path) -> None:
+    rows = [prediction(row, question="谁？", output_ids=[2]) for row in range(2)]
+    withheld = write_run(tmp_path, rows, state="failed", suspect=True, error="SuspectError: two")
+    judge_run(withheld)
+    commit_table(withheld / "rejects.parquet", REJECTS, [])
+    (withheld / "_SUCCESS").unlink()
+    of_run = (RUN_ID, "--store", str(tmp_path))
+    shown = CliRunner().invoke(app, ["show", *of_run, "--flag", "duplicate"])
+    assert "row 0: 谁？" in shown.stdout  # the original
+    note = f"note: run {RUN_ID} failed because its questions are suspect; nothing of it was"
+    assert note in shown.stderr
+    (withheld / "report.html").write_text("the report", encoding="utf-8")
+    assert run("report", *of_run).strip() == str(withheld / "report.html")
+    assert "No question changed" in run("compare", RUN_ID, *of_run)
+    with pytest.raises(InputError, match=r"has no results.*on_breach=warn"):
+        run("export-results", *of_run, "--to", "csv")
+    with pytest.warns(UserWarning, match="nothing of it was delivered"):
+        assert len(wenti.results(withheld)) == 2
+    with pytest.warns(UserWarning, match="nothing of it was delivered"):
+        told = repr(wenti.compare(withheld, withheld)).splitlines()
+    assert told[:2] == [f"{RUN_ID} → {RUN_ID}", "rows: 2 same"]
+    assert told[2].startswith("BLEU-4: ")
+    assert told[-1] == "duplicate: 1 → 1"
 
 
 def test_the_trend_of_a_config_is_a_table_json_or_a_page(
@@ -130,6 +158,7 @@ def test_the_trend_of_a_config_is_a_table_json_or_a_page(
     ]
     changed = {"decided_by": decided_by(export={"decode": {"num_beams": 6}})}
     third = write_night(shelf.store, 92, metrics, **record, **changed)
+    assert "flagged questions" not in run("trend", config)  # there are no groups
     lines = run("trend", config).splitlines()
     assert lines[-4].startswith(f"{third} * ")
     assert lines[-1] == f"  {third}  export: decode.num_beams was 4 and is 6"
@@ -147,6 +176,17 @@ def test_the_trend_of_a_config_is_a_table_json_or_a_page(
     with pytest.raises(InputError, match="give one of --html and --json"):
         run("trend", config, "--html", page, "--json")
     assert "there are no runs of" in run("trend", config, "--store", tmp_path / "nowhere")
+
+
+def test_the_trend_ends_with_the_groups_of_the_newest_runs(shelf: Shelf, config: Path) -> None:
+    for number, groups in enumerate((None, grouped("wiki"), grouped("news", "wiki"))):
+        write_night(shelf.store, 90 + number, metrics_of(groups=groups), config_file=str(config))
+    lines = run("trend", config).splitlines()[-3:]
+    assert [line.split() for line in lines][1:] == [
+        ["source=news", "25.0%"],
+        ["source=wiki", "25.0%", "25.0%"],
+    ]
+    assert len(lines[0].split()) == 3
 
 
 def test_a_narrow_terminal_gets_fewer_columns_of_the_trend() -> None:

@@ -125,6 +125,7 @@ def test_rows_are_shown_with_their_flags(tmp_path: Path) -> None:
         ["empty", "not_asking"],
     ]
     assert shown[0]["quality"]["duplicate_of"] == 0
+    assert [row["quality"].get("original_question") for row in shown] == ["谁？", None, None]
 
 
 def test_the_first_rows_with_a_flag_are_found(tmp_path: Path) -> None:

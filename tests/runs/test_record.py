@@ -116,8 +116,14 @@ def test_keys_of_another_version_are_kept_and_missing_ones_stay_missing() -> Non
         (b"[" * 100_000, "recursion"),
         (as_json(least_record(stages=[])).encode(), "stages: "),
         (b"{}", "run_id: Field required; state: "),
+        (as_json(least_record(started="2026-11-2301")).encode(), "started: "),
+        (as_json(least_record(started="2026-11-23T01:00:00")).encode(), "without its time zone"),
+        (as_json(least_record(decided_by={"export": 3})).encode(), "decided_by"),
     ],
-    ids=["cut off", "a list", "deep", "another type", "no keys"],
+    ids=[
+        *("cut off", "a list", "deep", "another type", "no keys"),
+        *("no time", "no time zone", "no causes"),
+    ],
 )
 def test_a_damaged_record_is_an_error_that_names_the_file_and_the_remedy(
     tmp_path: Path, content: bytes, told: str

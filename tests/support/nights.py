@@ -46,7 +46,8 @@ def write_night(store: Store, number: int, metrics: dict[str, Any] | None, **rec
     folder = Path(store.run_folder(run_id))
     state = "failed" if metrics is None else "completed"
     given = {"config_file": CONFIG, "decided_by": DECIDED, "state": state, "ended": ended, **record}
-    commit_json(folder / RUN_FILE, least_record(run_id, **given) | {"started": started.isoformat()})
+    begun = {"started": record.get("started", started.isoformat())}
+    commit_json(folder / RUN_FILE, least_record(run_id, **given) | begun)
     if metrics is not None:
         commit_json(folder / METRICS_FILE, metrics)
         commit_json(folder / SUCCESS_FILE, {})

@@ -21,7 +21,7 @@ from flows.cli.options import (
     StoreConfig,
     StorePath,
 )
-from flows.cli.places import date_of, place_of
+from flows.cli.places import Place, date_of, place_of
 from tasks.errors import InputError, UnusableError
 from tasks.escaping import to_json, visible
 
@@ -104,12 +104,10 @@ def show(
         first_rejects,
         first_rows,
     )
-    from tasks.runs.find import find_results
 
     if sum((row is not None, is_worst, flag is not None, is_rejects)) > 1:
         raise InputError("give one of --row, --worst, --flag and --rejects")
-    place = place_of(store, config)
-    folder = find_results(run_name, place.store, place.config)
+    folder = _find_shown(run_name, place_of(store, config))
     if is_rejects:
         rejects = first_rejects(folder, rows)
         if as_json:
@@ -143,11 +141,9 @@ def report(
     import webbrowser
 
     from tasks.report.write import ensure_report
-    from tasks.runs.find import find_results
     from tasks.store.files import storage_of
 
-    place = place_of(store, config)
-    place_of_report = ensure_report(find_results(run_name, place.store, place.config))
+    place_of_report = ensure_report(_find_shown(run_name, place_of(store, config)))
     path = storage_of(place_of_report).fetch(place_of_report)
     typer.echo(visible(str(path)))
     if is_opened and not webbrowser.open(path.as_uri()):
@@ -177,16 +173,25 @@ def compare(
     """Compare two runs: what differs, how the metrics change, which questions changed."""
     from flows.cli.tables.comparison import print_comparison, waiting
     from tasks.operations.compare import compare_runs
-    from tasks.runs.find import find_results
 
     place = place_of(store, config)
-    a, b = (find_results(name, place.store, place.config) for name in (run_a, run_b))
+    a, b = (_find_shown(name, place) for name in (run_a, run_b))
     with waiting():
         comparison = compare_runs(a, b, rows)
     if as_json:
         typer.echo(to_json(comparison.as_dict()))
     else:
         print_comparison(comparison)
+
+
+def _find_shown(name: str, place: Place) -> PurePath:
+    """Return the folder of a run to look at; say if nothing of it was delivered."""
+    from tasks.runs.find import find_shown
+
+    folder, note = find_shown(name, place.store, place.config)
+    if note is not None:
+        typer.echo(visible(f"note: {note}"), err=True)
+    return folder
 
 
 def verify(

@@ -21,6 +21,8 @@ def print_converted(converted: Converted) -> None:
         lines["left out"] = f"{tally.left_out} {what}; {some} {first}"
     if missing:
         lines["partial"] = f"the run lacks {missing} rows of shards that were not made"
+    if converted.record.is_made_up:
+        lines["fake"] = "the fake engine made these questions up"
     table = Table.grid(padding=(0, 2))
     for name, text in lines.items():
         table.add_row(Text(name), Text(visible(text)))

@@ -11,7 +11,7 @@ from rich.text import Text
 from flows.cli.console import output
 from tasks.escaping import visible
 from tasks.load.rules import describe_counts
-from tasks.operations.rows import Rejects
+from tasks.operations.rows import Rejects, find_original
 
 COLUMNS = ("row", "line", "id", "reason", "detail")
 LABELS = {
@@ -36,8 +36,12 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
                 grid.add_row(Text(label), Text(visible(_show(row[name]))), style=style)
         if not row.get("is_finished", True):  # runs of older versions have no such column
             grid.add_row(Text("not finished"), Text(f"after {row['token_count']} tokens"))
-        if flags := row.get("quality", {}).get("flags"):
+        quality = row.get("quality", {})
+        if flags := quality.get("flags"):
             grid.add_row("flags", ", ".join(flags))
+        if (question := quality.get("original_question")) is not None:
+            text = f"row {find_original(quality)}: {question}"
+            grid.add_row("original", Text(visible(text)))
         console.print(grid)
         console.print()
 

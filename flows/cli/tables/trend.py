@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.cli.console import output
-from flows.summary import tabulate_trend
+from flows.summary import tabulate_group_trend, tabulate_trend
 from tasks.addresses import absolute_place
 from tasks.escaping import visible
 from tasks.report.trend.history import RunFigures
@@ -17,15 +17,19 @@ from tasks.store.layout import Store
 
 STYLES = {"suspect": "yellow", "partial": "yellow", "failed": "red", "killed": "red"}
 CHANGED = "changed"
-FIRST_TO_GO = ("generated", "duplicate", "unfinished", "BLEU-4", "seconds")
+FIRST_TO_GO = ("exact", "generated", "duplicate", "unfinished", "BLEU-4", "seconds")
 """The columns that a narrow terminal has no room for, in this order."""
+LEFT = ("run", "state", "kind", "group")
+"""The columns that begin at the left."""
 GAP = 2  # between two columns
+MOST_GROUPS, MOST_RUNS = 10, 3
+"""Of the table of groups."""
 
 Row = Mapping[str, str]
 
 
 def print_trend(history: Sequence[RunFigures], config: Path, store: Store) -> None:
-    """Print the runs of a config; below them, what was changed before which of them."""
+    """Print the runs of a config, what was changed before which of them, and their groups."""
     console, rows = output(), tabulate_trend(history)
     if not rows:
         where = f"there are no runs of {config} in {absolute_place(store.root)}"
@@ -41,6 +45,9 @@ def print_trend(history: Sequence[RunFigures], config: Path, store: Store) -> No
         console.print("\n* changed since the run before:")
     for run, text in changes.items():
         console.print(Text(visible(f"  {run}  {text}")), soft_wrap=True)
+    if groups := tabulate_group_trend(history, MOST_GROUPS, MOST_RUNS):
+        console.print("\nflagged questions of the largest groups, in the newest runs:\n")
+        console.print(_tabulate(groups, list(groups[0])))
 
 
 def fit(rows: Sequence[Row], width: int) -> list[str]:
@@ -59,10 +66,11 @@ def fit(rows: Sequence[Row], width: int) -> list[str]:
 
 def _tabulate(rows: Sequence[Row], names: Sequence[str]) -> Table:
     columns = [
-        Column(name, justify="left" if name in ("run", "state") else "right", no_wrap=name == "run")
+        Column(name, justify="left" if name in LEFT else "right", no_wrap=name != "group")
         for name in names
     ]
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(Text(row[name]) for name in names), style=STYLES.get(row["state"]))
+        style = STYLES.get(row.get("state", ""))
+        table.add_row(*(Text(row[name]) for name in names), style=style)
     return table

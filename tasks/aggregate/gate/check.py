@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.aggregate.gate.drift import find_drift
-from tasks.aggregate.gate.limits import Breach, Level, find_breaches
+from tasks.aggregate.gate.limits import Breach, Level, find_breaches, find_emptiness
 from tasks.config.settings import QualitySettings
 from tasks.errors import SuspectError
 from tasks.plan.plan import Plan
-from tasks.runs.find import find_first_try, find_previous, read_metrics
+from tasks.runs.find import find_first_try, find_previous
+from tasks.runs.metrics import read_metrics
 from tasks.runs.record import RunRecord
 from tasks.runs.run import Run
 from tasks.runs.state import is_suspect
@@ -34,15 +35,16 @@ def check_quality(plan: Plan, run: Run, metrics: Mapping[str, Any]) -> dict[str,
     Returns:
         For metrics.json: `since`, the id of the run that this one was compared with, and
         `breaches`, what is beyond the limits (`tasks.aggregate.gate.limits.Breach`). None if the
-        config has no limits.
+        config has no limits, unless it has dropped every question.
     """
     limits, level = plan.settings.quality, Level.of(metrics)
     asked = limits.model_dump(exclude={"on_breach"}, exclude_none=True)
-    if not asked or level is None:
+    empty = list(find_emptiness(metrics))
+    if level is None or not (asked or empty):
         return None
     if limits.min_mean_score is not None and level.score is None:
         logger.warning("quality.min_mean_score is not checked: there are no scores")
-    breaches, since = list(find_breaches(limits, level)), None
+    breaches, since = [*empty, *find_breaches(limits, level)], None
     if limits.max_drift is not None:
         since, before = find_good_run(plan, run)
         drift = [] if before is None else list(find_drift(limits.max_drift, level, before))
@@ -102,9 +104,11 @@ def suspicion(run: Run, metrics: Mapping[str, Any]) -> SuspectError:
     told = [f"  - {breach}" for breach in read_breaches(metrics)]
     since = metrics["gate"]["since"]
     compared = f", compared with run {since}" if since else ""
+    name = run.record.run_id
     remedy = (
-        "nothing was written outside of the store; look at report.html there, and run again with "
-        "`--set quality.on_breach=warn` to take the results as they are"
+        f"nothing was written outside of the store; look at them with `wenti report {name}` and "
+        f"`wenti show {name}`, and run again with `--set quality.on_breach=warn` to take them as "
+        "they are"
     )
     head = f"the questions in {run.folder} are suspect{compared}:"
     return SuspectError("\n".join([head, *told, remedy]))

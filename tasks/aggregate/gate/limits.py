@@ -13,6 +13,9 @@ REJECTS, SCORE = "rejects", "score_per_token"
 NAMES = {SCORE: "the mean score per token"}
 """What is measured beside the flags (`tasks.quality.flags.FLAGS`), and its name if it has one."""
 
+KEEP, DROPPED = "keep", "dropped"
+"""The key of the section `aggregate` that leaves no question, and what it did with them."""
+
 LIMITS = {"max_unfinished": "unfinished", "max_duplicates": "duplicate", "max_rejects": REJECTS}
 """What the limits in numbers of rows are about."""
 
@@ -54,12 +57,12 @@ class Level:
     def of(cls, metrics: Mapping[str, Any]) -> Level | None:
         """Return the level of a run by its metrics; None if an older version judged nothing."""
         quality, missing = metrics.get("quality"), metrics.get("rows_missing", 0)
-        if quality is None:
+        if quality is None or metrics.get("rows_in") is None or metrics.get(REJECTS) is None:
             return None
         flags = {name: Share(count, quality["rows"]) for name, count in quality["flags"].items()}
         unusable = metrics[REJECTS] - missing - metrics.get("rows_dropped", 0)
         rejects = Share(unusable, metrics["rows_in"] - missing)
-        mean, deviation = quality["means"][SCORE], quality.get("score_deviation")
+        mean, deviation = quality["means"].get(SCORE), quality.get("score_deviation")
         is_known = mean is not None and deviation is not None
         score = Mean(mean, deviation, quality["rows"]) if is_known else None
         return cls({**flags, REJECTS: rejects}, score)
@@ -70,8 +73,8 @@ class Breach:
     """A limit that a run breaks, with the numbers that do it.
 
     Attributes:
-        key: of the section `quality`.
-        measure: a flag, `rejects` or `score_per_token`.
+        key: of the section `quality`; or `KEEP`.
+        measure: a flag, `rejects` or `score_per_token`; or `DROPPED`.
         value: a share, 0 to 1, or the mean score.
         limit: the value of the key.
         count: the number of rows of a share; None for the score.
@@ -96,6 +99,8 @@ class Breach:
             value = f"{self.count} of {self.rows} ({value})"
         if self.before is not None:
             value = f"{value}, before {self._show(self.before)} (p = {self.p_value:.1g})"
+        if self.key == KEEP:
+            return f"{self.measure} {value}; aggregate.{self.key} leaves no question"
         name = NAMES.get(self.measure, self.measure)
         unit = " rows" if self.key in LIMITS and self.limit >= 1 else ""
         return f"{name} {value}; quality.{self.key} is {self.limit:.10g}{unit}"
@@ -113,3 +118,10 @@ def find_breaches(limits: QualitySettings, level: Level) -> Iterator[Breach]:
     lowest, score = limits.min_mean_score, level.score
     if lowest is not None and score is not None and score.value < lowest:
         yield Breach("min_mean_score", SCORE, score.value, lowest)
+
+
+def find_emptiness(metrics: Mapping[str, Any]) -> Iterator[Breach]:
+    """Yield whether `aggregate.keep` dropped every question of a run: no config wants that."""
+    dropped = metrics.get("rows_dropped", 0)
+    if dropped and not metrics["predictions"]:
+        yield Breach(KEEP, DROPPED, 1.0, 1.0, dropped, dropped)

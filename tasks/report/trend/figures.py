@@ -13,10 +13,11 @@ from tasks.report.charts import Chart, Tick
 from tasks.report.figures import Figure
 from tasks.report.formatting import count, decimal, duration, percent, price
 from tasks.report.languages.texts import Texts
-from tasks.report.trend.history import RunFigures
+from tasks.report.trend.history import RunFigures, list_groups
 from tasks.store.tables import spaced
 
 MOST_TICKS = 4
+MOST_GROUPS = 12
 KINDS = {"suspect": "suspect", "failed": "suspect", "partial": "suspect"}
 """The classes of bars, by the state of their run."""
 
@@ -33,7 +34,26 @@ class _Measure:
 
 def draw_trend(history: Sequence[RunFigures], texts: Texts) -> list[Figure]:
     """Return a chart for each measure that any run has, and that is not zero in all of them."""
-    drawn = (_draw(measure, history, texts) for measure in _measures(texts))
+    return _draw_all(_measures(texts), history, texts)
+
+
+def draw_groups(history: Sequence[RunFigures], texts: Texts) -> list[Figure]:
+    """Return a chart for each of the largest groups of the newest run that has flagged questions.
+
+    A group is left out if none of its questions was flagged in any run.
+    """
+    text = texts("Percent of the questions of this group that have any flag.")
+    measures = (
+        _Measure(group, text, partial(_of_group, group), _show_percent)
+        for group in list_groups(history, MOST_GROUPS)
+    )
+    return _draw_all(measures, history, texts)
+
+
+def _draw_all(
+    measures: Iterator[_Measure], history: Sequence[RunFigures], texts: Texts
+) -> list[Figure]:
+    drawn = (_draw(measure, history, texts) for measure in measures)
     return [figure for figure in drawn if figure is not None]
 
 
@@ -63,7 +83,11 @@ def _measures(texts: Texts) -> Iterator[_Measure]:
         lambda run: None if run.score_per_token is None else abs(run.score_per_token),
         partial(decimal, digits=4),
     )
-    for name, title in (("bleu_4", "BLEU-4"), ("rouge_l", "ROUGE-L")):
+    for name, title in (
+        ("bleu_4", "BLEU-4"),
+        ("rouge_l", "ROUGE-L"),
+        ("exact_match", texts("exact match")),
+    ):
         text = texts("Of 100, against the reference questions.")
         yield _Measure(title, text, partial(_of, name), decimal)
     text = texts("Those with a question and those without.")
@@ -120,6 +144,10 @@ def _days(history: Sequence[RunFigures], shown: Sequence[int]) -> list[Tick]:
 def _of(name: str, run: RunFigures) -> float | None:
     value: float | None = getattr(run, name)
     return value
+
+
+def _of_group(group: str, run: RunFigures) -> float | None:
+    return _percent(run.group_share(group))
 
 
 def _flag(flag: str, run: RunFigures) -> float | None:

@@ -10,7 +10,7 @@ from tasks.report.formatting import count, decimal, percent, price
 from tasks.report.languages.both import join
 from tasks.report.languages.texts import ENGLISH, Texts, read_chinese
 from tasks.report.page import TEMPLATES, make_environment
-from tasks.report.trend.figures import draw_trend
+from tasks.report.trend.figures import draw_groups, draw_trend
 from tasks.report.trend.history import RunFigures
 
 MOST_RUNS = 1000  # in the table
@@ -46,10 +46,11 @@ def _render(name: str, history: Sequence[RunFigures], texts: Texts, has_both: bo
             history=history,
             shown=newest,
             figures=draw_trend(history, texts),
+            groups=draw_groups(history, texts),
             flags=[flag for flag in FLAGS if any(run.flags.get(flag) for run in history)],
             has={
                 field: any(getattr(run, field) is not None for run in history)
-                for field in ("bleu_4", "rouge_l", "score_per_token", "cost")
+                for field in ("bleu_4", "rouge_l", "exact_match", "score_per_token", "cost")
             },
             style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
             show={

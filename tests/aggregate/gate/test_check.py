@@ -126,6 +126,18 @@ def test_lost_metrics_of_an_earlier_run_end_no_run(nights: Nights) -> None:
     assert nights.since() is None
 
 
+def test_a_run_without_any_limit_is_suspect_if_no_question_is_kept(nights: Nights) -> None:
+    run, metrics = nights.night(GOOD, "quality.max_drift=null")
+    plan = nights.plan("quality.max_drift=null", "quality.on_breach=fail")
+    dropped = {"rejects": 1000, "rows_dropped": 900, "predictions": 100}
+    assert check_quality(plan, run, metrics | dropped) is None
+    all_dropped = metrics | {"rejects": 1000, "rows_dropped": 1000, "predictions": 0}
+    all_dropped["gate"] = check_quality(plan, run, all_dropped)
+    told = r"dropped 1000 of 1000 \(100.0 %\); aggregate.keep leaves no question"
+    with pytest.raises(SuspectError, match=told):
+        raise_if_suspect(plan, run, all_dropped)
+
+
 def test_without_limits_nothing_is_checked_and_without_scores_that_is_told(
     nights: Nights, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.report.trend.history import RunFigures, read_history
+from tasks.report.trend.history import RunFigures, list_groups, read_history
 from tasks.store.layout import Store
+from tests.support.finished_runs import grouped
 from tests.support.nights import CONFIG, decided_by, metrics_of, write_night, write_nights
 
 
@@ -73,6 +74,37 @@ def test_changes_of_model_and_options_are_told_and_other_passages_are_not(store:
     assert told[4][0].startswith("export: ")
     assert "model file model_state.pdparams changed" in told[4][0]
     assert told[5] == ()
+
+
+def test_a_damaged_record_is_left_out_and_damaged_metrics_are_unknown(store: Store) -> None:
+    write_night(store, 0, metrics_of(), started="2026-11-0x")
+    for number, metrics in enumerate(({"quality": {"rows": "x"}}, {"rejects": []}), start=1):
+        write_night(store, number, metrics_of() | metrics)
+    runs = read(store)
+    assert [(run.state.state, run.rows_in, run.flags) for run in runs] == [
+        ("completed", None, {})
+    ] * 2
+
+
+def test_rehearsals_and_tries_are_named(store: Store) -> None:
+    made_up = decided_by(export={"engine": "fake"})
+    write_night(store, 0, metrics_of(), decided_by=made_up)
+    write_night(store, 1, metrics_of(), config={"dataset": {"limit": 9}})
+    write_night(store, 2, metrics_of())
+    assert [run.as_dict()["kind"] for run in read(store)] == ["fake", "limit", ""]
+
+
+def test_groups_are_followed_by_their_values(store: Store) -> None:
+    write_night(store, 0, metrics_of())
+    for number, sources in enumerate((("wiki", "news"), ("news", None, "wiki")), start=1):
+        write_night(store, number, metrics_of(groups=grouped(*sources)))
+    none, first, last = read(store)
+    assert (none.groups, none.group_share("source=news")) == ({}, None)
+    assert last.groups["source=news"] == {
+        **{"rows": 10, "rejects": 2, "flagged_share": 0.25, "score_per_token": -0.5}
+    }
+    assert list_groups([none, first, last, none], 2) == ["source=news", "source=null"]
+    assert (first.group_share("source=wiki"), first.group_share("source=null")) == (0.25, None)
 
 
 def test_a_change_of_the_rules_that_drop_questions_is_told(store: Store) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tasks.report import charts
 from tasks.report.languages.texts import ENGLISH
 from tasks.report.trend import page as trend_page
-from tasks.report.trend.figures import draw_trend
+from tasks.report.trend.figures import draw_groups, draw_trend
 from tasks.report.trend.history import RunFigures, read_history
 from tasks.report.trend.page import render_trend
 from tasks.store.layout import Store
@@ -53,6 +53,18 @@ def test_bars_are_runs_and_lines_are_changes(history: list[RunFigures]) -> None:
     assert suspect.height == 100
     assert suspect.title.endswith("34.4\N{NARROW NO-BREAK SPACE}%")
     assert next(tick.text for tick in chart.x_ticks) == "11-01"
+
+
+def test_groups_have_a_chart_each_and_rehearsals_are_named(history: list[RunFigures]) -> None:
+    groups = {"source=wiki": {"flagged_share": 0.25}, "source=news": {"flagged_share": 0.0}}
+    history[-1] = replace(history[-1], groups=groups, kind="fake", exact_match=40.0)
+    (figure,) = draw_groups(history, ENGLISH)
+    assert figure.title == "source=wiki"
+    page = read_page(render_trend("nightly", history))
+    assert "source=wiki" in page.part("groups").words
+    newest = page.part("runs").named("tr")[1].words
+    assert newest.split()[1:3] == ["completed", "fake"]
+    assert "40.00" in newest
 
 
 def test_of_very_many_runs_some_are_drawn_and_the_newest_are_listed(
