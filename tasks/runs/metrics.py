@@ -32,6 +32,7 @@ class _Group(BaseModel):
     rows: int
     predictions: int
     rejects: int
+    rows_dropped: int
     flagged_rows: int
     score_per_token: float | None
 

@@ -183,8 +183,8 @@ def test_the_trend_ends_with_the_groups_of_the_newest_runs(shelf: Shelf, config:
         write_night(shelf.store, 90 + number, metrics_of(groups=groups), config_file=str(config))
     lines = run("trend", config).splitlines()[-3:]
     assert [line.split() for line in lines][1:] == [
-        ["source=news", "25.0%"],
-        ["source=wiki", "25.0%", "25.0%"],
+        ["source=news", "33.3%"],
+        ["source=wiki", "33.3%", "33.3%"],
     ]
     assert len(lines[0].split()) == 3
 

@@ -79,7 +79,7 @@ class RunFigures:
         return _share(self.flags.get(flag), self.judged)
 
     def group_share(self, group: str) -> float | None:
-        """Return the share of the kept questions of a group with any flag, 0 to 1."""
+        """Return the share of the questions of a group with any flag, dropped ones included."""
         return self.groups.get(group, {}).get("flagged_share")
 
     def as_dict(self) -> dict[str, Any]:
@@ -135,7 +135,11 @@ def _describe_groups(groups: Mapping[str, Any] | None) -> dict[str, dict[str, fl
         name_group(groups["columns"], one["values"]): {
             "rows": one["rows"],
             "rejects": one["rejects"],
-            "flagged_share": _share(one["flagged_rows"], one["predictions"]),
+            # What is dropped had a flag.
+            "flagged_share": _share(
+                one["flagged_rows"] + one["rows_dropped"],
+                one["predictions"] + one["rows_dropped"],
+            ),
             SCORE: one[SCORE],
         }
         for one in groups["shown"]

@@ -101,10 +101,10 @@ def test_groups_are_followed_by_their_values(store: Store) -> None:
     none, first, last = read(store)
     assert (none.groups, none.group_share("source=news")) == ({}, None)
     assert last.groups["source=news"] == {
-        **{"rows": 10, "rejects": 2, "flagged_share": 0.25, "score_per_token": -0.5}
+        **{"rows": 10, "rejects": 2, "flagged_share": 3 / 9, "score_per_token": -0.5}
     }
     assert list_groups([none, first, last, none], 2) == ["source=news", "source=null"]
-    assert (first.group_share("source=wiki"), first.group_share("source=null")) == (0.25, None)
+    assert (first.group_share("source=wiki"), first.group_share("source=null")) == (3 / 9, None)
 
 
 def test_a_change_of_the_rules_that_drop_questions_is_told(store: Store) -> None:
