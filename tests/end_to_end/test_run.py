@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.config.settings import DecodeSettings
+from tasks.engine.paddle.api import MODEL_SUFFIX
 from tasks.engine.paddle.runtime import import_paddlenlp
 from tasks.errors import InputError, ShardsFailedError
 from tests.support.commands import DEMO_ROWS, DEMO_ROWS_PER_SHARD, RunFlow
@@ -238,7 +239,7 @@ def test_copies_go_where_the_config_says(store: Path, run_demo: RunFlow, tmp_pat
     assert output.read_bytes() == (Path(result["folder"]) / "predictions.txt").read_bytes()
     references = output.with_name("predict.txt.reference.txt").read_text(encoding="utf-8")
     assert len(references.splitlines()) == result["metrics"]["predictions"]
-    assert {"unimo_text.pdmodel", "unimo_text.pdiparams", "contract.json"} <= {
+    assert {f"unimo_text{MODEL_SUFFIX}", "unimo_text.pdiparams", "contract.json"} <= {
         path.name for path in model.iterdir()
     }
 

@@ -1,11 +1,11 @@
 """PaddleNLP's tokenizer, the reference for ours, and vocabularies for both."""
 
-import zlib  # noqa: F401 before Paddle, which brings its own
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tasks.engine.paddle.runtime import import_paddlenlp
 from tasks.load.templates import Role, fill_template
 from tasks.passages.records import Passage
 
@@ -29,9 +29,7 @@ def write_common_vocabulary(folder: Path) -> Path:
 
 def load_reference(folder: Path, template: int = 1) -> Tokenizer:
     """Return PaddleNLP's tokenizer, configured to keep the markers of template 4 whole."""
-    from paddlenlp.transformers import UNIMOTokenizer
-
-    reference = UNIMOTokenizer.from_pretrained(str(folder))
+    reference = import_paddlenlp().transformers.UNIMOTokenizer.from_pretrained(str(folder))
     if template == 4:
         markers = {reference.cls_token, reference.sep_token}
         reference.basic_tokenizer.never_split = markers

@@ -14,6 +14,7 @@ import pytest
 
 from tasks.engine.paddle import paddlenlp_datasets
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
+from tasks.engine.paddle.runtime import import_paddlenlp
 from tasks.errors import DownloadError, InputError
 from tasks.load.dataset import read_input_rows
 from tasks.passages.fields import BY_NAME
@@ -32,6 +33,7 @@ class LocalQG(dureader_qg.DuReaderQG):
 @pytest.fixture
 def data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """PaddleNLP's own DuReaderQG builder, with the name and the file of this test."""
+    import_paddlenlp()
     from paddlenlp import datasets
     from paddlenlp.datasets import dataset, dureader_qg
 
@@ -145,6 +147,7 @@ ARTICLE = {
 def test_reading_comprehension_has_a_row_for_each_distinct_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, split: str
 ) -> None:
+    import_paddlenlp()
     from paddlenlp.datasets import dataset
 
     builder = dataset.import_main_class(name)
@@ -172,6 +175,7 @@ def test_reading_comprehension_has_a_row_for_each_distinct_answer(
 def test_an_md5_of_the_archive_is_not_taken_for_that_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import_paddlenlp()
     from paddlenlp.datasets import dataset, dureader_checklist
 
     for module in (dataset, dureader_checklist):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tasks.engine.paddle.runtime import import_paddlenlp
 from tasks.engine.tokenization import wordpiece as word_pieces
 from tasks.engine.tokenization.wordpiece import WordPieces
 from tasks.engine.tokenization.words import CONTEXTUAL
@@ -83,11 +84,11 @@ def references(checkpoint: Path) -> dict[int, Tokenizer]:
 @pytest.fixture(scope="session")
 def cut_by_paddlenlp() -> Callable[..., list[str]]:
     """A function that tokenizes a text with PaddleNLP's own classes and any vocabulary."""
-    from paddlenlp.transformers import BasicTokenizer, WordpieceTokenizer
+    paddlenlp = import_paddlenlp()
 
     def cut(text: str, vocabulary: dict[str, int], **options: object) -> list[str]:
-        pieces = WordpieceTokenizer(vocabulary, "[UNK]")
-        words = BasicTokenizer(**options).tokenize(text)
+        pieces = paddlenlp.transformers.WordpieceTokenizer(vocabulary, "[UNK]")
+        words = paddlenlp.transformers.BasicTokenizer(**options).tokenize(text)
         return [piece for word in words for piece in pieces.tokenize(word)]
 
     return cut
@@ -95,9 +96,7 @@ def cut_by_paddlenlp() -> Callable[..., list[str]]:
 
 @pytest.mark.parametrize("lower_case", [True, False])
 def test_every_character_becomes_what_paddlenlp_makes_of_it(lower_case: bool) -> None:
-    from paddlenlp.transformers import BasicTokenizer
-
-    reference = BasicTokenizer(do_lower_case=lower_case)
+    reference = import_paddlenlp().transformers.BasicTokenizer(do_lower_case=lower_case)
     # next to a letter, to see what it becomes; of those that are just dropped, one in 31
     kinds = {one: unicodedata.category(one) for one in map(chr, range(0x110000))}
     gone = {"Cn", "Co", "Cs"}

@@ -191,7 +191,7 @@ def test_harm_in_any_file_that_is_read_is_refused(folder: Path, tmp_path: Path) 
     victim = tmp_path / "victim"
     (folder / "a.pdparams").write_bytes(pickle.dumps({"w": Harm(victim)}))
     write_index(folder, PICKLED, {"w": "a.pdparams"})
-    with pytest.raises(ModelError, match=r"a.pdparams cannot be read: it has a call of io.open"):
+    with pytest.raises(ModelError, match=r"a.pdparams cannot be read: it has a call of _?io.open"):
         load_checkpoint(folder)
     (folder / f"{PICKLED}.index.json").unlink()
     (folder / PICKLED).write_bytes(pickle.dumps({"w": Harm(victim)}))
