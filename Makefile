@@ -28,8 +28,8 @@ S3 := build/s3
 # containers), each of them would compile all modules of Wenti again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-ui test-s3 test-cluster test-paddle3 check-paddle3 test-gpu-wheel gpu-acceptance soak \
-  bench bench-paddle3 bench-peers lint check install reference constraints constraints-gpu constraints-paddle3 data clean
+.PHONY: help demo test test-ui test-s3 test-cluster test-paddle3 check-paddle3 test-py312 test-gpu-wheel gpu-acceptance \
+  soak bench bench-paddle3 bench-peers lint check install reference constraints constraints-gpu constraints-paddle3 data clean
 
 help:
 	@echo 'make demo            install, then generate questions for the sample passages'
@@ -39,6 +39,7 @@ help:
 	@echo 'make test-cluster    install Ray, then run the tests that start clusters on this machine'
 	@echo 'make test-s3         install two S3 servers separately and run the tests of stores in them'
 	@echo 'make test-paddle3    install Paddle 3 separately and run the tests that depend on Paddle'
+	@echo 'make test-py312      install with Python 3.12 separately and run the tests that depend on Python and Paddle'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'
 	@echo 'make gpu-acceptance  on a machine with a GPU: test and measure every engine, write a report'
 	@echo 'make soak            disturb runs at random for MINUTES=20 and count lost rows'
@@ -86,6 +87,16 @@ ON_PADDLE := tests/engine/export tests/engine/generation tests/engine/inference 
 test-paddle3:
 	@$(MAKE) --no-print-directory PADDLE=3 install
 	build/paddle3/bin/python -m pytest --numprocesses 2 --dist loadfile $(ON_PADDLE)
+
+# What differs between versions of Python: Paddle, with PaddleNLP's tokenizer, pickled weights, processes and the chain.
+# CI does not run it. PADDLE=3 tests Paddle 3; PYTHON312=/path/to/python3.12.
+PYTHON312 ?= python3.12
+OTHER := build/py312-paddle$(PADDLE)
+
+test-py312:
+	@$(MAKE) --no-print-directory VENV=$(OTHER) PYTHON=$(PYTHON312) install
+	$(OTHER)/bin/python -m pytest --numprocesses 2 --dist loadfile $(ON_PADDLE) tests/engine/tokenization \
+	  tests/engine/weights tests/doctor tests/predict tests/test_processes.py tests/end_to_end/test_kept_store.py
 
 # What `check` does not: the demo writes the same questions with both. It can run beside `check`.
 QUESTIONS := wenti-store/runs/latest/predictions.txt
@@ -175,14 +186,14 @@ constraints:
 # The versions of constraints.txt plus the dependencies of Paddle for GPUs.
 constraints-gpu:
 	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu,tools]'
+	build/constraints/bin/pip install --quiet --constraint constraints.txt --editable '.[gpu,ray,tools]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-gpu.txt
 
 # The versions of constraints.txt, except those that Paddle 3 and its PaddleNLP need otherwise.
 constraints-paddle3:
 	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
 	grep -vE '^(paddlepaddle|paddlenlp|protobuf|tokenizers)==' constraints.txt > build/constraints/base.txt
-	build/constraints/bin/pip install --quiet --constraint build/constraints/base.txt --editable '.[cpu3,tools]'
+	build/constraints/bin/pip install --quiet --constraint build/constraints/base.txt --editable '.[cpu3,ray,tools]'
 	build/constraints/bin/pip freeze --exclude-editable --all | sed '/ @ /d' > constraints-paddle3.txt
 
 # The pages of config keys, generated from the settings.
