@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -36,6 +37,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("wenti")
 # The tests run in several processes, and on small matrices a second thread mostly spins.
 os.environ["OMP_NUM_THREADS"] = "1"
+# What a shell without job control starts in the background ignores Ctrl-C, and so do its children.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
