@@ -8,6 +8,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from tasks.errors import InputError
 
 SCHEME = "s3://"
+_OTHERS = re.compile(r"(gs|gcs|az|azure|abfss?|wasbs?|adl|oss|cosn?|obs|tos|bos|s3[an]?)://", re.I)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^\s?#@]*)?")
 _SECRETS = "credentials come from the environment or the instance, never from an address"
@@ -64,6 +65,20 @@ def find_address_fault(text: str) -> str | None:
     return None
 
 
+def find_scheme_fault(text: str) -> str | None:
+    """Return why a text is no path but the address of another object store; None if it is a path.
+
+    Nothing there needs conditions of PUTs but a store, but obstore's clients for Google and Azure
+    have other credentials and errors, and nobody has run them with Wenti.
+    """
+    if is_address(text) or not _OTHERS.match(text):
+        return None
+    return (
+        "of object stores, only s3://bucket/key is read and written; a service that speaks S3's "
+        "protocol is s3:// with its URL as store.endpoint (docs/object-stores.md)"
+    )
+
+
 def find_endpoint_fault(text: str) -> str | None:
     """Return what is wrong with the URL of an S3 server, without repeating it; None if nothing."""
     if "@" in text or "?" in text:
@@ -82,7 +97,7 @@ def place_at(text: str) -> PurePath:
     if not is_address(text):
         return Path(text)
     if fault := find_address_fault(text):
-        raise InputError(f"the address of the store cannot be used: {fault}")
+        raise InputError(f"the address cannot be used: {fault}")
     return ObjectPlace(text)
 
 

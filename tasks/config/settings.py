@@ -44,7 +44,7 @@ class StoreSettings(Section):
     )
     endpoint: EndpointText | None = Field(
         None,
-        description="URL of the S3 server of the object store. null: that of AWS, or of the "
+        description="URL of the S3 server of all s3:// addresses. null: that of AWS, or of the "
         "environment variable AWS_ENDPOINT_URL.",
     )
     cache: PathText | None = Field(

@@ -38,7 +38,7 @@ from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
 from tasks.errors import StorageError, UnusableError, WentiError
 from tasks.findings import Finding, Severity
-from tasks.passages.files import show_given
+from tasks.passages.finding.file import show_given
 from tasks.passages.input import Input
 from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.plan import open_store
@@ -86,7 +86,7 @@ def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
         *faults,
         *check_folders(),
         *_describe(settings, named),
-        *_describe_passages(settings),
+        *([] if PASSAGES in named else _describe_passages(settings)),
         *_check_faster_transformer(settings),
         *gpus,
         *([] if TENSORRT in named or not is_here else _check_tensorrt(probe, settings)),

@@ -14,9 +14,10 @@ from tasks.engine.faster_transformer.compatibility import (
 from tasks.engine.models.registry import find_named, unknown_name, untrained_name
 from tasks.engine.paddle.generations.generation import HALF, TENSORRT, find_generation
 from tasks.engine.selection import choose_engine
-from tasks.errors import PreflightError
+from tasks.errors import ObjectStoreError, PreflightError
 from tasks.findings import Finding
 from tasks.passages.input import Input
+from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.given_export import (
     describe_given_export,
     find_given_faults,
@@ -45,6 +46,7 @@ def check(
 
 def find_config_faults(settings: Settings) -> list[Finding]:
     """Return everything that is wrong with the files and options that the settings name."""
+    open_store(settings)
     return [
         *_model_faults(settings),
         *_passages_faults(settings),
@@ -77,7 +79,10 @@ def _model_faults(settings: Settings) -> list[Finding]:
 
 
 def _passages_faults(settings: Settings) -> list[Finding]:
-    found = Input.of(settings.dataset)
+    try:
+        found = Input.of(settings.dataset)
+    except ObjectStoreError as error:
+        return [Finding(PASSAGES, str(error))]
     return [found] if isinstance(found, Finding) else []
 
 

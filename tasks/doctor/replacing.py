@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePath
 
-from tasks.doctor.places import find_file_faults
+from tasks.doctor.paths import find_file_faults
 from tasks.errors import PreflightError
 from tasks.findings import Finding
 

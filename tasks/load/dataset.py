@@ -26,7 +26,8 @@ from tasks.load.helpers import Helpers, count_helpers
 from tasks.load.parts import PartWriter
 from tasks.load.rules import bad_row, no_usable_row
 from tasks.passages.fields import Fields
-from tasks.passages.files import Given, hash_passages, show_given
+from tasks.passages.files import hash_passages
+from tasks.passages.finding.file import Given, show_given
 from tasks.passages.layout import Layout, RawRow
 from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject, parse_record, split_answers
@@ -226,6 +227,7 @@ def read_input_rows(request: LoadRequest, note: Note | None = None) -> Iterator[
 
     Raises:
         InputError: the file or the data set cannot be read.
+        ObjectStoreError: an object store does not answer.
     """
     if request.predict_file is not None:
         yield from read_passages(

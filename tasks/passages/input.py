@@ -9,7 +9,8 @@ from typing import Self
 
 from tasks.config.settings import DatasetSettings, FieldSettings
 from tasks.findings import Finding
-from tasks.passages.files import Given, InputFile, find_files, hash_files, show_given, show_path
+from tasks.passages.files import find_files, hash_files
+from tasks.passages.finding.file import Given, InputFile, show_given, show_path
 from tasks.passages.inspection import find_layout
 from tasks.passages.layout import AT_LEAST_ONE, DELIMITER, KEY, Layout, NoRows
 
@@ -32,7 +33,11 @@ class Input:
 
     @classmethod
     def of(cls, dataset: DatasetSettings) -> Self | Finding | None:
-        """Return the input of a config, or why it cannot be read; None for a named data set."""
+        """Return the input of a config, or why it cannot be read; None for a named data set.
+
+        Raises:
+            ObjectStoreError: an object store does not answer.
+        """
         if dataset.file is None:
             return None
         return cls.find(
@@ -54,7 +59,11 @@ class Input:
         format_: str | None = None,
         delimiter: str | None = None,
     ) -> Self | Finding:
-        """Return how files of passages are read, or why they cannot be; as `find_layout`."""
+        """Return how files of passages are read, or why they cannot be; as `find_layout`.
+
+        Raises:
+            ObjectStoreError: an object store does not answer.
+        """
         files = find_files(given)
         if isinstance(files, Finding):
             return files
@@ -62,14 +71,21 @@ class Input:
         empty: Finding | None = None
         for number, file in enumerate(files):
             found = find_layout(
-                file.path, template, encoding, fields, format_, file.columns, delimiter
+                file.path,
+                template,
+                encoding,
+                fields,
+                format_,
+                file.columns,
+                delimiter,
+                file.place,
             )
             if isinstance(found, NoRows):
                 empty = found
             elif isinstance(found, Finding):
                 return found
             elif delimiter is not None and found.format != ".csv":
-                problem = f"{show_path(file.path)} is {found.format}, which has no delimiter"
+                problem = f"{show_path(file.place)} is {found.format}, which has no delimiter"
                 return Finding(DELIMITER, problem, "leave it out")
             else:
                 layouts[number] = found
@@ -96,7 +112,7 @@ class Input:
 
     def find_choice(self) -> Finding | None:
         """Return a warning if other fields could be read as well, and the config names none."""
-        places = (show_path(self.files[number].path) for number in self.layouts)
+        places = (show_path(self.files[number].place) for number in self.layouts)
         found = zip(places, self.layouts.values(), strict=True)
         return next((one for at, layout in found if (one := layout.find_choice(at))), None)
 
@@ -130,9 +146,9 @@ class Input:
 
     def _find_mix(self) -> Finding | None:
         """Return the first file whose format or fields are not those of the first file."""
-        place = show_path(self.files[next(iter(self.layouts))].path)
+        place = show_path(self.files[next(iter(self.layouts))].place)
         for number, layout in self.layouts.items():
-            other = show_path(self.files[number].path)
+            other = show_path(self.files[number].place)
             if layout.format != self.first.format:
                 problem = f"{other} is {layout.format}, but {place} is {self.first.format}"
                 return Finding(KEY, problem, "give files of one format")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import MappingProxyType
 
 from tasks.config.settings import UTF_8, FieldSettings
@@ -24,7 +24,7 @@ from tasks.passages.encodings import (
     is_certainly_utf_8,
 )
 from tasks.passages.fields import Fields
-from tasks.passages.files import show_path
+from tasks.passages.finding.file import show_path
 from tasks.passages.formats.csv import has_header, inspect_csv
 from tasks.passages.formats.json import inspect_json
 from tasks.passages.formats.tables import inspect_table
@@ -62,6 +62,7 @@ def find_layout(
     format_: str | None = None,
     folders: Mapping[str, str | None] = MappingProxyType({}),
     delimiter: str | None = None,
+    address: PurePath | None = None,
 ) -> Layout | Finding:
     """Return how a file of passages is read, or why it cannot be.
 
@@ -75,9 +76,10 @@ def find_layout(
         format_: `dataset.format`; None: that of the content, or else of the name.
         folders: columns of its folders, which every row gets unless the file has them.
         delimiter: `dataset.delimiter`; None: the one that fits the header of CSV.
+        address: of what `path` is a copy of.
     """
     kind = kind_of(path) if format_ is None else f".{format_}"
-    place = show_path(path)
+    place = show_path(address or path)
     wanted = Fields.of(fields, template)
     extra = wanted.columns_of_folders(folders)
     layout = Layout(kind, wanted, extra=extra, folders=folders, asked_delimiter=delimiter)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -223,7 +223,7 @@ def name_delimiter(delimiter: str) -> str:
     return names.get(delimiter, repr(delimiter))
 
 
-def kind_of(path: Path) -> str:
+def kind_of(path: PurePath) -> str:
     """Return the kind of `KINDS` that the name of a file has, such as `.jsonl.gz`, or ""."""
     name = path.name.lower()
     packed = packed_suffix(name)

@@ -18,7 +18,7 @@ import pyarrow as pa
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages.files import Given, InputFile, show_given
+from tasks.passages.finding.file import Given, InputFile, show_given
 from tasks.passages.formats.csv import read_csv
 from tasks.passages.formats.json import read_json
 from tasks.passages.formats.tables import read_table
@@ -56,6 +56,7 @@ def read_passages(
     Raises:
         InputError: a file is missing, has another format, encoding or columns, or the rest of it
             cannot be read; no file has rows.
+        ObjectStoreError: an object store does not answer.
         MemoryError: there is too little memory to read it.
     """
     found = Input.find(given, template, encoding, fields, format_, delimiter)
@@ -64,7 +65,7 @@ def read_passages(
     row = 0
     for number, layout in found.layouts.items():
         file = found.files[number]
-        for raw in _read_file(file.path, layout):
+        for raw in _read_file(file, layout):
             for outcome in _parse(raw, row, file, layout):
                 if note is not None:
                     note(file.path, layout, raw)
@@ -74,7 +75,7 @@ def read_passages(
         raise InputError(f"{show_given(given)} has no rows; `{KEY}` needs at least one")
 
 
-def _read_file(path: Path, layout: Layout) -> RawRows:
+def _read_file(file: InputFile, layout: Layout) -> RawRows:
     """Yield the rows of a file.
 
     Raises:
@@ -82,15 +83,19 @@ def _read_file(path: Path, layout: Layout) -> RawRows:
     """
     rows = 0
     try:
-        for raw in _READERS[layout.format](path, layout):
+        for raw in _READERS[layout.format](file.path, layout):
             rows += 1
             yield raw
+    except InputError as error:
+        if file.address is None:
+            raise
+        raise InputError(f"{file.address}: {error}") from error  # it names the copy
     except MemoryError:  # which Arrow's is, too: the file may be whole
         raise
     except (OSError, EOFError, UnicodeError, zlib.error, pa.ArrowException) as error:
         raise InputError(
-            f"reading {path} failed after {rows} rows: {error}; the file is truncated, damaged"
-            " or not readable by this user: create it or copy it again"
+            f"reading {file.place} failed after {rows} rows: {error}; the file is truncated, "
+            "damaged or not readable by this user: create it or copy it again"
         ) from error
 
 

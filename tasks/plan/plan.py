@@ -104,10 +104,13 @@ class Plan:
 
 
 def open_store(settings: Settings) -> Store:
-    """Return the store that the settings name; from then on, its server is known."""
+    """Return the store that the settings name; from then on, the servers of addresses are known."""
     root, given = settings.store.folder, settings.store
-    if isinstance(root, ObjectPlace):
-        connect(root, given.endpoint, given.cache)
+    asked, passages = settings.aggregate, settings.dataset.file
+    files = passages if isinstance(passages, tuple) else (passages,)
+    for place in (root, *files, asked.output, asked.data_set):
+        if isinstance(place, ObjectPlace):
+            connect(place, given.endpoint, given.cache)
     return Store(root)
 
 

@@ -17,7 +17,8 @@ from tasks.columns.source import Source
 from tasks.errors import InputError
 from tasks.load import dataset
 from tasks.load.dataset import LoadRequest, load_columns, load_passages
-from tasks.passages.files import Given, hash_passages
+from tasks.passages.files import hash_passages
+from tasks.passages.finding.file import Given
 from tasks.passages.layout import Layout
 from tasks.plan.plan import PlannedCheckpoint
 from tests.support.in_process import write_passages

@@ -350,8 +350,19 @@ def test_the_address_of_a_store_stays_as_it_is_and_its_cache_is_a_path(tmp_path:
     assert dated.store.cache == str(Path.cwd() / "copies")
 
 
-def test_only_the_store_can_be_in_an_object_store(tmp_path: Path) -> None:
-    keys = ("dataset.predict_file", "aggregate.output_path", "model.model_name_or_path")
+def test_what_is_no_data_cannot_be_in_an_object_store(tmp_path: Path) -> None:
+    keys = ("model.model_name_or_path", "export.inference_model_dir", "store.cache")
     faults = faults_of(tmp_path, "", *(f"{key}=s3://bucket/it" for key in keys))
     assert set(faults) == set(keys)
-    assert all("only store.path can be in an object store" in fault for fault in faults.values())
+    assert all("cannot be in an object store" in fault for fault in faults.values())
+
+
+def test_an_address_of_another_kind_of_object_store_is_no_path(tmp_path: Path) -> None:
+    keys = ("store.path", "dataset.predict_file", "aggregate.output_path")
+    for scheme in ("gs", "az", "oss", "S3A"):
+        faults = faults_of(tmp_path, "", *(f"{key}={scheme}://bucket/it" for key in keys))
+        assert set(faults) == set(keys)
+        assert all("only s3://bucket/key is read" in fault for fault in faults.values())
+    given = 'dataset.predict_file=[a.jsonl, "s3://KEY:SECRET@bucket/a"]'
+    (told,) = faults_of(tmp_path, "", given).values()
+    assert "SECRET" not in told

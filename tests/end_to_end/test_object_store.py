@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -17,11 +18,11 @@ from tasks.addresses import ObjectPlace
 from tasks.operations.verify import verify_run
 from tasks.runs.find import find_results
 from tasks.runs.results import METRICS_FILE
-from tasks.store.files import storage_of
+from tasks.store.files import commit_bytes, storage_of
 from tasks.store.layout import Store
 from tests.support.object_servers import CREDENTIALS, READER, SECRET, S3Server
 from tests.support.object_stores import use_server
-from tests.support.rehearsal import RESULTS, SHARDS, Rehearsal
+from tests.support.rehearsal import RESULTS, SHARDS, Rehearsal, made_by
 
 pytestmark = pytest.mark.s3
 MANIFEST = re.compile(r"shard-\d+-of-\d+\.json")  # of a whole shard, not of a piece
@@ -86,6 +87,19 @@ def test_a_run_gives_the_bytes_of_a_local_one_and_the_next_reuses_all(
     files = [path for path in [*stored.rglob("*"), *tmp_path.rglob("*")] if path.is_file()]
     assert len(files) > 50
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+
+
+def test_passages_that_were_moved_to_a_bucket_leave_nothing_to_make(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    store, rehearsal = tmp_path / "store", bucket.rehearsal
+    shutil.copytree(rehearsal.undisturbed, store, symlinks=True)
+    moved = bucket.root.parent / "in/passages.jsonl"
+    commit_bytes(moved, rehearsal.passages.read_bytes())
+    code, messages = rehearsal.run(store, *bucket.keys, f"dataset.predict_file={moved}")
+    assert code == 0, messages
+    rehearsal.check(store)
+    assert made_by(store, [find_results("latest", Store(store)).name]) == [0]
 
 
 def test_a_run_that_was_killed_is_continued(bucket: Bucket) -> None:

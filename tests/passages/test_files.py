@@ -14,7 +14,8 @@ import pytest
 from tasks.config.settings import FieldSettings
 from tasks.errors import InputError
 from tasks.findings import Finding
-from tasks.passages.files import Given, find_files, hash_passages, would_find
+from tasks.passages.files import find_files, hash_passages, would_find
+from tasks.passages.finding.file import Given
 from tasks.passages.input import Input
 from tasks.passages.inspection import find_layout
 from tasks.passages.reader import read_passages

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tasks.config.sections.section import ColumnNames, PathsText, RowLimit, Section, Text
+from tasks.addresses import place_at
+from tasks.config.sections.section import ColumnNames, PlacesText, RowLimit, Section, Text
 
 UTF_8 = "utf-8"
 
@@ -40,12 +41,13 @@ class DatasetSettings(Section):
     split: Text = Field(
         "dev", description="Split of that data set, such as train; of squad, dev_v1 or dev_v2."
     )
-    predict_file: PathsText = Field(
+    predict_file: PlacesText = Field(
         None,
         description="File of passages: JSON lines, a JSON array, nested JSON such as SQuAD's, or "
         "CSV, optionally compressed with gzip or Zstandard; Parquet, Arrow, Excel's .xlsx. Or a "
         "folder, whose files with the suffixes of these formats are read in the order of their "
-        "paths; or a pattern, such as data/*.jsonl; or a list of these. null: use dataset_name.",
+        "paths; or a pattern, such as data/*.jsonl; or a list of these. Each may be in an object "
+        "store (s3://bucket/key). null: use dataset_name.",
     )
     format: Literal["jsonl", "json", "csv", "parquet", "arrow", "xlsx"] | None = Field(
         None,
@@ -104,11 +106,11 @@ class DatasetSettings(Section):
     )
 
     @property
-    def file(self) -> Path | tuple[Path, ...] | None:
+    def file(self) -> PurePath | tuple[PurePath, ...] | None:
         """`predict_file`; None for the named data set."""
         if isinstance(self.predict_file, list):
-            return tuple(map(Path, self.predict_file))
-        return None if self.predict_file is None else Path(self.predict_file)
+            return tuple(map(place_at, self.predict_file))
+        return None if self.predict_file is None else place_at(self.predict_file)
 
     @field_validator("encoding")
     @classmethod

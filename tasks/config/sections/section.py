@@ -19,7 +19,12 @@ from pydantic import (
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from tasks.addresses import find_address_fault, find_endpoint_fault, is_address
+from tasks.addresses import (
+    find_address_fault,
+    find_endpoint_fault,
+    find_scheme_fault,
+    is_address,
+)
 from tasks.config.dates import check_templates
 
 LONGEST_PATH, LONGEST_NAME = 4095, 255  # bytes, in Linux
@@ -44,7 +49,9 @@ def expand_path(text: str) -> str:
         ValueError: there is no such home, or the path is one that Linux cannot have, or an address.
     """
     if is_address(text):
-        raise ValueError("only store.path can be in an object store: give a path of this machine")
+        raise ValueError("this cannot be in an object store: give a path of this machine")
+    if fault := find_scheme_fault(text):
+        raise ValueError(fault)
     try:
         path = str(Path(text).expanduser()) if text.startswith("~") else text
         data = os.fsencode(path)
@@ -89,25 +96,25 @@ EndpointText = Annotated[Text, AfterValidator(_check_endpoint)]
 
 
 _STRICT = ConfigDict(strict=True)
-_PATH: TypeAdapter[str] = TypeAdapter(PathText, config=_STRICT)
-_PATHS: TypeAdapter[list[str]] = TypeAdapter(
-    Annotated[list[PathText], Field(min_length=1)], config=_STRICT
+_PLACE: TypeAdapter[str] = TypeAdapter(PlaceText, config=_STRICT)
+_PLACES: TypeAdapter[list[str]] = TypeAdapter(
+    Annotated[list[PlaceText], Field(min_length=1)], config=_STRICT
 )
 
 
-def _check_paths(value: object) -> str | list[str] | None:
+def _check_places(value: object) -> str | list[str] | None:
     """Check a value as what it is meant to be, so that a fault is not told for each type."""
     if value is None:
         return None
     return (
-        _PATHS.validate_python(value) if isinstance(value, list) else _PATH.validate_python(value)
+        _PLACES.validate_python(value) if isinstance(value, list) else _PLACE.validate_python(value)
     )
 
 
 _PATH_SCHEMA: JsonDict = {"type": "string", "minLength": 1}
-PathsText = Annotated[
+PlacesText = Annotated[
     str | list[str] | None,
-    PlainValidator(_check_paths),
+    PlainValidator(_check_places),
     WithJsonSchema(
         {
             "anyOf": [
@@ -118,7 +125,7 @@ PathsText = Annotated[
         }
     ),
 ]
-"""A path, a list of paths, or null."""
+"""A path or an address in an object store, a list of them, or null."""
 
 
 _NAMES: TypeAdapter[list[str]] = TypeAdapter(

@@ -109,6 +109,15 @@ class Bucket:
         except FileNotFoundError:
             return None
 
+    def check_readable(self, place: ObjectPlace) -> None:
+        """Raise why an object cannot be read, with the reason that HEAD does not tell.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with object_faults(place, "read"):
+            obstore.get(self.client, place.key)
+
     def below(self, place: ObjectPlace) -> list[ObjectMeta]:
         """Return size, ETag and time of all objects below a place, sorted by key."""
         with object_faults(place, "list"):

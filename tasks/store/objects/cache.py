@@ -2,7 +2,8 @@
 
 A copy is named by its object's address and ETag and by the sha256 of its content, which is checked
 before each use, so it is never out of date or damaged. Copies are never written to; they may be
-deleted whenever no run uses them, and are when nothing has used them for `KEPT_SECONDS`.
+deleted whenever no run uses them, and are when nothing has used them for `KEPT_SECONDS`, or, if
+the disk has no room for another one, for `SPARED_SECONDS`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tasks.errors import StorageError
 from tasks.store.local import file_sha256
 from tasks.system_errors import storage_faults
 
 CACHE_KEY = "store.cache"
 KEPT_SECONDS = 14 * 24 * 3600
+SPARED_SECONDS = 24 * 3600
+"""What was used since then may be needed by a run, however little room there is."""
 
 
 class Cache:
@@ -51,6 +55,29 @@ class Cache:
             fresh = temporary / "object"
             download(fresh)
             return self._move(fresh, folder / file_sha256(fresh), address)
+
+    def has(self, address: str, tag: str) -> bool:
+        """Return whether there is a copy, which may be damaged."""
+        return any(self._folder_of(address, tag).glob("*/*"))
+
+    def make_room(self, size: int) -> None:
+        """Make sure that the disk has room for `size` bytes of copies.
+
+        If it has not, what nothing has used for `SPARED_SECONDS` is deleted.
+
+        Raises:
+            StorageError: there is too little room, or the cache cannot be written.
+        """
+        with storage_faults(self._folder, CACHE_KEY):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if size > shutil.disk_usage(self._folder).free:
+                self._tidy(SPARED_SECONDS)
+            free = shutil.disk_usage(self._folder).free
+        if size > free:
+            raise StorageError(
+                f"{self._folder} needs {size / 1e6:.1f} MB for copies, and has {free / 1e6:.1f} MB "
+                f"free; free some space, or choose another place with `{CACHE_KEY}`"
+            )
 
     def keep(self, address: str, tag: str, file: Path, sha256: str) -> None:
         """Move a file that was stored in an object into the cache, if it is on the same disk."""
@@ -95,13 +122,13 @@ class Cache:
         folder.mkdir(parents=True, exist_ok=True)
         return file.replace(folder / _name(address))
 
-    def _tidy(self) -> None:
-        """Delete what nothing has used for long, and what killed processes have left behind."""
+    def _tidy(self, kept_seconds: float = KEPT_SECONDS) -> None:
+        """Delete what nothing has used for so long, and what killed processes have left behind."""
         files = ((copy.parents[1], copy) for copy in self._folder.glob("files/*/*/*"))
         others = [*self._folder.glob("folders/*"), *self._folder.glob("unfinished/*")]
         for folder, used in (*files, *((one, one) for one in others)):
             with suppress(OSError):  # another process is deleting it
-                if time.time() - used.stat().st_mtime > KEPT_SECONDS:
+                if time.time() - used.stat().st_mtime > kept_seconds:
                     shutil.rmtree(folder)
 
 

@@ -15,6 +15,8 @@ _STATUS = re.compile(r"status code: (\d{3})|\b([45]\d{2}) [A-Z][a-z]+")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _FULL = re.compile(r"\b507\b|<Code>\w*(?:Quota|InsufficientStorage|StorageFull)")
 _NO_CREDENTIALS = re.compile(r"169\.254\.\d+\.\d+|CredentialsError|[Mm]issing \w*credential")
+_CLOCK = re.compile(r"<Code>(?:RequestTimeTooSkewed|RequestExpired)</Code>")
+_CHANGED = 412  # If-Match does not hold
 _REFUSED = (
     "permission denied; the credentials of the environment or the instance need the permissions "
     "in docs/object-stores.md"
@@ -50,11 +52,16 @@ def explain(error: BaseError, place: PurePath, what: str) -> StorageError:
     if _NO_CREDENTIALS.search(text):
         remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role"
         return StorageError(f"{cannot}: there are no credentials; {remedy}")
+    if _CLOCK.search(text):
+        remedy = "set it, such as with NTP, and run again"
+        return StorageError(f"{cannot}: the clock of this machine is wrong; {remedy}")
     if _FULL.search(text):
         remedy = "delete something from it, such as with `wenti gc`, or raise its quota"
         return StorageError(f"{cannot}: the bucket is full; {remedy}")
     if status_of(error) in {401, 403}:
         return StorageError(f"{cannot}: {_REFUSED}{_told(error)}")
+    if status_of(error) == _CHANGED:
+        return ObjectStoreError(f"{cannot}: it was replaced meanwhile; run again")
     remedy = "nothing is damaged: check `store.endpoint` and the network, then run again"
     return ObjectStoreError(f"{cannot}: the object store fails{_told(error)}; {remedy}")
 

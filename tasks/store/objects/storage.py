@@ -20,6 +20,7 @@ from tasks.store.layout import LATEST, NEWEST
 from tasks.store.local import file_sha256
 from tasks.store.objects.bucket import Bucket, place_of, prefix_of
 from tasks.store.objects.cache import CACHE_KEY, Cache
+from tasks.store.objects.files import ObjectFiles
 from tasks.store.objects.leases import LeaseLocks
 from tasks.store.objects.probe import check_bucket
 from tasks.store.objects.spool import Spool
@@ -40,6 +41,9 @@ _POINTERS = {LATEST, NEWEST}
 class ObjectStorage:
     """`Storage` in one bucket.
 
+    Attributes:
+        files: those of the bucket that are no part of a store.
+
     Args:
         bucket: holds everything.
         leases: a client of the same bucket with short timeouts.
@@ -50,6 +54,7 @@ class ObjectStorage:
         self._bucket, self._cache = bucket, cache
         self._spool = Spool(bucket.read, bucket.put)
         self.locks = LeaseLocks(leases)
+        self.files = ObjectFiles(bucket, cache)
 
     def read(self, place: PurePath) -> bytes:
         """Return the content of a file."""

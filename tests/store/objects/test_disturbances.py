@@ -13,7 +13,9 @@ import pytest
 
 from tasks.addresses import ObjectPlace
 from tasks.errors import ObjectStoreError, StorageError
+from tasks.findings import Finding
 from tasks.operations.gc import find_garbage
+from tasks.passages.files import find_files
 from tasks.runs.find import is_complete
 from tasks.runs.results import RUN_FILE
 from tasks.store.files import commit_bytes, storage_of
@@ -153,6 +155,9 @@ def test_a_bucket_that_is_full_and_a_server_that_is_away_are_readable_errors(
     proxy.refusals = [(403, "QuotaExceeded")]
     with pytest.raises(StorageError, match="the bucket is full; delete something"):
         commit_bytes(root / "file", b"content")
+    proxy.refusals = [(403, "RequestTimeTooSkewed")]
+    with pytest.raises(StorageError, match="the clock of this machine is wrong; set it"):
+        commit_bytes(root / "file", b"content")
     proxy.refusals = [(503, "SlowDown")] * 100
     with pytest.raises(ObjectStoreError, match=r"fails \(503, SlowDown\); nothing is damaged"):
         commit_bytes(root / "file", b"content")
@@ -187,3 +192,33 @@ def test_what_is_refused_says_what_is_missing_and_no_key(
     assert "secret" not in str(caught.value)
     assert "WENTITESTKEY" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("kind", ["seaweedfs", "moto"])
+def test_why_passages_cannot_be_read_is_a_fault(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: S3Server = request.getfixturevalue(kind)
+    folder = use_server(server, tmp_path, monkeypatch).parent
+    commit_bytes(folder / "a.jsonl", b"1")
+    commit_bytes(folder / "dt=1/a [1].jsonl", b"22")
+    found = find_files(folder)
+    assert not isinstance(found, Finding)
+    assert [(one.name, one.path.read_bytes()) for one in found] == [
+        ("a.jsonl", b"1"),
+        ("dt=1/a [1].jsonl", b"22"),
+    ]
+    assert [one.name for one in found if one.columns] == ["dt=1/a [1].jsonl"]
+    missing = ObjectPlace("s3://wenti-none/a.jsonl")
+    connect(missing, server.url, str(tmp_path / "cache"))
+    assert "no such file or folder" in str(find_files(folder / "b"))
+    # SeaweedFS refuses who may not see all buckets.
+    why = "permission denied" if kind == "seaweedfs" else "no such bucket"
+    assert why in str(find_files(missing))
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
+    connect(folder, server.url, str(tmp_path / "another"))
+    if kind == "seaweedfs":  # moto checks no signature
+        refused = str(find_files(folder / "a.jsonl"))
+        assert "permission denied" in refused
+        assert "SignatureDoesNotMatch" in refused
+        assert "another-secret" not in refused
