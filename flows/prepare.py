@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from tasks.config.settings import Settings
 from tasks.doctor.diagnosis import find_machine_faults
+from tasks.doctor.outputs import check_deliveries
 from tasks.doctor.preflight import check, find_model_warnings
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.errors import PreflightError
+from tasks.findings import Finding
 from tasks.passages.input import Input
 from tasks.plan.model import Download, find_position_faults, get_model
 from tasks.plan.plan import Plan, make_plan, open_store
@@ -21,24 +22,39 @@ from tasks.store.lock import shared_lock
 logger = logging.getLogger("wenti.preparation")
 
 
-def check_settings(settings: Settings, config: Path | None = None) -> None:
-    """Run the preflight, which writes nothing; `config` is the file of the settings.
+def check_settings(
+    settings: Settings, config: Path | None = None, *, delivers: bool = True
+) -> None:
+    """Run the preflight; `config` is the file of the settings.
 
-    It takes milliseconds, because Paddle is not imported, so `wenti run` can afford it twice.
+    It writes nothing but, with `delivers`, an object beside each address of results, which it
+    deletes. It takes milliseconds, because Paddle is not imported, so `wenti run` can afford it
+    twice.
 
     Raises:
         PreflightError: something is wrong; lists everything.
     """
-    check(settings, partial(find_machine_faults, config=config))
+
+    def find_faults(settings: Settings) -> list[Finding]:
+        found = check_deliveries(settings) if delivers else []
+        faults = [one for one in found if one.severity == "fault"]
+        return [*find_machine_faults(settings, config), *faults]
+
+    check(settings, find_faults)
 
 
 @contextmanager
 def prepared(
-    settings: Settings, config: Path | None = None, download: Download | None = None
+    settings: Settings,
+    config: Path | None = None,
+    download: Download | None = None,
+    *,
+    delivers: bool = True,
 ) -> Iterator[Plan]:
     """Yield the plan of a run of `config`, holding the store's shared lock in the block.
 
-    A model given by name is downloaded first, by `download` if it is given.
+    A model given by name is downloaded first, by `download` if it is given. Without `delivers`, the
+    addresses of results are not tried.
 
     Raises:
         PreflightError: something that the settings name is missing, or settings are incompatible.
@@ -46,7 +62,7 @@ def prepared(
         DownloadError, ModelError: PaddleNLP cannot download the model.
         StorageError: the store cannot be written.
     """
-    check_settings(settings, config)
+    check_settings(settings, config, delivers=delivers)
     store = open_store(settings)
     with shared_lock(store):
         for warning in find_model_warnings(settings):

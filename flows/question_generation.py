@@ -193,7 +193,8 @@ def remake(
         again = plan_rerun(exact_value("run", run), root, chosen, only_failed, force)
         record = again.record
         tag_run(again.settings, None if record.config_file is None else Path(record.config_file))
-        with machine_faults(), prepared(again.settings, download=download_task) as plan:
+        preparing = prepared(again.settings, download=download_task, delivers=delivers)
+        with machine_faults(), preparing as plan:
             again.check(plan)
             file = record.config_file
             return carry_out(plan, again.selection, file, record.run_id, delivers=delivers)

@@ -94,11 +94,10 @@ def place_at(text: str) -> PurePath:
     Raises:
         InputError: the address is wrong; the message does not repeat it.
     """
-    if not is_address(text):
-        return Path(text)
-    if fault := find_address_fault(text):
+    fault = find_address_fault(text) if is_address(text) else find_scheme_fault(text)
+    if fault is not None:
         raise InputError(f"the address cannot be used: {fault}")
-    return ObjectPlace(text)
+    return ObjectPlace(text) if is_address(text) else Path(text)
 
 
 def absolute_place(place: PurePath) -> PurePath:

@@ -12,6 +12,7 @@ from tasks.addresses import (
     absolute_place,
     find_address_fault,
     find_endpoint_fault,
+    find_scheme_fault,
     is_address,
     place_at,
 )
@@ -36,7 +37,7 @@ def test_an_address_is_the_same_after_all_that_is_done_with_it(names: list[str])
 
 
 def test_any_other_text_is_a_path() -> None:
-    for text in ("wenti-store", "/s3://bucket", "gs://bucket/store", "S3://bucket"):
+    for text in ("wenti-store", "/s3://bucket", "gs:/bucket/store", "file://bucket"):
         assert not is_address(text)
         assert place_at(text) == Path(text)
     assert absolute_place(Path("store")) == Path.cwd() / "store"
@@ -57,6 +58,14 @@ def test_a_wrong_address_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InputError) as caught:
         place_at(text)
     assert "SECRET" not in str(caught.value)
+
+
+def test_an_address_of_another_object_store_is_refused() -> None:
+    for text in ("gs://bucket/SECRET", "az://KEY@bucket", "oss://bucket", "S3://bucket", "s3a://b"):
+        assert find_scheme_fault(text) is not None
+        with pytest.raises(InputError, match="only s3://bucket/key") as caught:
+            place_at(text)
+        assert "SECRET" not in str(caught.value)
 
 
 def test_an_endpoint_is_a_url_without_credentials() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path, PurePath
 
+from tasks.addresses import ObjectPlace
 from tasks.aggregate.outputs import write_output
 from tasks.aggregate.partial import Missing
 from tasks.errors import StoreCorruptionError
-from tasks.output.folder import HIDDEN, replaced_folder, write_mark
+from tasks.output.folder import replaced_folder
+from tasks.output.marks import HIDDEN, write_mark
+from tasks.output.objects import replaced_objects
 from tasks.output.partitions import write_partitions
 from tasks.output.questions import questions_schema, split_questions
 from tasks.plan.plan import Plan
@@ -52,11 +56,18 @@ def deliver(plan: Plan, run: Run, rows_in: int, missing: Missing) -> None:
         questions, predictions = run.folder / QUESTIONS_FILE, find_predictions(run.folder)
         source = questions if asked.one_row_per_question else predictions
         mark = {"run_id": run.record.run_id, **(missing.summary if missing.is_partial else {})}
-        with replaced_folder(asked.data_set) as folder:
+        with _replaced(asked.data_set) as folder:
             written = _write(source, folder, asked.partition_by or ())
             write_mark(folder, missing.is_partial, {**mark, "rows": sum(written.values())})
         rows, files = sum(written.values()), len(written)
         logger.info("data set in %s: %d rows in %d files", asked.data_set, rows, files)
+
+
+def _replaced(place: PurePath) -> AbstractContextManager[Path]:
+    """Return a context manager that yields an empty folder, which replaces the one at `place`."""
+    if isinstance(place, ObjectPlace):
+        return replaced_objects(place)
+    return replaced_folder(Path(place))
 
 
 def _write(source: PurePath, folder: Path, columns: tuple[str, ...]) -> dict[str, int]:

@@ -68,7 +68,7 @@ FORMATS = {
 class Converted:
     """A file that was written, and what is in it."""
 
-    path: Path
+    path: PurePath
     record: RunRecord
     tally: Tally
 
@@ -83,11 +83,11 @@ class Converted:
         }
 
 
-def convert_run(folder: PurePath, target: Target, output: Path | None = None) -> Converted:
+def convert_run(folder: PurePath, target: Target, output: PurePath | None = None) -> Converted:
     """Write the questions of a run into a file, completely or not at all.
 
-    Without `output`, the file is in the working folder and has the id of the run as its name. A
-    file that this function has written is replaced, and no other.
+    Without `output`, which can be an address, the file is in the working folder and has the id of
+    the run as its name. A file that this function has written is replaced, and no other.
 
     Raises:
         PreflightError: the file cannot be written there.

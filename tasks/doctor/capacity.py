@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from tasks.engine.gpu.driver import (
     visible_here,
 )
 from tasks.engine.models.memory import NUMBER, Need, estimate_need, read_size
-from tasks.errors import DeviceError
+from tasks.errors import DeviceError, ObjectStoreError
 from tasks.findings import Finding
 from tasks.passages.files import find_files
+from tasks.passages.finding.file import InputFile
 from tasks.passages.layout import PACKED as COMPRESSIONS
 from tasks.passages.layout import kind_of
 from tasks.plan.model import locate_model
@@ -129,7 +131,9 @@ def estimate_space(settings: Settings) -> int:
     """
     folder, given = existing_model(settings), settings.dataset.file
     size = None if folder is None else read_size(folder)
-    files = () if given is None else find_files(given)
+    files: Sequence[InputFile] | Finding = ()
+    with suppress(ObjectStoreError):  # which the look at the passages tells, too
+        files = () if given is None else find_files(given)
     text = 0 if isinstance(files, Finding) else sum(_text_size(file.path) for file in files)
     return PER_BYTE * text + (0 if size is None else NUMBER * size.parameters)
 

@@ -17,6 +17,7 @@ from tasks.config.settings import Settings
 from tasks.doctor.capacity import check_memory, check_space, existing_model, megabytes
 from tasks.doctor.cluster import examine_cluster
 from tasks.doctor.folders import check_folders
+from tasks.doctor.outputs import check_deliveries
 from tasks.doctor.places import find_place_faults
 from tasks.doctor.preflight import find_config_faults, find_model_warnings
 from tasks.engine.export.tensorrt import find_tensorrt_faults
@@ -74,8 +75,9 @@ def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
         *find_config_faults(settings),
         *find_model_warnings(settings),
         *find_place_faults(settings, config),
+        *check_deliveries(settings),
     ]
-    named = {finding.key for finding in faults}
+    named = {one.key for one in faults if one.severity != "ok"}
     is_here = settings.predict.executor == "local"
     probe = _probe_paddle()
     gpus = _check_gpus(settings) if is_here else examine_cluster(settings)

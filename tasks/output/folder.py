@@ -10,28 +10,19 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from tasks.errors import StorageError
+from tasks.output.marks import HIDDEN, MARKS, find_unknown, list_files
 from tasks.system_errors import storage_faults
 
 SETTING = "aggregate.output_folder"
-MARKS = ("_SUCCESS", "_PARTIAL")
-MAKER = "wenti"
-HIDDEN = ".wenti-hidden"
-"""The end of the names of files that readers of data sets must not find yet, or any more."""
-
-# What readers leave behind: Hadoop's checksums, the Finder's notes, files that NFS keeps open.
-_DROPPINGS = (".*.crc", ".DS_Store", ".nfs*")
 _SUFFIX = ".wenti-new"
 _OLD = f".old{_SUFFIX}"
 _EXCHANGE = 2  # RENAME_EXCHANGE of renameat2(2)
@@ -68,53 +59,17 @@ def replaced_folder(place: Path) -> Iterator[Path]:
             _remove(new)  # if it was replaced, this is the old one
 
 
-def write_mark(folder: Path, is_partial: bool, content: Mapping[str, Any]) -> None:
-    """Write the mark of a finished folder, which lists the files that will be in it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    files = sorted(name.removesuffix(HIDDEN) for name in _list_files(folder))
-    text = json.dumps({"made_by": MAKER, **content, "files": files}, ensure_ascii=False, indent=2)
-    (folder / MARKS[is_partial]).write_text(f"{text}\n", encoding="utf-8")
-
-
 def find_foreign(folder: Path) -> str | None:
     """Return a file in a folder that Wenti did not write; None if there is none, or no folder.
-
-    Hidden files count, except those that readers and file systems leave behind.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    found = {name for name in _list_files(folder) if not _is_dropping(name)}
-    known = {name for mark in MARKS for name in _read_mark(folder / mark)}
-    return min(found - known, default=None)
-
-
-def _is_dropping(name: str) -> bool:
-    return any(fnmatchcase(Path(name).name, pattern) for pattern in _DROPPINGS)
-
-
-def _read_mark(path: Path) -> list[str]:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        mark = json.loads(path.read_bytes())
-        if mark["made_by"] == MAKER:
-            return [path.name, *map(str, mark["files"])]
-    return []
-
-
-def _list_files(folder: Path) -> Iterator[str]:
-    """Yield the paths of all that is in a folder, and is no folder, relative to it."""
-    if not folder.exists():
-        return
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for place, folders, names in os.walk(folder, onerror=fail):
-        links = [name for name in folders if Path(place, name).is_symlink()]
-        yield from (Path(place, name).relative_to(folder).as_posix() for name in names + links)
+    marks = dict[str, bytes]()
+    for mark in MARKS:
+        with suppress(OSError):
+            marks[mark] = (folder / mark).read_bytes()
+    return find_unknown(list_files(folder), marks)
 
 
 def _take_permissions(old: Path, new: Path) -> None:
@@ -159,7 +114,7 @@ def _move(new: Path, place: Path) -> None:
 
 
 def _show(folder: Path) -> None:
-    for name in [*_list_files(folder)]:
+    for name in [*list_files(folder)]:
         if name.endswith(HIDDEN):
             (folder / name).rename(folder / name.removesuffix(HIDDEN))
 
@@ -167,7 +122,7 @@ def _show(folder: Path) -> None:
 def _hide(folder: Path) -> None:
     """Hide files that will be removed, which takes longer than renaming them."""
     with suppress(OSError):  # it is removed as it is
-        for name in [*_list_files(folder)]:
+        for name in [*list_files(folder)]:
             if not name.endswith(HIDDEN):
                 (folder / name).rename(folder / f"{name}{HIDDEN}")
 

@@ -9,12 +9,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.addresses import ObjectPlace
 from tasks.conversion.convert import FORMATS, convert_run
 from tasks.conversion.target import Target
 from tasks.errors import InputError, PreflightError, StoreCorruptionError
+from tasks.store.files import storage_of
 from tasks.store.tables import PREDICTIONS
 from tests.support.converted_runs import RUN_ID, others, write_run
 from tests.support.finished_runs import prediction
+from tests.support.object_stores import use_memory
 from tests.support.shelf import read_tree
 
 ROWS = [prediction(row, alternatives=others("另？", "再？")[: row % 3]) for row in (0, 1, 5, 8)]
@@ -153,3 +156,17 @@ def test_made_up_questions_are_named_as_such(tmp_path: Path) -> None:
     assert converted.as_dict()["fake"] is True
     (task,) = json.loads((tmp_path / "tasks.json").read_text(encoding="utf-8"))
     assert task["predictions"][0]["model_version"].startswith("fake-")
+
+
+def test_a_file_in_an_object_store_is_that_of_this_machine_and_no_other_is_replaced(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = use_memory(tmp_path, monkeypatch).parent / "questions.csv"
+    convert_run(run, Target.CSV, Path("questions.csv"))
+    for _ in range(2):
+        assert convert_run(run, Target.CSV, there).path == there
+    assert storage_of(there).read(there) == Path("questions.csv").read_bytes()
+    with pytest.raises(PreflightError, match="did not write it as squad"):
+        convert_run(run, Target.SQUAD, there)
+    with pytest.raises(PreflightError, match="is a bucket"):
+        convert_run(run, Target.CSV, ObjectPlace(there.bucket))

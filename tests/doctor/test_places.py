@@ -10,7 +10,8 @@ import pytest
 from tasks.config.loading import load_settings
 from tasks.doctor.places import COPY, OUTPUT, PADDLENLP_HOME, STORE, find_place_faults
 from tasks.output.folder import SETTING as DATA_SET
-from tasks.output.folder import replaced_folder, write_mark
+from tasks.output.folder import replaced_folder
+from tasks.output.marks import write_mark
 from tasks.store.layout import FOLDERS
 from tests.support.commands import wenti
 from tests.support.rehearsal import ROOT

@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -20,11 +20,16 @@ from tasks.runs.find import find_results
 from tasks.runs.results import METRICS_FILE
 from tasks.store.files import commit_bytes, storage_of
 from tasks.store.layout import Store
+from tests.support.faulty_bucket import faulty_bucket
 from tests.support.object_servers import CREDENTIALS, READER, SECRET, S3Server
 from tests.support.object_stores import use_server
 from tests.support.rehearsal import RESULTS, SHARDS, Rehearsal, made_by
 
 pytestmark = pytest.mark.s3
+LAST_MARK = 2 * 2 * 2 + 5
+"""The request by which `_SUCCESS` of a data set is stored: each preflight tries both places, by two
+requests; then there are the text, its mark that is deleted, `_WRITING` and the file."""
+
 MANIFEST = re.compile(r"shard-\d+-of-\d+\.json")  # of a whole shard, not of a piece
 
 
@@ -100,6 +105,44 @@ def test_passages_that_were_moved_to_a_bucket_leave_nothing_to_make(
     assert code == 0, messages
     rehearsal.check(store)
     assert made_by(store, [find_results("latest", Store(store)).name]) == [0]
+
+
+def read_below(folder: ObjectPlace) -> dict[str, bytes]:
+    files = storage_of(folder).fetch(folder)
+    found = (one for one in files.rglob("*") if one.is_file())
+    return {str(one.relative_to(files)): one.read_bytes() for one in found}
+
+
+def test_what_is_delivered_to_a_bucket_is_what_is_delivered_here_after_a_kill_too(
+    bucket: Bucket, seaweedfs: S3Server, tmp_path: Path
+) -> None:
+    rehearsal, there, here = bucket.rehearsal, bucket.root.parent / "out", tmp_path / "here"
+    store = tmp_path / "store"
+    shutil.copytree(rehearsal.undisturbed, store, symlinks=True)
+
+    def places(folder: PurePath) -> list[str]:
+        return [f"aggregate.output_path={folder}/q.txt", f"aggregate.output_folder={folder}/data"]
+
+    assert rehearsal.run(store, *places(here))[0] == 0
+    with faulty_bucket(seaweedfs.port) as proxy:
+        keys = [f"store.endpoint={proxy.url}", *bucket.keys[1:]]
+        process = rehearsal.start(store, *keys, *places(there))
+        proxy.victim, proxy.kills_at = process.pid, LAST_MARK
+        messages = process.communicate(timeout=600)[1]
+    assert process.returncode == -signal.SIGKILL, (messages, proxy.seen)
+    assert read_below(there).keys() == {"q.txt", "data/_WRITING", "data/part-00000.parquet"}
+    code, messages = rehearsal.run(store, *bucket.keys, *places(there))
+    assert code == 0, messages
+    assert SECRET not in messages
+    found = read_below(there)
+    marks = [
+        json.loads(found.pop("data/_SUCCESS")),
+        json.loads((here / "data/_SUCCESS").read_text()),
+    ]
+    assert {**marks[0], "run_id": ""} == {**marks[1], "run_id": ""}
+    expected = {path for path in here.rglob("*") if path.is_file() and path.name != "_SUCCESS"}
+    assert found == {str(path.relative_to(here)): path.read_bytes() for path in expected}
+    rehearsal.check(store)
 
 
 def test_a_run_that_was_killed_is_continued(bucket: Bucket) -> None:

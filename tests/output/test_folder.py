@@ -9,7 +9,8 @@ import pytest
 
 from tasks.errors import StorageError
 from tasks.output import folder as output
-from tasks.output.folder import find_foreign, replaced_folder, write_mark
+from tasks.output.folder import find_foreign, replaced_folder
+from tasks.output.marks import write_mark
 from tests.support.shelf import read_tree
 
 

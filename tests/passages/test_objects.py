@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 from pathlib import Path, PurePath
 
 import obstore
@@ -158,6 +159,13 @@ def test_a_store_that_refuses_is_a_fault_and_one_that_is_away_may_come_back(
     monkeypatch.setattr(ObjectFiles, "find", lambda *_: raise_(ObjectStoreError("away")))
     with pytest.raises(ObjectStoreError):
         find_files(bucket / "a.jsonl")
+
+
+def test_without_obstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tasks.store.objects.bucket", None)
+    told = str(find_files(ObjectPlace("s3://no-passages-before/a.jsonl")))
+    assert "dataset.predict_file: " in told
+    assert "pip install 'wenti[s3]'" in told
 
 
 def test_a_disk_without_room_for_the_copies_is_told_before_they_are_made(

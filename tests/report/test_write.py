@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tasks.operations.verify import verify_run
-from tasks.output.folder import replaced_folder, write_mark
+from tasks.output.folder import replaced_folder
+from tasks.output.marks import write_mark
 from tasks.report.write import ensure_report
 from tasks.runs.find import find_results
 from tasks.store.layout import Store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,10 +24,11 @@ def export_results(
         ),
     ],
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="FILE",
-            help="The file to write; one that this command has written is replaced.",
+            help="The file to write, or s3://bucket/key; one that this command has written is "
+            "replaced.",
             show_default="named after the run, in this folder",
         ),
     ] = None,
@@ -38,11 +38,13 @@ def export_results(
 ) -> None:
     """Write the questions of a run, alternatives too, into a file for other programs."""
     from flows.cli.tables.conversion import print_converted
+    from tasks.addresses import place_at
     from tasks.conversion.convert import convert_run
     from tasks.runs.find import find_results
 
     place = place_of(store, config)
-    found = convert_run(find_results(run_name, place.store, place.config), target, output)
+    file = None if output is None else place_at(output)
+    found = convert_run(find_results(run_name, place.store, place.config), target, file)
     if as_json:
         typer.echo(to_json(found.as_dict()))
     else:

@@ -61,7 +61,7 @@ def run(
     day = day or datetime.now()  # the same day for both, even at midnight
     overrides = [*(overrides or []), *([] if limit is None else [f"dataset.limit={limit}"])]
     settings = settings_of(config, overrides, day)
-    check_settings(settings, find_config(config))
+    check_settings(settings, find_config(config), delivers=not is_dry)
     if is_dry:
         _print_dry_run(settings, as_json)
         return
@@ -180,8 +180,9 @@ def export(config: Config, overrides: Overrides = None, day: Day = None) -> None
     with follow():
         from tasks.export.task import export_model
 
+        settings = settings_of(config, overrides, day)
         with (
-            prepared(settings_of(config, overrides, day), find_config(config)) as plan,
+            prepared(settings, find_config(config), delivers=False) as plan,
             Claims(plan.store.claims_folder).beating() as claims,
         ):
             result = export_model(plan, claims)

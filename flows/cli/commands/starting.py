@@ -62,7 +62,7 @@ def try_(
     with (
         follow(),
         settings_for(settings, passage) as alone,
-        prepared(alone, find_config(config)) as plan,
+        prepared(alone, find_config(config), delivers=False) as plan,
         Claims(plan.store.claims_folder).beating() as claims,
     ):
         ensure_export(plan, claims)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tasks.config.sections.section import PathText, Section, Text
+from tasks.addresses import place_at
+from tasks.config.sections.section import PlaceText, Section, Text
 
 REFERENCES_SUFFIX = ".reference.txt"
 """Of the file with the references, as in PaddleNLP's inference.py."""
@@ -53,15 +54,15 @@ GOOD = frozenset({"finished", "asking"})
 class AggregateSettings(Section):
     """Which results a run writes."""
 
-    output_path: PathText | None = Field(
+    output_path: PlaceText | None = Field(
         None,
-        description="File for a copy of the questions, one per line. null: only in the run's "
-        "folder.",
+        description="File for a copy of the questions, one per line, or its address "
+        "(s3://bucket/key). null: only in the run's folder.",
     )
-    output_folder: PathText | None = Field(
+    output_folder: PlaceText | None = Field(
         None,
-        description="Folder for a copy of predictions.parquet as a data set; a run replaces that "
-        "of the run before. null: none.",
+        description="Folder for a copy of predictions.parquet as a data set, or its address; a "
+        "run replaces that of the run before. null: none.",
     )
     partition_by: tuple[Text, ...] | None = Field(
         None,
@@ -112,14 +113,14 @@ class AggregateSettings(Section):
         return rows <= MOST_IN_ONE_FILE if self.single_file == "auto" else self.single_file
 
     @property
-    def output(self) -> Path | None:
+    def output(self) -> PurePath | None:
         """`output_path`; None without a copy."""
-        return None if self.output_path is None else Path(self.output_path)
+        return None if self.output_path is None else place_at(self.output_path)
 
     @property
-    def data_set(self) -> Path | None:
+    def data_set(self) -> PurePath | None:
         """`output_folder`; None without one."""
-        return None if self.output_folder is None else Path(self.output_folder)
+        return None if self.output_folder is None else place_at(self.output_folder)
 
     @field_validator("partition_by")
     @classmethod
@@ -138,9 +139,9 @@ class AggregateSettings(Section):
         return value
 
     @property
-    def output_files(self) -> tuple[Path, ...]:
+    def output_files(self) -> tuple[PurePath, ...]:
         """The files that may be written for `output_path`: texts, and marks of partial ones."""
         if self.output is None:
             return ()
-        texts = (self.output, Path(f"{self.output}{REFERENCES_SUFFIX}"))
-        return (*texts, *(Path(f"{text}{PARTIAL_SUFFIX}") for text in texts))
+        texts = [f"{self.output}{more}" for more in ("", REFERENCES_SUFFIX)]
+        return tuple(map(place_at, [*texts, *(f"{text}{PARTIAL_SUFFIX}" for text in texts)]))

@@ -8,6 +8,7 @@ that request the parts are no object, but stay in the bucket until its lifecycle
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from tasks.errors import ObjectStoreError, StorageError
 from tasks.store.objects.faults import explain, object_faults
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import GetResult, ObjectMeta
     from obstore.store import ObjectStore
 
 
@@ -45,14 +46,17 @@ class Bucket:
     def __init__(self, client: ObjectStore) -> None:
         self.client = client
 
-    def read(self, place: PurePath) -> bytes:
-        """Return the content of an object.
+    def read(self, place: PurePath, most: int | None = None) -> bytes:
+        """Return the content of an object, or its first bytes, at most so many.
 
         Raises:
             FileNotFoundError: there is none.
         """
         with object_faults(place, "read"):
-            return bytes(obstore.get(self.client, ObjectPlace(place).key).bytes())
+            answer = obstore.get(self.client, ObjectPlace(place).key)
+            if most is None:
+                return bytes(answer.bytes())
+            return b"".join(_take(answer, most))[:most]
 
     def download(self, place: ObjectPlace, found: ObjectMeta, path: Path) -> None:
         """Write the content of an object, as it was found, to a local file.
@@ -137,6 +141,15 @@ class Bucket:
             found = obstore.list_with_delimiter(self.client, prefix_of(place) or None)
         keys = {*found["common_prefixes"], *(one["path"] for one in found["objects"])}
         return {key.rstrip("/").rpartition("/")[2] for key in keys - {place.key}}
+
+
+def _take(answer: GetResult, most: int) -> Iterator[bytes]:
+    """Yield pieces of an answer until they are so many bytes."""
+    for piece in answer.stream():
+        yield bytes(piece)
+        most -= len(piece)
+        if most <= 0:
+            return
 
 
 def put_if(client: ObjectStore, key: str, data: bytes, condition: str) -> str:

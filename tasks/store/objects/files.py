@@ -6,14 +6,15 @@ They need no condition of a PUT. What is read is copied into the cache once for 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.addresses import ObjectPlace
-from tasks.errors import StorageError
+from tasks.errors import ObjectStoreError, StorageError
 from tasks.store.objects.bucket import LARGE, Bucket, place_of
 from tasks.store.objects.cache import Cache
 
@@ -64,7 +65,8 @@ class ObjectFiles:
         try:
             found = self._bucket.head(place)
         except StorageError:  # the answer to HEAD has no reason
-            self._bucket.check_readable(place)
+            with suppress(FileNotFoundError):
+                self._bucket.check_readable(place)
             raise
         return None if found is None else ObjectFile.of(place, found)
 
@@ -85,6 +87,29 @@ class ObjectFiles:
         with ThreadPoolExecutor(AT_A_TIME) as threads:
             return list(threads.map(self._fetch, files))
 
+    def read(self, place: ObjectPlace, most: int | None = None) -> bytes:
+        """Return the content of an object, at most so many bytes; none if there is no object."""
+        try:
+            return self._bucket.read(place, most)
+        except FileNotFoundError:
+            return b""
+
+    def put(self, files: Mapping[ObjectPlace, Path | bytes]) -> None:
+        """Store files of this machine, each as a whole."""
+        with ThreadPoolExecutor(AT_A_TIME) as threads:
+            for _tag in threads.map(self._bucket.put, files.keys(), files.values()):
+                pass
+
+    def delete(self, place: ObjectPlace, objects: Sequence[ObjectPlace]) -> None:
+        """Delete objects, as far as they exist; `place` is for messages."""
+        if objects:
+            self._bucket.delete(place, [one.key for one in objects])
+
+    def check_writable(self, probe: ObjectPlace) -> None:
+        """Check that an object can be stored and deleted again, by doing so."""
+        self._bucket.put(probe, b"")
+        self._bucket.delete(probe, [probe.key])
+
     def _fetch(self, file: ObjectFile) -> Path:
         known, number = self._verified.get((file.place, file.tag), (None, 0))
         if known is None or not known.exists() or known.stat().st_ino != number:
@@ -97,4 +122,7 @@ class ObjectFiles:
     def _download(self, file: ObjectFile, path: Path) -> None:
         if file.size >= LARGE:
             logger.info("downloading %s (%.1f MB)", file.place, file.size / 1e6)
-        self._bucket.download(file.place, file.found, path)
+        try:
+            self._bucket.download(file.place, file.found, path)
+        except FileNotFoundError:
+            raise ObjectStoreError(f"{file.place} was deleted meanwhile; run again") from None
