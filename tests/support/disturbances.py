@@ -17,6 +17,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
@@ -181,20 +182,22 @@ class ChildKill(Disturbance):
         seconds = self.after
         while scene.is_running(seconds, self.run):
             for child in find_children(scene.runs[self.run].pid):
-                child.kill()
-                scene.figures["kills: SIGKILL of a child"] += 1
-                return
+                with suppress(psutil.NoSuchProcess):  # it has just ended
+                    child.kill()
+                    scene.figures["kills: SIGKILL of a child"] += 1
+                    return
             seconds = 0.02
 
 
 def find_children(pid: int) -> Iterator[psutil.Process]:
-    """Yield the spawned processes of a run that has not been waited for."""
-    for child in psutil.Process(pid).children(recursive=True):
-        try:
+    """Yield the spawned processes of a run; none if it has ended."""
+    children: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        children = psutil.Process(pid).children(recursive=True)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
             if any("spawn_main" in word for word in child.cmdline()):
                 yield child
-        except psutil.NoSuchProcess:
-            continue
 
 
 @dataclass(frozen=True)
