@@ -65,10 +65,10 @@ def aggregate(
     check_all_rejects(limit, dataset.manifest, prediction, rejects)
     logger.info("aggregate: computing the metrics")
     predictions = find_predictions(run.folder)
-    scores = evaluate(plan, predictions)
+    scores = evaluate(plan, predictions, kept.predictions)
     quality = kept.quality
     if quality is None:
-        quality = write_quality(plan, predictions, run.folder / QUALITY_FILE)
+        quality = write_quality(plan, predictions, kept.predictions, run.folder / QUALITY_FILE)
     if flagged := describe_quality(quality):
         logger.info("quality: %s", flagged)
     if kept.dropped:

@@ -10,14 +10,8 @@ import pyarrow.compute as pc
 from tasks.engine.paddle.installation import find_version
 from tasks.evaluation.scores import score_file
 from tasks.plan.plan import Plan
-from tasks.store.manifest import (
-    Details,
-    Manifest,
-    commit_manifest,
-    describe_table,
-    find_checkpoint,
-    fingerprint,
-)
+from tasks.store.manifest import Details, Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.storage import FileEntry
 from tasks.store.tables import read_batches
 
 EVALUATION = "evaluation.json"
@@ -38,9 +32,10 @@ class EvaluationDetails(Details):
     sacrebleu_signature: str | None = None
 
 
-def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
+def evaluate(plan: Plan, predictions: PurePath, entry: FileEntry) -> EvaluationDetails:
     """Return the metrics of `predictions`, a table; all null if there are no references.
 
+    `entry` is what was committed as `predictions`.
     They are kept as a checkpoint with the shards: a text of mixed scripts takes some 30 µs of CPU.
 
     Raises:
@@ -53,7 +48,7 @@ def evaluate(plan: Plan, predictions: PurePath) -> EvaluationDetails:
         "stage": "evaluate",
         "format": EVALUATION_FORMAT,
         # Not the stage's fingerprint: a shard that is remade can reject other rows than before.
-        "predictions": describe_table(predictions).sha256,
+        "predictions": entry.sha256,
         **{name: find_version(name) for name in ("paddlenlp", "sacrebleu")},
         "unicode": unicodedata.unidata_version,
     }

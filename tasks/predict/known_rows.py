@@ -68,19 +68,16 @@ class KnownPart:
         done = {*self.positions.tolist(), *self.copies}
         return [position for position in range(rows) if position not in done]
 
-    def join(self, made: pa.Table, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    def join(self, made: pa.Table, rows: pa.Table) -> pa.Table:
         """Return the rows that were made now and the known ones in order, columns of `SHARD`.
 
         `rows` has `row` and `id` of every row of the shard.
         """
         if not self.files:
             return made
-        mine = [rows[position] for position in self.positions.tolist()]
-        known = self.questions.select(SHARD.names)
+        mine, known = select_places(rows, self.positions), self.questions.select(SHARD.names)
         for place, name in enumerate(("row", "id")):
-            column = SHARD.field(name)
-            values = pa.array([row[name] for row in mine], column.type)
-            known = known.set_column(place, column, values)
+            known = known.set_column(place, SHARD.field(name), mine[name])
         return sort_rows(pa.concat_tables([made, known]), "row")
 
 
@@ -162,6 +159,18 @@ def find_known_rows(plan: Plan, dataset: Manifest) -> KnownRows:
     """
     own = load_row_keys(plan.dataset.folder, dataset)
     return KnownRows(own, find_sources(plan, own))
+
+
+def select_places(table: pa.Table, places: Sequence[int] | Integers) -> pa.Table:
+    """Return some rows of a table, by their positions in it, ascending.
+
+    `Table.take` would put all texts of a column into one array.
+    """
+    if len(places) == table.num_rows:
+        return table
+    is_wanted = np.zeros(table.num_rows, np.bool_)
+    is_wanted[places] = True
+    return table.filter(pa.array(is_wanted))
 
 
 def _take(table: pa.Table, places: Integers, positions: Integers) -> Iterator[pa.Table]:

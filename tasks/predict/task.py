@@ -35,6 +35,10 @@ logger = logging.getLogger("wenti.predict")
 MOST_TASK_RUNS = 200
 """For the shards of a run; see `tasks.predict.waves`."""
 
+FEW_TASK_RUNS, ROWS_PER_TASK_RUN = 20, 1024
+"""More than a few task runs have at least so many rows each: one costs some 50 ms of CPU, most of
+it in Prefect's server, and a shard of 64 rows itself 8 ms."""
+
 
 @task(name="predict shard", task_run_name="{wave}", cache_policy=NO_CACHE, **task_retries())
 def predict_wave(wave: Wave, pool: ShardPool, wait: bool) -> object:
@@ -61,7 +65,7 @@ def predict_missing(
     Those that fail, and missing ones that are not selected, are outcomes, not errors.
 
     There is a thread for each worker, and each shard goes to an idle worker. Each shard is a task
-    run of Prefect; where that would be more than `MOST_TASK_RUNS`, waves of shards are, and the
+    run of Prefect; where that would be more than `limit_task_runs`, waves of shards are, and the
     reused ones together are one. `progress` counts the rows that are not reused.
 
     Raises:
@@ -85,16 +89,22 @@ def predict_missing(
         )
     missing = [one.job for one in outcomes.values() if one.manifest is None and not one.is_left_out]
     there = [one.job for one in outcomes.values() if one.is_reused]
-    reused = plan_waves(there, len(there) if len(there) + len(missing) <= MOST_TASK_RUNS else 1)
+    most = limit_task_runs(sum(job.shard.rows for job in (*there, *missing)))
+    reused = plan_waves(there, len(there) if len(there) + len(missing) <= most else 1)
     devices: dict[str, dict[str, Any]] = {}
     with _shown(reused):
         if missing:
             progress.start(sum(job.shard.rows for job in missing))
             with _opened(plan, run, missing, selection, progress) as pool:
-                made = _generate(pool, missing, MOST_TASK_RUNS - len(reused))
+                made = _generate(pool, missing, most - len(reused))
             outcomes |= {one.job.shard.index: one for one in made}
             devices = pool.figures()
     return Prediction(list(outcomes.values()), TimeSpan.since(started), devices)
+
+
+def limit_task_runs(rows: int) -> int:
+    """Return how many task runs of Prefect the shards of a run with so many rows may have."""
+    return min(MOST_TASK_RUNS, max(FEW_TASK_RUNS, rows // ROWS_PER_TASK_RUN))
 
 
 @contextmanager

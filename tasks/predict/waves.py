@@ -1,7 +1,8 @@
 """Waves: the shards that one task run of Prefect makes.
 
 Prefect starts some 50 to 100 task runs a second and stores 26 KB for each, so a run has a limited
-number of them: up to that, a wave is one shard; above, several.
+number of them (`tasks.predict.task.limit_task_runs`): up to that, a wave is one shard; above,
+several.
 """
 
 from __future__ import annotations

@@ -21,13 +21,7 @@ from tasks.quality.judge import COLUMNS, QUALITY, judge
 from tasks.quality.texts.normal_form import Normalizer
 from tasks.quality.texts.rows import count_up
 from tasks.store.files import commit_file, storage_of
-from tasks.store.manifest import (
-    Manifest,
-    commit_manifest,
-    describe_table,
-    find_checkpoint,
-    fingerprint,
-)
+from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
 from tasks.store.parted.places import local_folder
 from tasks.store.storage import FileEntry
 from tasks.store.tables import commit_table, list_values, read_batches
@@ -37,10 +31,13 @@ FORMAT = 1
 ROWS_AT_A_TIME = 2048  # so that the arrays of their texts are small
 
 
-def write_quality(plan: Plan, predictions: PurePath, place: PurePath) -> dict[str, Any]:
+def write_quality(
+    plan: Plan, predictions: PurePath, entry: FileEntry, place: PurePath
+) -> dict[str, Any]:
     """Write the quality of the rows of `predictions` to `place`.
 
-    It is kept as a checkpoint with the shards, too, and copied from there if the rows are the same.
+    `entry` is what was committed as `predictions`. The quality is kept as a checkpoint with the
+    shards, too, and copied from there if the rows are the same.
 
     Returns:
         For metrics.json: `tasks.quality.flags.summarize`.
@@ -54,13 +51,13 @@ def write_quality(plan: Plan, predictions: PurePath, place: PurePath) -> dict[st
     decided_by = {
         "stage": "quality",
         "format": FORMAT,
-        "predictions": describe_table(predictions).sha256,
+        "predictions": entry.sha256,
         "unk": unk,
         "unicode": unicodedata.unidata_version,
     }
     kept = plan.predictions.folder / place.name
     if not _reuse(kept, fingerprint(decided_by), place):
-        entry = commit_table(place, QUALITY, judge_file(predictions, unk))
+        judged = commit_table(place, QUALITY, judge_file(predictions, unk))
         _copy(place, kept)
         commit_manifest(
             kept.with_name(MANIFEST_FILE),
@@ -68,7 +65,7 @@ def write_quality(plan: Plan, predictions: PurePath, place: PurePath) -> dict[st
                 kind="quality",
                 fingerprint=fingerprint(decided_by),
                 decided_by=decided_by,
-                files=(entry,),
+                files=(judged,),
             ),
         )
     return summarize(read_batches(place))

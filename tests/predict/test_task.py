@@ -110,6 +110,13 @@ def test_shards_are_retried_given_up_and_waited_for(
     assert seen_in_prefect(flow_run_id, len(expected)) == expected
 
 
+@pytest.mark.parametrize(
+    ("rows", "most"), [(300, 20), (20_000, 20), (30_720, 30), (204_800, 200), (10**9, 200)]
+)
+def test_small_shards_have_fewer_task_runs(rows: int, most: int) -> None:
+    assert task.limit_task_runs(rows) == most
+
+
 def test_a_signal_ends_all_shards(
     prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from tasks.engine.contract import SpecialTokens
 from tasks.plan.plan import Plan
 from tasks.quality import quality_file
 from tasks.quality.quality_file import judge_file, write_quality
+from tasks.store.files import describe_file
 from tasks.store.tables import PREDICTIONS, commit_table
 from tests.support.finished_runs import prediction
 
@@ -75,13 +76,17 @@ def plan(tmp_path: Path) -> Plan:
     return cast("Plan", SimpleNamespace(**folders))
 
 
+def judge_as(plan: Plan, predictions: Path, place: Path) -> dict[str, Any]:
+    return write_quality(plan, predictions, describe_file(predictions), place)
+
+
 def test_the_same_predictions_are_judged_once(plan: Plan, tmp_path: Path) -> None:
     predictions = write_predictions(tmp_path, {"question": "谁？"}, {"question": "谁"})
-    summary = write_quality(plan, predictions, tmp_path / "first" / "quality.parquet")
+    summary = judge_as(plan, predictions, tmp_path / "first" / "quality.parquet")
     assert summary["flags"]["duplicate"] == summary["flagged_rows"] == 1
     manifest = tmp_path / "predictions" / "quality.json"
     before = manifest.stat().st_mtime_ns
-    assert write_quality(plan, predictions, tmp_path / "second" / "quality.parquet") == summary
+    assert judge_as(plan, predictions, tmp_path / "second" / "quality.parquet") == summary
     assert manifest.stat().st_mtime_ns == before
     files = [tmp_path / name / "quality.parquet" for name in ("first", "second", "predictions")]
     assert len({path.read_bytes() for path in files}) == 1
@@ -89,16 +94,16 @@ def test_the_same_predictions_are_judged_once(plan: Plan, tmp_path: Path) -> Non
 
 def test_other_predictions_and_damaged_files_are_judged_again(plan: Plan, tmp_path: Path) -> None:
     place, kept = tmp_path / "quality.parquet", tmp_path / "predictions" / "quality.parquet"
-    write_quality(plan, write_predictions(tmp_path, {"question": "谁？"}), place)
+    judge_as(plan, write_predictions(tmp_path, {"question": "谁？"}), place)
     first = place.read_bytes()
     kept.write_bytes(first[:-9] + b"XXXXXXXXX")
-    write_quality(plan, tmp_path / "predictions.parquet", place)
+    judge_as(plan, tmp_path / "predictions.parquet", place)
     assert place.read_bytes() == kept.read_bytes() == first
-    write_quality(plan, write_predictions(tmp_path, {"question": ""}), place)
+    judge_as(plan, write_predictions(tmp_path, {"question": ""}), place)
     assert pq.read_table(place)["is_empty"].to_pylist() == [True]
 
 
 def test_no_rows_are_no_quality(plan: Plan, tmp_path: Path) -> None:
-    summary = write_quality(plan, write_predictions(tmp_path), tmp_path / "quality.parquet")
+    summary = judge_as(plan, write_predictions(tmp_path), tmp_path / "quality.parquet")
     assert (summary["rows"], summary["flagged_rows"]) == (0, 0)
     assert {*summary["means"].values()} == {None}

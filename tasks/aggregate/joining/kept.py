@@ -18,6 +18,7 @@ from tasks.quality.quality_file import write_quality
 from tasks.runs.results import PREDICTIONS_FILE, QUALITY_FILE
 from tasks.store.files import staging_folder
 from tasks.store.parted.write import commit_in_form
+from tasks.store.storage import FileEntry
 from tasks.store.tables import commit_table, read_batches
 
 
@@ -26,6 +27,7 @@ class Kept:
     """What `aggregate.keep` has done.
 
     Attributes:
+        predictions: the committed predictions (`tasks.store.manifest.describe_table`).
         quality: for metrics.json, that of all questions, also of those that were dropped; None if
             the config drops none: then they are not judged yet.
         dropped: the number of dropped questions by reason.
@@ -33,6 +35,7 @@ class Kept:
             while they are written.
     """
 
+    predictions: FileEntry
     quality: dict[str, Any] | None = None
     dropped: Mapping[str, int] = field(default_factory=dict)
     rejects: Callable[[], Iterable[dict[str, Any]]] = tuple
@@ -53,15 +56,13 @@ def write_kept(
     """
     drops = list_drops(plan.settings.aggregate.keep)
     if not drops:
-        commit_in_form(predictions, schema, joined)
-        yield Kept()
+        yield Kept(commit_in_form(predictions, schema, joined))
         return
     with staging_folder(plan.predictions.folder) as staging:
         every, judged = staging / PREDICTIONS_FILE, staging / QUALITY_FILE
-        commit_table(every, schema, joined)
-        quality = write_quality(plan, every, judged)
+        quality = write_quality(plan, every, commit_table(every, schema, joined), judged)
         choice = choose(every, judged, drops)
-        commit_in_form(predictions, schema, choice.keep(read_batches(every)))
+        entry = commit_in_form(predictions, schema, choice.keep(read_batches(every)))
         kept = choice.keep_quality(read_batches(judged))
         commit_table(predictions.with_name(QUALITY_FILE), QUALITY, kept)
-        yield Kept(quality, choice.count(), partial(choice.list_dropped, every))
+        yield Kept(entry, quality, choice.count(), partial(choice.list_dropped, every))

@@ -5,9 +5,9 @@ Rows are told by their position in the shard, from 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,12 +15,12 @@ import pyarrow.compute as pc
 from tasks.engine.batch import plan_batches
 from tasks.errors import WorkerError
 from tasks.predict.jobs import ShardJob
-from tasks.predict.known_rows import KnownPart
+from tasks.predict.known_rows import KnownPart, select_places
 from tasks.predict.questions import Question
 from tasks.predict.shards import RejectRow, ShardDetails
 from tasks.predict.workers.pieces import Answer, Piece, Pieces
 from tasks.store.manifest import Manifest, commit_manifest, fingerprint
-from tasks.store.tables import SHARD, commit_table, make_batches
+from tasks.store.tables import CHARACTERS_PER_BATCH, SHARD, commit_table
 
 
 @dataclass
@@ -104,11 +104,10 @@ class ShardState:
             StorageError: it cannot be written.
             StoreCorruptionError: the dataset cannot be read.
         """
-        job, rows, name = self.job, self.job.read_ids(), self._file_name()
+        job, name = self.job, self._file_name()
         self._copy_answers()
-        records = ({**rows[at], **answer} for at, answer in sorted(self.answers.items()))
-        made = pa.Table.from_batches(make_batches(records, SHARD), SHARD)
-        table = self.known.join(made, rows)
+        rows = pa.concat_tables(job.read_rows("row", "id"))
+        table = self.known.join(join_answers(rows, self.answers), rows)
         entry = commit_table(job.stage.folder / name, SHARD, table.to_batches())
         manifest = Manifest(
             kind="shard",
@@ -147,7 +146,7 @@ class ShardState:
             else:
                 self.answers[position] = self.answers[original]
 
-    def _describe(self, rows: Sequence[dict[str, Any]], table: pa.Table) -> ShardDetails:
+    def _describe(self, rows: pa.Table, table: pa.Table) -> ShardDetails:
         return ShardDetails(
             rows=len(table),
             batches=len(self.done),
@@ -156,10 +155,53 @@ class ShardState:
             output_tokens=pc.sum(pc.list_value_length(table["output_ids"])).as_py() or 0,
             **self.known.counts,
             rejects=[
-                RejectRow(**rows[position], line=None, reason=error.reason, detail=str(error))
+                RejectRow(
+                    **rows.slice(position, 1).to_pylist()[0],
+                    line=None,
+                    reason=error.reason,
+                    detail=str(error),
+                )
                 for position, error in sorted(self.rejects.items())
             ],
         )
+
+
+def join_answers(rows: pa.Table, answers: Mapping[int, Answer]) -> pa.Table:
+    """Return the rows that have answers, with the columns of `tasks.store.tables.SHARD`.
+
+    `rows` has `row` and `id` of every row of the shard, `answers` are by position. The batches are
+    those of `make_batches`, without a dictionary for each row.
+    """
+    places = sorted(answers)
+    answered, rows = [answers[place] for place in places], select_places(rows, places)
+    columns = {name: [answer[name] for answer in answered] for name in SHARD.names[2:]}
+    sizes = [
+        ids + len(question) + sum(len(other["question"]) for other in others)
+        for ids, question, others in zip(
+            pc.utf8_length(rows["id"]).to_pylist(),
+            columns["question"],
+            columns["alternatives"],
+            strict=True,
+        )
+    ]
+    batches = []
+    for some in _cut_by_characters(sizes):
+        known = [column[some].combine_chunks() for column in rows.columns]
+        made = [pa.array(columns[name][some], SHARD.field(name).type) for name in columns]
+        batches.append(pa.RecordBatch.from_arrays([*known, *made], schema=SHARD))
+    return pa.Table.from_batches(batches, SHARD)
+
+
+def _cut_by_characters(sizes: Sequence[int]) -> Iterator[slice]:
+    """Yield the rows of each batch as `make_batches` cuts them; `sizes` are their characters."""
+    start = characters = 0
+    for row, size in enumerate(sizes):
+        if row > start and characters + size > CHARACTERS_PER_BATCH:
+            yield slice(start, row)
+            start, characters = row, 0
+        characters += size
+    if sizes:
+        yield slice(start, len(sizes))
 
 
 def make_answer(questions: Sequence[Question]) -> Answer:

@@ -14,8 +14,10 @@ from tasks.store.manifest import (
     Manifest,
     PartsDetails,
     commit_manifest,
+    describe_table,
     fingerprint,
 )
+from tasks.store.storage import FileEntry
 from tasks.store.tables import commit_table
 
 ROWS_PER_PART = 1 << 18
@@ -24,18 +26,22 @@ ROWS_PER_PART = 1 << 18
 FORMAT = 1
 
 
-def commit_in_form(place: PurePath, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def commit_in_form(
+    place: PurePath, schema: pa.Schema, batches: Iterable[pa.RecordBatch]
+) -> FileEntry:
     """Write a table as the form of its place asks (`tasks.store.manifest.list_parts`).
 
     Each part is written as `tasks.store.tables.commit_table` writes a file, and then the manifest.
+
+    Returns:
+        What `tasks.store.manifest.describe_table` does.
 
     Raises:
         StorageError: a file cannot be written.
         StoreCorruptionError: reading one back fails or gives another number of rows.
     """
     if place.suffix:
-        commit_table(place, schema, batches)
-        return
+        return commit_table(place, schema, batches)
     files, counts = [], list[int]()
     for number, part in groupby(_number_parts(batches, schema), itemgetter(0)):
         counts.append(0)
@@ -50,6 +56,7 @@ def commit_in_form(place: PurePath, schema: pa.Schema, batches: Iterable[pa.Reco
         details=PartsDetails(part_rows=counts).as_dict(),
     )
     commit_manifest(place / PARTS_MANIFEST, manifest)
+    return describe_table(place)
 
 
 def _number_parts(

@@ -18,6 +18,7 @@ from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction
 from tasks.quality.quality_file import write_quality
 from tasks.report.facts import count_unusable, has_many_rejects
+from tasks.store.files import describe_file
 from tasks.store.manifest import Manifest
 from tests.support.small_shards import (
     ACCEPTED,
@@ -120,9 +121,11 @@ def test_the_metrics_tell_the_quality_of_all_questions_and_the_file_that_of_the_
 
 def test_other_rules_find_the_questions_judged(tmp_path: Path) -> None:
     planned = plan(tmp_path)
-    write(planned, tmp_path / "all")
-    assert not (tmp_path / "all/quality.parquet").exists()  # the stage judges them itself
-    write_quality(planned, tmp_path / "all/predictions.parquet", tmp_path / "all/quality.parquet")
+    every, judged = (tmp_path / "all" / name for name in ("predictions.parquet", "quality.parquet"))
+    kept, _, _ = write(planned, tmp_path / "all")
+    assert kept.predictions == describe_file(every)
+    assert not judged.exists()  # the stage judges them itself
+    write_quality(planned, every, kept.predictions, judged)
     made = planned.predictions.folder / "quality.json"
     before = made.stat().st_mtime_ns
     write(plan(tmp_path, FINISHED), tmp_path / "finished")
