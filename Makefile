@@ -36,7 +36,7 @@ help:
 	@echo 'make test            install, then run the tests'
 	@echo 'make demo PADDLE=3   the same with Paddle 3, in an environment of its own; PADDLE=3 works for the targets below, too'
 	@echo 'make test-ui         install, then run only the tests that drive a browser'
-	@echo 'make test-cluster    install Ray, then run the tests that start clusters on this machine'
+	@echo 'make test-cluster    install Ray and an S3 server, then run the tests that start clusters on this machine'
 	@echo 'make test-s3         install two S3 servers separately and run the tests of stores in them'
 	@echo 'make test-paddle3    install Paddle 3 separately and run the tests that depend on Paddle'
 	@echo 'make test-py312      install with Python 3.12 separately and run the tests that depend on Python and Paddle'
@@ -108,10 +108,10 @@ check-paddle3: $(INSTALLED)
 	@$(MAKE) --no-print-directory PADDLE=3 demo
 	cmp $(QUESTIONS) build/questions-of-paddle2.txt
 
-# Real clusters on this machine; Ray is installed here and nowhere else. Only Ray, so that other tests can run meanwhile.
-test-cluster: $(INSTALLED)
+# Real clusters on this machine, with stores in folders and on an S3 server; Ray is installed here and nowhere else. Only Ray, so that other tests can run meanwhile.
+test-cluster: $(INSTALLED) $(S3)/.installed
 	@$(BIN)/pip install --quiet --no-compile --constraint $(CONSTRAINTS) ray
-	$(BIN)/python -m pytest -m cluster tests/cluster
+	WENTI_S3_SERVERS=$(abspath $(S3))/bin $(BIN)/python -m pytest -m cluster tests/cluster
 
 # No GPU is needed: the tests load the CUDA libraries and run the predictor on the CPU.
 test-gpu-wheel: $(INSTALLED) $(GPU)/.installed

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -61,6 +61,15 @@ def keep_pandas_out() -> None:
 def set_aside(variable: str) -> None:
     """Hide an environment variable from this process, until `restore_variables` in a child."""
     os.environ[f"{ASIDE}{variable}"] = os.environ.pop(variable)
+
+
+def set_variables(variables: Mapping[str, str | None]) -> None:
+    """Give this process environment variables; None: it is not to have it."""
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def restore_variables() -> None:

@@ -20,6 +20,7 @@ from tasks.cluster.messages import (
     Leave,
     LogLine,
     PlaceIsLost,
+    PlaceIsUnfit,
     PlaceIsUp,
     Submit,
     Told,
@@ -66,6 +67,7 @@ class ClusterClient:
         self._lock = threading.Condition()
         self._sending = threading.Lock()
         self._places: set[str] = set()
+        self._unfit: set[PlaceIsUnfit] = set()
         self._waiting = 0
         self._end: WentiError | None = None
         self._child = Child("cluster driver", _drive, order)
@@ -160,6 +162,10 @@ class ClusterClient:
             case PlaceIsLost(place, problem):
                 self._count(place, is_up=False)
                 logger.warning("%s was lost, %d are left: %s", place, len(self._places), problem)
+            case PlaceIsUnfit():
+                if message not in self._unfit:  # it is tried again and again
+                    self._unfit.add(message)
+                    logger.warning("%s cannot make shards: %s", message.node, message.problem)
             case TriedTwice(number, place, seconds):
                 logger.info("job %d takes %.0f s so far; %s tries it too", number, seconds, place)
             case Told(number, attempt, place, events):

@@ -23,13 +23,15 @@ from tasks.cluster.messages import (
     Leave,
     PlaceFacts,
     PlaceIsLost,
+    PlaceIsUnfit,
     PlaceIsUp,
     PlaceNeeds,
     Submit,
     Told,
     TriedTwice,
 )
-from tasks.cluster.schedule import Attempt, Schedule
+from tasks.cluster.schedule import Schedule
+from tasks.cluster.starts import Starts
 from tasks.errors import ClusterError, PlaceLostError, WorkerError
 
 TICK_SECONDS = 0.1
@@ -44,9 +46,6 @@ SILENT_SECONDS = 60.0
 
 START_SECONDS = 300.0
 """A place that is not up after this time is asked for again: its node may be gone."""
-
-MOST_FAULTY_STARTS = 5
-"""If so many places fail to start, one after the other, and none is up, the driver gives up."""
 
 
 def drive(connection: Connection, order: ClusterOrder) -> None:
@@ -68,14 +67,13 @@ class _Place:
     handle: runtime.ActorHandle
     asked: float
     name: str = ""
-    node: str = ""
     heard: float = 0.0  # when it answered last
     listening: bool = False
     references: set[runtime.ObjectRef] = field(default_factory=set)
 
     @property
     def is_up(self) -> bool:
-        return bool(self.name)
+        return self.name != ""
 
 
 class Driver:
@@ -93,8 +91,7 @@ class Driver:
         self._references: dict[runtime.ObjectRef, tuple[int, str]] = {}
         self._inbox: queue.SimpleQueue[Submit | Leave] = queue.SimpleQueue()
         self._nodes_at = self._none_since = time.monotonic()
-        self._no_start_before = 0.0
-        self._faulty_starts: list[str] = []
+        self._starts = Starts()
 
     def greet(self) -> None:
         """Tell the run of the nodes."""
@@ -141,7 +138,7 @@ class Driver:
         if now - self._nodes_at > NODES_SECONDS:
             self._nodes, self._nodes_at = runtime.find_nodes(), now
             self._fit_needs()
-        if now < self._no_start_before:
+        if not self._starts.may_ask(now):
             return
         for _ in range(self._wanted() - len(self._places)):
             self._asked += 1
@@ -209,26 +206,32 @@ class Driver:
     def _take(self, key: int, what: str, answer: Any) -> None:  # noqa: ANN401 by `what`
         place = self._places[key]
         if what == "facts":
-            self._welcome(place, answer)
+            self._welcome(key, answer)
         elif what == "told":
             place.listening = False
             self._tell(key, answer)
         else:
             self._end_attempt(key, answer)
 
-    def _welcome(self, place: _Place, facts: PlaceFacts) -> None:
+    def _welcome(self, key: int, facts: PlaceFacts) -> None:
+        place = self._places[key]
+        if facts.fault is not None:
+            self._connection.send(PlaceIsUnfit(facts.node, facts.fault))
+            self._lose(key, f"node {facts.node}: {facts.fault}")
+            return
         taken = {one.name for one in self._places.values()}
         names = [f"{facts.node} {facts.device}"]
         while names[-1] in taken:
             names.append(f"{names[0]} ({len(names) + 1})")
-        place.name, place.node = names[-1], facts.node
-        self._faulty_starts.clear()
+        place.name = names[-1]
+        self._starts.succeed()
         self._connection.send(PlaceIsUp(place.name))
 
     def _tell(self, key: int, events: list[object]) -> None:
         attempt = self._schedule.attempt_of(str(key))
         if events and attempt is not None:
-            self._connection.send(_told(attempt, self._places[key].name, events))
+            place = self._places[key].name
+            self._connection.send(Told(attempt.number, attempt.attempt, place, events))
 
     def _end_attempt(self, key: int, answer: Answer) -> None:
         self._tell(key, answer.told)
@@ -251,8 +254,7 @@ class Driver:
         """Give a place up, and the attempt at its job with it; another place is asked for."""
         place = self._drop(key)
         if not place.is_up:
-            self._faulty_starts.append(problem)
-            self._no_start_before = time.monotonic() + NODES_SECONDS
+            self._starts.fail(problem, time.monotonic())
             return
         self._connection.send(PlaceIsLost(place.name, problem))
         attempt = self._schedule.attempt_of(str(key))
@@ -270,10 +272,10 @@ class Driver:
                 self._drop(key)  # it may have been put on a node that is gone
         if any(place.is_up for place in self._places.values()):
             self._none_since = now
-        elif len(self._faulty_starts) >= MOST_FAULTY_STARTS:
+        elif self._starts.are_hopeless:
             raise ClusterError(
-                f"no place can be started on the Ray cluster: {self._faulty_starts[-1]}; every "
-                "node needs the same Wenti and Paddle: `wenti doctor` compares them"
+                f"no place can be started on the Ray cluster: {self._starts.last_problem}; every "
+                "node needs the same Wenti and Paddle, and the store: `wenti doctor` compares them"
             )
         elif now - self._none_since > self._order.settings.wait_for_nodes_seconds:
             raise ClusterError(self._explain_waiting())
@@ -294,7 +296,3 @@ class Driver:
             f"(cluster.wait_for_nodes_seconds): a place takes {self._needs}, and the nodes are: "
             f"{nodes}; add nodes, or change cluster.resources or predict.device"
         )
-
-
-def _told(attempt: Attempt, place: str, events: list[object]) -> Told:
-    return Told(attempt.number, attempt.attempt, place, events)

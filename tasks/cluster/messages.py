@@ -31,7 +31,11 @@ class WorkerFactory(Protocol):
     """Starts the worker of a place, on the place's node; is sent there as a pickle."""
 
     def start(self) -> Worker:
-        """Return a worker; its process is the place's own."""
+        """Return a worker; its process is the place's own.
+
+        Raises:
+            WentiError, OSError: what this node lacks.
+        """
 
 
 @dataclass(frozen=True)
@@ -103,11 +107,15 @@ class Node:
 
 @dataclass(frozen=True)
 class PlaceFacts:
-    """Where a place is: its node's name, its device there, and the number of its process."""
+    """Where a place is: its node's name, its device there, and the number of its process.
+
+    `fault` says why there is no worker; None if there is one.
+    """
 
     node: str
     device: str
     process_id: int
+    fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,14 @@ class PlaceIsUp:
     """A place is ready for jobs."""
 
     place: str
+
+
+@dataclass(frozen=True)
+class PlaceIsUnfit:
+    """No place can be started on a node, for now; another is asked for."""
+
+    node: str
+    problem: str
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,16 @@ from ray import exceptions
 from ray.actor import ActorHandle as ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from tasks.cluster.messages import Answer, LogLine, Node, PlaceFacts, PlaceNeeds, WorkerFactory
+from tasks.cluster.messages import (
+    Answer,
+    LogLine,
+    Node,
+    PlaceFacts,
+    PlaceNeeds,
+    Worker,
+    WorkerFactory,
+)
+from tasks.environment import set_variables
 from tasks.errors import ClusterError, WentiError, WorkerError, describe_error
 
 NODE_SECONDS = 60.0
@@ -40,17 +49,18 @@ class Place:
     def __init__(
         self, factory: WorkerFactory, device_kind: str, variables: Mapping[str, str | None]
     ) -> None:
-        for name, value in variables.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        set_variables(variables)
         self._told: deque[object] = deque()
         logger = logging.getLogger("wenti")
         logger.setLevel(logging.INFO)
         logger.addHandler(_Collector(self._told))
         self._kind = device_kind
-        self._worker = factory.start()
+        self._worker: Worker | None = None
+        self._fault: str | None = None
+        try:
+            self._worker = factory.start()
+        except (WentiError, OSError) as error:
+            self._fault = str(error)
 
     def facts(self) -> PlaceFacts:
         """Return where this place is."""
@@ -58,12 +68,13 @@ class Place:
         names = [node.name for node in find_nodes() if node.node_id == context.get_node_id()]
         cards = context.get_accelerator_ids().get("GPU", [])
         device = f"gpu:{cards[0]}" if self._kind == "gpu" and cards else self._kind
-        return PlaceFacts(names[0] if names else platform.node(), device, os.getpid())
+        node = names[0] if names else platform.node()
+        return PlaceFacts(node, device, os.getpid(), self._fault)
 
     def do(self, job: object) -> Answer:
         """Return what the worker answers, or the error that ended the job."""
         try:
-            answer = self._worker.work(job, self._told.append)
+            answer = self._work(job)
         except (WentiError, OSError) as error:
             answer = error
         except Exception as error:  # everything else is not known on the other side
@@ -74,6 +85,11 @@ class Place:
     def listen(self) -> list[object]:
         """Return what was told since the last time."""
         return [self._told.popleft() for _ in range(len(self._told))]
+
+    def _work(self, job: object) -> object:
+        if self._worker is None:
+            raise WorkerError(f"this place has no worker: {self._fault}")
+        return self._worker.work(job, self._told.append)
 
 
 class _Collector(logging.Handler):

@@ -4,43 +4,78 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePath
 
+from tasks.addresses import ObjectPlace, absolute_place
 from tasks.cluster.installation import find_ray_faults
 from tasks.cluster.messages import Node, PlaceNeeds
 from tasks.config.settings import Settings
 from tasks.engine.gpu.driver import probe_gpus
 from tasks.engine.paddle.installation import describe_paddle, find_version
-from tasks.errors import DeviceError, StorageError, WentiError
+from tasks.environment import set_variables
+from tasks.errors import DeviceError, InstallationError, StorageError, WentiError
 from tasks.findings import Finding
-from tasks.plan.model import locate_model
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
-from tasks.store.files import staging_folder
+from tasks.store.files import commit_bytes, staging_folder, storage_of
+from tasks.store.objects.connection import describe_stores
 
-ADDRESS, STORE, MODEL = "cluster.address", "store.path", "model.model_name_or_path"
+ADDRESS, STORE = "cluster.address", "store.path"
 TOKEN = "RAY_AUTH_MODE"  # noqa: S105 the name of a variable
 COMPARED = ("wenti", "ray", "pyarrow", "paddlenlp")
+HERE = "here"
+"""Name of the file that this machine writes for all nodes."""
+
+NOT_SEEN = "it does not see the folder of the store that this machine writes to"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Files in a store, one for this machine and one for each node that sees it."""
+
+    folder: PurePath
+    prefix: str
+
+    def write(self, name: str) -> None:
+        """Write the file of a machine; raise a `StorageError` if that fails."""
+        commit_bytes(self._place(name), name.encode())
+
+    def has(self, name: str) -> bool:
+        """Return whether this machine can read the file of another; raise as `Storage.read`."""
+        try:
+            return storage_of(self.folder).read(self._place(name)) == name.encode()
+        except FileNotFoundError:
+            return False
+
+    def remove(self) -> None:
+        """Delete all files."""
+        storage = storage_of(self.folder)
+        for place in storage.list_folder(self.folder):
+            if place.name.startswith(self.prefix):
+                storage.delete(place)
+
+    def _place(self, name: str) -> PurePath:
+        return self.folder / f"{self.prefix}{name}"
 
 
 @dataclass(frozen=True)
 class NodeSight:
-    """What a node has, and what it sees of this machine's folders.
+    """What a node has, and why it cannot use the store.
 
     Attributes:
         versions: of Python, Paddle and `COMPARED`.
         gpus: the names of its GPUs.
-        has_written: whether it could write into the folder that this machine has made for it.
-        has_model: whether it sees the folder of the model.
+        store_fault: None if it has read and written in the folder that this machine has made.
     """
 
     versions: Mapping[str, str]
     gpus: tuple[str, ...]
-    has_written: bool
-    has_model: bool
+    store_fault: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,21 +99,37 @@ def examine_cluster(settings: Settings) -> list[Finding]:
     """Return what speaks for and against the cluster that a config names."""
     if faults := find_ray_faults():
         return faults
-    store = open_store(settings)
-    model = locate_model(settings, store).absolute()
     try:
-        with staging_folder(store.root) as folder:
-            own = look_at_node(folder.absolute(), model, "here")
-            found = call_in_child(survey, settings, folder.absolute(), model)
-            written = {path.name for path in folder.iterdir()}
-    except StorageError as error:
-        return [Finding(STORE, str(error), "choose a folder that you can write to")]
+        with _shared_files(open_store(settings).root) as probe:
+            own = look_at_node(probe, HERE, {})
+            found = call_in_child(survey, settings, probe)
+            written = {node_id for node_id in found.seen if probe.has(node_id)}
+    except (StorageError, InstallationError) as error:
+        return [Finding(STORE, str(error), "choose a place that you can write to")]
     except WentiError as error:
         return [Finding(ADDRESS, str(error), "or set predict.executor=local")]
     return [*describe_survey(settings, found, own, written), *check_token(len(found.nodes))]
 
 
-def survey(settings: Settings, folder: Path, model: Path) -> Survey:
+@contextmanager
+def _shared_files(root: PurePath) -> Iterator[Probe]:
+    """Yield files in a store, of which this machine has written its own; delete them at the end."""
+    if not isinstance(root, ObjectPlace):
+        with staging_folder(root) as staging:
+            probe = Probe(absolute_place(staging), "")
+            probe.write(HERE)
+            yield probe
+        return
+    # A claim that nobody holds: if this process is killed, gc removes it.
+    probe = Probe(root / "claims", f".doctor-{secrets.token_hex(8)}-")
+    try:
+        probe.write(HERE)
+        yield probe
+    finally:
+        probe.remove()
+
+
+def survey(settings: Settings, probe: Probe) -> Survey:
     """Connect to the cluster, and have each node look; for a process of its own.
 
     Raises:
@@ -91,24 +142,34 @@ def survey(settings: Settings, folder: Path, model: Path) -> Survey:
     predict = settings.predict
     needs = PlaceNeeds.find(settings.cluster, predict.device_kind, predict.cpu_threads, nodes)
     fitting = [node for node in nodes if needs.count_on(node.resources)] or nodes
-    arguments = {node.node_id: (folder, model, node.node_id) for node in fitting}
+    stores = describe_stores()
+    arguments = {node.node_id: (probe, node.node_id, stores) for node in fitting}
     return Survey(nodes, needs, runtime.call_on_nodes(look_at_node, arguments))
 
 
-def look_at_node(folder: Path, model: Path, name: str) -> NodeSight:
-    """Return what the machine that calls this has and sees; leaves a file in the folder."""
-    try:
-        (folder / name).write_bytes(b"wenti")
-        has_written = True
-    except OSError:
-        has_written = False
+def look_at_node(probe: Probe, name: str, variables: Mapping[str, str | None]) -> NodeSight:
+    """Return what the machine that calls this has and sees; leaves a file of this name.
+
+    It needs `variables` of the environment for that.
+    """
+    set_variables(variables)
     try:
         gpus = tuple(gpu.name for gpu in probe_gpus().gpus)
     except DeviceError:
         gpus = ()
     versions = {"python": platform.python_version(), "paddle": describe_paddle()}
     versions |= {package: find_version(package) for package in COMPARED}
-    return NodeSight(versions, gpus, has_written, model.is_dir())
+    return NodeSight(versions, gpus, _find_store_fault(probe, name))
+
+
+def _find_store_fault(probe: Probe, name: str) -> str | None:
+    try:
+        if not probe.has(HERE):
+            return NOT_SEEN
+        probe.write(name)  # which would make a folder that is missing
+    except (WentiError, OSError) as error:
+        return str(error)
+    return None
 
 
 def describe_survey(
@@ -143,12 +204,12 @@ def _compare(name: str, sight: NodeSight, own: NodeSight, is_here: bool) -> Iter
     if unlike:
         remedy = "install the same versions on every node and here: they decide the results"
         yield Finding(f"node {name}", "; ".join(unlike), remedy)
-    if not (sight.has_written and is_here):
-        problem = f"node {name} does not see the folder of the store that this machine writes to"
-        yield Finding(STORE, problem, "mount one shared folder at the same path on every node")
-    if own.has_model and not sight.has_model:
-        problem = f"node {name} does not see the folder of the model"
-        yield Finding(MODEL, problem, "put it into a folder that every node sees at the same path")
+    if fault := sight.store_fault or (None if is_here else NOT_SEEN):
+        remedy = (
+            "mount one shared folder at the same path on every node; for a store in an object "
+            "store, see docs/cluster.md"
+        )
+        yield Finding(STORE, f"node {name}: {fault}", remedy)
 
 
 def _compare_gpus(settings: Settings, sights: Mapping[str, NodeSight]) -> Iterator[Finding]:

@@ -135,9 +135,6 @@ def _predict_faults(settings: Settings) -> list[Finding]:
 
 
 def _store_faults(settings: Settings) -> list[Finding]:
-    if settings.predict.executor == "ray" and not isinstance(settings.store.folder, Path):
-        problem = "the places of a Ray cluster cannot use a store in an object store yet"
-        return [Finding("store.path", problem, "give a shared folder, or predict.executor=local")]
     places = {
         "store.path": settings.store.folder,
         "export.inference_model_dir": settings.export.copy_folder,

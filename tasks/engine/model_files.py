@@ -97,6 +97,15 @@ class ModelFiles:
                     Path(folder, name).write_bytes(self.read(name))
             yield Path(folder)
 
+    def carried(self) -> ModelFiles:
+        """Return the same small files with their content, for machines without the folder.
+
+        Raises:
+            ModelError: a file cannot be read, or has changed.
+        """
+        contents = {name: self.read(name) for name in self.sha256}
+        return _CarriedFiles(self.folder, self.sha256, contents)
+
     @contextmanager
     def _readable(self, name: str) -> Iterator[io.BufferedReader]:
         path = self.folder / name
@@ -124,6 +133,19 @@ class ModelFiles:
             f"{self.folder / name} was changed after the run had begun; run again, and replace a "
             "model only between runs"
         )
+
+
+@dataclass(frozen=True)
+class _CarriedFiles(ModelFiles):
+    """Files that are read from memory; `folder` is only named in messages."""
+
+    contents: Mapping[str, bytes]
+
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[io.BufferedReader]:
+        if name not in self:
+            raise ModelError(f"{self.folder / name} is missing")
+        yield io.BufferedReader(io.BytesIO(self.contents[name]))
 
 
 def _open_regular(path: Path) -> io.BufferedReader:

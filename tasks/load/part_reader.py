@@ -8,9 +8,10 @@ from pathlib import PurePath
 
 import pyarrow as pa
 
+from tasks.addresses import ObjectPlace
 from tasks.errors import StoreCorruptionError
 from tasks.load.parts import DatasetDetails, has_losses
-from tasks.store.manifest import Manifest
+from tasks.store.manifest import Manifest, verify_files
 from tasks.store.storage import FileEntry
 from tasks.store.tables import DATASET, ROWS_AT_A_TIME, read_batches, without_losses
 
@@ -29,7 +30,7 @@ def read_dataset_parts(
 
     Raises:
         ValueError: the dataset does not have these rows.
-        StoreCorruptionError: a part cannot be read, or does not have the rows of its manifest.
+        StoreCorruptionError: a part cannot be read, or is not what its manifest says.
     """
     counts = DatasetDetails.of(dataset).part_rows
     if not 0 <= start <= stop <= sum(counts):
@@ -62,6 +63,8 @@ class _Parts:
         if part is None or (place, known) != (folder, entry):
             del part
             self._kept.pop(names, None)  # before another one needs memory
+            if isinstance(folder, ObjectPlace):  # this machine may have its first copy of the part
+                verify_files(folder, [entry])
             part = _read_part(folder / entry.name, rows, schema)
             if part.nbytes <= BYTES_KEPT:
                 self._kept[names] = folder, entry, part

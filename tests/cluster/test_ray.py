@@ -7,15 +7,23 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
+from tasks.addresses import ObjectPlace
 from tasks.config.loading import load_settings
 from tasks.doctor.cluster import examine_cluster
 from tasks.engine.fake import FAULTS_VARIABLE
+from tasks.operations.verify import verify_run
+from tasks.runs.find import find_results
+from tasks.runs.journal import JOURNAL_FILE, read_journal
+from tasks.store.files import storage_of
+from tasks.store.layout import Store
+from tests.support.object_servers import CREDENTIALS, SECRET, S3Server
+from tests.support.object_stores import use_server
 from tests.support.ray_cluster import HEAD, PATIENCE, VARIABLES, RayCluster, ray_cluster
-from tests.support.rehearsal import ROOT, SHARDS, Rehearsal, made_by
+from tests.support.rehearsal import RESULTS, ROOT, SHARDS, Rehearsal, made_by
 
 pytestmark = pytest.mark.cluster
 
@@ -31,7 +39,7 @@ def pace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def cluster(pace: Path) -> Iterator[RayCluster]:
     set_pace(pace, 0)
-    with ray_cluster(**{FAULTS_VARIABLE: str(pace)}) as cluster:
+    with ray_cluster(**{FAULTS_VARIABLE: str(pace), **CREDENTIALS}) as cluster:
         yield cluster
 
 
@@ -44,10 +52,12 @@ def set_pace(pace: Path, seconds: float) -> None:
     pace.write_text(json.dumps({"seconds_per_batch": seconds}))
 
 
-def start(rehearsal: Rehearsal, store: Path, cluster: RayCluster) -> subprocess.Popen[str]:
-    overrides = ["predict.executor=ray", f"cluster.address={cluster.address}"]
+def start(
+    rehearsal: Rehearsal, store: PurePath, cluster: RayCluster, *given: str, **variables: str
+) -> subprocess.Popen[str]:
+    overrides = ["predict.executor=ray", f"cluster.address={cluster.address}", *given]
     overrides.append("cluster.wait_for_nodes_seconds=120")
-    return rehearsal.start(store, *overrides, **VARIABLES)
+    return rehearsal.start(store, *overrides, **VARIABLES, **variables)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -59,6 +69,13 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def manifests(store: Path) -> list[Path]:
     return list(store.glob("predictions/*/shard-*.json"))
+
+
+def shards_in(root: ObjectPlace) -> list[PurePath]:
+    storage = storage_of(root)
+    folders = storage.list_folder(root / "predictions")
+    places = (place for folder in folders for place in storage.list_folder(folder))
+    return [one for one in places if one.name.startswith("shard-") and one.suffix == ".json"]
 
 
 def journal(store: Path) -> list[dict[str, object]]:
@@ -133,6 +150,54 @@ def test_nodes_that_are_killed_are_replaced_by_one_that_joins(
     made = [event["device"] for event in events if event["event"] == "made"]
     assert len(made) == SHARDS
     assert made[len(before) :] == ["c cpu"] * (SHARDS - len(before))
+
+
+def test_a_store_in_a_bucket_gives_the_bytes_of_one_machine_though_a_node_is_killed(
+    rehearsal: Rehearsal,
+    seaweedfs: S3Server,
+    cluster: RayCluster,
+    pace: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No folder is shared, and one node has no credentials: no place starts there."""
+    cluster.have("a", "b")
+    cluster.start("bare", *CREDENTIALS)
+    set_pace(pace, SLOW)
+    root = use_server(seaweedfs, tmp_path, monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    server = f"store.endpoint={seaweedfs.url}"
+    overrides = [f"store.path={root}", server, f"cluster.address={cluster.address}"]
+    overrides += ["predict.executor=ray", "predict.device=cpu"]
+    findings = examine_cluster(load_settings(ROOT / "configs/demo.yaml", overrides))
+    faults = [one for one in findings if one.severity == "fault"]
+    assert [one.key for one in faults] == ["store.path"]
+    assert "node bare: cannot read" in faults[0].problem
+    assert "there are no credentials" in faults[0].problem
+    assert storage_of(root).list_folder(root / "claims") == []
+
+    with start(rehearsal, root, cluster, server, **CREDENTIALS, HOME=str(tmp_path)) as run:
+        wait_until(lambda: len(shards_in(root)) > 0)
+        cluster.kill("a")
+        messages = run.communicate(timeout=PATIENCE)[1]
+    assert run.returncode == 0, messages
+    assert "bare cannot make shards: cannot read" in messages
+    folder = find_results("latest", Store(root))
+    local = find_results("latest", Store(rehearsal.undisturbed))
+    for name in RESULTS:
+        assert storage_of(folder).read(folder / name) == Path(local / name).read_bytes(), name
+    assert [part for part in verify_run(folder) if part.state != "ok"] == []
+    places = {history.device for history in read_journal(folder / JOURNAL_FILE).values()}
+    assert "b cpu" in places <= {"a cpu", "b cpu"}
+    assert list(cluster.home("b").glob(".cache/wenti/objects/files/*/*/part-*.parquet"))
+    files = [one for one in (*cluster.folder.rglob("*"), *tmp_path.rglob("*")) if one.is_file()]
+    assert len(files) > 50
+    assert SECRET not in messages
+    assert not [one for one in files if SECRET.encode() in one.read_bytes()]
+    stored = [one for one in storage_of(root).fetch(root).rglob("*") if one.is_file()]
+    assert not [one for one in stored if SECRET.encode() in one.read_bytes()]
 
 
 def test_without_its_head_a_run_ends_readably_and_is_finished_on_one_machine(

@@ -127,11 +127,3 @@ def test_a_file_of_passages_is_explained_together_with_the_other_faults(tmp_path
     assert {fault.key for fault in faults} >= {"dataset.predict_file", "store.path"}
     assert any("looks like GB18030" in fault.problem for fault in faults)
     assert any("none" in fault.problem for fault in faults)
-
-
-def test_a_cluster_cannot_use_a_store_in_an_object_store() -> None:
-    overrides = ["store.path=s3://bucket/store", "predict.executor=ray"]
-    faults = find_config_faults(load_settings(ROOT / "configs/demo.yaml", overrides))
-    assert [fault.problem for fault in faults if fault.key == "store.path"] == [
-        "the places of a Ray cluster cannot use a store in an object store yet"
-    ]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,19 +41,32 @@ class RayCluster:
     def address(self) -> str:
         return f"127.0.0.1:{self._port}"
 
-    def start(self, name: str) -> None:
+    @property
+    def folder(self) -> Path:
+        """With the logs of everything on every node."""
+        return self._folder
+
+    def home(self, name: str) -> Path:
+        """Return the home of a node's user: as little as machines do nodes share one."""
+        return self._folder / f"home-{name}"
+
+    def start(self, name: str, *without: str) -> None:
         """Start a node, and wait until it has joined; the first one must be the head.
 
-        On a machine that is very busy, Ray may give up starting one.
+        Its processes lack some variables. On a machine that is very busy, Ray may give up
+        starting one.
         """
         for _ in range(TRIES):
-            self._nodes[name] = self._open(name)
+            self._nodes[name] = self._open(name, without)
             if self._has_started(name):
                 return
             self.kill(name)
         raise TimeoutError(self._log(name).read_text(encoding="utf-8"))
 
-    def _open(self, name: str) -> subprocess.Popen[bytes]:
+    def _open(self, name: str, without: Sequence[str]) -> subprocess.Popen[bytes]:
+        home = self.home(name)
+        home.mkdir(exist_ok=True)
+        variables = {**os.environ, **VARIABLES, **self._variables, "HOME": str(home)}
         where = [f"--address={self.address}", "--num-cpus=1"]
         if name == HEAD:
             where = ["--head", f"--port={self._port}", "--num-cpus=0"]
@@ -64,7 +77,7 @@ class RayCluster:
                     *(str(RAY), "start", "--block", f"--node-name={name}", "--num-gpus=0"),
                     *(f"--object-store-memory={MEMORY}", "--disable-usage-stats", *where),
                 ],
-                env={**os.environ, **VARIABLES, **self._variables},
+                env={key: value for key, value in variables.items() if key not in without},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
+from tasks.addresses import absolute_place
 from tasks.cluster.messages import Tell
-from tasks.config.settings import Settings
-from tasks.errors import WorkerError
-from tasks.plan.plan import Plan
+from tasks.config.settings import DatasetSettings, PredictSettings
+from tasks.engine.model_files import ModelFiles
+from tasks.errors import StoreCorruptionError, WorkerError
+from tasks.plan.plan import Plan, PlannedCheckpoint
 from tasks.predict.jobs import ShardJob, StageJob, look_up
 from tasks.predict.known_rows import KnownPart
 from tasks.predict.shards import Shard
@@ -20,6 +22,7 @@ from tasks.predict.workers.batch_limits import DeviceLimits
 from tasks.predict.workers.local import LocalWorker
 from tasks.predict.workers.shard_runner import ShardRun
 from tasks.predict.workers.usage import Sampler
+from tasks.store.files import storage_of
 from tasks.store.manifest import Manifest
 
 
@@ -59,43 +62,62 @@ class PlaceOrder:
     """What a place needs to make shards: a `tasks.cluster.messages.WorkerFactory`.
 
     Attributes:
-        worker: for the process that holds the model.
+        export: the checkpoint of the model, which each node takes from the store.
+        tokenizer: its files, which come along.
         stage: of which the shards are.
         is_forced: make shards even if the store has them.
     """
 
-    worker: WorkerOrder
+    export: PlannedCheckpoint
+    tokenizer: ModelFiles
+    dataset: DatasetSettings
+    predict: PredictSettings
     stage: StageJob
     is_forced: bool
 
     @classmethod
     def from_plan(cls, plan: Plan, stage: StageJob, is_forced: bool) -> PlaceOrder:
-        """Return the order for every place of a plan; its paths hold in any working folder."""
-        device = name_device(plan.settings)
-        predict = plan.settings.predict.model_copy(update={"devices": (device,)})
-        worker = WorkerOrder.from_plan(plan, device)
+        """Return the order for every place of a plan; its paths hold in any working folder.
+
+        Raises:
+            ModelError: a file of the tokenizer cannot be read, or has changed.
+        """
+        predict = plan.settings.predict
+        folder, dataset = absolute_place(stage.folder), absolute_place(stage.dataset_folder)
         return cls(
-            worker=replace(worker, export_folder=worker.export_folder.absolute(), predict=predict),
-            stage=replace(
-                stage,
-                dataset_folder=_absolute(stage.dataset_folder),
-                folder=_absolute(stage.folder),
-            ),
+            export=replace(plan.export, folder=absolute_place(plan.export.folder)),
+            tokenizer=plan.tokenizer_files.carried(),
+            dataset=plan.settings.dataset,
+            predict=predict.model_copy(update={"devices": (name_device(predict),)}),
+            stage=replace(stage, dataset_folder=dataset, folder=folder),
             is_forced=is_forced,
         )
 
     def start(self) -> ShardMaker:
-        """Return what makes the shards; its process starts with the first one."""
-        return ShardMaker(self)
+        """Return what makes the shards; its process starts with the first one.
+
+        Raises:
+            StoreCorruptionError: the export is not in the store as this node sees it, or damaged.
+            StorageError: this node cannot use the store.
+        """
+        return ShardMaker(self, self._fetch_export())
+
+    def _fetch_export(self) -> Path:
+        found, folder = self.export.find(), self.export.folder
+        if found.manifest is None:
+            problem = found.damage or f"{folder} is not there"
+            raise StoreCorruptionError(f"this node does not see the export of the run: {problem}")
+        return storage_of(folder).fetch(folder)
 
 
 class ShardMaker:
     """Makes one shard after the other: a `tasks.cluster.messages.Worker`."""
 
-    def __init__(self, order: PlaceOrder) -> None:
-        self._order = order
-        self._runner = LocalWorker(order.worker)
-        self._limits = DeviceLimits(fixed_seconds=order.worker.predict.batch_deadline_seconds)
+    def __init__(self, order: PlaceOrder, export_folder: Path) -> None:
+        self._order, predict = order, order.predict
+        worker = (name_device(predict), export_folder, order.tokenizer, order.dataset, predict)
+        self._runner = LocalWorker(WorkerOrder(*worker))
+        self._limits = DeviceLimits(fixed_seconds=predict.batch_deadline_seconds)
         self._sampler = Sampler([self._runner.measure])
 
     def work(self, job: object, tell: Tell) -> MadeShard:
@@ -129,10 +151,6 @@ class ShardMaker:
             raise
 
 
-def name_device(settings: Settings) -> str:
+def name_device(predict: PredictSettings) -> str:
     """Return the device of a place: Ray lets it see no GPU but its own."""
-    return "gpu:0" if settings.predict.device_kind == "gpu" else "cpu"
-
-
-def _absolute(place: PurePath) -> PurePath:
-    return place.absolute() if isinstance(place, Path) else place
+    return "gpu:0" if predict.device_kind == "gpu" else "cpu"

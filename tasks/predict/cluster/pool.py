@@ -20,6 +20,7 @@ from tasks.predict.workers.pool import ClaimingPool
 from tasks.runs.run import Run
 from tasks.store.claims import Made
 from tasks.store.manifest import Manifest
+from tasks.store.objects.connection import describe_stores
 
 logger = logging.getLogger("wenti.pool")
 
@@ -41,6 +42,7 @@ class ClusterPool(ClaimingPool):
 
     Raises:
         ClusterError: the cluster cannot be used.
+        ModelError: a file of the tokenizer cannot be read, or has changed.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class ClusterPool(ClaimingPool):
             cpu_threads=settings.predict.cpu_threads,
             factory=PlaceOrder.from_plan(plan, stage, is_forced),
             most_places=shards,
-            variables=find_variables(),
+            variables={**find_variables(), **describe_stores()},
         )
         self._figures: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()

@@ -1,8 +1,8 @@
 """Opening buckets: which server, which cache, and how patient.
 
 Credentials come from the environment or from the role of the instance, as obstore finds them; Wenti
-neither reads nor writes them. Endpoint and cache of a store are passed to child processes by an
-environment variable, because a place tells only the bucket.
+neither reads nor writes them. Endpoint and cache of a store are passed to child processes, and to
+the nodes of a cluster, by an environment variable, because a place tells only the bucket.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.addresses import ObjectPlace
+from tasks.addresses import ObjectPlace, find_endpoint_fault
 from tasks.errors import InstallationError
 
 if TYPE_CHECKING:
@@ -38,11 +38,26 @@ def connect(place: ObjectPlace, endpoint: str | None, cache: str | None) -> None
     os.environ[VARIABLE] = json.dumps(known)
 
 
+def describe_stores() -> dict[str, str]:
+    """Return the variable by which processes on other machines use the servers of this one.
+
+    It has no credentials: an endpoint of the environment that may have some is left out.
+    """
+    url = _endpoint_here()
+    own = None if url is None or find_endpoint_fault(url) else url
+    known = {
+        bucket: {**chosen, "endpoint": chosen["endpoint"] or own}
+        for bucket, chosen in _read_variable().items()
+    }
+    return {VARIABLE: json.dumps(known)}
+
+
 def open_storage(place: ObjectPlace) -> ObjectStorage:
     """Return the storage of a place.
 
     Raises:
         InstallationError: obstore is not installed.
+        StorageError: a part of the credentials is missing.
     """
     chosen = _read_variable().get(place.bucket, {})
     return _open(place.bucket, chosen.get("endpoint"), chosen.get("cache"))
@@ -53,23 +68,24 @@ def _open(bucket: str, endpoint: str | None, cache: str | None) -> ObjectStorage
     try:
         from tasks.store.objects.bucket import Bucket
         from tasks.store.objects.cache import Cache
+        from tasks.store.objects.faults import object_faults
         from tasks.store.objects.storage import ObjectStorage
     except ModuleNotFoundError as error:
         raise InstallationError(
             f"{bucket} needs the package obstore: pip install 'wenti[s3]'"
         ) from error
-    return ObjectStorage(
-        Bucket(open_client(bucket, endpoint, _SECONDS, _RETRIES)),
-        open_client(bucket, endpoint, _LEASE_SECONDS, _LEASE_RETRIES),
-        Cache(Path(cache or DEFAULT_CACHE).expanduser()),
-    )
+    with object_faults(ObjectPlace(bucket), "open"):  # such as half of the credentials
+        client = open_client(bucket, endpoint, _SECONDS, _RETRIES)
+        leases = open_client(bucket, endpoint, _LEASE_SECONDS, _LEASE_RETRIES)
+    folder = Path(cache or DEFAULT_CACHE).expanduser()
+    return ObjectStorage(Bucket(client), leases, Cache(folder))
 
 
 def open_client(bucket: str, endpoint: str | None, seconds: int, retries: int) -> S3Store:
     """Return a client that gives a request so much time, and so many attempts more."""
     from obstore.store import S3Store
 
-    url = endpoint or next(filter(None, map(os.environ.get, _ENDPOINTS)), None)
+    url = endpoint or _endpoint_here()
     return S3Store.from_url(
         bucket,
         config={} if url is None else {"endpoint": url},
@@ -88,6 +104,10 @@ def open_client(bucket: str, endpoint: str | None, seconds: int, retries: int) -
             },
         },
     )
+
+
+def _endpoint_here() -> str | None:
+    return next(filter(None, map(os.environ.get, _ENDPOINTS)), None)
 
 
 def _read_variable() -> dict[str, dict[str, str | None]]:

@@ -14,7 +14,9 @@ from tasks.errors import ObjectStoreError, StorageError
 _STATUS = re.compile(r"status code: (\d{3})|\b([45]\d{2}) [A-Z][a-z]+")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
 _FULL = re.compile(r"\b507\b|<Code>\w*(?:Quota|InsufficientStorage|StorageFull)")
-_NO_CREDENTIALS = re.compile(r"169\.254\.\d+\.\d+|CredentialsError|[Mm]issing \w*credential")
+_NO_CREDENTIALS = re.compile(
+    r"169\.254\.\d+\.\d+|CredentialsError|[Mm]issing ?\w*(?:credential|Key)"
+)
 _CLOCK = re.compile(r"<Code>(?:RequestTimeTooSkewed|RequestExpired)</Code>")
 _CHANGED = 412  # If-Match does not hold
 _REFUSED = (

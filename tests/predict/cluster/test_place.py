@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,21 +12,22 @@ from tasks.config.settings import DatasetSettings, DecodeSettings, PredictSettin
 from tasks.engine.fake import export_fake
 from tasks.engine.model_files import ModelFiles
 from tasks.errors import StoreCorruptionError, WorkerError
+from tasks.plan.plan import PlannedCheckpoint
 from tasks.predict.cluster.place import (
     BatchFailed,
     MadeShard,
     PlaceOrder,
     RowsDone,
-    ShardMaker,
     ShardWork,
 )
 from tasks.predict.cluster.pool import Ear
 from tasks.predict.jobs import ShardJob, look_up
 from tasks.predict.progress import Pace, Progress
 from tasks.predict.shards import Shard
-from tasks.predict.workers.base import WorkerOrder
 from tasks.runs.journal import JOURNAL_FILE, read_journal
 from tasks.runs.run import Run
+from tasks.store.files import adopt_file, staging_folder
+from tasks.store.manifest import Manifest, commit_manifest
 from tests.support.batch_runners import LENGTHS, Dataset, write_dataset
 from tests.support.planned_jobs import plan_job, write_job
 from tests.support.rehearsal import ROOT
@@ -41,13 +43,24 @@ def job(tmp_path: Path) -> ShardJob:
 
 @pytest.fixture
 def order(tmp_path: Path, job: ShardJob) -> PlaceOrder:
-    (tmp_path / "export").mkdir()
-    export_fake(MODEL, DecodeSettings(), tmp_path / "export")
-    tokenizer = ModelFiles.of_tokenizer(MODEL)
-    worker = WorkerOrder(
-        "cpu", tmp_path / "export", tokenizer, DatasetSettings(), PredictSettings()
+    export = PlannedCheckpoint.of({"stage": "export"}, lambda _: tmp_path / "export")
+    with staging_folder(export.folder) as staging:
+        export_fake(MODEL, DecodeSettings(), staging)
+        files = [adopt_file(path, export.folder / path.name) for path in staging.iterdir()]
+    commit_manifest(
+        export.manifest_path,
+        Manifest(
+            kind="export",
+            fingerprint=export.fingerprint,
+            decided_by=export.decided_by,
+            files=tuple(files),
+        ),
     )
-    return PlaceOrder(worker, job.stage, is_forced=False)
+    copied = shutil.copytree(MODEL, tmp_path / "model")
+    tokenizer = ModelFiles.of_tokenizer(copied).carried()
+    shutil.rmtree(copied)  # a node need not have it
+    predict = PredictSettings(device="cpu")
+    return PlaceOrder(export, tokenizer, DatasetSettings(), predict, job.stage, is_forced=False)
 
 
 def test_a_place_makes_a_shard_tells_its_rows_and_finds_it_the_next_time(
@@ -68,11 +81,22 @@ def test_a_place_makes_a_shard_tells_its_rows_and_finds_it_the_next_time(
 
 def test_rows_of_an_attempt_that_failed_are_taken_back(job: ShardJob, order: PlaceOrder) -> None:
     (Path(job.stage.dataset_folder) / "part-00000-of-00001.parquet").unlink()
-    maker, told = ShardMaker(order), list[object]()
+    maker, told = order.start(), list[object]()
     with pytest.raises((StoreCorruptionError, OSError)):
         maker.work(ShardWork(job.shard, None), told.append)
     assert sum(event.rows for event in told if isinstance(event, RowsDone)) == 0
     maker.close()
+
+
+def test_no_place_starts_on_a_node_that_does_not_see_the_export_of_the_run(
+    order: PlaceOrder,
+) -> None:
+    (Path(order.export.folder) / "contract.json").write_text("{}")
+    with pytest.raises(StoreCorruptionError, match=r"contract\.json differs"):
+        order.start()
+    shutil.rmtree(order.export.folder)
+    with pytest.raises(StoreCorruptionError, match=r"this node does not see .*export is not there"):
+        order.start()
 
 
 def test_two_places_at_one_shard_are_counted_as_one_and_late_news_not_at_all(
