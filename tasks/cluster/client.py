@@ -28,6 +28,7 @@ from tasks.cluster.messages import (
 )
 from tasks.errors import ClusterError, StoppedError, WentiError, WorkerError
 from tasks.processes import Child
+from tasks.store.objects.connection import describe_stores
 
 logger = logging.getLogger("wenti.cluster")
 
@@ -163,9 +164,9 @@ class ClusterClient:
                 self._count(place, is_up=False)
                 logger.warning("%s was lost, %d are left: %s", place, len(self._places), problem)
             case PlaceIsUnfit():
-                if message not in self._unfit:  # it is tried again and again
+                if message not in self._unfit:  # the node is tried again and again
                     self._unfit.add(message)
-                    logger.warning("%s cannot make shards: %s", message.node, message.problem)
+                    logger.warning("node %s cannot be used: %s", message.node, message.problem)
             case TriedTwice(number, place, seconds):
                 logger.info("job %d takes %.0f s so far; %s tries it too", number, seconds, place)
             case Told(number, attempt, place, events):
@@ -201,7 +202,7 @@ class ClusterClient:
 
 def find_variables() -> dict[str, str | None]:
     """Return the variables of this process that places are to have: Ray sets them otherwise."""
-    return {name: os.environ.get(name) for name in ("OMP_NUM_THREADS",)}
+    return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"), **describe_stores()}
 
 
 def _drive(connection: Connection, order: ClusterOrder) -> None:

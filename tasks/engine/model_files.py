@@ -57,7 +57,7 @@ class ModelFiles:
         return name in self.sha256
 
     def read(self, name: str) -> bytes:
-        """Return the content of a small file.
+        """Return the whole content of a file.
 
         Raises:
             ModelError: it cannot be read, or has changed.
@@ -84,9 +84,7 @@ class ModelFiles:
 
     @contextmanager
     def copied(self, names: Iterable[str]) -> Iterator[Path]:
-        """Yield a temporary folder with copies of small files, of those that exist.
-
-        For libraries that read by path.
+        """Yield a temporary folder with copies of those files that exist, for readers by path.
 
         Raises:
             ModelError: a file cannot be read, or has changed.
@@ -98,7 +96,7 @@ class ModelFiles:
             yield Path(folder)
 
     def carried(self) -> ModelFiles:
-        """Return the same small files with their content, for machines without the folder.
+        """Return the same files with their content in memory, for machines without the folder.
 
         Raises:
             ModelError: a file cannot be read, or has changed.

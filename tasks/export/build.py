@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.engine.batch import Row
 from tasks.engine.export.equivalence import (
     REMEDY,
     Reproduction,
@@ -19,7 +22,7 @@ from tasks.engine.fake import export_fake
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
 from tasks.engine.faster_transformer.export import Operators, export_faster_transformer
 from tasks.engine.gpu.driver import device_names
-from tasks.engine.model_files import TOKENIZER_FILES
+from tasks.engine.model_files import TOKENIZER_FILES, ModelFiles
 from tasks.engine.models.config import CONFIG_FILES
 from tasks.errors import ExportError, WorkerError
 from tasks.load.dataset import make_request, read_sample
@@ -47,14 +50,35 @@ class ExportDetails(Details):
     reproduction: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True)
+class Material:
+    """What an export is made of: the model and, for an optimized one, passages to try it on."""
+
+    model: ModelFiles
+    sample: Sequence[Row] = ()
+
+
 def make_export(plan: Plan) -> Manifest:
     """Make the export of a plan and return its manifest; raises as `export_model` does."""
     if plan.given_export is not None:
         return _adopt(plan, plan.given_export)
+    return build_export(plan, gather(plan))
+
+
+def gather(plan: Plan) -> Material:
+    """Return what the export of a plan is made of; raises as `export_model` does."""
+    if not is_optimized(plan):
+        return Material(plan.model_files)
+    sample = call_in_child(read_sample, make_request(plan), SAMPLE_ROWS)
+    return Material(plan.model_files, sample)
+
+
+def build_export(plan: Plan, material: Material) -> Manifest:
+    """Make the export of a plan from its material; raises as `export_model` does."""
     if is_optimized(plan):
-        return _make_optimized(plan)
+        return _make_optimized(plan, material)
     with staging_folder(plan.export.folder) as staging:
-        _export(plan, staging)
+        _export(plan, material.model, staging)
         return _commit(plan, staging, ExportDetails())
 
 
@@ -80,12 +104,11 @@ def is_optimized(plan: Plan) -> bool:
     return plan.engine == "native" and (settings.is_half or settings.predict.use_tensorrt)
 
 
-def _make_optimized(plan: Plan) -> Manifest:
+def _make_optimized(plan: Plan, material: Material) -> Manifest:
     """Make the plain and the optimized export; commit the latter if its questions are the same."""
-    settings, folder = plan.settings, plan.export.folder
-    rows = call_in_child(read_sample, make_request(plan), SAMPLE_ROWS)
+    settings, folder, rows = plan.settings, plan.export.folder, material.sample
     with staging_folder(folder) as plain, staging_folder(folder) as tuned:
-        _export(plan, plain)
+        _export(plan, material.model, plain)
         call_in_child(optimize_export, plain, tuned, settings.is_half, shape_range(settings))
         try:
             reproduction = call_in_child(check_equivalence, plain, tuned, settings.predict, rows)
@@ -113,10 +136,10 @@ def _commit(plan: Plan, staging: Path, details: ExportDetails) -> Manifest:
     return manifest
 
 
-def _export(plan: Plan, folder: Path) -> None:
+def _export(plan: Plan, model: ModelFiles, folder: Path) -> None:
     settings, library = plan.settings, plan.settings.export.library
     decode = effective_decode(settings.decode)
-    asked = (plan.model_files, decode, folder)
+    asked = (model, decode, folder)
     if plan.engine != FASTER_TRANSFORMER:
         call_in_child(export_fake if plan.engine == "fake" else export_native, *asked)
         return

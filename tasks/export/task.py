@@ -10,6 +10,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
+from tasks.export.at_place import make_at_place
 from tasks.export.build import copy_export, find_export, make_export
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
@@ -26,11 +27,14 @@ def export_model(plan: Plan, claims: Claims) -> StageResult:
             optimized export does not write the same questions as the plain one.
         InputError: there are no usable passages to try an optimized export on.
         StorageError: the store or `export.inference_model_dir` cannot be written.
-        WorkerError: a child process died.
+        WorkerError: a child process died, or a place of the cluster was lost.
+        ClusterError: the cluster cannot be used, or has no room.
     """
     started = time.monotonic()
-    find, make = partial(find_export, plan), partial(make_export, plan)
-    made = claims.once(plan.export.fingerprint, find, make)
+    # A given export is only copied. Others are made, and tried, where they will run.
+    is_here = plan.settings.predict.executor == "local" or plan.given_export is not None
+    make = partial(make_export if is_here else make_at_place, plan)
+    made = claims.once(plan.export.fingerprint, partial(find_export, plan), make)
     target = plan.settings.export.copy_folder
     if target is not None and plan.given_export is None:
         copy_export(plan, made.manifest, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -183,7 +184,8 @@ def test_a_store_in_a_bucket_gives_the_bytes_of_one_machine_though_a_node_is_kil
         cluster.kill("a")
         messages = run.communicate(timeout=PATIENCE)[1]
     assert run.returncode == 0, messages
-    assert "bare cannot make shards: cannot read" in messages
+    assert "node bare cannot be used: cannot read" in messages
+    assert re.search("the export was made on [ab] cpu", messages)
     folder = find_results("latest", Store(root))
     local = find_results("latest", Store(rehearsal.undisturbed))
     for name in RESULTS:

@@ -22,7 +22,7 @@ import pytest
 
 from tasks.errors import StorageError
 from tasks.store.objects.connection import open_client
-from tests.support.servers import free_port
+from tests.support.servers import free_ports
 
 VARIABLE = "WENTI_S3_SERVERS"
 KEY, READER, SECRET = "WENTITESTKEY", "WENTIREADER", "wenti-test-secret-0123456789"
@@ -45,9 +45,13 @@ class S3Server:
 
     kind: str
     folder: Path
-    port: int = field(default_factory=free_port)
-    _ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(7)])
+    _ports: list[int] = field(default_factory=lambda: free_ports(8))
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._ports[0]
 
     @property
     def url(self) -> str:
@@ -92,7 +96,9 @@ class S3Server:
         ]
         (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))
         parts = ("master", "volume", "filer")
-        ports = zip([*parts, *(f"{part}.port.grpc" for part in parts)], self._ports, strict=False)
+        ports = zip(
+            [*parts, *(f"{part}.port.grpc" for part in parts)], self._ports[1:], strict=False
+        )
         options = {
             **{name if "grpc" in name else f"{name}.port": port for name, port in ports},
             "s3.port.grpc": self._ports[-1],

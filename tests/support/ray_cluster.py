@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from tests.support.servers import free_port
 
 MEMORY = 80_000_000  # bytes of each node's object store, which nothing here needs
 RAY = Path(sys.executable).with_name("ray")
@@ -34,7 +35,7 @@ class RayCluster:
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
         self._folder, self._variables = folder, variables
-        self._port = find_port()
+        self._port = free_port()
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -116,12 +117,6 @@ class RayCluster:
         """Kill every node."""
         for name in list(self._nodes):
             self.kill(name)
-
-
-def find_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator
 
@@ -97,6 +97,11 @@ class PredictSettings(Section):
         if value is not None and len(value) > 1 and "all" in value:
             raise ValueError("allowed here: all, with nothing beside it")
         return value
+
+    def at_place(self) -> Self:
+        """Return the settings at a place of a cluster, which sees no GPU but its own."""
+        device = "gpu:0" if self.device_kind == "gpu" else "cpu"
+        return self.model_copy(update={"devices": (device,)})
 
     @property
     def device_kind(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from tasks.addresses import absolute_place
 from tasks.cluster.messages import Tell
 from tasks.config.settings import DatasetSettings, PredictSettings
+from tasks.engine.gpu.driver import device_names
 from tasks.engine.model_files import ModelFiles
 from tasks.errors import StoreCorruptionError, WorkerError
 from tasks.plan.plan import Plan, PlannedCheckpoint
@@ -82,13 +83,12 @@ class PlaceOrder:
         Raises:
             ModelError: a file of the tokenizer cannot be read, or has changed.
         """
-        predict = plan.settings.predict
         folder, dataset = absolute_place(stage.folder), absolute_place(stage.dataset_folder)
         return cls(
             export=replace(plan.export, folder=absolute_place(plan.export.folder)),
             tokenizer=plan.tokenizer_files.carried(),
             dataset=plan.settings.dataset,
-            predict=predict.model_copy(update={"devices": (name_device(predict),)}),
+            predict=plan.settings.predict.at_place(),
             stage=replace(stage, dataset_folder=dataset, folder=folder),
             is_forced=is_forced,
         )
@@ -115,8 +115,10 @@ class ShardMaker:
 
     def __init__(self, order: PlaceOrder, export_folder: Path) -> None:
         self._order, predict = order, order.predict
-        worker = (name_device(predict), export_folder, order.tokenizer, order.dataset, predict)
-        self._runner = LocalWorker(WorkerOrder(*worker))
+        (device,) = device_names(predict)
+        self._runner = LocalWorker(
+            WorkerOrder(device, export_folder, order.tokenizer, order.dataset, predict)
+        )
         self._limits = DeviceLimits(fixed_seconds=predict.batch_deadline_seconds)
         self._sampler = Sampler([self._runner.measure])
 
@@ -149,8 +151,3 @@ class ShardMaker:
         except WorkerError:
             self._runner.restart()
             raise
-
-
-def name_device(predict: PredictSettings) -> str:
-    """Return the device of a place: Ray lets it see no GPU but its own."""
-    return "gpu:0" if predict.device_kind == "gpu" else "cpu"

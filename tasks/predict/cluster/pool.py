@@ -20,7 +20,6 @@ from tasks.predict.workers.pool import ClaimingPool
 from tasks.runs.run import Run
 from tasks.store.claims import Made
 from tasks.store.manifest import Manifest
-from tasks.store.objects.connection import describe_stores
 
 logger = logging.getLogger("wenti.pool")
 
@@ -63,7 +62,7 @@ class ClusterPool(ClaimingPool):
             cpu_threads=settings.predict.cpu_threads,
             factory=PlaceOrder.from_plan(plan, stage, is_forced),
             most_places=shards,
-            variables={**find_variables(), **describe_stores()},
+            variables=find_variables(),
         )
         self._figures: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
