@@ -12,6 +12,7 @@ from tasks.doctor.diagnosis import find_machine_faults
 from tasks.doctor.outputs import check_deliveries
 from tasks.doctor.preflight import check, find_model_warnings
 from tasks.engine.faster_transformer.compatibility import FASTER_TRANSFORMER
+from tasks.engine.paddle.installation import describe_paddle, find_version, plans_for_nodes
 from tasks.errors import PreflightError
 from tasks.findings import Finding
 from tasks.passages.input import Input
@@ -91,6 +92,9 @@ def _log_passages(plan: Plan) -> None:
 def _log_engine(plan: Plan) -> None:
     """Log what a user may not expect of the plan's engine."""
     settings = plan.settings
+    if plans_for_nodes():
+        paddle, nlp = describe_paddle(), find_version("paddlenlp")
+        logger.info("planned with %s and PaddleNLP %s of the nodes", paddle, nlp)
     if plan.engine == "fake":
         logger.warning("export.engine is fake: the questions of this run are made up")
     if settings.export.engine == "auto" and settings.export.decoding_lib is not None:

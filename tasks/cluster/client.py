@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -25,7 +25,9 @@ from tasks.cluster.messages import (
     Submit,
     Told,
     TriedTwice,
+    WorkerFactory,
 )
+from tasks.config.settings import Settings
 from tasks.errors import ClusterError, StoppedError, WentiError, WorkerError
 from tasks.processes import Child
 from tasks.store.objects.connection import describe_stores
@@ -198,6 +200,30 @@ class ClusterClient:
             self._lock.notify_all()
         for call in calls:
             call.end(self._end)
+
+
+def do_at_place(settings: Settings, factory: WorkerFactory, job: object) -> Done:
+    """Return the answer of a place that is started for one job.
+
+    Raises:
+        PlaceLostError: the place was lost.
+        ClusterError: the cluster cannot be used, or has no room.
+        WentiError, OSError: the worker's error.
+    """
+    predict = settings.predict
+    order = ClusterOrder(
+        settings=settings.cluster,
+        device_kind=predict.device_kind,
+        cpu_threads=predict.cpu_threads,
+        factory=factory,
+        most_places=1,
+        variables=find_variables(),
+    )
+    with closing(ClusterClient(order)) as client:
+        outcome = client.do(job, lambda *_: None)
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    return outcome
 
 
 def find_variables() -> dict[str, str | None]:

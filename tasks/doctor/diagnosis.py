@@ -31,9 +31,11 @@ from tasks.engine.paddle.devices import check_devices
 from tasks.engine.paddle.generations.generation import find_paddlenlp_faults
 from tasks.engine.paddle.installation import (
     INSTALL,
+    describe_paddle,
     find_builds,
     find_package_faults,
     find_version,
+    plans_for_nodes,
 )
 from tasks.engine.paddle.probe import PaddleProbe, probe_paddle
 from tasks.engine.selection import choose_engine
@@ -42,12 +44,16 @@ from tasks.findings import Finding, Severity
 from tasks.passages.finding.file import show_given
 from tasks.passages.input import Input
 from tasks.passages.layout import KEY as PASSAGES
+from tasks.plan.nodes import find_node_faults
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
 from tasks.store.files import staging_folder, storage_of
 
 REINSTALL = f"uninstall it, then {INSTALL}"
 TENSORRT = "predict.use_tensorrt"
+NODES_SECONDS = 30.0
+"""How long the doctor waits for a place on a cluster."""
+
 NO_TENSORRT = "set `predict.use_tensorrt: false`"
 
 
@@ -72,6 +78,7 @@ def find_machine_faults(settings: Settings, config: Path | None = None) -> list[
 def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
     """Return the findings of every check of a config and this machine, except Prefect's server."""
     faults = [
+        *find_node_faults(settings, NODES_SECONDS),
         *find_config_faults(settings),
         *find_model_warnings(settings),
         *find_place_faults(settings, config),
@@ -98,6 +105,9 @@ def diagnose(settings: Settings, config: Path | None = None) -> list[Finding]:
 
 
 def _probe_paddle() -> PaddleProbe | list[Finding]:
+    if plans_for_nodes():
+        seen = f"{describe_paddle()}, with PaddleNLP {find_version('paddlenlp')}, of the nodes"
+        return [Finding("paddle", seen, "", "ok"), *find_paddlenlp_faults()]
     if faults := find_package_faults(find_builds()):
         return faults
     try:

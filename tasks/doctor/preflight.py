@@ -24,6 +24,7 @@ from tasks.plan.given_export import (
     locate_given_export,
 )
 from tasks.plan.model import find_model_faults, find_position_faults, locate_model
+from tasks.plan.nodes import find_node_faults
 from tasks.plan.plan import open_store
 
 HALF_NEEDS_A_GPU = "half precision needs a GPU: a CPU computes it in float32, only slower"
@@ -37,7 +38,7 @@ def check(
     Raises:
         PreflightError: there are faults; lists all of them.
     """
-    faults = find_config_faults(settings)
+    faults = [*find_node_faults(settings), *find_config_faults(settings)]
     if find_machine_faults is not None:
         faults += find_machine_faults(settings)
     if faults:

@@ -7,12 +7,11 @@ machine.
 from __future__ import annotations
 
 import logging
-from contextlib import closing
 from dataclasses import dataclass, replace
 
 from tasks.addresses import absolute_place
-from tasks.cluster.client import ClusterClient, find_variables
-from tasks.cluster.messages import ClusterOrder, Failed, Tell
+from tasks.cluster.client import do_at_place
+from tasks.cluster.messages import Tell
 from tasks.config.paths import with_absolute_paths
 from tasks.engine.model_files import ModelFiles
 from tasks.export.build import Material, build_export, find_export, gather
@@ -83,20 +82,8 @@ def make_at_place(plan: Plan) -> Manifest:
 
     Otherwise as `export_model`.
     """
-    settings, predict = plan.settings.cluster, plan.settings.predict
-    order = ClusterOrder(
-        settings=settings,
-        device_kind=predict.device_kind,
-        cpu_threads=predict.cpu_threads,
-        factory=ExportOrder.from_plan(plan),
-        most_places=1,
-        variables=find_variables(),
-    )
-    with closing(ClusterClient(order)) as client:
-        outcome = client.do("export", lambda *_: None)
-    if isinstance(outcome, Failed):
-        raise outcome.error
-    if not isinstance(outcome.answer, Manifest):
-        raise TypeError(f"no exporter answers with a {type(outcome.answer).__name__}")
-    logger.info("the export was made on %s", outcome.place)
-    return outcome.answer
+    done = do_at_place(plan.settings, ExportOrder.from_plan(plan), "export")
+    if not isinstance(done.answer, Manifest):
+        raise TypeError(f"no exporter answers with a {type(done.answer).__name__}")
+    logger.info("the export was made on %s", done.place)
+    return done.answer

@@ -21,6 +21,7 @@ from tasks.plan.fingerprints import (
     decide_predictions,
 )
 from tasks.plan.given_export import locate_given_export, read_given_export
+from tasks.plan.nodes import plan_for_nodes
 from tasks.store.files import storage_of
 from tasks.store.layout import Store
 from tasks.store.manifest import MANIFEST, Found, find_checkpoint, fingerprint
@@ -118,10 +119,12 @@ def make_plan(settings: Settings, model_folder: Path) -> Plan:
     """Compute the fingerprints of every stage from the settings, the model and the passages.
 
     Raises:
+        ClusterError: the nodes of the cluster cannot be asked for their Paddle.
         InputError: the passages cannot be identified.
         OSError: a file of the model cannot be read.
         StoreCorruptionError: the given export is damaged.
     """
+    plan_for_nodes(settings)
     store = open_store(settings)
     given = locate_given_export(settings)
     decided_export = (

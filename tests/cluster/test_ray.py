@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path, PurePath
 
 import pytest
@@ -16,6 +17,7 @@ from tasks.addresses import ObjectPlace
 from tasks.config.loading import load_settings
 from tasks.doctor.cluster import examine_cluster
 from tasks.engine.fake import FAULTS_VARIABLE
+from tasks.engine.paddle.installation import describe_paddle
 from tasks.operations.verify import verify_run
 from tasks.runs.find import find_results
 from tasks.runs.journal import JOURNAL_FILE, read_journal
@@ -25,6 +27,7 @@ from tests.support.object_servers import CREDENTIALS, SECRET, S3Server
 from tests.support.object_stores import use_server
 from tests.support.ray_cluster import HEAD, PATIENCE, VARIABLES, RayCluster, ray_cluster
 from tests.support.rehearsal import RESULTS, ROOT, SHARDS, Rehearsal, made_by
+from tests.support.without_paddle import wenti_without_paddle
 
 pytestmark = pytest.mark.cluster
 
@@ -159,9 +162,10 @@ def test_a_store_in_a_bucket_gives_the_bytes_of_one_machine_though_a_node_is_kil
     cluster: RayCluster,
     pace: Path,
     tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """No folder is shared, and one node has no credentials: no place starts there."""
+    """No folder is shared, the run's machine has no Paddle, and one node has no credentials."""
     cluster.have("a", "b")
     cluster.start("bare", *CREDENTIALS)
     set_pace(pace, SLOW)
@@ -179,13 +183,19 @@ def test_a_store_in_a_bucket_gives_the_bytes_of_one_machine_though_a_node_is_kil
     assert "there are no credentials" in faults[0].problem
     assert storage_of(root).list_folder(root / "claims") == []
 
-    with start(rehearsal, root, cluster, server, **CREDENTIALS, HOME=str(tmp_path)) as run:
+    program = wenti_without_paddle(tmp_path_factory.mktemp("machine") / "packages")
+    driver = replace(rehearsal, program=program, is_warm=False)
+    with start(driver, root, cluster, server, **CREDENTIALS, HOME=str(tmp_path)) as run:
         wait_until(lambda: len(shards_in(root)) > 0)
         cluster.kill("a")
         messages = run.communicate(timeout=PATIENCE)[1]
     assert run.returncode == 0, messages
     assert "node bare cannot be used: cannot read" in messages
+    assert f"planned with {describe_paddle()} and PaddleNLP " in messages
     assert re.search("the export was made on [ab] cpu", messages)
+    exports = storage_of(root).list_folder(root / "exports")
+    local_exports = (rehearsal.undisturbed / "exports").iterdir()
+    assert [one.name for one in exports] == [one.name for one in local_exports]
     folder = find_results("latest", Store(root))
     local = find_results("latest", Store(rehearsal.undisturbed))
     for name in RESULTS:

@@ -47,13 +47,15 @@ def write_passages(path: Path, rows: int) -> None:
 class Rehearsal:
     """The passages, the environment of the runs, and the store of an undisturbed run.
 
-    With `is_warm`, runs start from a process that has imported everything (`warm.py`).
+    `program` is how `wenti` is started. With `is_warm`, runs start from a process that has imported
+    everything (`warm.py`).
     """
 
     passages: Path
     environment: Mapping[str, str]
     undisturbed: Path
     is_warm: bool = False
+    program: tuple[str, ...] = (str(WENTI),)
 
     def command(self, store: PurePath, *overrides: str) -> list[str]:
         settings = {
@@ -67,7 +69,12 @@ class Rehearsal:
         }
         options = [f"{key}={value}" for key, value in settings.items()]
         pairs = [("--set", option) for option in (*options, *overrides)]
-        return [str(WENTI), "run", str(ROOT / "configs/demo.yaml"), *(x for p in pairs for x in p)]
+        return [
+            *self.program,
+            "run",
+            str(ROOT / "configs/demo.yaml"),
+            *(x for p in pairs for x in p),
+        ]
 
     def start(self, store: PurePath, *overrides: str, **variables: str) -> subprocess.Popen[str]:
         """Start a run in its own process group."""

@@ -1,8 +1,14 @@
-"""Which Paddle is installed and what it was built for, without importing it."""
+"""Which Paddle is installed and what it was built for, without importing it.
+
+On a machine that plans for the nodes of a cluster, it is the Paddle of the nodes: see `plan_with`.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, requires, version
@@ -12,6 +18,10 @@ from tasks.engine.gpu.fat_binaries import Capability, Kernels, read_kernels
 from tasks.findings import Finding
 
 GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"
+PACKAGES = (GPU_PACKAGE, CPU_PACKAGE, "paddlenlp")
+PLANNED = "WENTI_PLANNED_PACKAGES"
+"""Environment variable with the packages that a process and its children plan with."""
+
 KERNELS_FILE = "libphi.so"
 """Paddle 2's library of operators (1.9 GB), which contains most of its kernels."""
 
@@ -51,21 +61,50 @@ class PaddleBuild:
 
 def find_builds() -> list[PaddleBuild]:
     """Return the installed builds of Paddle, GPUs first; there should be exactly one."""
-    found = []
-    for package in (GPU_PACKAGE, CPU_PACKAGE):
-        try:
-            found.append(PaddleBuild(package, version(package)))
-        except PackageNotFoundError:
-            continue
-    return found
+    return builds_of(_find_planned() or find_packages())
+
+
+def builds_of(packages: Mapping[str, str]) -> list[PaddleBuild]:
+    """Return the builds of Paddle among packages with their versions, GPUs first."""
+    names = (name for name in (GPU_PACKAGE, CPU_PACKAGE) if name in packages)
+    return [PaddleBuild(name, packages[name]) for name in names]
+
+
+def find_packages() -> dict[str, str]:
+    """Return the versions of those of `PACKAGES` that this machine has, whatever it plans with."""
+    found = {name: _find_version(name) for name in PACKAGES}
+    return {name: known for name, known in found.items() if known is not None}
 
 
 def find_version(package: str) -> str:
     """Return the version of an installed package, or `not installed`."""
+    planned = _find_planned() if package in PACKAGES else {}
+    return (planned.get(package) if planned else _find_version(package)) or "not installed"
+
+
+def plan_with(packages: Mapping[str, str]) -> None:
+    """Let this process and its children plan as if these packages were installed, if any."""
+    if packages:
+        os.environ[PLANNED] = json.dumps(dict(packages))
+    else:
+        os.environ.pop(PLANNED, None)
+
+
+def plans_for_nodes() -> bool:
+    """Return whether this process plans with the packages of other machines."""
+    return bool(_find_planned())
+
+
+def _find_planned() -> dict[str, str]:
+    planned: dict[str, str] = json.loads(os.environ.get(PLANNED) or "{}")
+    return planned
+
+
+def _find_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return None
 
 
 def describe_paddle() -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.engine.paddle.cuda_libraries import load_cuda_libraries
-from tasks.engine.paddle.installation import INSTALL
+from tasks.engine.paddle.installation import INSTALL, plan_with
 from tasks.environment import importing
 from tasks.errors import InstallationError
 
@@ -54,6 +54,7 @@ def import_paddle() -> Untyped:
     Raises:
         InstallationError: Paddle is not installed.
     """
+    plan_with({})  # what is imported is the Paddle of this machine
     # Paddle's C++ code reads this once, when it is loaded; 2 means errors only.
     os.environ.setdefault("GLOG_minloglevel", "2")
     # By default CUDA orders GPUs by speed, which NVML does not know; now gpu:1 is nvidia-smi's 1.
