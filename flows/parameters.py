@@ -35,7 +35,7 @@ OPERATING = "For tuning and operating."
 SHOWN_TYPES = {"boolean", "string"}  # the form shows a list or a text field for them
 
 
-_TITLES = {"array": "list", "string": "text", "integer": "number"}
+_TITLES = {"array": "list", "boolean": "true or false", "string": "text", "integer": "number"}
 
 
 def config_schema() -> JsonSchemaValue:
@@ -104,7 +104,7 @@ def _key(
         meaning.append(f"Allowed: {allowed(path)}.")
     kept = {key: value for key, value in known.items() if key != "default"}
     if len(options := options_of(schema)) > 1:  # the form has a tab for each, with its title
-        titles = [one.get("const", _TITLES.get(one["type"])) for one in options]
+        titles = [one["const"] if "const" in one else _TITLES[one["type"]] for one in options]
         tabs = zip(titles, options, strict=True)
         kept = {"anyOf": [{"title": title, **one} for title, one in tabs]}
     elif known["type"] == "boolean":  # of which the form draws a switch, and one is never empty

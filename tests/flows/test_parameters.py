@@ -111,10 +111,16 @@ def test_what_a_person_changes_comes_before_what_an_operator_tunes() -> None:
 
 
 def test_each_kind_of_values_of_a_key_has_a_tab_with_a_title() -> None:
-    for section, key in (("dataset", "predict_file"), ("predict", "devices")):
-        options = SCHEMA["properties"][section]["properties"][key]["anyOf"]
-        titles = [option["title"] for option in options]
-        assert titles == {"predict_file": ["text", "list"], "devices": ["list", "all"]}[key]
+    titles = {
+        key: [option["title"] for option in schema["anyOf"]]
+        for section in SCHEMA["properties"].values()
+        for key, schema in section["properties"].items()
+        if "anyOf" in schema
+    }
+    assert titles["predict_file"] == ["text", "list"]
+    assert titles["devices"] == ["list", "all"]
+    assert titles["single_file"] == ["true or false", "auto"]
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)  # as Prefect's server does
 
 
 def test_a_key_that_is_true_or_false_can_be_left_empty() -> None:
