@@ -7,6 +7,7 @@ machine.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tasks.addresses import absolute_place
@@ -14,6 +15,7 @@ from tasks.cluster.client import do_at_place
 from tasks.cluster.messages import Tell
 from tasks.config.paths import with_absolute_paths
 from tasks.engine.model_files import ModelFiles
+from tasks.engine.paddle.installation import find_releases, require_releases
 from tasks.export.build import Material, build_export, find_export, gather
 from tasks.plan.plan import Plan
 from tasks.store.manifest import Manifest
@@ -28,10 +30,12 @@ class ExportOrder:
     Attributes:
         plan: whose paths hold in any working folder.
         material: with the content of the model's files, which the node need not have.
+        releases: of Paddle and PaddleNLP, which decide the export.
     """
 
     plan: Plan
     material: Material
+    releases: Mapping[str, str]
 
     @classmethod
     def from_plan(cls, plan: Plan) -> ExportOrder:
@@ -40,14 +44,16 @@ class ExportOrder:
         settings = settings.model_copy(update={"predict": settings.predict.at_place()})
         export = replace(plan.export, folder=absolute_place(plan.export.folder))
         carried = replace(material, model=material.model.carried())
-        return cls(replace(plan, settings=settings, export=export), carried)
+        return cls(replace(plan, settings=settings, export=export), carried, find_releases())
 
     def start(self) -> Exporter:
         """Return what makes the export.
 
         Raises:
+            InstallationError: this node has another Paddle.
             StorageError: this node cannot use the store.
         """
+        require_releases(self.releases)
         find_export(self.plan)
         return Exporter(self)
 

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, distribution, requires, ver
 from pathlib import Path
 
 from tasks.engine.gpu.fat_binaries import Capability, Kernels, read_kernels
+from tasks.errors import InstallationError
 from tasks.findings import Finding
 
 GPU_PACKAGE, CPU_PACKAGE = "paddlepaddle-gpu", "paddlepaddle"
@@ -93,6 +94,37 @@ def plan_with(packages: Mapping[str, str]) -> None:
 def plans_for_nodes() -> bool:
     """Return whether this process plans with the packages of other machines."""
     return bool(_find_planned())
+
+
+def find_releases() -> dict[str, str]:
+    """Return the releases of Paddle and PaddleNLP that this process plans with, by these names.
+
+    A build for CPUs and one for GPUs may be of the same release, such as 2.6.2.
+    """
+    return _releases_of(_find_planned() or find_packages())
+
+
+def require_releases(planned: Mapping[str, str]) -> None:
+    """Require that this machine has the releases with which another machine has planned.
+
+    Raises:
+        InstallationError: it has others, whose results would not be those of the plan.
+    """
+    here = _releases_of(find_packages())
+    for name, wanted in planned.items():
+        if (found := here.get(name, "not installed")) != wanted:
+            raise InstallationError(
+                f"{name} is {found} on this node, and the run is planned with {wanted}; install "
+                "the same version on every node"
+            )
+
+
+def _releases_of(packages: Mapping[str, str]) -> dict[str, str]:
+    names = {GPU_PACKAGE: "Paddle", CPU_PACKAGE: "Paddle", "paddlenlp": "PaddleNLP"}
+    return {
+        names[package]: re.split(r"\.post|\+", version_of_build)[0]  # 2.6.2.post120 is for CUDA 12
+        for package, version_of_build in packages.items()
+    }
 
 
 def _find_planned() -> dict[str, str]:

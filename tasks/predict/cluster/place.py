@@ -13,6 +13,7 @@ from tasks.cluster.messages import Tell
 from tasks.config.settings import DatasetSettings, PredictSettings
 from tasks.engine.gpu.driver import device_names
 from tasks.engine.model_files import ModelFiles
+from tasks.engine.paddle.installation import find_releases, require_releases
 from tasks.errors import StoreCorruptionError, WorkerError
 from tasks.plan.plan import Plan, PlannedCheckpoint
 from tasks.predict.jobs import ShardJob, StageJob, look_up
@@ -66,6 +67,7 @@ class PlaceOrder:
         export: the checkpoint of the model, which each node takes from the store.
         tokenizer: its files, which come along.
         stage: of which the shards are.
+        releases: of Paddle and PaddleNLP, with which the run is planned.
         is_forced: make shards even if the store has them.
     """
 
@@ -74,6 +76,7 @@ class PlaceOrder:
     dataset: DatasetSettings
     predict: PredictSettings
     stage: StageJob
+    releases: Mapping[str, str]
     is_forced: bool
 
     @classmethod
@@ -90,6 +93,7 @@ class PlaceOrder:
             dataset=plan.settings.dataset,
             predict=plan.settings.predict.at_place(),
             stage=replace(stage, dataset_folder=dataset, folder=folder),
+            releases=find_releases(),
             is_forced=is_forced,
         )
 
@@ -97,9 +101,11 @@ class PlaceOrder:
         """Return what makes the shards; its process starts with the first one.
 
         Raises:
+            InstallationError: this node has another Paddle.
             StoreCorruptionError: the export is not in the store as this node sees it, or damaged.
             StorageError: this node cannot use the store.
         """
+        require_releases(self.releases)
         return ShardMaker(self, self._fetch_export())
 
     def _fetch_export(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from tasks.config.settings import DatasetSettings, DecodeSettings, PredictSettings
 from tasks.engine.fake import export_fake
 from tasks.engine.model_files import ModelFiles
-from tasks.errors import StoreCorruptionError, WorkerError
+from tasks.engine.paddle.installation import find_releases
+from tasks.errors import InstallationError, StoreCorruptionError, WorkerError
 from tasks.plan.plan import PlannedCheckpoint
 from tasks.predict.cluster.place import (
     BatchFailed,
@@ -59,8 +61,21 @@ def order(tmp_path: Path, job: ShardJob) -> PlaceOrder:
     copied = shutil.copytree(MODEL, tmp_path / "model")
     tokenizer = ModelFiles.of_tokenizer(copied).carried()
     shutil.rmtree(copied)  # a node need not have it
-    predict = PredictSettings(device="cpu")
-    return PlaceOrder(export, tokenizer, DatasetSettings(), predict, job.stage, is_forced=False)
+    return PlaceOrder(
+        export,
+        tokenizer,
+        DatasetSettings(),
+        PredictSettings(device="cpu"),
+        job.stage,
+        releases=find_releases(),
+        is_forced=False,
+    )
+
+
+def test_a_node_with_another_paddle_is_no_place(order: PlaceOrder) -> None:
+    planned = {**order.releases, "Paddle": "3.3.1"}
+    with pytest.raises(InstallationError, match="on this node, and the run is planned"):
+        replace(order, releases=planned).start()
 
 
 def test_a_place_makes_a_shard_tells_its_rows_and_finds_it_the_next_time(
