@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
+
 from tests.support.servers import free_port
 
 MEMORY = 80_000_000  # bytes of each node's object store, which nothing here needs
@@ -96,6 +98,10 @@ class RayCluster:
     def _log(self, name: str) -> Path:
         return self._folder / f"{name}.log"
 
+    def has(self, name: str) -> bool:
+        """Whether a node was started and not killed since."""
+        return name in self._nodes
+
     def have(self, *names: str) -> None:
         """Start and kill nodes until there are these, and the head."""
         for name in self._nodes.keys() - {HEAD, *names}:
@@ -117,6 +123,17 @@ class RayCluster:
         """Kill every node."""
         for name in list(self._nodes):
             self.kill(name)
+
+
+def find_drivers(run: int) -> list[int]:
+    """Return the processes of a run that are connected to a cluster: those that have loaded Ray."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(run).children(recursive=True):
+            with suppress(OSError):
+                if "_raylet" in Path(f"/proc/{child.pid}/maps").read_text(encoding="utf-8"):
+                    found.append(child.pid)
+    return found
 
 
 @contextmanager
