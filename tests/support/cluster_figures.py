@@ -133,6 +133,11 @@ class Laboratory:
         """The file that says how long a batch takes."""
         return self._folder / "faults.json"
 
+    @property
+    def store(self) -> Path:
+        """The store of the run that is watched."""
+        return self._folder / "store"
+
     def rehearse(self, job: Job) -> Rehearsal:
         """Return the job, run once on this machine without sleeping."""
         if job not in self._rehearsals:
@@ -151,7 +156,7 @@ class Laboratory:
         """Run a job; yield its record while it is running, and check its results."""
         rehearsal = self.rehearse(job)
         self.faults.write_text(json.dumps({"seconds_per_batch": job.seconds}))
-        store = rehearsal.store_without_shards(self._folder / "store")
+        store = rehearsal.store_without_shards(self.store)
         variables = {**VARIABLES, FAULTS_VARIABLE: str(self.faults)}
         run = rehearsal.start(store, *job.overrides, *given, **variables)
         record = Record()
@@ -221,37 +226,52 @@ def describe(shard: Sample) -> str:
     return "a shard {:.1f} ms, of CPU: run {:.2f} ms, driver {:.2f} ms".format(*milliseconds)
 
 
+class Loss(NamedTuple):
+    """A place that was killed: seconds into its shard, and the age of each shard's last piece."""
+
+    place: str
+    worked: float
+    ages: Mapping[int, float]
+
+
 def lose_nodes(lab: Laboratory, seed: int) -> None:
-    """Kill nodes in the middle of a shard; tell how much of it is made again."""
+    """Kill nodes in the middle of a shard; tell how much of it is lost."""
     rng = random.Random(seed)  # noqa: S311 not for secrets
-    nodes, record = ["a", "b"], Record()
-    kills: dict[str, float] = {}
+    nodes, losses, record = ["a", "b"], list[Loss](), Record()
     after = rng.uniform(0.3, 0.9)
     for record in lab.watch(LONG, *lab.on_ray(2)):
         ends = {str(one["device"]): float(one["at"]) for one in record.made}
         began, now = ends.get(f"{nodes[0]} cpu"), time.monotonic() - record.began
-        if len(kills) < KILLS and began and now - began > after * LONG.batches * LONG.seconds:
+        if len(losses) < KILLS and began and now - began > after * LONG.batches * LONG.seconds:
             lab.cluster.kill(nodes[0])
-            kills[f"{nodes.pop(0)} cpu"] = now - began
-            nodes.append(f"c{len(kills)}")
+            losses.append(Loss(f"{nodes.pop(0)} cpu", now - began, ages_of_pieces(lab.store)))
+            nodes.append(f"c{len(losses)}")
             lab.cluster.start(nodes[-1])
             after = rng.uniform(0.3, 0.9)
-    for place, seconds in kills.items():
-        tell(describe_loss(record, place, seconds))
+    for loss in losses:
+        tell(describe_loss(record, loss))
 
 
-def describe_loss(record: Record, place: str, worked: float) -> str:
-    """Return what became of the shard at which a place had worked for so long when it was lost."""
-    (failed,) = (
-        one for one in record.events if one["event"] == "failed" and one["device"] == place
+def ages_of_pieces(store: Path) -> dict[int, float]:
+    """Return the seconds since the last piece of each open shard was committed."""
+    times: dict[int, float] = {}
+    for path in store.glob("predictions/*/piece-*.json"):
+        shard = int(path.name.split("-")[1])
+        times[shard] = max(times.get(shard, 0.0), path.stat().st_mtime)
+    return {shard: time.time() - at for shard, at in times.items()}
+
+
+def describe_loss(record: Record, loss: Loss) -> str:
+    """Return what became of the shard at which a place was at work when it was killed."""
+    failed = next(
+        one for one in record.events if one["event"] == "failed" and one["device"] == loss.place
     )
     made = next(one for one in record.made if one["shard"] == failed["shard"])
-    usual = median(one["seconds"] for one in record.made)
-    again = worked + made["seconds"] - usual
+    lost = loss.ages.get(failed["shard"], loss.worked)
     return (
-        f"{place} killed {worked:.1f} s into a shard of {usual:.1f} s with a piece each "
-        f"{LONG.commit_seconds:g} s; {made['device']} took {made['seconds']:.1f} s for the rest: "
-        f"{again:.1f} s were made again"
+        f"{loss.place} killed {loss.worked:.1f} s into a shard, {lost:.1f} s of which were in no "
+        f"piece; {made['device']} took {made['seconds']:.1f} s for the rest of "
+        f"{LONG.batches * LONG.seconds:g} s"
     )
 
 
