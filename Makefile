@@ -108,7 +108,8 @@ check-paddle3: $(INSTALLED)
 	@$(MAKE) --no-print-directory PADDLE=3 demo
 	cmp $(QUESTIONS) build/questions-of-paddle2.txt
 
-# Real clusters on this machine, with stores in folders and on an S3 server; Ray is installed here and nowhere else. Only Ray, so that other tests can run meanwhile.
+# Real clusters on this machine, with stores in folders and on an S3 server. Ray is installed here and
+# nowhere else, and nothing but Ray, so that other tests can run meanwhile.
 test-cluster: $(INSTALLED) $(S3)/.installed
 	@$(BIN)/pip install --quiet --no-compile --constraint $(CONSTRAINTS) ray
 	WENTI_S3_SERVERS=$(abspath $(S3))/bin $(BIN)/python -m pytest -m cluster tests/cluster
