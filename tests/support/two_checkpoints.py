@@ -12,6 +12,7 @@ import json
 import os
 import random
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,9 @@ def describe(error: BaseException) -> dict[str, Any]:
 def answer(run_id: str, folder: str) -> dict[str, Any]:
     """Make a store in a forked process; return how it ended."""
     receive, send = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():  # Python 3.12 warns of Arrow's threads, which hold nothing here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child == 0:
         os.setsid()
         try:
