@@ -83,26 +83,17 @@ def find_layout(
     wanted = Fields.of(fields, template)
     extra = wanted.columns_of_folders(folders)
     layout = Layout(kind, wanted, extra=extra, folders=folders, asked_delimiter=delimiter)
-    try:
-        if problem := _find_path_problem(path):
-            return Finding(KEY, f"{place}: {problem[0]}", problem[1])
-        with path.open("rb") as file:
-            data = file.read(START_BYTES)
-    except OSError as error:
-        return Finding(KEY, f"{place} cannot be read: {error.strerror}", "name a readable file")
-    if not data:
-        return NoRows(KEY, f"{place} is empty", AT_LEAST_ONE)
-    binary = next((kind for mark, kind in _BINARY.items() if data.startswith(mark)), None)
-    if data.startswith(_ARCHIVE) and is_workbook(path):
-        binary = ".xlsx"
+    data = _read_start(path, place)
+    if isinstance(data, Finding):
+        return data
+    binary = _find_binary(path, data)
     if fault := _find_content_fault(place, data, binary, layout.format):
         return fault
     if format_ is not None and binary not in {None, layout.format}:
         return Finding(FORMAT, f"{place} is {binary}, not {format_}", "correct it, or leave it out")
-    if binary == ".xlsx":
-        return inspect_workbook(place, path, replace(layout, kind=binary))
     if binary is not None:
-        return inspect_table(place, path, replace(layout, kind=binary))
+        inspect = inspect_workbook if binary == ".xlsx" else inspect_table
+        return inspect(place, path, replace(layout, kind=binary))
     packed = next((one for one, mark in _PACKED.items() if data.startswith(mark)), "")
     unpacked = _unpack(path, packed) if packed else data
     if isinstance(unpacked, str):
@@ -111,6 +102,25 @@ def find_layout(
     layout = replace(layout, kind=layout.format, is_format_given=format_ is not None)
     found = _inspect_text(place, unpacked, len(unpacked) < START_BYTES, layout, encoding)
     return replace(found, kind=f"{found.kind}{packed}") if isinstance(found, Layout) else found
+
+
+def _read_start(path: Path, place: str) -> bytes | Finding:
+    """Return the first `START_BYTES` of a file, or why there are none."""
+    try:
+        if problem := _find_path_problem(path):
+            return Finding(KEY, f"{place}: {problem[0]}", problem[1])
+        with path.open("rb") as file:
+            data = file.read(START_BYTES)
+    except OSError as error:
+        return Finding(KEY, f"{place} cannot be read: {error.strerror}", "name a readable file")
+    return data or NoRows(KEY, f"{place} is empty", AT_LEAST_ONE)
+
+
+def _find_binary(path: Path, data: bytes) -> str | None:
+    """Return the suffix of the binary format that a file begins like; None for a text."""
+    if data.startswith(_ARCHIVE) and is_workbook(path):
+        return ".xlsx"
+    return next((kind for mark, kind in _BINARY.items() if data.startswith(mark)), None)
 
 
 def _find_path_problem(path: Path) -> tuple[str, str] | None:
