@@ -172,13 +172,14 @@ check: lint test
 install: $(INSTALLED)
 
 # Created when an installation is complete; renewed if pyproject.toml or the constraints change. pip compiles
-# in one process; this takes all cores, and leaves out the packages' own tests.
+# in one process; this takes all cores, and leaves out the packages' own tests. Python 3.12 warns of
+# what is in the packages.
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	@command -v $(PYTHON) >/dev/null || { echo "Wenti needs Python 3.11 or 3.12: make PYTHON=/path/to/python3.12" >&2; exit 2; }
 	@echo 'Installing Wenti and Paddle into $(VENV); this takes some minutes the first time …'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --no-compile --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
-	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true  # some packages have templates
+	@$(BIN)/python -W ignore -m compileall -qq -j 0 -x '/tests?/' $(VENV)/lib || true  # some packages have templates
 	@touch $@
 
 constraints:
