@@ -20,9 +20,8 @@ KEY = "predict.device"
 OR_CPU = "or set `predict.device: cpu`"
 DRIVERS = "https://www.nvidia.com/drivers"
 
-# CUDA 11.8's release notes, table 3; drivers for CUDA below 11.0 cannot run programs for 11.8.
-OWN_DRIVER = "520.61.05"
-OLDEST_DRIVER = "450.80.02"
+OLDEST_DRIVERS = {11: "450.80.02", 12: "525.60.13"}
+"""The oldest driver that runs programs for any CUDA of a major version (CUDA's release notes)."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +149,10 @@ def check_driver(machine: Machine, built_for: tuple[int, int]) -> Finding:
     if machine.cuda >= built_for:
         return Finding("driver", seen, severity="ok")
     if machine.cuda[0] == built_for[0]:
-        remedy = f"it should work; if not, install {OWN_DRIVER} or newer ({DRIVERS})"
+        remedy = f"it should work; if not, install one for CUDA {ours} or newer ({DRIVERS})"
         return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy, "warning")
-    remedy = f"install {OLDEST_DRIVER} or newer ({DRIVERS}), {OR_CPU}"
+    oldest = OLDEST_DRIVERS.get(built_for[0], f"one for CUDA {ours}")
+    remedy = f"install {oldest} or newer ({DRIVERS}), {OR_CPU}"
     return Finding("driver", f"{seen}; Paddle is built for {ours}", remedy)
 
 
@@ -185,7 +185,8 @@ def _check_gpu(device: str, gpus: Sequence[Gpu], kernels: Kernels | None) -> Fin
     runs = kernels.find_for(gpu.capability)
     if runs is None:
         problem = f"{seen}: this Paddle build has no kernels for it (it has {kernels})"
-        remedy = f"use a GPU that one of them runs on, a Paddle built for {architecture}, {OR_CPU}"
+        other = f"a Paddle for {architecture} (docs/gpu.md)"
+        remedy = f"use a GPU that one of them runs on, {other}, {OR_CPU}"
         return Finding(KEY, problem, remedy)
     return Finding(KEY, f"{seen}, runs the kernels for {runs}", severity="ok")
 

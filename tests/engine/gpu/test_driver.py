@@ -79,7 +79,7 @@ def test_a_card_without_kernels_is_a_fault_and_the_others_are_not() -> None:
     assert "gpu:1: NVIDIA H100" in h100.problem
     assert "this Paddle build has no kernels for it" in h100.problem
     assert "sm_61, sm_70, sm_75, sm_80, sm_86" in h100.problem
-    assert "sm_90" in h100.remedy
+    assert "a Paddle for sm_90 (docs/gpu.md)" in h100.remedy
 
 
 def test_a_build_whose_kernels_cannot_be_told_is_a_warning() -> None:
@@ -96,10 +96,23 @@ def test_exactly_the_devices_that_are_not_there_are_faults(count: int, wanted: l
 
 
 @pytest.mark.parametrize(
-    ("cuda", "state"),
-    [((13, 0), "ok"), ((12, 2), "ok"), ((11, 8), "ok"), ((11, 0), "warning"), ((10, 2), "fault")],
+    ("built_for", "cuda", "state", "remedy"),
+    [
+        ((11, 8), (13, 0), "ok", ""),
+        ((11, 8), (12, 2), "ok", ""),
+        ((11, 8), (11, 8), "ok", ""),
+        ((11, 8), (11, 0), "warning", "CUDA 11.8 or newer"),
+        ((11, 8), (10, 2), "fault", "450.80.02 or newer"),
+        ((12, 9), (12, 9), "ok", ""),
+        ((12, 9), (12, 2), "warning", "CUDA 12.9 or newer"),
+        ((12, 9), (11, 8), "fault", "525.60.13 or newer"),
+        ((14, 0), (13, 0), "fault", "one for CUDA 14.0 or newer"),
+    ],
 )
-def test_drivers_that_run_cuda_11_8(cuda: tuple[int, int], state: str) -> None:
-    found = check_driver(Machine("535.104.05", cuda, tuple(ALL)), (11, 8))
+def test_a_driver_runs_what_was_built_for_its_major_version_of_cuda(
+    built_for: tuple[int, int], cuda: tuple[int, int], state: str, remedy: str
+) -> None:
+    found = check_driver(Machine("535.104.05", cuda, tuple(ALL)), built_for)
     assert (found.severity, found.problem.startswith("535.104.05")) == (state, True)
+    assert remedy in found.remedy
     assert bool(found.remedy) == (state != "ok")
