@@ -194,7 +194,7 @@ def _start(
     # A terminal sends these to its whole process group; the parent stops its children itself.
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    _show_name(name)
+    show_name(name)
     redirect_output(output)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     restore_variables()
@@ -207,7 +207,7 @@ def _start(
     target(connection, *args)
 
 
-def _show_name(name: str) -> None:
+def show_name(name: str) -> None:
     """Show what this process is for in `top` and `ps -o comm`, which have room for 15 bytes."""
     with suppress(OSError):
         Path("/proc/self/comm").write_bytes(name.encode()[:15])

@@ -21,7 +21,7 @@ from flows.server.diagnosis import (
 )
 from flows.server.proxies import require_proxy
 from flows.server.settings import HOME, few_retries, read_settings
-from flows.server.temporary import TemporaryServer
+from flows.server.temporary import TemporaryServer, end_early
 from tasks.environment import is_writable
 from tasks.errors import ServerError
 
@@ -146,6 +146,7 @@ def _server() -> Iterator[None]:
     """Let Prefect's clients use the server of the run in the block."""
     found = find_server()
     if found is not None:
+        end_early()
         with found.used():
             yield
         return

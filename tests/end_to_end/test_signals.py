@@ -106,7 +106,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_a_server_that_is_gone(
 ) -> None:
     process, store = running
     children = psutil.Process(process.pid).children(recursive=True)
-    (server,) = (child for child in children if "flows.server.temporary" in child.cmdline())
+    (server,) = (child for child in children if child.name() == "prefect server")
     server.kill()
     process.terminate()
     _, messages = process.communicate(timeout=600)

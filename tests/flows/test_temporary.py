@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -13,9 +15,12 @@ import httpx
 import psutil
 import pytest
 
+from flows.server import temporary
+from flows.server.fork import Fork
 from flows.server.temporary import TemporaryServer
 from tasks.errors import ServerError
 
+SPAWN = multiprocessing.get_context("spawn")
 DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
 
@@ -54,19 +59,99 @@ def test_a_server_that_cannot_start_says_why() -> None:
     assert not psutil.pid_exists(server.process.pid)
 
 
-def start(variables: dict[str, str], report: Connection) -> None:
+def start(variables: dict[str, str], report: Connection, is_forked: bool) -> None:
+    if is_forked:
+        temporary.fork_early()
     server = TemporaryServer(variables)
+    assert isinstance(server.process, Fork) == is_forked
     report.send(server.process.pid)
     threading.Event().wait()
 
 
-def test_a_server_does_not_outlive_a_killed_parent(silent: dict[str, str]) -> None:
+@pytest.mark.parametrize("is_forked", [False, True])
+def test_a_server_does_not_outlive_a_killed_parent(silent: dict[str, str], is_forked: bool) -> None:
     ours, theirs = multiprocessing.Pipe()
-    spawn = multiprocessing.get_context("spawn")
-    parent = spawn.Process(target=start, args=(silent, theirs))
+    parent = SPAWN.Process(target=start, args=(silent, theirs, is_forked))
     parent.start()
     server = psutil.Process(ours.recv())
     parent.kill()
     parent.join()
     gone, _alive = psutil.wait_procs([server], timeout=600)
     assert gone == [server]
+
+
+def in_new_process(target: Callable[[], None]) -> None:
+    """Call a function in a Python of its own, which has a single thread, unlike this one."""
+    process = SPAWN.Process(target=target)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def answer_by_fork(home: Path) -> None:
+    temporary.fork_early()
+    threading.Thread(target=threading.Event().wait, daemon=True).start()  # from now on
+    server = TemporaryServer({"PREFECT_HOME": str(home)})
+    assert isinstance(server.process, Fork)
+    port = server.port(600.0)
+    assert (home / "prefect.db").exists()
+    pages = [httpx.get(f"http://127.0.0.1:{port}/api{path}") for path in ("/admin/version", "/no")]
+    assert [page.status_code for page in pages] == [200, 404]
+    server.stop()
+    assert server.process.poll() == 0
+
+
+def test_a_forked_server_has_the_settings_that_it_is_given(tmp_path: Path) -> None:
+    in_new_process(partial(answer_by_fork, tmp_path))
+
+
+def fail_in_fork() -> None:
+    temporary.fork_early()
+    server = TemporaryServer({DATABASE: "nonsense"})
+    with pytest.raises(ServerError, match="ended at its start") as caught:
+        server.port(600.0)
+    assert "Error" in caught.value.problem
+    assert not psutil.pid_exists(server.process.pid)
+
+
+def test_a_forked_server_that_cannot_start_says_why() -> None:
+    in_new_process(fail_in_fork)
+
+
+def look_at_waiting() -> None:
+    read_end, _write_end = os.pipe()
+    temporary.fork_early()
+    (waiting,) = psutil.Process().children()
+    assert waiting.name() == temporary.NAME
+    assert waiting.num_threads() == 1
+    targets = {Path(name).readlink() for name in Path(f"/proc/{waiting.pid}/fd").iterdir()}
+    assert Path(f"/proc/self/fd/{read_end}").readlink() not in targets
+    for number in temporary.SIGNALS:
+        waiting.send_signal(number)
+    assert waiting.is_running()
+    temporary.end_early()
+    assert not waiting.is_running()
+
+
+def test_what_was_forked_early_outlives_signals_and_is_ended_if_nothing_needs_it() -> None:
+    in_new_process(look_at_waiting)
+
+
+def refuse_to_fork() -> None:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    temporary.fork_early()
+    assert psutil.Process().children() == []
+
+
+def test_a_process_with_another_thread_is_not_forked() -> None:
+    in_new_process(refuse_to_fork)
+
+
+def test_nothing_is_forked_if_a_server_is_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    in_new_process(fork_nothing)
+
+
+def fork_nothing() -> None:
+    temporary.fork_early()
+    assert psutil.Process().children() == []

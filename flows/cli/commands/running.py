@@ -1,7 +1,7 @@
 """Commands that make something: run, rerun, serve, export; and doctor, which checks if they can.
 
 Heavy modules are imported only by the commands that need them, so that `wenti --help` is fast;
-Prefect is imported inside `connected()` or `hosted()`, which set its defaults.
+Prefect is imported inside `fork_early()`, `connected()` or `hosted()`, which set its defaults.
 """
 
 from __future__ import annotations
@@ -53,14 +53,19 @@ def run(
     """Export the model, load the passages, predict what is missing, aggregate; print a summary."""
     with importing():
         from flows.cli.console import follow
-        from flows.prepare import check_settings
         from flows.server.connection import connected
+        from flows.server.temporary import fork_early
         from tasks.config.loading import find_config
         from tasks.config.overrides import parse_overrides
 
     day = day or datetime.now()  # the same day for both, even at midnight
     overrides = [*(overrides or []), *([] if limit is None else [f"dataset.limit={limit}"])]
     settings = settings_of(config, overrides, day)
+    if not is_dry:
+        fork_early()
+    with importing():
+        from flows.prepare import check_settings
+
     check_settings(settings, find_config(config), delivers=not is_dry)
     if is_dry:
         _print_dry_run(settings, as_json)

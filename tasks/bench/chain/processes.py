@@ -17,9 +17,8 @@ from pathlib import Path
 from tasks.errors import WorkerError
 
 TICKS = os.sysconf("SC_CLK_TCK")
-SERVER = b"flows.server.temporary"
-ROLES = {"worker on": "worker", "process of expo": "export"}
-"""What a child of the run is for, by the start of its name (`tasks.processes.Child`)."""
+ROLES = {"worker on": "worker", "process of expo": "export", "prefect server": "server"}
+"""What a child of the run is for, by the start of its name (`tasks.processes.show_name`)."""
 
 LOOK_SECONDS = 0.05
 STAGES = {
@@ -123,8 +122,6 @@ def _find_tree(root: int) -> Iterator[int]:
 
 
 def _find_role(folder: Path) -> str:
-    if SERVER in (folder / "cmdline").read_bytes():
-        return "server"
     name = (folder / "comm").read_text(encoding="utf-8", errors="replace")
     return next((role for start, role in ROLES.items() if name.startswith(start)), "load")
 
