@@ -8,15 +8,16 @@ values and limits are defined once. What a schema cannot express, such as incomp
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from prefect import Flow
 from pydantic import WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import to_jsonable_python
 
 from flows.deployments.permissions import Permissions
 from tasks.config.describe import allowed, options_of, settings_schema, without_null
@@ -146,6 +147,8 @@ NO_OVERRIDES: dict[str, dict[str, Any]] = {}
 # Prefect sends parameters to its server as UTF-8, which the bytes of other file names are not.
 _exact: ContextVar[Mapping[str, Any]] = ContextVar("exact", default=MappingProxyType({}))
 Value = TypeVar("Value")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -173,3 +176,26 @@ def _encodable(value: object) -> object:
     if isinstance(value, list):
         return list(map(_encodable, value))
     return encodable(value) if isinstance(value, str) else value
+
+
+class PlainFlow(Flow[Arguments, Result]):
+    """A flow whose parameters are plain values and dates.
+
+    To send parameters of any type to its server, Prefect imports FastAPI, for 0.13 s of CPU.
+    """
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return parameters as JSON types."""
+        plain: dict[str, Any] = to_jsonable_python(parameters)
+        return plain
+
+
+def plain_flow(
+    name: str, name_run: Callable[[], str]
+) -> Callable[[Callable[Arguments, Result]], PlainFlow[Arguments, Result]]:
+    """Return a decorator that makes a `PlainFlow`, whose runs are named by `name_run`.
+
+    A whole run is never retried, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: shards have their own
+    retries, and somebody has to correct any other cause first.
+    """
+    return lambda function: PlainFlow(function, name=name, flow_run_name=name_run, retries=0)

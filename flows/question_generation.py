@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from prefect import Task, flow
+from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.futures import as_completed
@@ -19,7 +19,15 @@ from flows.artifacts import rows_artifact, show_results, show_shards, show_trend
 from flows.deployments.permitted import find_permissions, load_permitted
 from flows.names import tag_run, typed_name
 from flows.outcome import failed_state, final_state, stopped_state
-from flows.parameters import NO_OVERRIDES, STORE, Config, Overrides, StoreFolder, exact_value
+from flows.parameters import (
+    NO_OVERRIDES,
+    STORE,
+    Config,
+    Overrides,
+    StoreFolder,
+    exact_value,
+    plain_flow,
+)
 from flows.prepare import prepared
 from flows.run_context import (
     find_stop,
@@ -88,9 +96,7 @@ def _name(*parts: str) -> str:
     return "/".join((flow_run.flow_name, *parts, flow_run.id[-4:]))
 
 
-# Never retry a whole run, whatever PREFECT_FLOWS_DEFAULT_RETRIES says: shards have their own
-# retries, and somebody has to correct any other cause first.
-@flow(name="question-generation", flow_run_name=name_run, retries=0)
+@plain_flow("question-generation", name_run)
 def question_generation(
     config: Config, day: date | None = None, overrides: Overrides = NO_OVERRIDES
 ) -> dict[str, Any]:
@@ -138,7 +144,7 @@ def on_day(settings: Settings, day: date | None) -> Settings:
     return dated
 
 
-@flow(name="rerun", flow_run_name=name_rerun, retries=0)
+@plain_flow("rerun", name_rerun)
 def rerun(
     run: str = "newest",
     store: StoreFolder = STORE,

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -35,10 +35,27 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
-class _NoPandas(MetaPathFinder):
+class _Without(MetaPathFinder):
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = names
+
     def find_spec(self, name: str, *_where: object) -> None:
-        if name == "pandas":
+        if name in self._names:
             raise ModuleNotFoundError(name=name)
+
+
+@contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Let these modules, unless they have been imported, be missing while the block runs.
+
+    For modules that a library takes if they are there, and that are not needed here.
+    """
+    finder = _Without(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def keep_pandas_out() -> None:
@@ -50,12 +67,8 @@ def keep_pandas_out() -> None:
     arrow = sys.modules.get("pyarrow")
     if arrow is None or "pandas" in sys.modules:
         return
-    finder = _NoPandas()
-    sys.meta_path.insert(0, finder)
-    try:
+    with without("pandas"):
         arrow.array([0])  # looks for pandas, and never again
-    finally:
-        sys.meta_path.remove(finder)
 
 
 def set_aside(variable: str) -> None:

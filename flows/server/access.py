@@ -16,7 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import SecretStr
+
 from flows.server.diagnosis import ADDRESS, SECRET
+from flows.server.settings import changed
 from tasks.errors import ServerError
 
 if TYPE_CHECKING:
@@ -41,10 +44,8 @@ class Access:
     @contextmanager
     def used(self) -> Iterator[None]:
         """Let Prefect's clients use this server in the block, in this thread and its children."""
-        from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
-
-        secret = {} if self.secret is None else {PREFECT_API_AUTH_STRING: self.secret}
-        with temporary_settings({PREFECT_API_URL: self.url, **secret}):
+        secret = {} if self.secret is None else {"auth_string": SecretStr(self.secret)}
+        with changed("api", url=self.url, **secret):
             yield
 
 

@@ -172,18 +172,16 @@ def _start_server() -> tuple[TemporaryServer, Access]:
 
     Clients that know its address do not import Prefect's server, which takes longer than they do.
     """
-    from prefect.settings import (
-        PREFECT_SERVER_API_AUTH_STRING,
-        PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
-        get_current_settings,
-        temporary_settings,
-    )
+    from prefect.settings import get_current_settings
 
-    secret = new_secret()
-    closed = {PREFECT_SERVER_API_AUTH_STRING: secret, PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ""}
-    with temporary_settings(closed):
-        settings = get_current_settings()
-    server = TemporaryServer(settings.to_environment_variables(exclude_unset=True))
+    settings, secret = get_current_settings(), new_secret()
+    server = TemporaryServer(
+        {
+            **settings.to_environment_variables(exclude_unset=True),
+            "PREFECT_SERVER_API_AUTH_STRING": secret,
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
+        }
+    )
     port = server.port(settings.server.ephemeral.startup_timeout_seconds)
     return server, Access(f"http://127.0.0.1:{port}/api", secret)
 

@@ -74,15 +74,22 @@ def read_settings() -> Settings:
 
 @contextmanager
 def few_retries(retries: int) -> Iterator[None]:
-    """Let Prefect's clients repeat a request at most `retries` times in the block.
+    """Let Prefect's clients repeat a request at most `retries` times in the block."""
+    with changed("client", max_retries=retries):
+        yield
+
+
+@contextmanager
+def changed(section: str, **values: object) -> Iterator[None]:
+    """Let settings of a section have other values in the block, of the types that they have.
 
     `temporary_settings` would read and check all settings again, which takes 50 ms.
     """
     from prefect.context import SettingsContext, get_settings_context
 
     context = get_settings_context()
-    client = context.settings.client.model_copy(update={"max_retries": retries})
-    settings = context.settings.model_copy(update={"client": client})
+    part = getattr(context.settings, section).model_copy(update=values)
+    settings = context.settings.model_copy(update={section: part})
     with SettingsContext(profile=context.profile, settings=settings):
         yield
 

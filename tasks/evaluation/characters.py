@@ -13,6 +13,10 @@ from __future__ import annotations
 import re
 
 from tasks.engine.tokenization.words import Table
+from tasks.environment import without
+
+UNUSED = ("redis", "wcwidth")
+"""What sacreBLEU's own imports do without; they take as long as all else in it."""
 
 _NEIGHBORS = re.compile("[.,-]")
 
@@ -21,8 +25,9 @@ class CharacterSplitter:
     """Splits texts into the tokens of sacreBLEU's tokenizer `zh`."""
 
     def __init__(self) -> None:
-        from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
-        from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
+        with without(*UNUSED):
+            from sacrebleu.tokenizers.tokenizer_re import TokenizerRegexp
+            from sacrebleu.tokenizers.tokenizer_zh import TokenizerZh
 
         self._is_chinese = TokenizerZh._is_chinese_char
         (self._punctuation, _spaced), *self._rules = TokenizerRegexp()._re

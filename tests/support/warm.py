@@ -35,7 +35,7 @@ LATE = {"FAULTY_DISK", FAULTS_VARIABLE, "BROWSER"}
 MODULES = (
     *("flows.cli.main", "flows.cli.console", "flows.cli.tables.runs", "flows.parameters"),
     *("flows.prepare", "flows.question_generation", "tasks.operations.verify"),
-    *("fastapi.encoders", "prefect.utilities.visualization"),  # by Prefect, when a flow starts
+    "prefect.utilities.visualization",  # by Prefect, when a flow starts
 )
 MOST = 3  # starters at a time
 NUMBER = struct.Struct("i")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import requests
-from requests.exceptions import ChunkedEncodingError
+from typing import TYPE_CHECKING
 
 from tasks.engine.model_files import ModelFiles
 from tasks.engine.models.checkpoint import load_weights
@@ -14,6 +12,9 @@ from tasks.engine.models.registry import find_named, unknown_name
 from tasks.engine.paddle.runtime import import_paddle, import_paddlenlp
 from tasks.errors import DownloadError, ModelError
 from tasks.store.local import file_sha256
+
+if TYPE_CHECKING:
+    import requests
 
 BUSY = {408, 429}
 """Besides 5xx, the answers of a server after which another attempt may succeed."""
@@ -72,6 +73,9 @@ def find_network_error(error: BaseException | None) -> Exception | None:
 
     PaddleNLP replaces the errors of `requests` by others with general texts.
     """
+    import requests
+    from requests.exceptions import ChunkedEncodingError
+
     passing = (requests.ConnectionError, requests.Timeout, ChunkedEncodingError)
     while isinstance(error, Exception):
         if isinstance(error, passing) or _is_busy(getattr(error, "response", None)):
