@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 
 from tasks.cluster.messages import (
@@ -96,9 +97,11 @@ class ClusterClient:
                 raise self._end
             self._calls[number] = call
         with self._sending, suppress(WorkerError):  # the end is told to every call
-            self._child.send(Submit(number, job))
+            self._child.send(Submit(number, pickle.dumps(job)))
         call.ended.wait()
-        if isinstance(call.outcome, Done | Failed):
+        if isinstance(call.outcome, Done):
+            return replace(call.outcome, answer=pickle.loads(call.outcome.answer))  # noqa: S301 our own
+        if isinstance(call.outcome, Failed):
             return call.outcome
         raise call.outcome or StoppedError("the run was stopped")
 
@@ -145,7 +148,8 @@ class ClusterClient:
     def _receive(self) -> None:
         try:
             while True:
-                self._take(self._child.receive())
+                for message in self._child.receive():
+                    self._take(message)
         except ClusterError as error:
             self._finish(error)
         except WentiError as error:  # Ray ends its process if the head is gone

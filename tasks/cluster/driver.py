@@ -9,7 +9,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -69,11 +71,19 @@ class _Place:
     name: str = ""
     heard: float = 0.0  # when it answered last
     listening: bool = False
-    references: set[runtime.ObjectRef] = field(default_factory=set)
 
     @property
     def is_up(self) -> bool:
         return self.name != ""
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """An answer of a place, or why there will be none, and what takes it."""
+
+    place: int
+    take: Callable[[int, Any], None]
+    answer: Any
 
 
 class Driver:
@@ -83,14 +93,14 @@ class Driver:
         self._connection, self._order = connection, order
         self._nodes = runtime.find_nodes()
         self._needs = self._find_needs()
-        self._makers = self._make_places()
+        self._makers = runtime.Places(self._needs, order)
         self._schedule = Schedule(order.settings.speculate)
-        self._jobs: dict[int, object] = {}
+        self._jobs: dict[int, bytes] = {}
         self._places: dict[int, _Place] = {}
         self._asked = 0
-        self._references: dict[runtime.ObjectRef, tuple[int, str]] = {}
-        self._inbox: queue.SimpleQueue[Submit | Leave] = queue.SimpleQueue()
-        self._nodes_at = self._none_since = time.monotonic()
+        self._inbox: queue.SimpleQueue[Submit | Leave | _Heard] = queue.SimpleQueue()
+        self._outbox: list[object] = []
+        self._nodes_at = self._none_since = self._looked = time.monotonic()
         self._starts = Starts()
 
     def greet(self) -> None:
@@ -105,11 +115,13 @@ class Driver:
             ClusterError: there is no place to do them.
         """
         while self._take_messages():
-            self._ask_for_places()
             self._hand_out()
-            self._listen()
-            self._take_answers()
-            self._give_up()
+            self._send()
+            if time.monotonic() - self._looked >= TICK_SECONDS:
+                self._ask_for_places()
+                self._listen()
+                self._give_up()
+                self._looked = time.monotonic()
 
     def _receive(self) -> None:
         try:
@@ -119,13 +131,31 @@ class Driver:
             self._inbox.put(Leave())
 
     def _take_messages(self) -> bool:
-        while not self._inbox.empty():
-            message = self._inbox.get()
-            if isinstance(message, Leave):
-                return False
+        """Take what has come, waiting a little for the first; return False at the end."""
+        with suppress(queue.Empty):
+            message = self._inbox.get(timeout=TICK_SECONDS)
+            while not isinstance(message, Leave):
+                self._take(message)
+                message = self._inbox.get_nowait()
+            return False
+        return True
+
+    def _take(self, message: Submit | _Heard) -> None:
+        if isinstance(message, Submit):
             self._jobs[message.number] = message.job
             self._schedule.add(message.number)
-        return True
+        elif message.place not in self._places:
+            return  # it was given up
+        elif isinstance(message.answer, WorkerError):
+            self._lose(message.place, str(message.answer))
+        else:
+            self._places[message.place].heard = time.monotonic()
+            message.take(message.place, message.answer)
+
+    def _send(self) -> None:
+        if self._outbox:
+            self._connection.send(self._outbox)
+            self._outbox = []
 
     def _wanted(self) -> int:
         wanted = self._order.settings.places
@@ -142,13 +172,8 @@ class Driver:
             return
         for _ in range(self._wanted() - len(self._places)):
             self._asked += 1
-            place = _Place(self._makers.start(), now)
-            self._places[self._asked] = place
-            self._expect(self._asked, "facts", place.handle.facts.remote())
-
-    def _make_places(self) -> runtime.Places:
-        order = self._order
-        return runtime.Places(self._needs, order.factory, order.device_kind, order.variables)
+            place = self._places[self._asked] = _Place(self._makers.start(), now)
+            self._expect(self._asked, place.handle.facts.remote(), self._welcome)
 
     def _find_needs(self) -> PlaceNeeds:
         order = self._order
@@ -162,7 +187,7 @@ class Driver:
         for key in list(self._places):
             self._drop(key)
         self._needs = needs
-        self._makers = self._make_places()
+        self._makers = runtime.Places(self._needs, self._order)
 
     def _hand_out(self) -> None:
         for key, place in self._places.items():
@@ -172,9 +197,9 @@ class Driver:
             if attempt is None:
                 return
             if attempt.behind:
-                self._connection.send(TriedTwice(attempt.number, place.name, attempt.behind))
-            job = self._jobs[attempt.number]
-            self._expect(key, "answer", place.handle.do.remote(job))
+                self._outbox.append(TriedTwice(attempt.number, place.name, attempt.behind))
+            promised = place.handle.do.remote(self._jobs[attempt.number])
+            self._expect(key, promised, self._end_attempt)
 
     def _listen(self) -> None:
         now = time.monotonic()
@@ -182,41 +207,18 @@ class Driver:
         for key, place in self._places.items():
             if place.is_up and not place.listening and now - place.heard > seconds:
                 place.listening = True
-                self._expect(key, "told", place.handle.listen.remote())
+                self._expect(key, place.handle.listen.remote(), self._end_listening)
 
-    def _expect(self, key: int, what: str, reference: runtime.ObjectRef) -> None:
-        self._references[reference] = (key, what)
-        self._places[key].references.add(reference)
-
-    def _take_answers(self) -> None:
-        for reference in runtime.wait_for(list(self._references), TICK_SECONDS):
-            found = self._references.pop(reference, None)
-            if found is None:
-                continue  # its place was given up
-            key, what = found
-            self._places[key].references.discard(reference)
-            try:
-                answer = runtime.read(reference)
-            except WorkerError as error:
-                self._lose(key, str(error))
-            else:
-                self._places[key].heard = time.monotonic()
-                self._take(key, what, answer)
-
-    def _take(self, key: int, what: str, answer: Any) -> None:  # noqa: ANN401 by `what`
-        place = self._places[key]
-        if what == "facts":
-            self._welcome(key, answer)
-        elif what == "told":
-            place.listening = False
-            self._tell(key, answer)
-        else:
-            self._end_attempt(key, answer)
+    def _expect(
+        self, key: int, reference: runtime.ObjectRef, take: Callable[[int, Any], None]
+    ) -> None:
+        put = self._inbox.put
+        runtime.call_with_answer(reference, lambda answer: put(_Heard(key, take, answer)))
 
     def _welcome(self, key: int, facts: PlaceFacts) -> None:
         place = self._places[key]
         if facts.fault is not None:
-            self._connection.send(PlaceIsUnfit(facts.node, facts.fault))
+            self._outbox.append(PlaceIsUnfit(facts.node, facts.fault))
             self._lose(key, f"node {facts.node}: {facts.fault}")
             return
         taken = {one.name for one in self._places.values()}
@@ -225,13 +227,17 @@ class Driver:
             names.append(f"{names[0]} ({len(names) + 1})")
         place.name = names[-1]
         self._starts.succeed()
-        self._connection.send(PlaceIsUp(place.name))
+        self._outbox.append(PlaceIsUp(place.name))
+
+    def _end_listening(self, key: int, events: list[object]) -> None:
+        self._places[key].listening = False
+        self._tell(key, events)
 
     def _tell(self, key: int, events: list[object]) -> None:
         attempt = self._schedule.attempt_of(str(key))
         if events and attempt is not None:
             place = self._places[key].name
-            self._connection.send(Told(attempt.number, attempt.attempt, place, events))
+            self._outbox.append(Told(attempt.number, attempt.attempt, place, events))
 
     def _end_attempt(self, key: int, answer: Answer) -> None:
         self._tell(key, answer.told)
@@ -248,7 +254,7 @@ class Driver:
 
     def _end_job(self, outcome: Done | Failed) -> None:
         del self._jobs[outcome.number]
-        self._connection.send(outcome)
+        self._outbox.append(outcome)
 
     def _lose(self, key: int, problem: str) -> None:
         """Give a place up, and the attempt at its job with it; another place is asked for."""
@@ -256,7 +262,7 @@ class Driver:
         if not place.is_up:
             self._starts.fail(problem, time.monotonic())
             return
-        self._connection.send(PlaceIsLost(place.name, problem))
+        self._outbox.append(PlaceIsLost(place.name, problem))
         attempt = self._schedule.attempt_of(str(key))
         if attempt is not None and self._schedule.fail(str(key)):
             error = PlaceLostError(f"{place.name} was lost: {problem}")
@@ -272,19 +278,14 @@ class Driver:
                 self._drop(key)  # it may have been put on a node that is gone
         if any(place.is_up for place in self._places.values()):
             self._none_since = now
-        elif self._starts.are_hopeless:
-            raise ClusterError(
-                f"no place can be started on the Ray cluster: {self._starts.last_problem}; every "
-                "node needs the same Wenti and Paddle, and the store: `wenti doctor` compares them"
-            )
-        elif now - self._none_since > self._order.settings.wait_for_nodes_seconds:
+            return
+        self._starts.require_hope()
+        if now - self._none_since > self._order.settings.wait_for_nodes_seconds:
             raise ClusterError(self._explain_waiting())
 
     def _drop(self, key: int) -> _Place:
-        """End a place, and forget what it was asked; return it."""
+        """End a place; return it. What it still answers is not heard."""
         place = self._places.pop(key)
-        for reference in place.references:
-            self._references.pop(reference, None)
         runtime.kill([place.handle])
         return place
 

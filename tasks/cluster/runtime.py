@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import platform
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import ray
@@ -21,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tasks.cluster.messages import (
     Answer,
+    ClusterOrder,
     LogLine,
     Node,
     PlaceFacts,
@@ -71,10 +73,11 @@ class Place:
         node = names[0] if names else platform.node()
         return PlaceFacts(node, device, os.getpid(), self._fault)
 
-    def do(self, job: object) -> Answer:
-        """Return what the worker answers, or the error that ended the job."""
+    def do(self, job: bytes) -> Answer:
+        """Return what the worker answers to a pickled job, or the error that ended it."""
+        answer: bytes | Exception
         try:
-            answer = self._work(job)
+            answer = pickle.dumps(self._work(pickle.loads(job)))  # noqa: S301 our own
         except (WentiError, OSError) as error:
             answer = error
         except Exception as error:  # everything else is not known on the other side
@@ -162,12 +165,12 @@ def call_on_nodes(
 
 
 def _read_in_time(reference: ObjectRef) -> Any:  # noqa: ANN401 the function decides
-    if not wait_for([reference], NODE_SECONDS):
-        return WorkerError(f"it gave no answer in {NODE_SECONDS:.0f} s")
     try:
-        return read(reference)
-    except WentiError as error:
-        return error
+        return ray.get(reference, timeout=NODE_SECONDS)
+    except exceptions.GetTimeoutError:
+        return WorkerError(f"it gave no answer in {NODE_SECONDS:.0f} s")
+    except exceptions.RayError as error:
+        return WorkerError(_shorten(str(error)))
 
 
 class Places:
@@ -175,18 +178,10 @@ class Places:
 
     Args:
         needs: what each takes of its node.
-        factory: starts the worker of each; it is sent to each node once.
-        device_kind: `gpu` or `cpu`.
-        variables: of the environment of each.
+        order: with the worker of each, which is sent to each node once.
     """
 
-    def __init__(
-        self,
-        needs: PlaceNeeds,
-        factory: WorkerFactory,
-        device_kind: str,
-        variables: Mapping[str, str | None],
-    ) -> None:
+    def __init__(self, needs: PlaceNeeds, order: ClusterOrder) -> None:
         amounts = dict(needs.resources)
         options: dict[str, Any] = {
             "num_cpus": amounts.pop("CPU", 0),
@@ -203,35 +198,24 @@ class Places:
         if needs.accelerator is not None:
             options["accelerator_type"] = needs.accelerator
         self._actors = ray.remote(Place).options(**options)
-        self._arguments = (ray.put(factory), device_kind, dict(variables))
+        self._arguments = (ray.put(order.factory), order.device_kind, dict(order.variables))
 
     def start(self) -> ActorHandle:
         """Ask for a place; it starts as soon as a node has room for it."""
         return self._actors.remote(*self._arguments)
 
 
-def wait_for(references: Sequence[ObjectRef], seconds: float) -> list[ObjectRef]:
-    """Return those that have an answer or an error, waiting at most so long for the first one."""
-    if not references:
-        time.sleep(seconds)
-        return []
-    ready, _others = ray.wait(list(references), num_returns=1, timeout=seconds)
-    if not ready:
-        return []
-    more, _others = ray.wait(list(references), num_returns=len(references), timeout=0)
-    return list(more)
+def call_with_answer(reference: ObjectRef, take: Callable[[Any], None]) -> None:
+    """Call `take` as soon as there is an answer: with that, or a `WorkerError` if a place is gone.
 
-
-def read(reference: ObjectRef) -> Any:  # noqa: ANN401 the place decides
-    """Return an answer that is there.
-
-    Raises:
-        WorkerError: the place is gone; the text says why.
+    It is called in a thread of Ray, and must not take long.
     """
-    try:
-        return ray.get(reference)
-    except exceptions.RayError as error:
-        raise WorkerError(_shorten(str(error))) from error
+
+    def hear(future: Future[Any]) -> None:
+        error = future.exception()
+        take(future.result() if error is None else WorkerError(_shorten(str(error))))
+
+    reference.future().add_done_callback(hear)
 
 
 def _shorten(text: str) -> str:

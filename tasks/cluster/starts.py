@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.errors import ClusterError
+
 PAUSE_SECONDS = 3.0
 """After a place has failed to start, no other is asked for during this time."""
 
@@ -15,12 +17,15 @@ class Starts:
     def __init__(self) -> None:
         self._count = 0
         self._no_start_before = 0.0
-        self.last_problem = ""
+        self._last_problem = ""
 
-    @property
-    def are_hopeless(self) -> bool:
-        """Whether places have failed so often that another one would, too."""
-        return self._count >= MOST_FAULTY
+    def require_hope(self) -> None:
+        """Raise a `ClusterError` if places have failed so often that another one would, too."""
+        if self._count >= MOST_FAULTY:
+            raise ClusterError(
+                f"no place can be started on the Ray cluster: {self._last_problem}; every node "
+                "needs the same Wenti and Paddle, and the store: `wenti doctor` compares them"
+            )
 
     def may_ask(self, now: float) -> bool:
         """Return whether a place may be asked for."""
@@ -28,7 +33,7 @@ class Starts:
 
     def fail(self, problem: str, now: float) -> None:
         """Note a failure. All places of a node fail together, which counts once."""
-        self.last_problem = problem
+        self._last_problem = problem
         if self.may_ask(now):
             self._count += 1
             self._no_start_before = now + PAUSE_SECONDS

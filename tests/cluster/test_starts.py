@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tasks.cluster.starts import MOST_FAULTY, PAUSE_SECONDS, Starts
+from tasks.errors import ClusterError
 
 
 def test_places_that_fail_together_count_once_and_a_place_that_is_up_starts_the_count_anew() -> (
@@ -16,11 +19,12 @@ def test_places_that_fail_together_count_once_and_a_place_that_is_up_starts_the_
         assert not starts.may_ask(now + 1)
         now += PAUSE_SECONDS
         assert starts.may_ask(now)
-    assert (starts.are_hopeless, starts.last_problem) == (False, "place 7")
+    starts.require_hope()
     starts.succeed()
     starts.fail("again", now)
-    assert not starts.are_hopeless
+    starts.require_hope()
     for _ in range(MOST_FAULTY - 1):
         now += PAUSE_SECONDS
         starts.fail("again", now)
-    assert starts.are_hopeless
+    with pytest.raises(ClusterError, match=": again; "):
+        starts.require_hope()

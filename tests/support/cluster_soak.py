@@ -121,10 +121,10 @@ class Machines:
             self.cluster.stop()
             self.nodes.clear()
             self.cluster.start(HEAD)
-        while len(self.nodes) < NODES:
-            name = f"n{next(self.names)}"
-            self.cluster.start(name)
-            self.nodes.append(name)
+        lacking = [f"n{next(self.names)}" for _ in range(NODES - len(self.nodes))]
+        with ThreadPoolExecutor(NODES) as threads:
+            list(threads.map(self.cluster.start, lacking))
+        self.nodes += lacking
 
     def _restart_server(self, seconds: float) -> None:
         assert self.server is not None
