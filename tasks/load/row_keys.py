@@ -8,9 +8,13 @@ parts, made when they are first needed, and again if they are damaged.
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from tempfile import TemporaryFile, gettempdir
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,12 +31,16 @@ from tasks.store.manifest import (
     verify_files,
 )
 from tasks.store.tables import commit_table, read_batches, split_lists
+from tasks.system_errors import storage_faults
 
 KEYS_FORMAT = 1
 KEYS_FILE = "keys.parquet"
 KEYS_MANIFEST = "keys.json"
 KEY_BYTES = 16
 ROWS_PER_GROUP = 4096  # of the file
+MOST_IN_MEMORY = 1 << 22
+"""Rows; the keys of more are in a file without a name, which is mapped."""
+
 HASHED_AT_A_TIME = 512  # rows: the tokens of 4,096 take 100 MB more while they are read
 ROW_KEYS = pa.schema(
     [
@@ -43,6 +51,7 @@ ROW_KEYS = pa.schema(
     ]
 )
 
+Value = TypeVar("Value", bound=np.generic)
 Keys = NDArray[np.uint64]
 """uint64 [rows, 2]: the high and the low half of each key."""
 
@@ -75,12 +84,18 @@ def load_row_keys(folder: PurePath, dataset: Manifest) -> RowKeys:
         manifest = Manifest(kind="keys", fingerprint=digest, decided_by=decided_by, files=(entry,))
         commit_manifest(folder / KEYS_MANIFEST, manifest)
     count, done = DatasetDetails.of(dataset).rows, 0
-    rows, keys = np.empty(count, np.int64), np.empty((count, 2), np.uint64)
+    scratch = scratch_folder(folder)
+    rows, keys = _allocate((count,), np.int64, scratch), _allocate((count, 2), np.uint64, scratch)
     for batch in read_batches(folder / KEYS_FILE):  # nothing is in memory twice
         of_batch = slice(done, done + batch.num_rows)
         rows[of_batch], keys[of_batch, 0], keys[of_batch, 1] = batch.columns
         done += batch.num_rows
     return RowKeys(rows, keys)
+
+
+def scratch_folder(folder: PurePath) -> Path:
+    """Return where files without a name are put, for what is kept in a folder of a store."""
+    return folder if isinstance(folder, Path) else Path(gettempdir())
 
 
 def hash_rows(batch: pa.RecordBatch, context: bytes = b"") -> Keys:
@@ -97,6 +112,15 @@ def hash_rows(batch: pa.RecordBatch, context: bytes = b"") -> Keys:
         digest.update(types.astype("<i4", copy=False))
         digests += digest.digest()
     return np.frombuffer(bytes(digests), "<u8").reshape(-1, 2)
+
+
+def _allocate(shape: tuple[int, ...], kind: type[Value], folder: Path) -> NDArray[Value]:
+    if shape[0] <= MOST_IN_MEMORY:
+        return np.empty(shape, kind)
+    with storage_faults(folder), TemporaryFile(dir=folder, prefix=".keys-") as file:
+        # Without room for it on the disk, writing to a mapped file ends the process.
+        os.posix_fallocate(file.fileno(), 0, math.prod(shape) * np.dtype(kind).itemsize)
+        return np.memmap(file, kind, "r+", shape=shape)
 
 
 def _hash_parts(folder: PurePath, dataset: Manifest) -> Iterator[pa.RecordBatch]:

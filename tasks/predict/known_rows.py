@@ -11,16 +11,18 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.load.row_keys import Keys, RowKeys, load_row_keys
+from tasks.load.row_keys import Keys, RowKeys, load_row_keys, scratch_folder
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import ShardJob
-from tasks.predict.sources import UNKNOWN, Integers, Source, SourceTables, find_sources
+from tasks.predict.keys.index import UNKNOWN, Integers, KeyIndex, find_repeated
+from tasks.predict.sources import Source, SourceTables, find_sources
 from tasks.store.manifest import Manifest
 from tasks.store.tables import SHARD, sort_rows
 
@@ -87,20 +89,13 @@ class KnownRows:
     Args:
         own: the dataset's rows and their keys.
         sources: shards that have questions, each with the keys of its rows, uint64 [rows, 2].
+        folder: where files without a name are put, if there are millions of keys.
     """
 
-    def __init__(self, own: RowKeys, sources: Iterable[tuple[Source, Keys]]) -> None:
-        tables, parts = list[Source](), list[Keys]()
-        for source, keys in sources:
-            tables.append(source)
-            parts.append(keys)
-        places = _number([len(keys) for keys in parts])
-        every = np.concatenate([np.empty((0, 2), np.uint64), *parts])
-        parts.clear()  # of each row there is one key less in memory
-        order = np.argsort(every[:, 0], kind="stable")
-        self._own, self._keys, self._places = own, every[order], places[order]
-        self._tables = SourceTables(tables)
-        self._repeated = _find_repeated(own.keys)
+    def __init__(self, own: RowKeys, sources: Iterable[tuple[Source, Keys]], folder: Path) -> None:
+        self._tables, self._own = SourceTables([]), own
+        self._index = KeyIndex(self._note(sources), folder)
+        self._repeated = find_repeated(own.keys, folder)
         self._added: dict[tuple[int, ...], tuple[int, int]] = {}
         self._lock = threading.Lock()
 
@@ -120,22 +115,27 @@ class KnownRows:
         with self._lock:
             number = len(self._tables.sources)
             self._tables.sources.append(source)
-            for place in np.flatnonzero(np.isin(keys[:, 0], self._repeated)).tolist():
+            for place in np.flatnonzero(self._is_repeated(keys[:, 0])).tolist():
                 self._added.setdefault(tuple(keys[place].tolist()), (number, place))
+
+    def _note(self, sources: Iterable[tuple[Source, Keys]]) -> Iterator[Keys]:
+        for source, keys in sources:
+            self._tables.sources.append(source)
+            yield keys
 
     def _find(self, keys: Keys) -> Integers:
         """Return the source of each key and the position in it, int64 [rows, 2], or `UNKNOWN`."""
-        places = np.full((len(keys), 2), UNKNOWN)
-        if len(self._keys):
-            at = np.searchsorted(self._keys[:, 0], keys[:, 0])
-            at = np.minimum(at, len(self._keys) - 1)
-            is_known = (self._keys[at] == keys).all(axis=1)
-            places[is_known] = self._places[at[is_known]]
+        places = self._index.find(keys)
         if self._added:
             for position in np.flatnonzero(places[:, 0] == UNKNOWN).tolist():
                 key = tuple(keys[position].tolist())
                 places[position] = self._added.get(key, (UNKNOWN, UNKNOWN))
         return places
+
+    def _is_repeated(self, halves: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        at = np.minimum(np.searchsorted(self._repeated, halves), self._repeated.size - 1)
+        is_repeated: NDArray[np.bool_] = self._repeated[at] == halves
+        return is_repeated
 
     def _read(self, places: Integers) -> KnownPart:
         pieces, origins, files = [KNOWN.empty_table()], Counter[str](), []
@@ -158,7 +158,7 @@ def find_known_rows(plan: Plan, dataset: Manifest) -> KnownRows:
         StorageError: the store cannot be read or written.
     """
     own = load_row_keys(plan.dataset.folder, dataset)
-    return KnownRows(own, find_sources(plan, own))
+    return KnownRows(own, find_sources(plan, own), scratch_folder(plan.dataset.folder))
 
 
 def select_places(table: pa.Table, places: Sequence[int] | Integers) -> pa.Table:
@@ -184,22 +184,6 @@ def _take(table: pa.Table, places: Integers, positions: Integers) -> Iterator[pa
         rows = pa.Table.from_batches([batch.take(pa.array(places[is_here] - first))])
         yield rows.add_column(0, KNOWN.field(0), pa.array(positions[is_here]))
         first += batch.num_rows
-
-
-def _number(lengths: Sequence[int]) -> NDArray[np.int32]:
-    """Return for each row of each source its source's number and its position: int32 [n, 2]."""
-    places = np.empty((sum(lengths), 2), np.int32)
-    ends = np.cumsum(lengths, dtype=np.int64)
-    for number, (end, length) in enumerate(zip(ends, lengths, strict=True)):
-        places[end - length : end] = np.column_stack([np.full(length, number), np.arange(length)])
-    return places
-
-
-def _find_repeated(keys: Keys) -> Keys:
-    """Return the first halves of keys that occur more than once."""
-    found, times = np.unique(keys[:, 0], return_counts=True)
-    repeated: Keys = found[times > 1]
-    return repeated
 
 
 def _find_copies(keys: Keys, unknown: Integers) -> dict[int, int]:

@@ -12,20 +12,17 @@ from pathlib import PurePath
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from tasks.errors import StorageError, StoreCorruptionError
 from tasks.load.row_keys import Keys, RowKeys, load_row_keys
 from tasks.plan.fingerprints import decides_questions
 from tasks.plan.plan import Plan
+from tasks.predict.keys.index import Integers
 from tasks.predict.shards import is_piece_manifest, is_shard_manifest
 from tasks.store.files import storage_of
 from tasks.store.manifest import MANIFEST, Manifest, find_checkpoint, read_manifest
 from tasks.store.tables import SHARD, read_batches
 
-Integers = NDArray[np.int64]
-
-UNKNOWN = -1
 BYTES_KEPT = 1 << 28
 """Of sources that were read: with a file in another order, each shard needs all of them."""
 

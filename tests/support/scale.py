@@ -4,7 +4,8 @@
 
 Dataset and answers are made up. Planning, looking up, claims, journal, shards, known rows, the
 check of the rows and aggregate are the real ones, in this process. For each part it prints the CPU
-seconds of all threads, per row too, and the peak of the memory of this process.
+seconds of all threads, per row too, and the peak of the memory of this process that it could not
+give back: without files that are mapped.
 
 With `--without-rows`, the shards are empty and nothing is aggregated: what is left is the work of
 the process that drives the places of a cluster, and the check of the rows.
@@ -22,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
+from threading import Event, Thread
 from typing import Any
 from unittest import mock
 
@@ -77,11 +79,11 @@ class Meter:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """Measure the block, and print its figures."""
-        Path("/proc/self/clear_refs").write_text("5")  # from here on, the peak is counted
         before, started = time.process_time(), time.monotonic()
-        yield
+        with watching_memory() as peak:
+            yield
         cpu, seconds = time.process_time() - before, time.monotonic() - started
-        self.note(name, cpu, seconds)
+        self.note(name, cpu, seconds, peak[0])
 
     def measured(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function; each call of it is measured."""
@@ -92,16 +94,37 @@ class Meter:
 
         return call
 
-    def note(self, name: str, cpu: float, seconds: float) -> None:
-        """Note a part, and print it."""
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        (peak,) = (int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line)
+    def note(self, name: str, cpu: float, seconds: float, peak: float) -> None:
+        """Note a part, and print it; the peak is in MB."""
         per_row = cpu / self.rows * 1e6
-        self.parts.append(
-            {"part": name, "cpu_seconds": cpu, "seconds": seconds, "peak_mb": peak / 1000}
-        )
-        figures = f"{cpu:9.1f} CPU s {per_row:8.2f} µs/row {seconds:8.1f} s {peak / 1000:8.0f} MB"
+        self.parts.append({"part": name, "cpu_seconds": cpu, "seconds": seconds, "peak_mb": peak})
+        figures = f"{cpu:9.1f} CPU s {per_row:8.2f} µs/row {seconds:8.1f} s {peak:8.0f} MB"
         print(f"{name:28} {figures}", flush=True)  # noqa: T201 the result of the script
+
+
+@contextmanager
+def watching_memory() -> Iterator[list[float]]:
+    """Yield a list with the largest memory of this process so far, without files, in MB."""
+    peak, ended = [anonymous_memory()], Event()
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            peak[0] = max(peak[0], anonymous_memory())
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def anonymous_memory() -> float:
+    """Return the memory of this process that is of no file, in MB."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (size,) = (int(line.split()[1]) for line in status.splitlines() if "RssAnon" in line)
+    return size / 1000
 
 
 class FakePool(ClaimingPool):
@@ -283,7 +306,7 @@ def simulate(folder: Path, rows: int, *, single_file: bool, without_rows: bool) 
         with meter.part("shards, claims, journal"):
             for wave in waves:
                 wave.make(partial(pool.generate, wait=False))
-        meter.note("  of it, shards (made up)", pool.making, 0.0)
+        meter.note("  of it, shards (made up)", pool.making, 0.0, anonymous_memory())
         outcomes = [one for wave in waves for one in wave.outcomes(None) if one is not None]
         with meter.part("look up, all are there"):
             again = [found.manifest for found in look_up_all(jobs)]
