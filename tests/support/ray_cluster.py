@@ -21,7 +21,7 @@ MEMORY = 80_000_000  # bytes of each node's object store, which nothing here nee
 RAY = Path(sys.executable).with_name("ray")
 PATIENCE = 300.0
 HEAD = "head"
-TRIES = 3
+TRIES = 10
 # A head that is gone is noticed sooner than after Ray's 60 seconds.
 VARIABLES = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
