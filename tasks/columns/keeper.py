@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Self
 
 from tasks.columns.source import Asked, Tap
-from tasks.columns.store import ColumnsWriter
+from tasks.columns.store import ColumnsWriter, Written
 from tasks.plan.plan import PlannedCheckpoint
 from tasks.store.files import staging_folder
 from tasks.store.manifest import Manifest, commit_manifest
@@ -16,6 +16,7 @@ class ColumnsKeeper:
     """A context manager that writes the checkpoint of the kept columns.
 
     `note` is called for each row that is read, and `keep_next` for each in the same order, later.
+    Others may write rows instead, in folders below `staging`, and `join` adds them.
 
     Args:
         planned: the checkpoint.
@@ -29,8 +30,8 @@ class ColumnsKeeper:
         self.note = self._tap.note
 
     def __enter__(self) -> Self:
-        staging = self._stack.enter_context(staging_folder(self._planned.folder))
-        self._writer = ColumnsWriter(staging, self._asked)
+        self.staging = self._stack.enter_context(staging_folder(self._planned.folder))
+        self._writer = ColumnsWriter(self.staging, self._asked)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -39,6 +40,10 @@ class ColumnsKeeper:
     def keep_next(self) -> None:
         """Keep the columns of the first row that was noted, and is not kept yet."""
         self._writer.add(self._tap.waiting.popleft())
+
+    def join(self, written: Written) -> None:
+        """Keep the next rows, which others have written below `staging`."""
+        self._writer.join(written)
 
     def finish(self) -> None:
         """Read what is still to be read of the input, after the last row.

@@ -66,6 +66,21 @@ class _Chunk:
         }
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a `ColumnsWriter` has written of some rows, for that of all rows.
+
+    Attributes:
+        chunks: the rows, in files.
+        names: the columns, in the order in which they came.
+        left_out: whether there were more than `MOST_COLUMNS`.
+    """
+
+    chunks: tuple[_Chunk, ...]
+    names: tuple[str, ...]
+    left_out: bool
+
+
 class ColumnsWriter:
     """Writes the kept columns of rows, one after the other.
 
@@ -96,6 +111,16 @@ class ColumnsWriter:
         self._characters += count_characters(row) if row else 0
         if len(self._records) >= ROWS_PER_CHUNK or self._characters >= CHARACTERS_PER_BATCH:
             self._flush_records()
+
+    def written(self) -> Written:
+        """Return what is written, after a `flush`."""
+        return Written(tuple(self._chunks), tuple(self._names), self._left_out)
+
+    def join(self, written: Written) -> None:
+        """Add rows that another one has written, whose staging folder is still there."""
+        self._known(dict.fromkeys(written.names))
+        self._left_out |= written.left_out
+        self._chunks += written.chunks
 
     def publish(self, folder: PurePath) -> tuple[tuple[FileEntry, ...], ColumnsDetails]:
         """Write the file of all rows into `folder`.

@@ -22,7 +22,7 @@ from tasks.engine.model_files import ModelFiles
 from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
 from tasks.load.encoding import Outcome, QuestionTokenizer, encode_rows
-from tasks.load.helpers import Helpers, count_helpers
+from tasks.load.helpers import Helpers
 from tasks.load.parts import PartWriter
 from tasks.load.rules import bad_row, no_usable_row
 from tasks.passages.fields import Fields
@@ -33,8 +33,6 @@ from tasks.passages.reader import read_passages
 from tasks.passages.records import Passage, Reject, parse_record, split_answers
 from tasks.plan.plan import Plan, PlannedCheckpoint
 from tasks.store.files import staging_folder
-from tasks.store.layout import Store
-from tasks.store.lock import shared_lock
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest
 
 ROWS_ALONE = 4096
@@ -104,7 +102,7 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
         StorageError: the folder cannot be written.
         WorkerError: a helper died.
     """
-    tokenizer, keeping = make_tokenizer(request), _keeper(request)
+    tokenizer, keeping = make_tokenizer(request), keep_columns(request)
     others = Helpers(helpers, partial(make_tokenizer, request))
     with (
         keeping as keeper,
@@ -154,37 +152,30 @@ def load_columns(request: LoadRequest, planned: PlannedCheckpoint, rows: int) ->
             found += 1
         keeper.finish()
         _check_unchanged(request)
-        if found != rows:
-            how = "fewer" if found < rows else "more"
-            raise InputError(
-                f"the dataset {request.folder} has {rows} rows, but the input has {how}: another"
-                " version of Wenti counted them; set dataset.keep_columns to none, or use another"
-                " store"
-            )
+        check_rows(request, rows, found)
         return keeper.commit()
 
 
-def load_columns_into(
-    store: Store, request: LoadRequest, planned: PlannedCheckpoint, rows: int
-) -> Manifest:
-    """Call `load_columns` while holding the store's shared lock."""
-    with shared_lock(store):
-        return load_columns(request, planned, rows)
+def check_rows(request: LoadRequest, rows: int, found: int) -> None:
+    """Check that the input has the rows of the dataset that is there.
+
+    Raises:
+        InputError: it has other rows.
+    """
+    if found != rows:
+        how = "fewer" if found < rows else "more"
+        raise InputError(
+            f"the dataset {request.folder} has {rows} rows, but the input has {how}: another"
+            " version of Wenti counted them; set dataset.keep_columns to none, or use another"
+            " store"
+        )
 
 
-def _keeper(request: LoadRequest) -> AbstractContextManager[ColumnsKeeper | None]:
+def keep_columns(request: LoadRequest) -> AbstractContextManager[ColumnsKeeper | None]:
+    """Return what keeps the columns of a request, or yields None if none are kept."""
     if request.columns is None:
         return nullcontext()
     return ColumnsKeeper(request.columns, request.keep_columns)
-
-
-def load_into(store: Store, request: LoadRequest) -> Manifest:
-    """Call `load_passages` while holding the store's shared lock.
-
-    If the run is killed, its child process can live on; gc must not remove what that commits.
-    """
-    with shared_lock(store):
-        return load_passages(request, count_helpers())
 
 
 def make_tokenizer(request: LoadRequest) -> QuestionTokenizer:

@@ -158,8 +158,12 @@ class PartWriter:
         if len(self._rejects) >= ROWS_PER_PART or self._reject_characters >= CHARACTERS_PER_PART:
             self._flush_rejects()
 
-    def publish(self, folder: PurePath) -> tuple[FileEntry, ...]:
+    def publish(self, folder: PurePath, group: int | None = None) -> tuple[FileEntry, ...]:
         """Move the files into `folder` under their final names.
+
+        Args:
+            folder: of the dataset.
+            group: the number of the group of files that the rows are from; None: there is one.
 
         Returns:
             The files of the manifest: the parts in order, then the rejects.
@@ -169,10 +173,11 @@ class PartWriter:
         self._wait()
         batches = (batch for path in self._reject_files for batch in read_batches(path))
         schema = self.details().rejects_schema
-        rejects = commit_table(folder / REJECTS_FILE, schema, batches)
-        count = len(self._parts)
+        count, of_group = len(self._parts), "" if group is None else f"-{group:05d}"
+        rejects = commit_table(folder / REJECTS_FILE.replace(".", f"{of_group}."), schema, batches)
+        of_all = f"-of-{count:05d}" if group is None else ""
         parts = [
-            adopt_file(path, folder / f"part-{number:05d}-of-{count:05d}.parquet")
+            adopt_file(path, folder / f"part{of_group}-{number:05d}{of_all}.parquet")
             for number, path in enumerate(self._parts)
         ]
         return (*parts, rejects)

@@ -14,7 +14,8 @@ from prefect.states import Completed
 from tasks.columns.divide import check_divisions
 from tasks.columns.store import MOST_COLUMNS, ColumnsDetails
 from tasks.escaping import shorten_list
-from tasks.load.dataset import load_columns_into, load_into, make_request
+from tasks.load.dataset import make_request
+from tasks.load.groups.load import load_columns_into, load_into
 from tasks.load.parts import DatasetDetails, has_losses
 from tasks.load.rules import check_dataset, describe_lines
 from tasks.plan.plan import Plan

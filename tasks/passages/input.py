@@ -14,6 +14,9 @@ from tasks.passages.finding.file import Given, InputFile, show_given, show_path
 from tasks.passages.inspection import find_layout
 from tasks.passages.layout import AT_LEAST_ONE, DELIMITER, KEY, Layout, NoRows
 
+ReadableFile = tuple[InputFile, Layout]
+"""A file, and how it is read."""
+
 
 @dataclass(frozen=True)
 class Input:
@@ -99,6 +102,11 @@ class Input:
     def first(self) -> Layout:
         """How the first file that has rows is read."""
         return next(iter(self.layouts.values()))
+
+    @property
+    def readable(self) -> list[ReadableFile]:
+        """The files that have rows, in order."""
+        return [(self.files[number], layout) for number, layout in self.layouts.items()]
 
     @cached_property
     def size(self) -> int:
