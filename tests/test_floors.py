@@ -14,7 +14,7 @@ FLOORS = (
     {"tasks.errors"},
     {"tasks.addresses", "tasks.environment", "tasks.system_errors"},
     {"tasks.config", "tasks.store", "tasks.processes", "tasks.outages", "tasks.retry"},
-    {"tasks.engine", "tasks.passages", "tasks.output", "tasks.cluster"},
+    {"tasks.engine", "tasks.passages", "tasks.output", "tasks.cluster", "tasks.parallel"},
     {"tasks.plan", "tasks.bench"},
     {"tasks.columns"},
     {"tasks.load", "tasks.runs", "tasks.quality", "tasks.doctor"},

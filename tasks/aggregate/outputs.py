@@ -24,11 +24,13 @@ from tasks.columns.join import find_columns
 from tasks.columns.schemas import REJECT_DESCRIPTIONS, describe
 from tasks.config.settings import PARTIAL_SUFFIX, REFERENCES_SUFFIX
 from tasks.load.parts import REJECTS_FILE, DatasetDetails, has_losses
+from tasks.parallel.rows import ALONE, RowHelpers
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import Prediction
 from tasks.runs.results import LINES_FILE, PARTS_FOLDER, PREDICTIONS_FILE, TEXT_FILE
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest
+from tasks.store.parted.blocks import Block, list_blocks, read_block
 from tasks.store.tables import (
     PREDICTIONS,
     ROWS_AT_A_TIME,
@@ -66,6 +68,7 @@ def write_predictions(
     missing: Missing,
     folder: PurePath,
     eos: int,
+    helpers: RowHelpers = ALONE,
 ) -> Kept:
     """Write predictions.parquet, .jsonl and .txt and rejects.parquet into a run's folder.
 
@@ -81,6 +84,7 @@ def write_predictions(
         StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
             are not the rows of the input.
         StorageError: the folder cannot be written.
+        WorkerError: a helper died.
     """
     details = DatasetDetails.of(dataset)
     is_single = plan.settings.aggregate.has_single_file(details.rows_in)
@@ -91,7 +95,8 @@ def write_predictions(
     joined, kept = join_shards(prediction.outcomes, schema, eos), find_columns(plan)
     if kept is not None:
         schema, joined = pa.schema([*schema, *kept.schema]), kept.add_to(joined)
-    with write_kept(plan, predictions, missing.mark(describe(schema)), joined) as result:
+    marked = missing.mark(describe(schema))
+    with write_kept(plan, predictions, marked, joined, helpers) as result:
         commit_table(
             rejects,
             missing.mark(describe(details.rejects_schema, REJECT_DESCRIPTIONS)),
@@ -99,17 +104,33 @@ def write_predictions(
         )
     check_rows(predictions, rejects, details.rows_in)
     if is_single:
-        _write_texts(predictions, schema, details.rows_in, missing)
+        write_texts(predictions, schema, details.rows_in, missing, helpers)
     else:
         logger.info("the predictions are in parts, in %s", predictions)
     return result
 
 
-def _write_texts(predictions: PurePath, schema: pa.Schema, rows_in: int, missing: Missing) -> None:
+def write_texts(
+    predictions: PurePath,
+    schema: pa.Schema,
+    rows_in: int,
+    missing: Missing,
+    helpers: RowHelpers = ALONE,
+) -> None:
+    """Write predictions.jsonl and predictions.txt beside a predictions.parquet.
+
+    `schema` is that of the file, `rows_in` the number of input rows.
+
+    Raises:
+        StoreCorruptionError: the file cannot be read.
+        StorageError: a file cannot be written.
+        WorkerError: a helper died.
+    """
     columns = [name for name in schema.names if name in (*LINE, *MORE_OF_LINE)]
-    commit_text(
+    encode_block = partial(_encode_block, columns, missing.is_partial)
+    _commit_pieces(
         predictions.with_name(LINES_FILE),
-        lambda: read_json_lines(predictions, columns, missing.is_partial),
+        lambda: helpers.compute(encode_block, list_blocks(predictions, at_once=1)),
     )
     text = predictions.with_name(TEXT_FILE)
     commit_marked(text, lambda: read_lines(predictions, "question", rows_in), missing)
@@ -136,6 +157,12 @@ def read_json_lines(
     """Yield the lines of `as_lines` of a predictions.parquet; `columns` are those that it needs."""
     batches = read_batches(predictions, columns, ROWS_AT_A_TIME)
     return chain.from_iterable(as_lines(batch, is_partial) for batch in batches)
+
+
+def _encode_block(columns: Sequence[str], is_partial: bool, block: Block) -> Iterator[bytes]:
+    """Yield the lines of `as_lines` of a block, some at a time, as bytes."""
+    batches = read_block(block, columns, ROWS_AT_A_TIME)
+    return _join_lines(chain.from_iterable(as_lines(batch, is_partial) for batch in batches))
 
 
 def as_lines(batch: pa.RecordBatch, is_partial: bool = False) -> Iterator[str]:
@@ -181,12 +208,21 @@ def commit_text(
     Raises:
         StorageError: it cannot be written; names `setting`, the config key of its folder.
     """
+    _commit_pieces(path, lambda: _join_lines(lines()), setting)
 
+
+def _join_lines(lines: Iterator[str]) -> Iterator[bytes]:
+    """Yield `LINES_AT_A_TIME` lines at a time, as bytes: text files take twice as long."""
+    while some := list(islice(lines, LINES_AT_A_TIME)):
+        yield "".join(f"{line}\n" for line in some).encode()
+
+
+def _commit_pieces(
+    path: PurePath, pieces: Callable[[], Iterator[bytes]], setting: str = "store.path"
+) -> None:
     def write(temporary: Path) -> None:
-        left = lines()
-        with temporary.open("wb") as file:  # text files take twice as long
-            while some := list(islice(left, LINES_AT_A_TIME)):
-                file.write("".join(f"{line}\n" for line in some).encode())
+        with temporary.open("wb") as file:
+            file.writelines(pieces())
 
     commit_file(path, write, setting=setting)
 

@@ -12,14 +12,16 @@ from prefect.cache_policies import NO_CACHE
 from tasks.aggregate.deliver import deliver, write_questions
 from tasks.aggregate.gate.check import check_quality, is_failing, suspicion
 from tasks.aggregate.joining.endings import find_eos
+from tasks.aggregate.joining.kept import Kept
 from tasks.aggregate.metrics import describe_dropped, describe_quality, make_metrics
 from tasks.aggregate.new_rows import write_new_rows
 from tasks.aggregate.outputs import write_predictions
 from tasks.aggregate.partial import Missing
 from tasks.aggregate.rejects import check_all_rejects
 from tasks.errors import describe_error
-from tasks.evaluation.evaluate import evaluate
+from tasks.evaluation.evaluate import EvaluationDetails, evaluate
 from tasks.load.parts import REJECTS_FILE, DatasetDetails
+from tasks.parallel.rows import RowHelpers
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.predict.jobs import Prediction
@@ -28,6 +30,7 @@ from tasks.report.write import write_report
 from tasks.runs.find import name_origins
 from tasks.runs.results import QUALITY_FILE, find_predictions
 from tasks.runs.run import Run
+from tasks.store.manifest import Manifest
 
 logger = logging.getLogger("wenti.aggregate")
 
@@ -53,22 +56,13 @@ def aggregate(
         StoreCorruptionError: a shard or the dataset is damaged, or predictions and rejects together
             are not the rows of the input.
         StorageError: the results cannot be written.
+        WorkerError: a helper died.
     """
     started = time.monotonic()
-    missing, rejects = Missing(tuple(prediction.missing)), run.folder / REJECTS_FILE
+    missing = Missing(tuple(prediction.missing))
     if missing.is_partial:
         logger.warning("partial results: %d rows are missing; they are rejects", missing.rows)
-    logger.info("aggregate: joining the shards")
-    eos = find_eos(plan)
-    kept = write_predictions(plan, dataset.manifest, prediction, missing, run.folder, eos)
-    limit = plan.settings.dataset.max_rejected
-    check_all_rejects(limit, dataset.manifest, prediction, rejects)
-    logger.info("aggregate: computing the metrics")
-    predictions = find_predictions(run.folder)
-    scores = evaluate(plan, predictions, kept.predictions)
-    quality = kept.quality
-    if quality is None:
-        quality = write_quality(plan, predictions, kept.predictions, run.folder / QUALITY_FILE)
+    kept, scores, quality = _write_results(plan, run, dataset.manifest, prediction, missing)
     if flagged := describe_quality(quality):
         logger.info("quality: %s", flagged)
     if kept.dropped:
@@ -106,6 +100,25 @@ def aggregate(
     else:
         run.succeed(metrics)
     return metrics
+
+
+def _write_results(
+    plan: Plan, run: Run, dataset: Manifest, prediction: Prediction, missing: Missing
+) -> tuple[Kept, EvaluationDetails, dict[str, Any]]:
+    """Write the predictions and their quality; return what was kept, and the metrics of both."""
+    logger.info("aggregate: joining the shards")
+    with RowHelpers(DatasetDetails.of(dataset).rows_in) as helpers:
+        eos = find_eos(plan)
+        kept = write_predictions(plan, dataset, prediction, missing, run.folder, eos, helpers)
+        limit = plan.settings.dataset.max_rejected
+        check_all_rejects(limit, dataset, prediction, run.folder / REJECTS_FILE)
+        logger.info("aggregate: computing the metrics")
+        predictions, place = find_predictions(run.folder), run.folder / QUALITY_FILE
+        scores = evaluate(plan, predictions, kept.predictions, helpers)
+        quality = kept.quality
+        if quality is None:
+            quality = write_quality(plan, predictions, kept.predictions, place, helpers)
+    return kept, scores, quality
 
 
 def _describe_groups(plan: Plan, run: Run) -> dict[str, Any] | None:

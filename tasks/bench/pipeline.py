@@ -27,7 +27,7 @@ from tasks.errors import UnusableError
 logger = logging.getLogger("wenti")
 
 KINDS = ("fresh", "reused")
-PARTS = (*PARENT, "export", "load", "worker", "server")
+PARTS = (*PARENT, "helpers", "export", "load", "worker", "server")
 
 Figures = dict[str, Any]
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from tasks.engine.paddle.installation import find_version
 from tasks.evaluation.scores import score_file
+from tasks.parallel.rows import ALONE, RowHelpers
 from tasks.plan.plan import Plan
 from tasks.store.manifest import Details, Manifest, commit_manifest, find_checkpoint, fingerprint
 from tasks.store.storage import FileEntry
@@ -32,7 +33,9 @@ class EvaluationDetails(Details):
     sacrebleu_signature: str | None = None
 
 
-def evaluate(plan: Plan, predictions: PurePath, entry: FileEntry) -> EvaluationDetails:
+def evaluate(
+    plan: Plan, predictions: PurePath, entry: FileEntry, helpers: RowHelpers = ALONE
+) -> EvaluationDetails:
     """Return the metrics of `predictions`, a table; all null if there are no references.
 
     `entry` is what was committed as `predictions`.
@@ -41,6 +44,7 @@ def evaluate(plan: Plan, predictions: PurePath, entry: FileEntry) -> EvaluationD
     Raises:
         StoreCorruptionError: `predictions` cannot be read.
         StorageError: the store cannot be written.
+        WorkerError: a helper died.
     """
     if count_references(predictions) == 0:
         return EvaluationDetails(references=0)
@@ -56,7 +60,7 @@ def evaluate(plan: Plan, predictions: PurePath, entry: FileEntry) -> EvaluationD
     path = plan.predictions.folder / EVALUATION
     manifest = find_checkpoint(path, digest).manifest
     if manifest is None:
-        scores = EvaluationDetails.model_validate(score_file(predictions))
+        scores = EvaluationDetails.model_validate(score_file(predictions, helpers))
         manifest = Manifest(
             kind="evaluation",
             fingerprint=digest,

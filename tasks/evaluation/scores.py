@@ -7,7 +7,7 @@ counted once (`counts.py`), and metrics of all rows or of a sample come from sum
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -29,7 +29,8 @@ from tasks.evaluation.counts import (
     count_pairs,
 )
 from tasks.evaluation.matches import ORDERS
-from tasks.store.tables import read_batches
+from tasks.parallel.rows import ALONE, RowHelpers
+from tasks.store.parted.blocks import Block, list_blocks, read_block
 
 Scores = dict[str, float | str | int]
 
@@ -51,17 +52,23 @@ HEADLINE_METRICS = ("bleu_4", "rouge_l", "sacrebleu_zh", "exact_match")
 _SMOOTHING = "exp"
 
 
-def score_file(predictions: PurePath) -> Scores:
+def score_file(predictions: PurePath, helpers: RowHelpers = ALONE) -> Scores:
     """Return the metrics of a Parquet file's columns `question` and `reference`.
 
     Rows without a reference are ignored; at least one must have one. See `score_pairs`.
     """
     sums = np.zeros((1, COLUMNS))
-    for batch in read_batches(predictions, ["question", "reference"]):
+    for some in helpers.compute(_sum_block, list_blocks(predictions)):
+        sums += some
+    return _score(sums)
+
+
+def _sum_block(block: Block) -> Iterator[Counts]:
+    """Yield the sums over the rows of each batch of a block, float64 [23]."""
+    for batch in read_block(block, ["question", "reference"]):
         rows = pa.Table.from_batches([batch]).drop_null()
         questions, references = (rows[name].to_pylist() for name in ("question", "reference"))
-        sums += count_pairs(list(zip(questions, references, strict=True))).sum(axis=0)
-    return _score(sums)
+        yield count_pairs(list(zip(questions, references, strict=True))).sum(axis=0)
 
 
 def score_pairs(pairs: Sequence[Pair]) -> Scores:

@@ -24,6 +24,7 @@ from tasks.errors import InputError
 from tasks.load.encoding import Outcome, QuestionTokenizer, encode_rows
 from tasks.load.helpers import Helpers
 from tasks.load.parts import PartWriter
+from tasks.load.row_keys import KeysWriter
 from tasks.load.rules import bad_row, no_usable_row
 from tasks.passages.fields import Fields
 from tasks.passages.files import hash_passages
@@ -55,6 +56,7 @@ def make_request(plan: Plan) -> LoadRequest:
         predict_file=settings.file,
         input_sha256=passages.get("sha256") or passages.get("files"),
         columns=plan.columns,
+        has_keys=plan.settings.shards.reuse_rows,
         **{name: value for name, value in settings if name not in NOT_LOADED},
     )
 
@@ -83,6 +85,7 @@ class LoadRequest:
     input_sha256: str | Mapping[str, str] | None = None
     keep_columns: str | Sequence[str] = "none"
     columns: PlannedCheckpoint | None = None  # where they go; None if none are kept
+    has_keys: bool = False  # whether the keys of the rows are made, too
 
 
 def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
@@ -109,6 +112,7 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
         staging_folder(request.folder) as staging,
         others,
         PartWriter(staging) as writer,
+        KeysWriter(staging, request.decided_by) if request.has_keys else nullcontext() as keys,
     ):
         rows = read_input_rows(request, None if keeper is None else keeper.note)
         alone = islice(rows, ROWS_ALONE) if helpers > 0 else rows
@@ -119,6 +123,8 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
                 writer.reject(row)
             else:
                 writer.add(*row)
+                if keys is not None:
+                    keys.add(*row)
             if keeper is not None:
                 keeper.keep_next()
         _check_some_accepted(writer)
@@ -135,6 +141,8 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
             details=writer.details().as_dict(),
         )
         commit_manifest(request.folder / MANIFEST, manifest)
+        if keys is not None:
+            keys.commit(request.folder, manifest)
     return manifest
 
 

@@ -6,17 +6,16 @@ tokenizing to others on the remaining cores. What they return does not depend on
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cache, partial
-from multiprocessing.connection import Connection
+from functools import partial
 from typing import Self
 
-from tasks.errors import InputError, WorkerError
+from tasks.errors import InputError
 from tasks.load.encoding import Encoded, Outcome, QuestionTokenizer, encode_rows
+from tasks.parallel.helpers import Helpers as Processes
+from tasks.parallel.helpers import count_cores
 from tasks.passages.records import Passage, Reject
-from tasks.processes import Child, answer
 
 ROWS_PER_BLOCK = 256
 CHARACTERS_PER_BLOCK = 1 << 20
@@ -29,23 +28,21 @@ _Block = list[Passage | Reject]
 
 def count_helpers() -> int:
     """Return how many processes can help on this machine: none if there is one core."""
-    return min(len(os.sched_getaffinity(0)) - 1, MOST_HELPERS)
+    return min(count_cores() - 1, MOST_HELPERS)
 
 
 class Helpers:
     """A number of processes with a tokenizer each; they start when they are first needed."""
 
     def __init__(self, count: int, make_tokenizer: MakeTokenizer) -> None:
-        self._count = count
-        self._make_tokenizer = make_tokenizer
-        self._children: list[Child] = []
+        make = partial(_make_encoder, make_tokenizer)
+        self._processes = Processes[list[Passage], list[Encoded | Reject]]("tokenizer", count, make)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        for child in self._children:
-            child.stop()
+    def __exit__(self, *error: object) -> None:
+        self._processes.__exit__(*error)
 
     def encode(self, rows: Iterable[Passage | Reject]) -> Iterator[Outcome]:
         """Tokenize rows, in order; rejects are passed on. Each process has one block at a time.
@@ -54,39 +51,15 @@ class Helpers:
             WorkerError: a process died.
             InputError: `rows` raised it; the rows before it are yielded first.
         """
-        try:
-            yield from self._encode(rows)
-        except WorkerError as error:
-            remedy = "run again; if memory was short, stop other programs first"
-            raise WorkerError(f"{error}; {remedy}") from error
+        waiting: deque[_Block] = deque()
 
-    def _encode(self, rows: Iterable[Passage | Reject]) -> Iterator[Outcome]:
-        waiting: deque[tuple[_Block, Child]] = deque()
-        fault: InputError | None = None
-        try:
+        def send() -> Iterator[list[Passage]]:
             for block in cut_blocks(rows):
-                if len(waiting) < self._count:
-                    waiting.append((block, self._send(block, self._start())))
-                    continue
-                done, child = waiting.popleft()
-                outcomes = child.receive()
-                waiting.append((block, self._send(block, child)))
-                yield from _merge(done, outcomes)
-        except InputError as error:
-            fault = error
-        for block, child in waiting:
-            yield from _merge(block, child.receive())
-        if fault is not None:
-            raise fault
+                waiting.append(block)
+                yield [row for row in block if isinstance(row, Passage)]
 
-    def _start(self) -> Child:
-        child = Child("tokenizer", _serve, self._make_tokenizer)
-        self._children.append(child)
-        return child
-
-    def _send(self, block: _Block, child: Child) -> Child:
-        child.send([row for row in block if isinstance(row, Passage)])
-        return child
+        for outcomes in self._processes.map(send()):
+            yield from _merge(waiting.popleft(), outcomes)
 
 
 def cut_blocks(rows: Iterable[Passage | Reject]) -> Iterator[_Block]:
@@ -117,16 +90,11 @@ def _merge(block: _Block, outcomes: Sequence[Encoded | Reject]) -> Iterator[Outc
     return encode_rows(block, lambda _passage: next(left))
 
 
-def _serve(connection: Connection, make_tokenizer: MakeTokenizer) -> None:
-    """Answer each list of passages with their tokens, until the connection is closed."""
-    tokenizer = cache(make_tokenizer)  # if it cannot be made, the answer says why
-    while True:
-        try:
-            passages: list[Passage] = connection.recv()
-        except EOFError:
-            return
-        answer(connection, partial(_encode, tokenizer, passages))
+def _make_encoder(
+    make_tokenizer: MakeTokenizer,
+) -> Callable[[list[Passage]], list[Encoded | Reject]]:
+    return partial(_encode, make_tokenizer())
 
 
-def _encode(tokenizer: MakeTokenizer, passages: list[Passage]) -> list[Encoded | Reject]:
-    return list(map(tokenizer().encode, passages))
+def _encode(tokenizer: QuestionTokenizer, passages: list[Passage]) -> list[Encoded | Reject]:
+    return list(map(tokenizer.encode, passages))

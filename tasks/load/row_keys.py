@@ -2,7 +2,8 @@
 
 A key is a hash of the row's tokens, the vocabulary and the template, which together decide what a
 model is given and how its output becomes text. The keys of a dataset are a checkpoint beside its
-parts, made when they are first needed, and again if they are damaged.
+parts. The load stage makes them of the tokens that it has in memory; where they are missing or
+damaged, they are made of the parts.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from tempfile import TemporaryFile, gettempdir
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tasks.engine.tokenization.wordpiece import Ids
 from tasks.errors import StoreCorruptionError
+from tasks.load.encoding import Encoded
 from tasks.load.parts import DatasetDetails
+from tasks.passages.records import Passage
 from tasks.store.manifest import (
     Manifest,
     canonical_json,
@@ -71,18 +75,10 @@ def load_row_keys(folder: PurePath, dataset: Manifest) -> RowKeys:
         StoreCorruptionError: a part of the dataset is damaged, or the keys cannot be read.
         StorageError: the keys cannot be written.
     """
-    decided_by = {
-        "stage": "keys",
-        "format": KEYS_FORMAT,
-        "parts": [entry.sha256 for entry in dataset.files],
-        **{name: dataset.decided_by[name] for name in ("tokenizer", "template")},
-    }
-    digest = fingerprint(decided_by)
+    digest = fingerprint(_decide_keys(dataset))
     if find_checkpoint(folder / KEYS_MANIFEST, digest).manifest is None:
         verify_files(folder, dataset.files)  # another run's, perhaps, which nobody has verified
-        entry = commit_table(folder / KEYS_FILE, ROW_KEYS, _hash_parts(folder, dataset))
-        manifest = Manifest(kind="keys", fingerprint=digest, decided_by=decided_by, files=(entry,))
-        commit_manifest(folder / KEYS_MANIFEST, manifest)
+        _commit_keys(folder, dataset, _hash_parts(folder, dataset))
     count, done = DatasetDetails.of(dataset).rows, 0
     scratch = scratch_folder(folder)
     rows, keys = _allocate((count,), np.int64, scratch), _allocate((count, 2), np.uint64, scratch)
@@ -98,6 +94,85 @@ def scratch_folder(folder: PurePath) -> Path:
     return folder if isinstance(folder, Path) else Path(gettempdir())
 
 
+def _decide_keys(dataset: Manifest) -> dict[str, object]:
+    return {
+        "stage": "keys",
+        "format": KEYS_FORMAT,
+        "parts": [entry.sha256 for entry in dataset.files],
+        **_context_of(dataset.decided_by),
+    }
+
+
+def _context_of(decided_by: Mapping[str, object]) -> dict[str, object]:
+    """Return what all rows of a dataset have in common of their keys."""
+    return {name: decided_by[name] for name in ("tokenizer", "template")}
+
+
+def _commit_keys(folder: PurePath, dataset: Manifest, batches: Iterable[pa.RecordBatch]) -> None:
+    decided_by = _decide_keys(dataset)
+    manifest = Manifest(
+        kind="keys",
+        fingerprint=fingerprint(decided_by),
+        decided_by=decided_by,
+        files=(commit_table(folder / KEYS_FILE, ROW_KEYS, batches),),
+    )
+    commit_manifest(folder / KEYS_MANIFEST, manifest)
+
+
+class KeysWriter:
+    """Makes the keys of a dataset while its rows are written.
+
+    They wait in a file, 24 bytes for each row.
+
+    Args:
+        staging: a folder for that file.
+        decided_by: what decides the dataset.
+    """
+
+    def __init__(self, staging: Path, decided_by: Mapping[str, object]) -> None:
+        self._base = hashlib.blake2b(canonical_json(_context_of(decided_by)), digest_size=KEY_BYTES)
+        self._path = staging / "keys"
+        self._file = self._path.open("wb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._file.close()
+
+    def add(self, passage: Passage, encoded: Encoded) -> None:
+        """Add an accepted row."""
+        key = _hash_row(self._base, encoded.input_ids, encoded.token_type_ids)
+        self._file.write(passage.row.to_bytes(8, "little") + key)
+
+    def commit(self, folder: PurePath, dataset: Manifest) -> None:
+        """Write the keys beside the parts of the dataset, which has been committed.
+
+        Raises:
+            StorageError: they cannot be written.
+        """
+        self._file.flush()
+        with self._path.open("rb") as file:
+            counts = DatasetDetails.of(dataset).part_rows
+            parts = (np.fromfile(file, "<u8", 3 * count).reshape(-1, 3) for count in counts)
+            _commit_keys(folder, dataset, (some for part in parts for some in _cut_part(part)))
+
+
+def _cut_part(part: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
+    """Yield the keys of a part, uint64 [rows, 3], in row groups of the file."""
+    for start in range(0, len(part), ROWS_PER_GROUP):
+        row, high, low = part[start : start + ROWS_PER_GROUP].T
+        columns = [pa.array(column) for column in (row.astype(np.int64), high, low)]
+        yield pa.RecordBatch.from_arrays(columns, schema=ROW_KEYS)
+
+
+def _hash_row(base: hashlib.blake2b, input_ids: Ids, token_type_ids: Ids) -> bytes:
+    digest = base.copy()
+    digest.update(input_ids.astype("<i4", copy=False).data)
+    digest.update(token_type_ids.astype("<i4", copy=False).data)
+    return digest.digest()
+
+
 def hash_rows(batch: pa.RecordBatch, context: bytes = b"") -> Keys:
     """Return the keys of rows with the columns `input_ids` and `token_type_ids`, uint64 [rows, 2].
 
@@ -105,13 +180,8 @@ def hash_rows(batch: pa.RecordBatch, context: bytes = b"") -> Keys:
     """
     base = hashlib.blake2b(context, digest_size=KEY_BYTES)
     columns = [split_lists(batch[name]) for name in ("input_ids", "token_type_ids")]
-    digests = bytearray()
-    for ids, types in zip(*columns, strict=True):
-        digest = base.copy()
-        digest.update(ids.astype("<i4", copy=False))
-        digest.update(types.astype("<i4", copy=False))
-        digests += digest.digest()
-    return np.frombuffer(bytes(digests), "<u8").reshape(-1, 2)
+    digests = b"".join(_hash_row(base, *tokens) for tokens in zip(*columns, strict=True))
+    return np.frombuffer(digests, "<u8").reshape(-1, 2)
 
 
 def _allocate(shape: tuple[int, ...], kind: type[Value], folder: Path) -> NDArray[Value]:
@@ -124,8 +194,7 @@ def _allocate(shape: tuple[int, ...], kind: type[Value], folder: Path) -> NDArra
 
 
 def _hash_parts(folder: PurePath, dataset: Manifest) -> Iterator[pa.RecordBatch]:
-    names = ("tokenizer", "template")
-    context = canonical_json({name: dataset.decided_by[name] for name in names})
+    context = canonical_json(_context_of(dataset.decided_by))
     counts = DatasetDetails.of(dataset).part_rows
     columns = ["row", "input_ids", "token_type_ids"]
     # The files are the parts in order, then the rejects, which have no count.

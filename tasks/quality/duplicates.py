@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tasks.quality.near import NONE, find_near, find_runs
 from tasks.quality.texts.normal_form import Normalizer, as_strings
-from tasks.quality.texts.rows import Growing, Integers
+from tasks.quality.texts.rows import Growing, Integers, Rows
 from tasks.quality.texts.rows_file import RowsFile
 from tasks.system_errors import storage_faults
 
@@ -37,6 +37,11 @@ class Duplicates:
     equal: Integers
     near: Integers
 
+    def take(self, first: int, rows: int) -> Duplicates:
+        """Return those of `rows` rows from the row at `first` on."""
+        of_rows = slice(first, first + rows)
+        return Duplicates(self.equal[of_rows], self.near[of_rows])
+
 
 def find_duplicates(
     parts: Iterable[tuple[Integers, list[str]]], normalizer: Normalizer, folder: Path
@@ -52,14 +57,40 @@ def find_duplicates(
     Raises:
         StorageError: the folder cannot be written.
     """
+    described = (describe(*part, normalizer) for part in parts)
+    return compare(described, folder)
+
+
+@dataclass(frozen=True)
+class Described:
+    """What of some questions is compared with others.
+
+    Attributes:
+        rows: their row numbers.
+        digests: of their normal forms, uint64 [questions, 2].
+        runs: those of `tasks.quality.near.find_runs`.
+    """
+
+    rows: Integers
+    digests: NDArray[np.uint64]
+    runs: Rows
+
+
+def describe(rows: Integers, questions: list[str], normalizer: Normalizer) -> Described:
+    """Return what of some questions is compared with others."""
+    texts = normalizer.normalize_all(questions)
+    return Described(rows, _digest(as_strings(texts)), find_runs(texts))
+
+
+def compare(parts: Iterable[Described], folder: Path) -> Duplicates:
+    """Return what `find_duplicates` does, of questions that are described."""
     rows, digests = Growing(np.int64), Growing(np.uint64)
     with storage_faults(folder), TemporaryFile(dir=folder, prefix=".quality-") as file:
         runs = RowsFile(file)
-        for numbers, questions in parts:
-            texts = normalizer.normalize_all(questions)
-            rows.add(numbers)
-            digests.add(_digest(as_strings(texts)))
-            runs.add(find_runs(texts))
+        for part in parts:
+            rows.add(part.rows)
+            digests.add(part.digests)
+            runs.add(part.runs)
         first, is_empty = _find_first(digests.array.reshape(-1, 2))
         del digests  # before `find_near` needs memory
         return _resolve(rows.array, first, is_empty, runs)

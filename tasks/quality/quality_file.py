@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import unicodedata
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import PurePath
 from typing import Any
 
@@ -14,14 +14,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tasks.engine.contract import read_contract
+from tasks.parallel.rows import ALONE, RowHelpers
 from tasks.plan.plan import Plan
-from tasks.quality.duplicates import Duplicates, find_duplicates
+from tasks.quality.duplicates import Described, Duplicates, compare, describe
 from tasks.quality.flags import summarize
 from tasks.quality.judge import COLUMNS, QUALITY, judge
 from tasks.quality.texts.normal_form import Normalizer
 from tasks.quality.texts.rows import count_up
 from tasks.store.files import commit_file, storage_of
 from tasks.store.manifest import Manifest, commit_manifest, find_checkpoint, fingerprint
+from tasks.store.parted.blocks import Block, list_blocks, read_block
 from tasks.store.parted.places import local_folder
 from tasks.store.storage import FileEntry
 from tasks.store.tables import commit_table, list_values, read_batches
@@ -32,7 +34,11 @@ ROWS_AT_A_TIME = 2048  # so that the arrays of their texts are small
 
 
 def write_quality(
-    plan: Plan, predictions: PurePath, entry: FileEntry, place: PurePath
+    plan: Plan,
+    predictions: PurePath,
+    entry: FileEntry,
+    place: PurePath,
+    helpers: RowHelpers = ALONE,
 ) -> dict[str, Any]:
     """Write the quality of the rows of `predictions` to `place`.
 
@@ -45,6 +51,7 @@ def write_quality(
     Raises:
         StoreCorruptionError: the predictions or the export cannot be read.
         StorageError: the store cannot be written.
+        WorkerError: a helper died.
     """
     folder = plan.export.folder
     unk = read_contract(storage_of(folder).fetch(folder)).special_tokens.unk
@@ -57,7 +64,7 @@ def write_quality(
     }
     kept = plan.predictions.folder / place.name
     if not _reuse(kept, fingerprint(decided_by), place):
-        judged = commit_table(place, QUALITY, judge_file(predictions, unk))
+        judged = commit_table(place, QUALITY, judge_file(predictions, unk, helpers))
         _copy(place, kept)
         commit_manifest(
             kept.with_name(MANIFEST_FILE),
@@ -82,26 +89,40 @@ def _copy(source: PurePath, place: PurePath) -> FileEntry:
     return commit_file(place, partial(shutil.copyfile, storage_of(source).fetch(source)))
 
 
-def judge_file(predictions: PurePath, unk: int) -> Iterator[pa.RecordBatch]:
+def judge_file(
+    predictions: PurePath, unk: int, helpers: RowHelpers = ALONE
+) -> Iterator[pa.RecordBatch]:
     """Yield the quality of the rows of a predictions.parquet, with the columns of `QUALITY`.
 
     `unk` is the token [UNK].
 
     Raises:
         StoreCorruptionError: it cannot be read.
+        WorkerError: a helper died.
     """
-    normalizer = Normalizer()
-    questions = (
-        (batch["row"].to_numpy(), list_values(batch["question"]))
-        for batch in read_batches(predictions, ["row", "question"], ROWS_AT_A_TIME)
-    )
-    folder = local_folder(predictions)
-    originals, done = find_duplicates(questions, normalizer, folder), 0
-    for rows in read_batches(predictions, [*COLUMNS, "output_ids"], ROWS_AT_A_TIME):
-        of_rows = slice(done, done + rows.num_rows)
-        some = Duplicates(originals.equal[of_rows], originals.near[of_rows])
-        yield judge(rows, find_token(rows["output_ids"], unk), some, normalizer)
+    blocks = list(list_blocks(predictions))
+    described = helpers.compute(_describe_block, blocks)
+    originals = compare(described, local_folder(predictions))
+    parts = ((block, originals.take(block.first, block.rows)) for block in blocks)
+    yield from helpers.compute(partial(_judge_block, unk), parts)
+
+
+def _describe_block(block: Block) -> Iterator[Described]:
+    for rows in read_block(block, ["row", "question"], ROWS_AT_A_TIME):
+        yield describe(rows["row"].to_numpy(), list_values(rows["question"]), _normalizer())
+
+
+def _judge_block(unk: int, part: tuple[Block, Duplicates]) -> Iterator[pa.RecordBatch]:
+    (block, originals), done = part, 0
+    for rows in read_block(block, [*COLUMNS, "output_ids"], ROWS_AT_A_TIME):
+        some = originals.take(done, rows.num_rows)
+        yield judge(rows, find_token(rows["output_ids"], unk), some, _normalizer())
         done += rows.num_rows
+
+
+@cache
+def _normalizer() -> Normalizer:
+    return Normalizer()
 
 
 def find_token(lists: pa.ListArray, token: int) -> NDArray[np.bool_]:

@@ -211,18 +211,25 @@ def read_batches(
 
 
 def read_groups(
-    place: PurePath, columns: Sequence[str] | None, most_rows: int
+    place: PurePath,
+    columns: Sequence[str] | None,
+    most_rows: int,
+    at_once: int = GROUPS_PER_BATCH,
+    file: Path | None = None,
 ) -> Iterator[tuple[int, Iterator[pa.RecordBatch]]]:
-    """Yield of some row groups of a file the number of rows, and the batches, which may be left."""
+    """Yield of some row groups of a file the number of rows, and the batches, which may be left.
+
+    `file` is what the storage has fetched, if that has been done.
+    """
     with (
         _reading(place),
-        open_for_arrow(storage_of(place).fetch(place)) as opened,
-        pq.ParquetFile(opened, page_checksum_verification=True) as file,
+        open_for_arrow(file or storage_of(place).fetch(place)) as opened,
+        pq.ParquetFile(opened, page_checksum_verification=True) as table,
     ):
-        groups, rows_of = range(file.num_row_groups), file.metadata.row_group
-        for first in groups[::GROUPS_PER_BATCH]:
-            some = list(groups[first : first + GROUPS_PER_BATCH])
-            batches = file.iter_batches(most_rows, some, columns, use_threads=False)
+        groups, rows_of = range(table.num_row_groups), table.metadata.row_group
+        for first in groups[::at_once]:
+            some = list(groups[first : first + at_once])
+            batches = table.iter_batches(most_rows, some, columns, use_threads=False)
             yield sum(rows_of(one).num_rows for one in some), _checked(place, batches)
 
 

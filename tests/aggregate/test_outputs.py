@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from tasks.aggregate.joining import shards
 from tasks.aggregate.joining.shards import check_rows, has_each_once
-from tasks.aggregate.outputs import as_lines, write_output
+from tasks.aggregate.outputs import as_lines, write_output, write_texts
 from tasks.aggregate.partial import Missing
 from tasks.errors import StoreCorruptionError
+from tasks.parallel import rows as rows_of_helpers
+from tasks.parallel.rows import RowHelpers
 from tasks.store.tables import PREDICTIONS, REJECTS, commit_table
 
 
@@ -181,3 +183,19 @@ def test_a_folder_with_the_name_of_the_mark_is_left_as_it_is(tmp_path: Path) -> 
     with pytest.raises(OSError, match="Is a directory"):
         write_output(predictions, 1, tmp_path / "q.txt", Missing())
     assert (tmp_path / "q.txt.partial/mine").read_text(encoding="utf-8") == "mine"
+
+
+def test_other_processes_write_the_lines_that_one_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictions, every = tmp_path / "predictions.parquet", range(0, 60, 2)
+    batches = [prediction_batch([*every[at : at + 7]], f"r{at}") for at in range(0, 30, 7)]
+    commit_table(predictions, PREDICTIONS, batches)
+    monkeypatch.setattr(rows_of_helpers, "count_cores", lambda: 2)
+    with RowHelpers(200_000) as helpers:
+        assert helpers.count == 2
+        write_texts(predictions, PREDICTIONS, 60, Missing(()), helpers)
+    lines = (tmp_path / "predictions.jsonl").read_bytes()
+    expected = [line for batch in batches for line in as_lines(batch)]
+    assert lines == "".join(f"{line}\n" for line in expected).encode()
+    assert (tmp_path / "predictions.txt").read_text(encoding="utf-8") == "q\n\n" * 30

@@ -18,6 +18,7 @@ from tasks.load import dataset, helpers, parts
 from tasks.load.dataset import LoadRequest, load_passages, make_tokenizer
 from tasks.load.encoding import Encoded
 from tasks.load.helpers import Helpers, cut_blocks
+from tasks.parallel import helpers as parallel
 from tasks.passages.records import Passage, Reason, Reject
 from tests.support.load_requests import small_parts
 
@@ -68,7 +69,7 @@ def test_no_process_starts_for_few_rows(
 ) -> None:
     assert load_request.predict_file is not None
     write_mixed(load_request.predict_file, 30)
-    monkeypatch.setattr(helpers, "Child", None)
+    monkeypatch.setattr(parallel, "Child", None)
     load_passages(load_request, 4)
 
 

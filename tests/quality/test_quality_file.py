@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.engine.contract import SpecialTokens
+from tasks.evaluation.scores import score_file
+from tasks.parallel import rows
+from tasks.parallel.rows import RowHelpers
 from tasks.plan.plan import Plan
 from tasks.quality import quality_file
 from tasks.quality.quality_file import judge_file, write_quality
@@ -107,3 +110,22 @@ def test_no_rows_are_no_quality(plan: Plan, tmp_path: Path) -> None:
     summary = judge_as(plan, write_predictions(tmp_path), tmp_path / "quality.parquet")
     assert (summary["rows"], summary["flagged_rows"]) == (0, 0)
     assert {*summary["means"].values()} == {None}
+
+
+def test_other_processes_judge_and_count_as_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "predictions.parquet"
+    texts = [f"{at % 37}号的泰山是什么山，名叫 Mount {at % 5}？" for at in range(60)]
+    records = [
+        prediction(at, question=text, reference=text[at % 9 :] if at % 4 else None)
+        for at, text in enumerate(texts)
+    ]
+    groups = [records[at : at + 7] for at in range(0, 60, 7)]
+    batches = [pa.RecordBatch.from_pylist(group, PREDICTIONS) for group in groups]
+    commit_table(path, PREDICTIONS, batches)
+    monkeypatch.setattr(rows, "count_cores", lambda: 2)
+    with RowHelpers(200_000) as helpers:
+        assert helpers.count == 2
+        assert list(judge_file(path, UNK, helpers)) == list(judge_file(path, UNK))
+        assert score_file(path, helpers) == score_file(path)

@@ -61,7 +61,7 @@ NO_SPAN = TimeSpan(0.0, 1.0)
 PARTS_OF_AGGREGATE = (
     (kept, "commit_in_form", "join, write"),
     (outputs, "check_rows", "check rows"),
-    (outputs, "_write_texts", "jsonl, txt"),
+    (outputs, "write_texts", "jsonl, txt"),
     (task, "evaluate", "evaluate"),
     (task, "write_quality", "quality"),
     (task, "write_report", "report"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.parallel.rows import RowHelpers
 from tasks.plan.plan import Plan
 from tasks.quality.judge import QUALITY
 from tasks.quality.keep import choose, list_drops
@@ -43,7 +44,11 @@ class Kept:
 
 @contextmanager
 def write_kept(
-    plan: Plan, predictions: PurePath, schema: pa.Schema, joined: Iterable[pa.RecordBatch]
+    plan: Plan,
+    predictions: PurePath,
+    schema: pa.Schema,
+    joined: Iterable[pa.RecordBatch],
+    helpers: RowHelpers,
 ) -> Iterator[Kept]:
     """Write a run's predictions and, if questions are dropped, quality.parquet beside them.
 
@@ -53,6 +58,7 @@ def write_kept(
     Raises:
         StoreCorruptionError: the shards or the export cannot be read.
         StorageError: a file cannot be written.
+        WorkerError: a helper died.
     """
     drops = list_drops(plan.settings.aggregate.keep)
     if not drops:
@@ -60,7 +66,8 @@ def write_kept(
         return
     with staging_folder(plan.predictions.folder) as staging:
         every, judged = staging / PREDICTIONS_FILE, staging / QUALITY_FILE
-        quality = write_quality(plan, every, commit_table(every, schema, joined), judged)
+        whole = commit_table(every, schema, joined)
+        quality = write_quality(plan, every, whole, judged, helpers)
         choice = choose(every, judged, drops)
         entry = commit_in_form(predictions, schema, choice.keep(read_batches(every)))
         kept = choice.keep_quality(read_batches(judged))

@@ -17,7 +17,12 @@ from pathlib import Path
 from tasks.errors import WorkerError
 
 TICKS = os.sysconf("SC_CLK_TCK")
-ROLES = {"worker on": "worker", "process of expo": "export", "prefect server": "server"}
+ROLES = {
+    "worker on": "worker",
+    "process of expo": "export",
+    "prefect server": "server",
+    "helper": "helpers",
+}
 """What a child of the run is for, by the start of its name (`tasks.processes.show_name`)."""
 
 LOOK_SECONDS = 0.05
