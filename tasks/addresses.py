@@ -1,15 +1,51 @@
-"""Addresses in an object store, such as `s3://bucket/prefix/runs`."""
+"""Addresses in object stores, such as `s3://bucket/prefix/runs` and `az://container/prefix/runs`."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 
 from tasks.errors import InputError
 
-SCHEME = "s3://"
-_OTHERS = re.compile(r"(gs|gcs|az|azure|abfss?|wasbs?|adl|oss|cosn?|obs|tos|bos|s3[an]?)://", re.I)
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+@dataclass(frozen=True)
+class Scheme:
+    """How the addresses of one kind of object store are written.
+
+    Attributes:
+        noun: what the first name of an address is.
+        names: such names.
+        signs: what they consist of, for messages.
+    """
+
+    noun: str
+    names: re.Pattern[str]
+    signs: str
+
+
+SCHEMES = {
+    "s3": Scheme(
+        "bucket",
+        re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"),
+        "lower-case letters, digits, dots and hyphens",
+    ),
+    "az": Scheme(
+        "container",
+        re.compile(r"(?=.{3,63}\Z)[a-z0-9]+(-[a-z0-9]+)*"),
+        "lower-case letters, digits and single hyphens",
+    ),
+}
+_SCHEME = re.compile(rf"({'|'.join(SCHEMES)})://")
+_OTHERS = {
+    r"gs|gcs": "Google Cloud Storage is not used: there was no server to try its client on; keep "
+    "the store in a folder, s3:// or az://, and copy passages there (docs/object-stores.md)",
+    r"azure|abfss?|wasbs?|adl": "in Azure, an address is az://container/key, and the account is in "
+    "AZURE_STORAGE_ACCOUNT_NAME or store.endpoint (docs/object-stores.md)",
+    r"oss|cosn?|obs|tos|bos|s3[an]?|az": "of object stores, only s3://bucket/key and "
+    "az://container/key are read and written; a service that speaks S3's protocol is s3:// with "
+    "its URL as store.endpoint (docs/object-stores.md)",
+}
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[^\s?#@]*)?")
 _SECRETS = "credentials come from the environment or the instance, never from an address"
 
@@ -35,9 +71,19 @@ class ObjectPlace(PurePosixPath):
         raise TypeError(f"{self} is in an object store and cannot be opened as a file")
 
     @property
+    def scheme(self) -> str:
+        """Which kind of object store it is in: a key of `SCHEMES`."""
+        return self.parts[0].removesuffix(":")
+
+    @property
+    def noun(self) -> str:
+        """What the object store calls a bucket."""
+        return SCHEMES[self.scheme].noun
+
+    @property
     def bucket(self) -> str:
         """The address of the bucket, such as `s3://bucket`."""
-        return f"{SCHEME}{self.parts[1]}"
+        return f"{self.scheme}://{self.parts[1]}"
 
     @property
     def key(self) -> str:
@@ -47,18 +93,20 @@ class ObjectPlace(PurePosixPath):
 
 def is_address(text: str) -> bool:
     """Return whether a text is meant as an address in an object store and not as a path."""
-    return text.startswith(SCHEME)
+    return _SCHEME.match(text) is not None
 
 
 def find_address_fault(text: str) -> str | None:
     """Return what is wrong with an address, without repeating it; None if nothing is."""
-    bucket, _, prefix = text.removeprefix(SCHEME).partition("/")
+    name, _, rest = text.partition("://")
+    scheme = SCHEMES[name]
+    bucket, _, prefix = rest.partition("/")
     if any(sign in text for sign in "@?#"):
         return f"an address has no @, ? or #: {_SECRETS}"
-    if not _BUCKET.fullmatch(bucket):
+    if not scheme.names.fullmatch(bucket):
         return (
-            "an address is s3://bucket/prefix, and the name of a bucket has 3 to 63 lower-case "
-            "letters, digits, dots and hyphens"
+            f"an address is {name}://{scheme.noun}/prefix, and the name of a {scheme.noun} has 3 "
+            f"to 63 {scheme.signs}"
         )
     if {".", ".."} & set(prefix.split("/")) or not prefix.isprintable():
         return "a prefix has no `.` and no `..` between its slashes, and no control characters"
@@ -66,21 +114,16 @@ def find_address_fault(text: str) -> str | None:
 
 
 def find_scheme_fault(text: str) -> str | None:
-    """Return why a text is no path but the address of another object store; None if it is a path.
-
-    Nothing there needs conditions of PUTs but a store, but obstore's clients for Google and Azure
-    have other credentials and errors, and nobody has run them with Wenti.
-    """
-    if is_address(text) or not _OTHERS.match(text):
+    """Return why a text is no path but an address in another object store; None for a path."""
+    if is_address(text):
         return None
-    return (
-        "of object stores, only s3://bucket/key is read and written; a service that speaks S3's "
-        "protocol is s3:// with its URL as store.endpoint (docs/object-stores.md)"
+    return next(
+        (fault for some, fault in _OTHERS.items() if re.match(f"({some})://", text, re.I)), None
     )
 
 
 def find_endpoint_fault(text: str) -> str | None:
-    """Return what is wrong with the URL of an S3 server, without repeating it; None if nothing."""
+    """Return what is wrong with the URL of a server, without repeating it; None if nothing."""
     if "@" in text or "?" in text:
         return f"a URL has no @ and no ? here: {_SECRETS}"
     if not _ENDPOINT.fullmatch(text):

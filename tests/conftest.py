@@ -20,6 +20,7 @@ from tasks.engine.paddle.generations.generation import find_generation
 from tasks.environment import importing
 from tasks.load.dataset import LoadRequest
 from tasks.store.layout import Store
+from tests.support.azurite import Azurite, azurite_server
 from tests.support.commands import RunFlow, demo_overrides, made_once
 from tests.support.load_requests import make_request, write_vocabulary
 from tests.support.object_servers import S3Server, s3_server
@@ -184,6 +185,13 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server that keeps objects in memory."""
     with s3_server("moto", tmp_path_factory.mktemp("moto")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
+    """A real server of Azure Blob Storage that keeps blobs on disk."""
+    with azurite_server(tmp_path_factory.mktemp("azurite")) as server:
         yield server
 
 

@@ -70,7 +70,7 @@ StorePath = Annotated[
     typer.Option(
         "--store",
         metavar="FOLDER",
-        help="Folder of the store, or s3://bucket/prefix.",
+        help="Folder of the store, or s3://bucket/prefix, az://container/prefix.",
         show_default=DEFAULT_STORE,
     ),
 ]

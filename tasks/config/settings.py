@@ -40,12 +40,13 @@ class StoreSettings(Section):
 
     path: PlaceText = Field(
         "wenti-store",
-        description="Folder of the store, or `s3://bucket/prefix` in an object store.",
+        description="Folder of the store, or `s3://bucket/prefix` or `az://container/prefix` in an "
+        "object store.",
     )
     endpoint: EndpointText | None = Field(
         None,
-        description="URL of the S3 server of all s3:// addresses. null: that of AWS, or of the "
-        "environment variable AWS_ENDPOINT_URL.",
+        description="URL of the server of all s3:// or az:// addresses. null: that of AWS or "
+        "Azure, or of the environment variable AWS_ENDPOINT_URL or AZURE_STORAGE_ENDPOINT.",
     )
     cache: PathText | None = Field(
         None,

@@ -48,6 +48,7 @@ from tasks.plan.nodes import find_node_faults
 from tasks.plan.plan import open_store
 from tasks.processes import call_in_child
 from tasks.store.files import staging_folder, storage_of
+from tasks.store.objects.clouds.known import cloud_of
 
 REINSTALL = f"uninstall it, then {INSTALL}"
 TENSORRT = "predict.use_tensorrt"
@@ -241,5 +242,4 @@ def _check_bucket(root: ObjectPlace) -> Finding:
     except UnusableError as error:
         return Finding("store.path", str(error), "docs/object-stores.md says what is needed")
     seen = f"{root} can be written, and its server honours conditions of PUTs"
-    remedy = "let a lifecycle rule of the bucket delete unfinished uploads after a week"
-    return Finding("store.path", seen, remedy, "ok")
+    return Finding("store.path", seen, cloud_of(root).advice, "ok")

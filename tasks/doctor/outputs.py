@@ -122,7 +122,9 @@ def find_address_fault(
 ) -> Finding | None:
     """Return why an address cannot be that of results; the object store is not asked."""
     if not place.key:
-        return Finding(key, f"{place} is a bucket", f"give an address in it, such as {place}/out")
+        return Finding(
+            key, f"{place} is a {place.noun}", f"give an address in it, such as {place}/out"
+        )
     if is_inside(place, store):
         return Finding(key, f"{place} is inside the store", "give an address outside of it")
     read = () if given is None else entries_of(given)

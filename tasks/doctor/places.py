@@ -24,6 +24,7 @@ from tasks.passages.files import find_files, would_find
 from tasks.passages.finding.file import Given, InputFile, entries_of, show_given
 from tasks.passages.layout import KEY as PASSAGES
 from tasks.plan.given_export import locate_given_export
+from tasks.plan.plan import list_addresses
 from tasks.store.layout import ALWAYS_WRITTEN, FOLDERS, LATEST, NEWEST
 
 STORE = "store.path"
@@ -47,6 +48,7 @@ def find_place_faults(settings: Settings, config: Path | None = None) -> list[Fi
         *_copy_faults(settings, reads),
         *_store_faults(settings.store.folder),
         *_store_in_input_faults(settings, files),
+        *_endpoint_faults(settings),
         *_variable_faults(settings),
     ]
 
@@ -145,6 +147,15 @@ def _is_ours_or_empty(folder: Path) -> bool:
     with suppress(OSError):  # it is missing, or closed, which is a fault of its own
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     return not names or CONTRACT_FILE in names
+
+
+def _endpoint_faults(settings: Settings) -> Iterator[Finding]:
+    """Yield that one server cannot be that of two kinds of object stores."""
+    schemes = sorted({f"{place.scheme}://" for place in list_addresses(settings)})
+    if settings.store.endpoint is not None and len(schemes) > 1:
+        problem = f"it is the server of all addresses, but they are {' and '.join(schemes)}"
+        remedy = "leave it out, and name servers in the environment (docs/object-stores.md)"
+        yield Finding("store.endpoint", problem, remedy)
 
 
 def _variable_faults(settings: Settings) -> Iterator[Finding]:

@@ -106,13 +106,18 @@ class Plan:
 
 def open_store(settings: Settings) -> Store:
     """Return the store that the settings name; from then on, the servers of addresses are known."""
-    root, given = settings.store.folder, settings.store
+    given = settings.store
+    for place in list_addresses(settings):
+        connect(place, given.endpoint, given.cache)
+    return Store(given.folder)
+
+
+def list_addresses(settings: Settings) -> list[ObjectPlace]:
+    """Return the addresses in object stores that the settings name."""
     asked, passages = settings.aggregate, settings.dataset.file
     files = passages if isinstance(passages, tuple) else (passages,)
-    for place in (root, *files, asked.output, asked.data_set):
-        if isinstance(place, ObjectPlace):
-            connect(place, given.endpoint, given.cache)
-    return Store(root)
+    places = (settings.store.folder, *files, asked.output, asked.data_set)
+    return [place for place in places if isinstance(place, ObjectPlace)]
 
 
 def make_plan(settings: Settings, model_folder: Path) -> Plan:

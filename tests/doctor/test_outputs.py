@@ -53,6 +53,7 @@ def test_addresses_that_nothing_else_has_are_no_fault(config: Path) -> None:
     [
         ("output", "s3://bucket", "is a bucket"),
         ("data", "s3://bucket", "is a bucket"),
+        ("data", "az://container", "is a container"),
         ("output", f"{STORE}/runs/q.txt", "is inside the store"),
         ("data", STORE, "is inside the store"),
         ("data", "s3://bucket/in", "in it, or is it, which the run reads"),
@@ -65,6 +66,15 @@ def test_an_address_that_something_else_has_is_refused(
     faults = faults_of(config, **{name: place})
     assert list(faults) == [OUTPUT if name == "output" else DATA_SET]
     assert told in faults.popitem()[1]
+
+
+def test_one_server_is_not_that_of_two_kinds_of_object_stores(config: Path) -> None:
+    places = {"output": "az://out/q.txt"}
+    assert faults_of(config, **places) == {}
+    faults = faults_of(config, **places, **{"store.endpoint": "https://s3.example.com"})
+    assert faults == {
+        "store.endpoint": "it is the server of all addresses, but they are az:// and s3://"
+    }
 
 
 def test_passages_and_a_data_set_do_not_hold_the_store(config: Path) -> None:

@@ -1,4 +1,4 @@
-"""A proxy between a client and an S3 server that disturbs requests."""
+"""A proxy between a client and an object store that disturbs requests."""
 
 from __future__ import annotations
 
@@ -116,8 +116,8 @@ def _handler(bucket: FaultyBucket) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def faulty_bucket(port: int) -> Iterator[FaultyBucket]:
-    """Yield a running proxy before the server with this port."""
+def faulty_bucket(port: int, path: str = "") -> Iterator[FaultyBucket]:
+    """Yield a running proxy before the server with this port; its URL has this path."""
     bucket = FaultyBucket(port)
 
     class Server(ThreadingHTTPServer):
@@ -125,7 +125,7 @@ def faulty_bucket(port: int) -> Iterator[FaultyBucket]:
         handle_error: Callable[..., None] = staticmethod(lambda *_: None)  # the client was killed
 
     with Server(("127.0.0.1", 0), _handler(bucket)) as server:
-        bucket.url = f"http://127.0.0.1:{server.server_port}"
+        bucket.url = f"http://127.0.0.1:{server.server_port}{path}"
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:

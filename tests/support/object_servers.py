@@ -1,6 +1,6 @@
-"""Real S3 servers in processes that tests start, stop, kill and restart.
+"""Real servers of object stores in processes that tests start, stop, kill and restart.
 
-`make test-s3` installs them and names their folder in WENTI_S3_SERVERS.
+`make test-s3` installs them and names their folders in WENTI_S3_SERVERS and WENTI_AZURITE.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import signal
 import subprocess
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 from unittest import mock
 
 import obstore
@@ -35,18 +37,35 @@ BUCKET = "s3://wenti-test"
 
 
 @dataclass
-class S3Server:
-    """A server with one bucket, `BUCKET`.
+class ObjectServer(ABC):
+    """A server with one bucket.
 
     Attributes:
-        kind: `seaweedfs`, which keeps objects on disk, or `moto`, which keeps them in memory.
+        kind: which server it is.
         folder: its files.
+        bucket: address of the bucket.
+        credentials: variables of the environment.
+        reader: those of somebody who may only read.
+        secrets: what must not be written anywhere.
+        endpoint_variable: names the server in the environment.
+        key_variable: one with a secret.
+        path: of its URL.
+        part: what the request has that uploads a part of a file.
     """
 
     kind: str
     folder: Path
     _ports: list[int] = field(default_factory=lambda: free_ports(8))
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    bucket: ClassVar[str]
+    credentials: ClassVar[dict[str, str]]
+    reader: ClassVar[dict[str, str]]
+    secrets: ClassVar[tuple[str, ...]]
+    endpoint_variable: ClassVar[str]
+    key_variable: ClassVar[str]
+    part: ClassVar[str]
+    path: ClassVar[str] = ""
 
     @property
     def port(self) -> int:
@@ -56,7 +75,7 @@ class S3Server:
     @property
     def url(self) -> str:
         """Its endpoint."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://127.0.0.1:{self.port}{self.path}"
 
     def start(self) -> None:
         """Start it, always on the same port, and wait until the bucket can be written."""
@@ -79,6 +98,26 @@ class S3Server:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """Return the command that starts it."""
+
+    @abstractmethod
+    def _make_bucket(self) -> None:
+        """Make the bucket, if it is not there; fails while the server does not answer."""
+
+
+class S3Server(ObjectServer):
+    """`seaweedfs`, which keeps objects on disk, or `moto`, which keeps them in memory."""
+
+    bucket = BUCKET
+    credentials: ClassVar[dict[str, str]] = CREDENTIALS
+    reader: ClassVar[dict[str, str]] = {**CREDENTIALS, "AWS_ACCESS_KEY_ID": READER}
+    secrets = (SECRET,)
+    endpoint_variable = "AWS_ENDPOINT_URL"
+    key_variable = "AWS_SECRET_ACCESS_KEY"
+    part = "partNumber="
 
     def _command(self) -> list[str]:
         programs = Path(os.environ[VARIABLE])
@@ -126,13 +165,22 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(kind: str, folder: Path) -> Iterator[S3Server]:
-    """Yield a running server, killed at the end; skip the test where none is installed."""
-    if VARIABLE not in os.environ:
-        pytest.skip("needs the servers of make test-s3")
-    server = S3Server(kind, folder)
+def running(server: ObjectServer, variable: str) -> Iterator[None]:
+    """Run a server until the block ends; skip the test if the variable does not say where it is."""
+    if variable not in os.environ:
+        pytest.skip(
+            f"needs the servers of make test-s3, which installs Azurite by npm ({variable})"
+        )
     try:
         server.start()
-        yield server
+        yield
     finally:
         server.kill()
+
+
+@contextmanager
+def s3_server(kind: str, folder: Path) -> Iterator[S3Server]:
+    """Yield a running server, killed at the end; skip the test where none is installed."""
+    server = S3Server(kind, folder)
+    with running(server, VARIABLE):
+        yield server

@@ -1,4 +1,4 @@
-"""Stores of every kind for the tests of a storage: local, in memory, on real S3 servers."""
+"""Stores of every kind for the tests of a storage: local, in memory, on real servers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from obstore.store import MemoryStore
 from tasks.addresses import ObjectPlace
 from tasks.store import claims
 from tasks.store.objects import connection, leases
-from tests.support.object_servers import BUCKET, CREDENTIALS, S3Server
+from tests.support.object_servers import ObjectServer
 
-SERVERS = ("seaweedfs", "moto")
+SERVERS = ("seaweedfs", "moto", "azurite")
 
 
 def use_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPlace:
@@ -24,17 +24,17 @@ def use_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPlace:
     return _connected(f"s3://memory-{secrets.token_hex(8)}", None, folder, monkeypatch)
 
 
-def use_server(server: S3Server, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPlace:
+def use_server(server: ObjectServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPlace:
     """Return the place of a new store on a server."""
-    return _connected(BUCKET, server.url, folder, monkeypatch)
+    for name, value in server.credentials.items():
+        monkeypatch.setenv(name, value)
+    return _connected(server.bucket, server.url, folder, monkeypatch)
 
 
 def _connected(
     bucket: str, endpoint: str | None, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> ObjectPlace:
     monkeypatch.setenv(connection.VARIABLE, "{}")  # restored afterwards
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
     place = ObjectPlace(f"{bucket}/{secrets.token_hex(8)}/store")
     connection.connect(place, endpoint, str(folder / "cache"))
     return place

@@ -27,8 +27,8 @@ def export_results(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="The file to write, or s3://bucket/key; one that this command has written is "
-            "replaced.",
+            help="The file to write, s3://bucket/key or az://container/key; one that this command "
+            "has written is replaced.",
             show_default="named after the run, in this folder",
         ),
     ] = None,

@@ -57,7 +57,7 @@ class AggregateSettings(Section):
     output_path: PlaceText | None = Field(
         None,
         description="File for a copy of the questions, one per line, or its address "
-        "(s3://bucket/key). null: only in the run's folder.",
+        "(s3://bucket/key or az://container/key). null: only in the run's folder.",
     )
     output_folder: PlaceText | None = Field(
         None,

@@ -47,7 +47,7 @@ class DatasetSettings(Section):
         "CSV, optionally compressed with gzip or Zstandard; Parquet, Arrow, Excel's .xlsx. Or a "
         "folder, whose files with the suffixes of these formats are read in the order of their "
         "paths; or a pattern, such as data/*.jsonl; or a list of these. Each may be in an object "
-        "store (s3://bucket/key). null: use dataset_name.",
+        "store (s3://bucket/key or az://container/key). null: use dataset_name.",
     )
     format: Literal["jsonl", "json", "csv", "parquet", "arrow", "xlsx"] | None = Field(
         None,

@@ -17,7 +17,8 @@ from obstore.exceptions import BaseError
 
 from tasks.addresses import ObjectPlace
 from tasks.errors import ObjectStoreError, StorageError
-from tasks.store.objects.faults import explain, object_faults
+from tasks.store.objects.clouds.known import cloud_of
+from tasks.store.objects.faults import explain, no_bucket, object_faults
 
 if TYPE_CHECKING:
     from obstore import GetResult, ObjectMeta
@@ -29,6 +30,9 @@ LARGE = 64 << 20
 
 PART = 32 << 20
 """Bytes of a part; S3 has at most 10,000 of them."""
+
+BATCH = 256
+"""Keys that Azure deletes with one request."""
 
 PUT_DELAYS = (0.5, 1.0, 2.0, 4.0)
 """Seconds before another PUT after one that the store refused because it was busy."""
@@ -86,7 +90,7 @@ class Bucket:
                     raise told from None
                 time.sleep(delay)
             except FileNotFoundError:  # what obstore raises for it
-                raise StorageError(f"cannot write {place}: there is no such bucket") from None
+                raise StorageError(f"cannot write {place}: {no_bucket(place)}") from None
         raise AssertionError  # the last delay is None
 
     def _put(self, key: str, data: Path | bytes, *, is_large: bool) -> str:
@@ -101,7 +105,10 @@ class Bucket:
             with object_faults(place, "delete"):
                 obstore.delete(self.client, keys)
         except FileNotFoundError:
-            pass
+            # Azure deletes the rest of a batch when one is missing, but perhaps no other batch.
+            if len(keys) > BATCH:
+                for start in range(0, len(keys), BATCH):
+                    self.delete(place, keys[start : start + BATCH])
 
     def head(self, place: ObjectPlace) -> ObjectMeta | None:
         """Return size, ETag and time of an object; None if there is none."""
@@ -126,8 +133,10 @@ class Bucket:
         """Return size, ETag and time of all objects below a place, sorted by key."""
         with object_faults(place, "list"):
             pages = list(obstore.list(self.client, prefix_of(place) or None))
+        tag_of = cloud_of(place).listed_tag
         found = (one for page in pages for one in page if one["path"] != place.key)
-        return sorted(found, key=lambda one: one["path"])
+        whole: list[ObjectMeta] = [{**one, "e_tag": tag_of(one["e_tag"] or "")} for one in found]
+        return sorted(whole, key=lambda one: one["path"])
 
     def has_files(self, place: ObjectPlace) -> bool:
         """Return whether there is an object below a place."""

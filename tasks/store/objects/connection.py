@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING
 
 from tasks.addresses import ObjectPlace, find_endpoint_fault
 from tasks.errors import InstallationError
+from tasks.store.objects.clouds.known import cloud_of
 
 if TYPE_CHECKING:
-    from obstore.store import S3Store
+    from obstore.store import ObjectStore
 
     from tasks.store.objects.storage import ObjectStorage
 
 VARIABLE = "WENTI_OBJECT_STORES"
 DEFAULT_CACHE = "~/.cache/wenti/objects"
-
-_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-"""Environment variables with the URL of the server, as obstore reads them."""
 
 _SECONDS, _LEASE_SECONDS = 1800, 4  # a large file in one answer takes long
 _RETRIES, _LEASE_RETRIES = 10, 2
@@ -43,10 +41,8 @@ def describe_stores() -> dict[str, str]:
 
     It has no credentials: an endpoint of the environment that may have some is left out.
     """
-    url = _endpoint_here()
-    own = None if url is None or find_endpoint_fault(url) else url
     known = {
-        bucket: {**chosen, "endpoint": chosen["endpoint"] or own}
+        bucket: {**chosen, "endpoint": chosen["endpoint"] or _endpoint_here(ObjectPlace(bucket))}
         for bucket, chosen in _read_variable().items()
     }
     return {VARIABLE: json.dumps(known)}
@@ -81,20 +77,19 @@ def _open(bucket: str, endpoint: str | None, cache: str | None) -> ObjectStorage
     return ObjectStorage(Bucket(client), leases, Cache(folder))
 
 
-def open_client(bucket: str, endpoint: str | None, seconds: int, retries: int) -> S3Store:
+def open_client(bucket: str, endpoint: str | None, seconds: int, retries: int) -> ObjectStore:
     """Return a client that gives a request so much time, and so many attempts more."""
-    from obstore.store import S3Store
-
-    url = endpoint or _endpoint_here()
-    return S3Store.from_url(
+    cloud = cloud_of(ObjectPlace(bucket))
+    url = endpoint or cloud.find_url()
+    return cloud.open(
         bucket,
-        config={} if url is None else {"endpoint": url},
-        client_options={
+        url,
+        {
             "allow_http": (url or "").startswith("http:"),
             "connect_timeout": timedelta(seconds=3),
             "timeout": timedelta(seconds=seconds),
         },
-        retry_config={
+        {
             "max_retries": retries,
             "retry_timeout": timedelta(seconds=min(seconds, 60)),
             "backoff": {
@@ -106,8 +101,9 @@ def open_client(bucket: str, endpoint: str | None, seconds: int, retries: int) -
     )
 
 
-def _endpoint_here() -> str | None:
-    return next(filter(None, map(os.environ.get, _ENDPOINTS)), None)
+def _endpoint_here(bucket: ObjectPlace) -> str | None:
+    url = cloud_of(bucket).find_url()
+    return None if url is None or find_endpoint_fault(url) else url
 
 
 def _read_variable() -> dict[str, dict[str, str | None]]:

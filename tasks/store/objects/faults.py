@@ -9,15 +9,12 @@ from pathlib import PurePath
 
 from obstore.exceptions import BaseError
 
+from tasks.addresses import ObjectPlace
 from tasks.errors import ObjectStoreError, StorageError
+from tasks.store.objects.clouds.known import cloud_of
 
-_STATUS = re.compile(r"status code: (\d{3})|\b([45]\d{2}) [A-Z][a-z]+")
+_STATUS = re.compile(r"\bcode: (\d{3})|\b([45]\d{2}) [A-Z][a-z]+")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")
-_FULL = re.compile(r"\b507\b|<Code>\w*(?:Quota|InsufficientStorage|StorageFull)")
-_NO_CREDENTIALS = re.compile(
-    r"169\.254\.\d+\.\d+|CredentialsError|[Mm]issing ?\w*(?:credential|Key)"
-)
-_CLOCK = re.compile(r"<Code>(?:RequestTimeTooSkewed|RequestExpired)</Code>")
 _CHANGED = 412  # If-Match does not hold
 _REFUSED = (
     "permission denied; the credentials of the environment or the instance need the permissions "
@@ -37,8 +34,8 @@ def object_faults(place: PurePath, what: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:  # what obstore raises for it
-        if "NoSuchBucket" in str(error):
-            raise StorageError(f"cannot {what} {place}: there is no such bucket") from None
+        if cloud_of(place).no_bucket.search(str(error)):
+            raise StorageError(f"cannot {what} {place}: {no_bucket(place)}") from None
         raise FileNotFoundError(f"{place} does not exist") from None
     except BaseError as error:
         # Without its cause: a server's answer may repeat the access key.
@@ -47,25 +44,24 @@ def object_faults(place: PurePath, what: str) -> Iterator[None]:
 
 def explain(error: BaseError, place: PurePath, what: str) -> StorageError:
     """Return the message of an error of obstore."""
-    text = str(error)
+    text, cloud = str(error), cloud_of(place)
     cannot = f"cannot {what} {place}"
-    if "NoSuchBucket" in text:
-        return StorageError(f"{cannot}: there is no such bucket")
-    if _NO_CREDENTIALS.search(text):
-        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role"
-        return StorageError(f"{cannot}: there are no credentials; {remedy}")
-    if _CLOCK.search(text):
-        remedy = "set it, such as with NTP, and run again"
-        return StorageError(f"{cannot}: the clock of this machine is wrong; {remedy}")
-    if _FULL.search(text):
-        remedy = "delete something from it, such as with `wenti gc`, or raise its quota"
-        return StorageError(f"{cannot}: the bucket is full; {remedy}")
+    if cloud.no_bucket.search(text):
+        return StorageError(f"{cannot}: {no_bucket(place)}")
+    for pattern, fault in cloud.faults:
+        if pattern.search(text):
+            return StorageError(f"{cannot}: {fault}")
     if status_of(error) in {401, 403}:
         return StorageError(f"{cannot}: {_REFUSED}{_told(error)}")
     if status_of(error) == _CHANGED:
         return ObjectStoreError(f"{cannot}: it was replaced meanwhile; run again")
     remedy = "nothing is damaged: check `store.endpoint` and the network, then run again"
     return ObjectStoreError(f"{cannot}: the object store fails{_told(error)}; {remedy}")
+
+
+def no_bucket(place: PurePath) -> str:
+    """Return that the bucket of a place does not exist, in the words of its object store."""
+    return f"there is no such {ObjectPlace(place).noun}"
 
 
 def status_of(error: BaseError) -> int | None:

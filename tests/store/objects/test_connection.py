@@ -4,11 +4,12 @@ import json
 import sys
 
 import pytest
+from obstore.store import AzureStore
 
 from tasks.addresses import ObjectPlace
 from tasks.errors import InstallationError, StorageError
 from tasks.store.files import storage_of
-from tasks.store.objects.connection import VARIABLE, connect, describe_stores
+from tasks.store.objects.connection import VARIABLE, connect, describe_stores, open_client
 
 
 def test_without_obstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,21 +26,69 @@ def test_half_of_the_credentials_is_a_readable_error(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("given", "here", "told"),
+    ("variables", "fault"),
     [
-        ("http://given:9000", "http://here:9000", "http://given:9000"),
-        (None, "http://here:9000", "http://here:9000"),
-        (None, "http://name:secret@here:9000", None),
-        (None, None, None),
+        ({}, "the storage account is not known; set AZURE_STORAGE_ACCOUNT_NAME"),
+        ({"AZURE_STORAGE_ACCOUNT_KEY": "no-base64!"}, "is not as Azure writes it; copy it again"),
+        ({"AZURE_STORAGE_SAS_KEY": "no-pair"}, "is not as Azure writes it; copy it again"),
     ],
 )
+def test_what_is_wrong_with_the_credentials_of_azure_is_said_without_them(
+    variables: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
+    with pytest.raises(StorageError, match=fault) as caught:
+        storage_of(ObjectPlace("az://half-known/store"))
+    assert not [value for value in variables.values() if value in str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("url", "account"),
+    [
+        ("https://questions.blob.core.windows.net", "questions"),
+        ("https://questions.z1.blob.storage.azure.net/", "questions"),
+        ("http://127.0.0.1:10000/questions", "questions"),
+        ("https://blobs.example.com", None),
+    ],
+)
+def test_the_account_of_azure_is_that_of_the_url_or_else_of_the_environment(
+    url: str, account: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "of-the-environment")
+    client = open_client("az://container", url, 1, 0)
+    assert isinstance(client, AzureStore)
+    assert client.config.get("account_name") == account  # what is not given, obstore looks up
+
+
+SERVERS = [
+    ("s3", {"AWS_ENDPOINT_URL": "http://here:9000"}, "http://here:9000"),
+    ("s3", {"AWS_ENDPOINT_URL": "http://name:secret@here:9000"}, None),
+    ("az", {"AZURE_STORAGE_ENDPOINT": "http://here:9000"}, "http://here:9000"),
+    ("az", {"AZURE_STORAGE_ACCOUNT_NAME": "here"}, "https://here.blob.core.windows.net"),
+    ("s3", {"AZURE_STORAGE_ENDPOINT": "http://here:9000"}, None),
+    ("az", {"AWS_ENDPOINT_URL": "http://here:9000"}, None),
+]
+
+
+@pytest.mark.parametrize("given", ["http://given:9000", None])
+@pytest.mark.parametrize(("scheme", "here", "told"), SERVERS)
 def test_other_machines_are_told_the_endpoint_and_never_a_credential(
-    given: str | None, here: str | None, told: str | None, monkeypatch: pytest.MonkeyPatch
+    given: str | None,
+    scheme: str,
+    here: dict[str, str],
+    told: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(VARIABLE, "{}")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", here or "")
-    connect(ObjectPlace("s3://bucket/store"), given, "/cache")
+    for secret in ("AWS_SECRET_ACCESS_KEY", "AZURE_STORAGE_ACCOUNT_KEY", "AZURE_STORAGE_SAS_KEY"):
+        monkeypatch.setenv(secret, "secret")
+    for name, value in here.items():
+        monkeypatch.setenv(name, value)
+    connect(ObjectPlace(f"{scheme}://bucket/store"), given, "/cache")
     variables = describe_stores()
-    assert json.loads(variables[VARIABLE])["s3://bucket"] == {"endpoint": told, "cache": "/cache"}
+    found = json.loads(variables[VARIABLE])[f"{scheme}://bucket"]
+    assert found == {"endpoint": given or told, "cache": "/cache"}
     assert "secret" not in str(variables)
