@@ -2,7 +2,8 @@
 
 A file is stored by one PUT, which stores it whole or not at all and replaces an older one at once.
 A large file is uploaded in parts, which the last request turns into the object at once; without
-that request the parts are no object, but stay in the bucket until its lifecycle rule deletes them.
+that request the parts are no object, but stay in the bucket until its lifecycle rule, or Azure
+after a week, deletes them.
 """
 
 from __future__ import annotations

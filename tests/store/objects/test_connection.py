@@ -50,6 +50,7 @@ def test_what_is_wrong_with_the_credentials_of_azure_is_said_without_them(
     [
         ("https://questions.blob.core.windows.net", "questions"),
         ("https://questions.z1.blob.storage.azure.net/", "questions"),
+        ("https://questions.blob.core.chinacloudapi.cn", "questions"),
         ("http://127.0.0.1:10000/questions", "questions"),
         ("https://blobs.example.com", None),
     ],
