@@ -288,14 +288,15 @@ def test_workers_that_share_a_memory_need_it_together() -> None:
     assert check_need("memory", need, 2, 24 * GB, 18 * GB).severity == "ok"
 
 
+@pytest.mark.parametrize(("scheme", "advice"), [("s3", "lifecycle rule"), ("az", "soft delete")])
 def test_a_bucket_is_tried_and_the_disk_of_its_cache_is_looked_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scheme: str, advice: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = use_memory(tmp_path, monkeypatch)
+    root = use_memory(tmp_path, monkeypatch, scheme)
     settings = settings_with(f"store.path={root}", f"store.cache={tmp_path / 'cache'}")
     findings = {one.key: one for one in diagnose(settings)}
     assert "honours conditions" in findings["store.path"].problem
-    assert "lifecycle rule" in findings["store.path"].remedy
+    assert advice in findings["store.path"].remedy
     assert findings["store.path"].severity == "ok"
     assert str(tmp_path) in findings["disk space"].problem
     assert storage_of(root).list_folder(root) == []

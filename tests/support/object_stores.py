@@ -17,11 +17,11 @@ from tests.support.object_servers import ObjectServer
 SERVERS = ("seaweedfs", "moto", "azurite")
 
 
-def use_memory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPlace:
+def use_memory(folder: Path, monkeypatch: pytest.MonkeyPatch, scheme: str = "s3") -> ObjectPlace:
     """Return the place of a store in this process's memory, which obstore treats as a bucket."""
     memory = MemoryStore()
     monkeypatch.setattr(connection, "open_client", lambda *_: memory)
-    return _connected(f"s3://memory-{secrets.token_hex(8)}", None, folder, monkeypatch)
+    return _connected(f"{scheme}://memory-{secrets.token_hex(8)}", None, folder, monkeypatch)
 
 
 def use_server(server: ObjectServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ObjectPlace:
