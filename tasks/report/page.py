@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from jinja2 import BytecodeCache, Environment, FileSystemLoader, StrictUndefined
-from jinja2.bccache import Bucket
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.escaping import shorten, visible
 from tasks.evaluation.scores import METRIC_NAMES
 from tasks.report import lineage, rows
+from tasks.report.compiled import CompiledTemplates
 from tasks.report.facts import Facts
 from tasks.report.figures import draw_distributions, draw_speed, rate
 from tasks.report.formatting import FILTERS
@@ -22,25 +22,8 @@ from tasks.report.languages.texts import ENGLISH, Texts, read_chinese
 from tasks.report.timeline import draw_timeline
 from tasks.runs.journal import ShardHistory
 
-
-class _Compiled(BytecodeCache):
-    """Templates that were compiled in this process, for both languages of a page."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
-
-    def load_bytecode(self, bucket: Bucket) -> None:
-        """Take what is kept of a template."""
-        if bucket.key in self._kept:
-            bucket.bytecode_from_string(self._kept[bucket.key])
-
-    def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep a template."""
-        self._kept[bucket.key] = bucket.bytecode_to_string()
-
-
-_COMPILED = _Compiled()
 TEMPLATES = Path(__file__).parent / "templates"
+_COMPILED = CompiledTemplates(TEMPLATES, Path(__file__))
 MOST_SHARDS = 500  # in the table
 
 
