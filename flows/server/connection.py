@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from flows.server.access import Access, configured_access, new_secret, possible_servers
-from flows.server.diagnosis import (
-    describe,
-    explain,
-    explain_version,
-    is_compatible,
-)
+from flows.server.database import is_migrated
+from flows.server.diagnosis import describe, explain, explain_version, is_compatible
 from flows.server.proxies import require_proxy
 from flows.server.settings import HOME, few_retries, read_settings
 from flows.server.temporary import TemporaryServer, end_early
@@ -175,13 +171,12 @@ def _start_server() -> tuple[TemporaryServer, Access]:
     from prefect.settings import get_current_settings
 
     settings, secret = get_current_settings(), new_secret()
-    server = TemporaryServer(
-        {
-            **settings.to_environment_variables(exclude_unset=True),
-            "PREFECT_SERVER_API_AUTH_STRING": secret,
-            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": "",
-        }
-    )
+    variables = settings.to_environment_variables(exclude_unset=True)
+    closed = {"PREFECT_SERVER_API_AUTH_STRING": secret, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ""}
+    database = settings.server.database.connection_url
+    if database is not None and is_migrated(database.get_secret_value()):
+        variables["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"
+    server = TemporaryServer({**variables, **closed})
     port = server.port(settings.server.ephemeral.startup_timeout_seconds)
     return server, Access(f"http://127.0.0.1:{port}/api", secret)
 
