@@ -16,6 +16,7 @@ from tasks.columns.store import MOST_COLUMNS, ColumnsDetails
 from tasks.escaping import shorten_list
 from tasks.load.dataset import make_request
 from tasks.load.groups.load import load_columns_into, load_into
+from tasks.load.groups.nodes import Nodes
 from tasks.load.parts import DatasetDetails, has_losses
 from tasks.load.rules import check_dataset, describe_lines
 from tasks.plan.plan import Plan
@@ -39,7 +40,7 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
         WorkerError: the child process died.
     """
     started = time.monotonic()
-    make = partial(call_in_child, load_into, plan.store, make_request(plan))
+    make = partial(call_in_child, load_into, plan.store, make_request(plan), Nodes.of(plan))
     made = claims.once(plan.dataset.fingerprint, partial(find_dataset, plan), make)
     _keep_columns(plan, claims, made.manifest)
     _warn_of_multiline_rows(made.manifest)

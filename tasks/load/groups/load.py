@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from itertools import accumulate, zip_longest
 
 from tasks.columns.keeper import ColumnsKeeper
@@ -23,6 +24,7 @@ from tasks.load.dataset import (
 )
 from tasks.load.groups.assembly import assemble, check_some_accepted, remove_groups
 from tasks.load.groups.division import Group, find_groups
+from tasks.load.groups.nodes import Nodes
 from tasks.load.groups.processes import GroupProcesses
 from tasks.load.groups.work import Count, Counted, Load, changed
 from tasks.load.helpers import MOST_HELPERS, count_helpers
@@ -36,13 +38,13 @@ from tasks.store.manifest import Manifest
 logger = logging.getLogger("wenti.load")
 
 
-def load_into(store: Store, request: LoadRequest) -> Manifest:
+def load_into(store: Store, request: LoadRequest, nodes: Nodes | None) -> Manifest:
     """Call `load_files` while holding the store's shared lock.
 
     If the run is killed, its child process can live on; gc must not remove what that commits.
     """
     with shared_lock(store):
-        return load_files(request, count_cores())
+        return load_files(request, count_cores(), nodes)
 
 
 def load_columns_into(
@@ -58,11 +60,16 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def load_files(request: LoadRequest, cores: int) -> Manifest:
+def load_files(request: LoadRequest, cores: int, nodes: Nodes | None = None) -> Manifest:
     """Make the dataset checkpoint as `load_passages` does, in groups if the input has several.
 
     The rows, the rejects and what the manifest says of them are those of one pass; a part of the
     rows never has those of two groups. Columns to keep are kept, too, unless there are too many.
+
+    Args:
+        request: what to load, tokenize and commit.
+        cores: of this machine, to be used.
+        nodes: that load groups, too; None: none do.
 
     Raises:
         InputError: as `load_passages`, and nothing is left behind.
@@ -74,20 +81,29 @@ def load_files(request: LoadRequest, cores: int) -> Manifest:
     if not groups:
         return load_passages(request, count_helpers())
     with keep_columns(request) as keeper, staging_folder(request.folder):
-        counted, loaded = _load_groups(request, groups, cores, keeper)
+        counted, loaded = _load_groups(request, groups, cores, nodes, keeper)
         if keeper is not None and _join(keeper, counted):
             keeper.commit()
         return assemble(request, loaded)
 
 
 def _load_groups(
-    request: LoadRequest, groups: Sequence[Group], cores: int, keeper: ColumnsKeeper | None
+    request: LoadRequest,
+    groups: Sequence[Group],
+    cores: int,
+    nodes: Nodes | None,
+    keeper: ColumnsKeeper | None,
 ) -> tuple[list[Counted], list[Manifest]]:
     """Return what is counted of each group, and its manifest; raise as `load_files`."""
     try:
         with _start_processes(request, groups, cores) as processes:
             counted, fault = _count(processes, groups, keeper)
-            loaded: list[Manifest] = [*processes.do(_plan_loads(groups, counted, fault))]
+            loads = _plan_loads(groups, counted, fault)
+            helping = (
+                nullcontext() if nodes is None else nodes.helping(processes, request, len(loads))
+            )
+            with helping:
+                loaded: list[Manifest] = [*processes.do(loads)]
         if fault is not None:
             raise fault
         check_some_accepted(request, loaded)

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any, Self
+from threading import Lock
+from typing import Any, Protocol, Self
 
 from tasks.errors import StoppedError
 from tasks.load.dataset import LoadRequest
 from tasks.load.groups.work import GroupWorker
 from tasks.processes import Child, answer
+
+MOST_OTHERS = 200
+"""So many workers can be added to the processes of this machine."""
+
+
+class WorkerIsGoneError(Exception):
+    """A worker cannot do a job, which another one is to do."""
+
+
+class Worker(Protocol):
+    """Does one job at a time."""
+
+    def do(self, job: object) -> object:
+        """Return the answer to a job.
+
+        Raises:
+            WorkerIsGoneError: another worker is to do it, and this one no more.
+            WentiError, OSError: what kept it from that.
+        """
 
 
 class GroupProcesses:
@@ -26,21 +46,24 @@ class GroupProcesses:
     """
 
     def __init__(self, request: LoadRequest, count: int, helpers: int) -> None:
-        self._request, self._helpers = request, helpers
-        self._threads = ThreadPoolExecutor(count, "work on groups")
-        self._idle = SimpleQueue[Child | None]()
-        for _ in range(count):
-            self._idle.put(None)
-        self._children: list[Child] = []
+        self._threads = ThreadPoolExecutor(count + MOST_OTHERS, "work on groups")
+        self._idle = SimpleQueue[Worker]()
+        self._processes = [_Process(request, helpers) for _ in range(count)]
+        for process in self._processes:
+            self.add(process)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for child in self._children:
-            child.stop()  # what is waited for ends with a `WorkerError`
+        for process in self._processes:
+            process.stop()  # what is waited for ends with a `WorkerError`
         self._threads.shutdown()
+
+    def add(self, worker: Worker) -> None:
+        """Let another worker do jobs, too; it must end before this context does."""
+        self._idle.put(worker)
 
     def do(self, jobs: Sequence[object]) -> Iterator[Any]:
         """Yield the answers to jobs, in order; behind one that fails, no further job begins.
@@ -51,11 +74,13 @@ class GroupProcesses:
         """
         failed: list[int] = []
 
-        def do_next(number: int, job: object) -> object:
+        def check(number: int) -> None:
             if failed and number > min(failed):
                 raise StoppedError("an earlier group has failed")
+
+        def do_next(number: int, job: object) -> object:
             try:
-                return self._do(job)
+                return self._do(job, partial(check, number))
             except BaseException:
                 failed.append(number)
                 raise
@@ -67,20 +92,50 @@ class GroupProcesses:
         for future in futures:
             yield future.result()
 
-    def _do(self, job: object) -> object:
-        child = self._idle.get()
-        try:
-            child = child or self._start()
-            child.send(job)
-            return child.receive()
-        finally:
-            self._idle.put(child)
+    def _do(self, job: object, check: Callable[[], None]) -> object:
+        while True:
+            worker = self._idle.get()
+            try:
+                check()
+                result = worker.do(job)
+            except WorkerIsGoneError:
+                continue
+            except BaseException:
+                self._idle.put(worker)
+                raise
+            self._idle.put(worker)
+            return result
+
+
+class _Process:
+    """A process of this machine."""
+
+    def __init__(self, request: LoadRequest, helpers: int) -> None:
+        self._request, self._helpers = request, helpers
+        self._child: Child | None = None
+        self._is_stopped = False
+        self._lock = Lock()
+
+    def do(self, job: object) -> object:
+        child = self._start()
+        child.send(job)
+        return child.receive()
+
+    def stop(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._is_stopped = True
+        if self._child is not None:
+            self._child.stop()
 
     def _start(self) -> Child:
-        name, has_children = "loader of files", self._helpers > 0
-        child = Child(name, _serve, self._request, self._helpers, has_children=has_children)
-        self._children.append(child)
-        return child
+        with self._lock:
+            if self._is_stopped:
+                raise StoppedError("loading was stopped")
+            if self._child is None:
+                given, has_children = (self._request, self._helpers), self._helpers > 0
+                self._child = Child("loader of files", _serve, *given, has_children=has_children)
+            return self._child
 
 
 def _serve(connection: Connection, request: LoadRequest, helpers: int) -> None:

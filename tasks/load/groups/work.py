@@ -117,9 +117,12 @@ class GroupWorker:
 
     def _find(self, job: Load) -> Manifest | None:
         """Return what an earlier process has made of the group, before it was stopped."""
-        if self._request.input_sha256 is None:
+        request = self._request
+        if request.input_sha256 is None:
             return None
-        found = find_checkpoint(self._place(job), fingerprint(self._decided_by(job)))
+        found = find_checkpoint(
+            place_of_group(request, job.group), fingerprint(self._decided_by(job))
+        )
         return found.manifest
 
     def _load(self, job: Load) -> Manifest:
@@ -145,7 +148,7 @@ class GroupWorker:
                 files=writer.publish(request.folder, group.number),
                 details=writer.details().as_dict(),
             )
-        commit_manifest(self._place(job), manifest)
+        commit_manifest(place_of_group(request, job.group), manifest)
         return manifest
 
     def _check_unchanged(self, group: Group) -> None:
@@ -155,9 +158,6 @@ class GroupWorker:
         found = hash_files([file for file, _ in group.files])
         if found != {name: known.get(name) for name in found}:
             raise changed(self._request)
-
-    def _place(self, job: Load) -> PurePath:
-        return self._request.folder / f"group-{job.group.number:05d}.json"
 
     def _decided_by(self, job: Load) -> dict[str, object]:
         known = self._request.input_sha256
@@ -173,6 +173,11 @@ class GroupWorker:
     @cached_property
     def _tokenizer(self) -> QuestionTokenizer:
         return make_tokenizer(self._request)
+
+
+def place_of_group(request: LoadRequest, group: Group) -> PurePath:
+    """Return the place of the manifest of a group that is loaded."""
+    return request.folder / f"group-{group.number:05d}.json"
 
 
 def changed(request: LoadRequest) -> InputError:
