@@ -11,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tasks.report.languages.texts import ENGLISH, Texts
+from tasks.report.numbers.counted import Counted
 from tasks.store.tables import spaced
-
-Values = NDArray[np.float64]
 
 MOST_BINS = 24
 OUTLIERS = 0.005  # share of the values at either end that may lie outside the bins
@@ -43,22 +41,25 @@ class Bins:
         """The end of the last bin."""
         return self.first + self.step * self.count
 
-    def count_in(self, values: Values) -> list[int]:
+    def count_in(self, values: Counted) -> list[int]:
         """Return the number of values in each bin."""
-        # The offset corrects rounding errors of values on an edge.
-        places = np.floor((values - self.first) / self.step + 1e-9)
-        inside = np.clip(places, 0, self.count - 1).astype(int)
-        counts: list[int] = np.bincount(inside, minlength=self.count).tolist()
-        return counts
+        found = np.zeros(self.count, np.int64)
+        for some, counts in values.split():
+            # The offset corrects rounding errors of values on an edge.
+            places = np.floor((some - self.first) / self.step + 1e-9)
+            inside = np.clip(places, 0, self.count - 1).astype(int)
+            np.add.at(found, inside, counts)
+        counted: list[int] = found.tolist()
+        return counted
 
-    def labels(self, *counted: Values | None, texts: Texts = ENGLISH) -> list[str]:
+    def labels(self, *counted: Counted | None, texts: Texts = ENGLISH) -> list[str]:
         """Return a label for each bin, for the values that are counted in them."""
-        values = np.concatenate([one for one in counted if one is not None])
+        some = [one for one in counted if one is not None and one.size]
         labels = [self._label(self.first + place * self.step, texts) for place in range(self.count)]
-        if values.size and values.min() < self.first:
+        if some and min(one.low for one in some) < self.first:
             end = as_text(self._end(self.first), self.step)
             labels[0] = texts("%(number)s or less", number=end)
-        if values.size and values.max() > self.last:
+        if some and max(one.high for one in some) > self.last:
             start = as_text(self.last - self.step, self.step)
             labels[-1] = texts("%(number)s or more", number=start)
         return labels
@@ -109,10 +110,10 @@ class Chart:
 
 
 def histogram(
-    values: Values,
+    values: Counted,
     bins: Bins,
     unit: str,
-    others: Values | None = None,
+    others: Counted | None = None,
     texts: Texts = ENGLISH,
 ) -> Chart:
     """Return a histogram of `values` as bars, and of `others` as a line over them.
@@ -160,14 +161,14 @@ def staircase(points: Sequence[tuple[float, float]], unit: str) -> Chart:
     return Chart(time_ticks(right, unit), grid(top), line=" ".join(path))
 
 
-def make_bins(values: Values, is_whole: bool = False) -> Bins:
+def make_bins(values: Counted, is_whole: bool = False) -> Bins:
     """Return bins of a round width for at least one value.
 
     A few outliers would squeeze all other values into a single bar; then the bins cover only the
     other values, and the outermost bins count the outliers.
     """
-    low, high = float(values.min()), float(values.max())
-    inner_low, inner_high = (float(one) for one in np.quantile(values, (OUTLIERS, 1 - OUTLIERS)))
+    low, high = values.low, values.high
+    inner_low, inner_high = values.quantiles(OUTLIERS, 1 - OUTLIERS)
     if inner_low < inner_high < inner_low + (high - low) / 2:
         low, high = inner_low, inner_high
     step = nice_step(high - low, MOST_BINS - 1, is_whole)

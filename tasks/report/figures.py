@@ -9,9 +9,10 @@ from itertools import accumulate
 import numpy as np
 
 from tasks.report import charts
-from tasks.report.charts import PERCENT_BINS, Chart, Values, make_bins
+from tasks.report.charts import PERCENT_BINS, Chart, make_bins
 from tasks.report.formatting import count, decimal, percent, time_unit
 from tasks.report.languages.texts import ENGLISH, Texts
+from tasks.report.numbers.counted import Counted
 from tasks.report.rows import RowValues
 from tasks.runs.journal import ShardHistory
 from tasks.store.tables import spaced
@@ -80,7 +81,7 @@ def _draw_scores(values: RowValues, texts: Texts) -> Figure:
     title = texts("Score")
     if not values.has_scores:
         return Figure(title, texts("The engine does not return scores."))
-    scores = values.scores[np.isfinite(values.scores)]
+    scores = Counted.of(values.scores[np.isfinite(values.scores)])
     if not scores.size:
         return Figure(title, texts("No score is a finite number."))
     chart = charts.histogram(scores, make_bins(scores), texts("score"), texts=texts)
@@ -94,10 +95,11 @@ def _draw_scores(values: RowValues, texts: Texts) -> Figure:
 
 
 def _draw_bleus(values: RowValues, texts: Texts) -> Figure:
-    title, bleus = texts("BLEU of each question"), _numbers(values.bleus)
+    title = texts("BLEU of each question")
+    bleus = Counted.of(np.array([*values.bleus.values()], np.float64))
     if not bleus.size:
         return Figure(title, texts("The passages have no reference questions to compare with."))
-    references = _numbers(values.references).size
+    references = values.references.size
     rows = texts("Rows")
     if bleus.size != references:
         rows = texts("%(count)s evenly spaced rows", count=count(bleus.size))
@@ -113,9 +115,9 @@ def _draw_bleus(values: RowValues, texts: Texts) -> Figure:
 
 
 def _draw_questions(values: RowValues, texts: Texts) -> Figure:
-    ours, references = values.questions, _numbers(values.references)
+    ours, references = values.questions, values.references
     others = references if references.size else None
-    bins = make_bins(np.concatenate([ours, references]), is_whole=True)
+    bins = make_bins(ours + references, is_whole=True)
     text = texts(
         "Rows by the length of their question in characters: %(spread)s.",
         spread=_spread(ours, 0, texts),
@@ -180,11 +182,7 @@ def _draw_rates(made: Shards, planned: int, texts: Texts) -> Figure:
     return Figure(texts("Throughput per shard"), text, charts.columns(rates, titles, planned))
 
 
-def _spread(values: Values, digits: int, texts: Texts) -> str:
-    low, middle, high = (decimal(one, digits) for one in np.quantile(values, (0.05, 0.5, 0.95)))
+def _spread(values: Counted, digits: int, texts: Texts) -> str:
+    low, middle, high = (decimal(one, digits) for one in values.quantiles(0.05, 0.5, 0.95))
     numbers = {"low": low, "middle": middle, "high": high}
     return texts("median %(middle)s, nine in ten between %(low)s and %(high)s", **numbers)
-
-
-def _numbers(values: Values) -> Values:
-    return values[~np.isnan(values)]

@@ -7,6 +7,7 @@ kept in memory.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -18,7 +19,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.evaluation.scores import sentence_bleu
-from tasks.report.charts import Values
+from tasks.quality.texts.rows import Growing
+from tasks.report.numbers.counted import Counted, find_least
 from tasks.store.parted.places import read_places
 from tasks.store.tables import ROWS_AT_A_TIME, read_batches, read_schema, spaced
 
@@ -63,23 +65,23 @@ class SampleRow:
 
 @dataclass(frozen=True)
 class RowValues:
-    """Numbers of every row, in order, float64 [rows]; lengths are in characters.
+    """Numbers of every row; lengths are in characters.
 
     Attributes:
-        scores: of the search, NaN if the engine returns none.
+        scores: of the search, in order, float32 [rows], NaN if the engine returns none.
         questions: lengths of the questions.
         passages: lengths of the passages.
-        references: lengths of the references, NaN where there is none.
-        bleus: sentence BLEU, 0 to 100, NaN where it was not computed.
+        references: lengths of the references that there are.
+        bleus: sentence BLEU, 0 to 100, by the places of the rows that have it, ascending.
         bleu_signature: how it was computed; None if there are no references.
         identical: the number of questions that equal their reference.
     """
 
-    scores: Values
-    questions: Values
-    passages: Values
-    references: Values
-    bleus: Values
+    scores: NDArray[np.float32]
+    questions: Counted
+    passages: Counted
+    references: Counted
+    bleus: Mapping[int, float]
     bleu_signature: str | None
     identical: int
 
@@ -91,12 +93,12 @@ class RowValues:
     @property
     def empty(self) -> int:
         """The number of empty questions."""
-        return int(np.count_nonzero(self.questions == 0))
+        return self.questions.count(0)
 
     @property
     def scored(self) -> int:
         """The number of questions with a BLEU."""
-        return int(np.count_nonzero(~np.isnan(self.bleus)))
+        return len(self.bleus)
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def read_report_rows(path: PurePath) -> ReportRows:
         StoreCorruptionError: the file cannot be read completely.
     """
     values = _read_values(path)
-    samples = _place_samples(values.passages, values.questions, values.references)
+    texts = (values.passages, values.references, values.questions)
+    samples = _place_samples(values.scores.size, *texts)
     rankings = {name: list(ranking) for name, ranking in _rank(values)}
     wanted = sorted({*samples, *(at for ranking in rankings.values() for at in ranking)})
     names = ["row", "id", "context", "answer", "reference", "question", "alternatives", "cut"]
@@ -142,74 +145,72 @@ def cut_passage(context: str, answer: str, longest: int = LONGEST_TEXT) -> Excer
 
 
 def _read_values(path: PurePath) -> RowValues:
-    pieces: list[dict[str, Values]] = []
+    scores, has_reference = Growing(np.float32), Growing(np.bool_)
+    lengths = {name: Counter[int]() for name in ("context", "reference", "question")}
     identical = 0
-    names = ["context", "reference", "question", "score"]
-    for batch in read_batches(path, names, ROWS_AT_A_TIME):
-        texts = {name: batch[name] for name in ("context", "reference", "question")}
-        lengths = {name: _as_array(pc.utf8_length(column)) for name, column in texts.items()}
-        pieces.append({**lengths, "score": _as_array(batch["score"])})
+    for batch in read_batches(path, [*lengths, "score"], ROWS_AT_A_TIME):
+        for name, counts in lengths.items():
+            counts.update(_count_lengths(batch[name]))
+        scores.add(batch["score"].to_numpy(zero_copy_only=False))
+        has_reference.add(batch["reference"].is_valid().to_numpy(zero_copy_only=False))
         identical += pc.sum(pc.equal(batch["question"], batch["reference"])).as_py() or 0
-    columns = {
-        # `pop`, so that only one column is in memory twice
-        name: np.concatenate([np.empty(0), *(piece.pop(name) for piece in pieces)])
-        for name in names
-    }
-    shown = (columns[name] for name in ("context", "question", "reference"))
-    samples = _place_samples(*shown)
-    bleus, signature = _score(path, ~np.isnan(columns["reference"]), np.array(samples, np.int64))
+    counted = {name: Counted.of_counts(counts) for name, counts in lengths.items()}
+    samples = _place_samples(len(scores.array), *counted.values())
+    bleus, signature = _score(path, has_reference.array, np.array(samples, np.int64))
     return RowValues(
-        scores=columns["score"],
-        questions=columns["question"],
-        passages=columns["context"],
-        references=columns["reference"],
+        scores=scores.array,
+        questions=counted["question"],
+        passages=counted["context"],
+        references=counted["reference"],
         bleus=bleus,
         bleu_signature=signature,
         identical=identical,
     )
 
 
-def _as_array(column: pa.Array) -> Values:
-    """Return a column as float64, with NaN for null."""
-    array: Values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    return array
+def _count_lengths(texts: pa.StringArray) -> dict[int, int]:
+    """Return how many of the texts that there are have each length."""
+    lengths = pc.utf8_length(texts).drop_null().to_numpy()
+    return dict(zip(*(one.tolist() for one in np.unique(lengths, return_counts=True)), strict=True))
 
 
-def _place_samples(*texts: Values) -> list[int]:
+def _place_samples(rows: int, *texts: Counted) -> list[int]:
     """Return the places of the samples, evenly spaced; fewer than `MOST_SAMPLES` of long texts.
 
-    `texts` are the lengths of the texts of each row.
+    `texts` are the lengths of the texts of all rows.
     """
-    rows = texts[0].size
-    shown = sum(float(np.nan_to_num(np.minimum(text, LONGEST_TEXT)).sum()) for text in texts)
+    shown = sum(text.sum_up_to(LONGEST_TEXT) for text in texts)
     return spaced(rows, min(MOST_SAMPLES, int(MOST_CHARACTERS * rows / max(shown, 1))))
 
 
 def _score(
     path: PurePath, has_reference: NDArray[np.bool_], samples: NDArray[np.int64]
-) -> tuple[Values, str | None]:
+) -> tuple[dict[int, float], str | None]:
     """Return the BLEU of the samples and of other evenly spaced rows, and its signature."""
-    bleus = np.full(has_reference.size, np.nan)
     if not has_reference.any():
-        return bleus, None
+        return {}, None
     samples = samples[has_reference[samples]]
-    others = np.setdiff1d(np.flatnonzero(has_reference), samples)
+    is_other = has_reference.copy()
+    is_other[samples] = False
+    others = np.flatnonzero(is_other)
     others = others[spaced(others.size, MOST_SCORED - samples.size)]
-    places = np.union1d(samples, others)
-    records = read_places(path, places.tolist(), ["reference", "question"])
-    bleus[places], signature = sentence_bleu(
+    places = np.union1d(samples, others).tolist()
+    records = read_places(path, places, ["reference", "question"])
+    bleus, signature = sentence_bleu(
         [(record["question"], record["reference"]) for record in records]
     )
-    return bleus, signature
+    return dict(zip(places, bleus.tolist(), strict=True)), signature
 
 
 def _rank(rows: RowValues) -> Iterator[tuple[str, Sequence[int]]]:
     """Yield the places of the worst and the best rows by name; ties are in input order."""
-    for name, values in (("score", rows.scores), ("bleu", rows.bleus)):
-        places = np.flatnonzero(~np.isnan(values))
-        for end, sign in (("lowest", 1), ("highest", -1)):
-            order = np.argsort(sign * values[places], kind="stable")
-            yield f"{end} {name}", places[order[:EXTREMES]].tolist()
+    scored = list(rows.bleus)
+    bleus = np.array([*rows.bleus.values()], np.float64)
+    ends = (("lowest", 1), ("highest", -1))
+    for end, sign in ends:
+        yield f"{end} score", find_least(sign * rows.scores, EXTREMES)
+    for end, sign in ends:
+        yield f"{end} bleu", [scored[at] for at in find_least(sign * bleus, EXTREMES)]
 
 
 def _make_row(record: Mapping[str, Any], values: RowValues, at: int) -> SampleRow:
@@ -222,7 +223,7 @@ def _make_row(record: Mapping[str, Any], values: RowValues, at: int) -> SampleRo
         question=_cut(record["question"]),
         reference=None if reference is None else _cut(reference),
         score=_or_none(values.scores[at]),
-        bleu=_or_none(values.bleus[at]),
+        bleu=values.bleus.get(at),
         cut=record.get("cut"),
         alternatives=[
             {**other, "question": _cut(other["question"])} for other in others[:MOST_ALTERNATIVES]

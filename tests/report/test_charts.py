@@ -13,7 +13,6 @@ from tasks.report.charts import (
     MOST_COLUMNS,
     Bins,
     Tick,
-    Values,
     as_text,
     columns,
     histogram,
@@ -23,6 +22,7 @@ from tasks.report.charts import (
     ticks,
 )
 from tasks.report.formatting import duration
+from tasks.report.numbers.counted import Counted
 from tasks.report.timeline import Span, draw_timeline, stack
 from tasks.runs.journal import ShardHistory
 from tasks.runs.record import StageStart
@@ -36,8 +36,8 @@ SPANS = st.lists(
 )
 
 
-def as_values(numbers: list[float] | list[int]) -> Values:
-    return np.array(numbers, dtype=np.float64)
+def as_values(numbers: list[float] | list[int]) -> Counted:
+    return Counted.of(np.array(numbers, dtype=np.float64))
 
 
 def is_in(value: float, place: int, bins: Bins) -> bool:
@@ -119,7 +119,7 @@ def test_bars_and_the_line_are_as_high_as_their_counts(
     numbers: list[float], others: list[float]
 ) -> None:
     values, behind = as_values(numbers), as_values(others)
-    bins = make_bins(np.concatenate([values, behind]))
+    bins = make_bins(values + behind)
     chart = histogram(values, bins, "score", behind)
     counts, counts_behind = bins.count_in(values), bins.count_in(behind)
     top = max(*counts, *counts_behind)
