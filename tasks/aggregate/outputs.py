@@ -18,7 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.aggregate.joining.kept import Kept, write_kept
-from tasks.aggregate.joining.shards import check_rows, join_rejects, join_shards
+from tasks.aggregate.joining.parts import JoinedRows
+from tasks.aggregate.joining.shards import check_rows, join_rejects
 from tasks.aggregate.partial import Missing
 from tasks.columns.join import find_columns
 from tasks.columns.schemas import REJECT_DESCRIPTIONS, describe
@@ -92,10 +93,9 @@ def write_predictions(
     rejects = folder / REJECTS_FILE
     unusable = plan.dataset.folder / REJECTS_FILE
     schema = PREDICTIONS if has_losses(dataset) else without_losses(PREDICTIONS)
-    joined, kept = join_shards(prediction.outcomes, schema, eos), find_columns(plan)
-    if kept is not None:
-        schema, joined = pa.schema([*schema, *kept.schema]), kept.add_to(joined)
-    marked = missing.mark(describe(schema))
+    made = tuple(outcome for outcome in prediction.outcomes if outcome.manifest is not None)
+    joined = JoinedRows(made, schema, eos, find_columns(plan))
+    marked = missing.mark(describe(joined.schema))
     with write_kept(plan, predictions, marked, joined, helpers) as result:
         commit_table(
             rejects,
@@ -104,7 +104,7 @@ def write_predictions(
         )
     check_rows(predictions, rejects, details.rows_in)
     if is_single:
-        write_texts(predictions, schema, details.rows_in, missing, helpers)
+        write_texts(predictions, joined.schema, details.rows_in, missing, helpers)
     else:
         logger.info("the predictions are in parts, in %s", predictions)
     return result

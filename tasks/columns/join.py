@@ -13,7 +13,8 @@ from tasks.columns.store import COLUMNS_FILE
 from tasks.errors import StoreCorruptionError
 from tasks.plan.plan import Plan
 from tasks.store.manifest import Manifest
-from tasks.store.tables import read_batches, read_schema
+from tasks.store.parted.blocks import list_blocks, read_block
+from tasks.store.tables import read_schema
 
 
 class KeptColumns:
@@ -39,21 +40,31 @@ class KeptColumns:
         if not self.schema.names:
             yield from batches
             return
-        kept, first = pa.RecordBatch.from_pylist([], self.schema), 0
-        others = read_batches(self._path)
+        first, kept = 0, pa.RecordBatch.from_pylist([], self.schema)
+        others: Iterator[tuple[int, pa.RecordBatch]] = iter(())
         for batch in batches:
             left = batch
             while left.num_rows:
                 rows = left["row"].to_numpy()
+                if not first + kept.num_rows:
+                    others = self._read_from(rows[0])
                 while rows[0] >= first + kept.num_rows:
-                    first += kept.num_rows
-                    kept = next(others, None)
-                    if kept is None:
+                    following = next(others, None)
+                    if following is None:
                         raise StoreCorruptionError(f"{self._path} has no row {rows[0]}")
+                    first, kept = following
                 count = int(np.searchsorted(rows, first + kept.num_rows))
                 beside = kept.take(pa.array(rows[:count] - first))
                 yield _beside(left.slice(0, count), beside)
                 left = left.slice(count)
+
+    def _read_from(self, row: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the batches from the block that has a row on, with the number of rows before."""
+        for block in list_blocks(self._path):
+            first = block.first
+            for batch in read_block(block, None) if row < first + block.rows else ():
+                yield first, batch
+                first += batch.num_rows
 
 
 def find_columns(plan: Plan) -> KeptColumns | None:

@@ -21,6 +21,7 @@ from tasks.operations.rows import (
     read_results,
 )
 from tasks.operations.verify import restore_results, verify_run
+from tasks.parallel import rows as helpers
 from tasks.plan.stage_result import StageResult, TimeSpan
 from tasks.predict.jobs import Prediction, ShardOutcome, plan_jobs
 from tasks.report.facts import gather_facts
@@ -61,7 +62,7 @@ def finish(predicted: Predicted) -> tuple[Path, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, dict[str, Any]]]:
-    """Return runs of the same shards: with single files, in parts, and again in parts."""
+    """Return runs of the same shards: with single files, in parts, and in parts of helpers."""
     folder = tmp_path_factory.mktemp("jobs")
     passages = write_passages(folder / "rows.jsonl", [*ROWS[:8], BAD, *ROWS[8:]])
     asked = [
@@ -78,6 +79,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, dict[str,
                 f"aggregate.output_path={folder / f'{number}.txt'}",
                 f"aggregate.output_folder={folder / f'{number}.set'}",
             ]
+            if number == 2:
+                patch.setattr(helpers, "count_cores", lambda: 2)
+                patch.setattr(helpers, "ROWS_PER_HELPER", 10)
             more = (*asked, *places, f"aggregate.single_file={form}")
             found.append(finish(predict(folder / "store", passages, *more)))
     return found
@@ -96,6 +100,14 @@ def test_parts_stand_instead_of_the_single_files(runs: list[tuple[Path, dict[str
     marked = json.loads((parted / "_SUCCESS").read_text())["files"]
     names = {f"predictions/{name}" for name in ("_manifest.json", *parts)}
     assert names <= {entry["name"] for entry in marked}
+
+
+def test_other_processes_write_the_same_parts(runs: list[tuple[Path, dict[str, Any]]]) -> None:
+    alone, shared = (
+        {path.name: path.read_bytes() for path in (folder / "predictions").iterdir()}
+        for folder, _ in runs[1:]
+    )
+    assert shared == alone
 
 
 def test_every_reader_finds_the_same_rows(

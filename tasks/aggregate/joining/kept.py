@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.aggregate.joining.parts import JoinedRows, commit_joined
 from tasks.parallel.rows import RowHelpers
 from tasks.plan.plan import Plan
 from tasks.quality.judge import QUALITY
@@ -47,7 +48,7 @@ def write_kept(
     plan: Plan,
     predictions: PurePath,
     schema: pa.Schema,
-    joined: Iterable[pa.RecordBatch],
+    joined: JoinedRows,
     helpers: RowHelpers,
 ) -> Iterator[Kept]:
     """Write a run's predictions and, if questions are dropped, quality.parquet beside them.
@@ -62,11 +63,11 @@ def write_kept(
     """
     drops = list_drops(plan.settings.aggregate.keep)
     if not drops:
-        yield Kept(commit_in_form(predictions, schema, joined))
+        yield Kept(commit_joined(predictions, schema, joined, helpers))
         return
     with staging_folder(plan.predictions.folder) as staging:
         every, judged = staging / PREDICTIONS_FILE, staging / QUALITY_FILE
-        whole = commit_table(every, schema, joined)
+        whole = commit_table(every, schema, joined.read())
         quality = write_quality(plan, every, whole, judged, helpers)
         choice = choose(every, judged, drops)
         entry = commit_in_form(predictions, schema, choice.keep(read_batches(every)))

@@ -53,7 +53,7 @@ def list_blocks(table: PurePath, at_once: int = GROUPS_PER_BATCH) -> Iterator[Bl
 
 
 def read_block(
-    block: Block, columns: Sequence[str], most_rows: int = MOST_ROWS
+    block: Block, columns: Sequence[str] | None, most_rows: int = MOST_ROWS
 ) -> Iterator[pa.RecordBatch]:
     """Yield the record batches of a block, as `tasks.store.tables.read_batches` does.
 

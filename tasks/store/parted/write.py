@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from pathlib import PurePath
@@ -46,14 +46,30 @@ def commit_in_form(
     for number, part in groupby(_number_parts(batches, schema), itemgetter(0)):
         counts.append(0)
         counted = _count(counts, (batch for _, batch in part))
-        files.append(commit_table(place / f"part-{number:05d}.parquet", schema, counted))
+        files.append(commit_table(place / name_part(number), schema, counted))
+    return commit_parts(place, files, counts)
+
+
+def name_part(number: int) -> str:
+    """Return the name of the file of a part."""
+    return f"part-{number:05d}.parquet"
+
+
+def commit_parts(place: PurePath, files: Sequence[FileEntry], counts: Sequence[int]) -> FileEntry:
+    """Write the manifest of a table in parts, which have been committed; return as above.
+
+    `counts` are the rows of each part.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     decided_by = {"stage": "aggregate", "format": FORMAT, "rows_per_part": ROWS_PER_PART}
     manifest = Manifest(
         kind="parts",
         fingerprint=fingerprint(decided_by),
         decided_by=decided_by,
         files=tuple(files),
-        details=PartsDetails(part_rows=counts).as_dict(),
+        details=PartsDetails(part_rows=list(counts)).as_dict(),
     )
     commit_manifest(place / PARTS_MANIFEST, manifest)
     return describe_table(place)
