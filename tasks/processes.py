@@ -160,13 +160,31 @@ def call_in_child(
         WorkerError: the process died, or the function ended in an unexpected error.
         WentiError, OSError: what the function raised.
     """
-    name = f"process of {function.__name__}"
-    child = Child(name, _answer_call, function, args, kwargs, has_children=True)
+    return _call(None, function, args, kwargs)
+
+
+def call_telling_child(
+    hear: Callable[[Any], None], function: Callable[..., Answer], *args: object
+) -> Answer:
+    """Do what `call_in_child` does; `hear` gets each message that the function gives to `tell`."""
+    return _call(hear, function, args, {})
+
+
+def _call(
+    hear: Callable[[Any], None] | None,
+    function: Callable[..., Answer],
+    args: tuple[object, ...],
+    kwargs: dict[str, object],
+) -> Answer:
+    name, tells = f"process of {function.__name__}", hear is not None
+    child = Child(name, _answer_call, function, args, kwargs, tells, has_children=True)
     try:
-        result: tuple[Answer] = child.receive()
+        while len(result := child.receive()) > 1 and hear is not None:
+            hear(result[1])
     finally:
         child.stop()
-    return result[0]
+    answered: tuple[Answer] = result
+    return answered[0]
 
 
 def answer(connection: Connection, compute: Callable[[], object]) -> None:
@@ -225,7 +243,10 @@ def _answer_call(
     function: Callable[..., object],
     args: tuple[object, ...],
     kwargs: dict[str, object],
+    tells: bool,
 ) -> None:
+    if tells:
+        kwargs["tell"] = lambda message: connection.send((None, message))
     answer(connection, lambda: (function(*args, **kwargs),))
 
 

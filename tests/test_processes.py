@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 
 from tasks.errors import BatchTimeoutError, ConfigError, ServerError, WorkerError
 from tasks.findings import Finding
-from tasks.processes import Child, call_in_child, stop_children
+from tasks.processes import Child, call_in_child, call_telling_child, stop_children
 from tests.support.rehearsal import ROOT
 
 
@@ -40,6 +41,12 @@ def divide_by_zero() -> float:
     return 1 / 0
 
 
+def count(most: int, divisor: int, tell: Callable[[int], None]) -> float:
+    for number in range(most):
+        tell(number)
+    return most / divisor
+
+
 def kill_oneself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -54,6 +61,19 @@ def test_a_call_is_answered_from_another_process() -> None:
     assert total == 5
     assert process != os.getpid()
     assert not psutil.pid_exists(process)
+
+
+def test_a_call_in_another_process_tells_before_it_is_answered() -> None:
+    heard: list[object] = []
+    assert call_telling_child(heard.append, count, 3, 1) == 3
+    assert heard == [0, 1, 2]
+
+
+def test_what_a_call_told_before_it_failed_is_heard() -> None:
+    heard: list[object] = []
+    with pytest.raises(WorkerError, match="ZeroDivisionError"):
+        call_telling_child(heard.append, count, 2, 0)
+    assert heard == [0, 1]
 
 
 def test_a_call_in_another_process_may_start_processes_of_its_own() -> None:

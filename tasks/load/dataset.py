@@ -23,7 +23,7 @@ from tasks.engine.paddle.paddlenlp_datasets import read_named_passages
 from tasks.errors import InputError
 from tasks.load.encoding import Outcome, QuestionTokenizer, encode_rows
 from tasks.load.helpers import Helpers
-from tasks.load.parts import PartWriter
+from tasks.load.parts import PartWriter, Tell
 from tasks.load.row_keys import KeysWriter
 from tasks.load.rules import bad_row, no_usable_row
 from tasks.passages.fields import Fields
@@ -88,7 +88,7 @@ class LoadRequest:
     has_keys: bool = False  # whether the keys of the rows are made, too
 
 
-def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
+def load_passages(request: LoadRequest, helpers: int = 0, tell: Tell | None = None) -> Manifest:
     """Make the dataset checkpoint: `part-*.parquet`, `rejects.parquet`, `manifest.json`.
 
     The tables have the schemas `DATASET` and `REJECTS`; the same request always produces the same
@@ -97,6 +97,7 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
     Args:
         request: what to load, tokenize and commit.
         helpers: how many processes may help; they start if there are more than `ROWS_ALONE` rows.
+        tell: called with each part that is complete while others are still missing.
 
     Raises:
         InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
@@ -111,7 +112,7 @@ def load_passages(request: LoadRequest, helpers: int = 0) -> Manifest:
         keeping as keeper,
         staging_folder(request.folder) as staging,
         others,
-        PartWriter(staging) as writer,
+        PartWriter(staging, tell) as writer,
         KeysWriter(staging, request.decided_by) if request.has_keys else nullcontext() as keys,
     ):
         rows = read_input_rows(request, None if keeper is None else keeper.note)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path, PurePath
 from typing import Any, Self
@@ -98,13 +99,27 @@ class DatasetDetails(Details):
             yield {"file": rows[bisect(ends, reject["row"])][0], **reject} if rows else reject
 
 
+@dataclass(frozen=True)
+class StagedPart:
+    """A part of a dataset that is still being loaded: its file in a folder, and its rows."""
+
+    folder: Path
+    entry: FileEntry
+    rows: int
+
+
+Tell = Callable[[StagedPart], None]
+
+
 class PartWriter:
     """Writes accepted rows and rejects to numbered files in a staging folder, and counts them.
 
-    A thread writes one file while rows of the next one are added.
+    A thread writes one file while rows of the next one are added. `tell` is called, in that thread,
+    with each part that is complete before the last row is added.
     """
 
-    def __init__(self, staging: Path) -> None:
+    def __init__(self, staging: Path, tell: Tell | None = None) -> None:
+        self._tell = tell
         self.reasons: Counter[str] = Counter()
         self.examples: dict[str, Reject] = {}  # the first of each reason
         self._staging = staging
@@ -168,6 +183,7 @@ class PartWriter:
         Returns:
             The files of the manifest: the parts in order, then the rejects.
         """
+        self._tell = None  # the parts leave the staging folder now
         self._flush_rows()
         self._flush_rejects()
         self._wait()
@@ -214,7 +230,9 @@ class PartWriter:
     def _flush_rows(self) -> None:
         if self._rows:
             path = self._staging / f"part-{len(self._parts):05d}.parquet"
-            self._write(path, DATASET, [_as_batch(self._rows)])
+            self._wait()
+            batch = _as_batch(self._rows)
+            self._writing = self._thread.submit(self._write_part, path, batch, self._tell)
             self._parts.append(path)
             self._part_rows.append(len(self._rows))
             self._rows, self._characters = [], 0
@@ -227,6 +245,13 @@ class PartWriter:
             self._write(path, schema, make_batches(records, schema))
             self._reject_files.append(path)
             self._rejects, self._reject_characters = [], 0
+
+    @staticmethod
+    def _write_part(path: Path, batch: pa.RecordBatch, tell: Tell | None) -> FileEntry:
+        entry = commit_table(path, DATASET, [batch])
+        if tell is not None:
+            tell(StagedPart(path.parent, entry, batch.num_rows))
+        return entry
 
     def _write(self, path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
         self._wait()

@@ -193,8 +193,18 @@ def _allocate(shape: tuple[int, ...], kind: type[Value], folder: Path) -> NDArra
         return np.memmap(file, kind, "r+", shape=shape)
 
 
+def key_context(dataset: Manifest) -> bytes:
+    """Return what `hash_rows` starts with for the rows of a dataset: vocabulary and template."""
+    return canonical_json(_context_of(dataset.decided_by))
+
+
+def digest_keys(keys: Keys) -> str:
+    """Return the sha256 (64 hex digits) of the keys of some rows, in order."""
+    return hashlib.sha256(keys.astype("<u8", copy=False).tobytes()).hexdigest()
+
+
 def _hash_parts(folder: PurePath, dataset: Manifest) -> Iterator[pa.RecordBatch]:
-    context = canonical_json(_context_of(dataset.decided_by))
+    context = key_context(dataset)
     counts = DatasetDetails.of(dataset).part_rows
     columns = ["row", "input_ids", "token_type_ids"]
     # The files are the parts in order, then the rejects, which have no count.

@@ -17,11 +17,11 @@ from tasks.escaping import shorten_list
 from tasks.load.dataset import make_request
 from tasks.load.groups.load import load_columns_into, load_into
 from tasks.load.groups.nodes import Nodes
-from tasks.load.parts import DatasetDetails, has_losses
+from tasks.load.parts import DatasetDetails, Tell, has_losses
 from tasks.load.rules import check_dataset, describe_lines
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult, TimeSpan
-from tasks.processes import call_in_child
+from tasks.processes import call_in_child, call_telling_child
 from tasks.retry import task_retries
 from tasks.store.claims import Claims
 from tasks.store.manifest import Found, Manifest
@@ -29,8 +29,10 @@ from tasks.store.manifest import Found, Manifest
 logger = logging.getLogger("wenti.load")
 
 
-def load_dataset(plan: Plan, claims: Claims) -> StageResult:
+def load_dataset(plan: Plan, claims: Claims, hear: Tell | None = None) -> StageResult:
     """Return the checkpoint of the tokenized passages; make it unless the store has it.
+
+    `hear` is called with each part that is complete before the rest is.
 
     Raises:
         InputError: the passages cannot be read or changed in the meantime, none is usable, or the
@@ -40,7 +42,8 @@ def load_dataset(plan: Plan, claims: Claims) -> StageResult:
         WorkerError: the child process died.
     """
     started = time.monotonic()
-    make = partial(call_in_child, load_into, plan.store, make_request(plan), Nodes.of(plan))
+    call = call_in_child if hear is None else partial(call_telling_child, hear)
+    make = partial(call, load_into, plan.store, make_request(plan), Nodes.of(plan))
     made = claims.once(plan.dataset.fingerprint, partial(find_dataset, plan), make)
     _keep_columns(plan, claims, made.manifest)
     _warn_of_multiline_rows(made.manifest)
@@ -92,8 +95,8 @@ def _warn_of_multiline_rows(dataset: Manifest) -> None:
         )
 
 
-def _load(plan: Plan, claims: Claims) -> StageResult:
-    result = load_dataset(plan, claims)
+def _load(plan: Plan, claims: Claims, hear: Tell | None = None) -> StageResult:
+    result = load_dataset(plan, claims, hear)
     state: object = Completed(name=result.state_name, message=str(result), data=result)
     return cast(StageResult, state)  # which Prefect gives to the caller
 

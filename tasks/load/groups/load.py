@@ -28,6 +28,7 @@ from tasks.load.groups.nodes import Nodes
 from tasks.load.groups.processes import GroupProcesses
 from tasks.load.groups.work import Count, Counted, Load, changed
 from tasks.load.helpers import MOST_HELPERS, count_helpers
+from tasks.load.parts import Tell
 from tasks.passages.files import find_files, hash_files
 from tasks.plan.plan import PlannedCheckpoint
 from tasks.store.files import staging_folder
@@ -38,13 +39,15 @@ from tasks.store.manifest import Manifest
 logger = logging.getLogger("wenti.load")
 
 
-def load_into(store: Store, request: LoadRequest, nodes: Nodes | None) -> Manifest:
+def load_into(
+    store: Store, request: LoadRequest, nodes: Nodes | None, tell: Tell | None = None
+) -> Manifest:
     """Call `load_files` while holding the store's shared lock.
 
     If the run is killed, its child process can live on; gc must not remove what that commits.
     """
     with shared_lock(store):
-        return load_files(request, count_cores(), nodes)
+        return load_files(request, count_cores(), nodes, tell)
 
 
 def load_columns_into(
@@ -60,7 +63,9 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def load_files(request: LoadRequest, cores: int, nodes: Nodes | None = None) -> Manifest:
+def load_files(
+    request: LoadRequest, cores: int, nodes: Nodes | None = None, tell: Tell | None = None
+) -> Manifest:
     """Make the dataset checkpoint as `load_passages` does, in groups if the input has several.
 
     The rows, the rejects and what the manifest says of them are those of one pass; a part of the
@@ -70,6 +75,7 @@ def load_files(request: LoadRequest, cores: int, nodes: Nodes | None = None) -> 
         request: what to load, tokenize and commit.
         cores: of this machine, to be used.
         nodes: that load groups, too; None: none do.
+        tell: as of `load_passages`; not called for groups.
 
     Raises:
         InputError: as `load_passages`, and nothing is left behind.
@@ -79,7 +85,7 @@ def load_files(request: LoadRequest, cores: int, nodes: Nodes | None = None) -> 
     """
     groups = find_groups(request)
     if not groups:
-        return load_passages(request, count_helpers())
+        return load_passages(request, count_helpers(), tell)
     with keep_columns(request) as keeper, staging_folder(request.folder):
         counted, loaded = _load_groups(request, groups, cores, nodes, keeper)
         if keeper is not None and _join(keeper, counted):
