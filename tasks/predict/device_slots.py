@@ -38,13 +38,16 @@ def slot_name(device: str) -> str:
 
 
 @contextmanager
-def slots(devices: Sequence[str]) -> Iterator[None]:
-    """Wait for a slot of every device, take all at once, and hold them while the block runs."""
-    stack = ExitStack()
+def slots(devices: Sequence[str], wait: bool = True) -> Iterator[bool]:
+    """Wait for a slot of every device, take all at once, and hold them while the block runs.
+
+    Without `wait`, take them only if all are free; yields whether that was so.
+    """
+    stack, are_taken = ExitStack(), True
     with _outage():
-        _take(stack, _limited(devices))
+        are_taken = _take(stack, _limited(devices), wait)
     try:
-        yield
+        yield are_taken
     finally:
         with _outage(), _few_retries():
             stack.close()
@@ -64,15 +67,18 @@ def _is_limited(client: SyncPrefectClient, name: str) -> bool:
         return False
 
 
-def _take(stack: ExitStack, names: list[str]) -> None:
+def _take(stack: ExitStack, names: list[str], wait: bool) -> bool:
     if not names or _enter(stack, names):
-        return
+        return True
+    if not wait:
+        return False
     listed = ", ".join(names)
     command = "prefect global-concurrency-limit update NAME --active-slots 0"
     logger.info("waiting for another run to release %s; if there is none: %s", listed, command)
     while not _enter(stack, names):
         time.sleep(POLL_SECONDS)  # Prefect's own waiting cannot be stopped by Ctrl-C
     logger.info("the other run has released %s", listed)
+    return True
 
 
 def _enter(stack: ExitStack, names: list[str]) -> bool:

@@ -100,6 +100,16 @@ def test_a_run_that_waits_for_a_device_can_be_interrupted(
         assert in_use(CPU) == 1
 
 
+def test_devices_that_are_not_free_are_not_waited_for(limit: Limit) -> None:
+    limit(CPU)
+    with slots(["cpu"], wait=False) as are_free:
+        assert are_free
+        with slots(["cpu"], wait=False) as are_free_twice:
+            assert not are_free_twice
+        assert in_use(CPU) == 1
+    assert in_use(CPU) == 0
+
+
 def test_a_run_that_was_ended_by_a_fault_has_left_its_device(limit: Limit) -> None:
     limit(CPU)
 
