@@ -52,6 +52,8 @@ from tasks.operations.rerun import parse_shards, plan_rerun
 from tasks.plan.changes import find_changes
 from tasks.plan.model import download_into
 from tasks.plan.plan import Plan
+from tasks.plan.stage_result import StageResult
+from tasks.predict.early.work import EarlyWork
 from tasks.predict.jobs import Selection, plan_jobs
 from tasks.predict.progress import Progress, current_display
 from tasks.predict.shards import has_shards
@@ -227,16 +229,11 @@ def carry_out(
     run = Run.start(plan, flow_run_id=flow_run_id(), config_file=config_file, rerun_of=rerun_of)
     logger.info("run %s in %s", run.record.run_id, run.folder)
     with rows_artifact(run) as artifact, recorded(run), machine_faults():
-        exporting = export_task.submit(plan, run.claims)
-        loading = load_task.submit(plan, run.claims)
-        for future in as_completed([exporting, loading]):
-            future.result()  # a fault of one ends the run before the other is done
-        export, dataset = exporting.result(), loading.result()
-        for result in (export, dataset):
-            logger.info("%s", result)
-        jobs = plan_jobs(plan, dataset.manifest)
         progress = Progress(artifact.follow, current_display(plan.settings.predict.logging_steps))
-        prediction = predict_missing(plan, run, jobs, selection, progress)
+        with EarlyWork(plan, run, selection, progress) as early:
+            export, dataset = _make_inputs(plan, run, early)
+            jobs = plan_jobs(plan, dataset.manifest)
+            prediction = predict_missing(plan, run, jobs, selection, progress, early)
         show_shards(run, prediction)
         raise_if_missing(prediction, plan.settings.aggregate.allow_partial)
         metrics = aggregate_task(plan, run, export, dataset, prediction, delivers)
@@ -244,6 +241,20 @@ def carry_out(
         show_trend(run)
         raise_if_suspect(plan, run, metrics)
         return final_state(run, metrics)
+
+
+def _make_inputs(plan: Plan, run: Run, early: EarlyWork) -> tuple[StageResult, StageResult]:
+    """Return the export and the dataset of a run, which are made at the same time."""
+    exporting = export_task.submit(plan, run.claims)
+    loading = load_task.submit(plan, run.claims, early.hear)
+    for future in as_completed([exporting, loading]):
+        future.result()  # a fault of one ends the run before the other is done
+        if future is exporting:
+            early.note_export()
+    results = exporting.result(), loading.result()
+    for result in results:
+        logger.info("%s", result)
+    return results
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from tasks.load.parts import DatasetDetails
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import TimeSpan
 from tasks.predict.shards import Shard, ShardDetails, find_shard, find_shards, plan_shards
-from tasks.store.manifest import Found, Manifest
+from tasks.store.manifest import Found, Manifest, fingerprint
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,18 @@ class ShardJob:
     def manifest_path(self) -> PurePath:
         """Where the shard's manifest goes."""
         return self.stage.folder / self.shard.manifest_name
+
+    def by_content(self, content: str) -> Self:
+        """Return the job whose folder depends on the rows themselves, not on their dataset.
+
+        There, what is made before the dataset is complete is found again, by whatever run.
+        `content` is a digest of the rows' keys.
+        """
+        decided_by = {**self.stage.decided_by, "dataset": content}
+        digest = fingerprint(decided_by)
+        folder = self.stage.folder.with_name(digest)
+        stage = replace(self.stage, folder=folder, fingerprint=digest, decided_by=decided_by)
+        return replace(self, shard=replace(self.shard, index=0, count=1), stage=stage)
 
     def read_rows(self, *columns: str) -> Iterator[pa.Table]:
         """Yield some columns of the shard's rows of the dataset, part by part.

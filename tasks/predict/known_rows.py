@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tasks.load.row_keys import Keys, RowKeys, load_row_keys, scratch_folder
+from tasks.load.row_keys import Keys, RowKeys, digest_keys, load_row_keys, scratch_folder
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import ShardJob
 from tasks.predict.keys.index import UNKNOWN, Integers, KeyIndex, find_repeated
@@ -31,6 +31,9 @@ KNOWN = pa.schema([pa.field("position", pa.int64(), nullable=False), *SHARD])
 those of the row that the question was generated for."""
 
 
+NO_ROWS = RowKeys(np.empty(0, np.int64), np.empty((0, 2), np.uint64))
+
+
 @dataclass(frozen=True)
 class KnownPart:
     """What of a shard needs no generating.
@@ -40,12 +43,14 @@ class KnownPart:
         copies: positions of rows that equal an unknown row before them, with the position of that.
         origins: number of known rows by the fingerprint of the predictions that they come from.
         files: the sha256 of the files that they come from.
+        content: a digest of the keys of all rows of the shard; empty if it is not of a shard.
     """
 
     questions: pa.Table = field(default_factory=KNOWN.empty_table)
     copies: Mapping[int, int] = field(default_factory=dict)
     origins: Mapping[str, int] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    content: str = ""
 
     @property
     def positions(self) -> Integers:
@@ -87,21 +92,31 @@ class KnownRows:
     """The known rows of a dataset; several threads may use it at once.
 
     Args:
-        own: the dataset's rows and their keys.
+        own: the dataset's rows and their keys; None: they come later, by `attach`.
         sources: shards that have questions, each with the keys of its rows, uint64 [rows, 2].
         folder: where files without a name are put, if there are millions of keys.
     """
 
-    def __init__(self, own: RowKeys, sources: Iterable[tuple[Source, Keys]], folder: Path) -> None:
-        self._tables, self._own = SourceTables([]), own
+    def __init__(
+        self, own: RowKeys | None, sources: Iterable[tuple[Source, Keys]], folder: Path
+    ) -> None:
+        self._tables, self._folder = SourceTables([]), folder
         self._index = KeyIndex(self._note(sources), folder)
-        self._repeated = find_repeated(own.keys, folder)
         self._added: dict[tuple[int, ...], tuple[int, int]] = {}
         self._lock = threading.Lock()
+        self.attach(own or NO_ROWS)
+
+    def attach(self, own: RowKeys) -> None:
+        """Take these for the dataset's rows and their keys."""
+        self._own, self._repeated = own, find_repeated(own.keys, self._folder)
 
     def of(self, job: ShardJob) -> KnownPart:
         """Return what of a shard is known; what is damaged counts as unknown."""
         keys = self._own.keys[job.shard.start : job.shard.stop]
+        return replace(self.find(keys), content=digest_keys(keys))
+
+    def find(self, keys: Keys) -> KnownPart:
+        """Return what is known of rows with these keys, uint64 [rows, 2]."""
         with self._lock:
             part = self._read(self._find(keys))
         unknown = np.setdiff1d(np.arange(len(keys)), part.positions, assume_unique=True)
@@ -150,15 +165,18 @@ class KnownRows:
         return KnownPart(questions, {}, origins, tuple(files))
 
 
-def find_known_rows(plan: Plan, dataset: Manifest) -> KnownRows:
+def find_known_rows(plan: Plan, dataset: Manifest | None) -> KnownRows:
     """Return the known rows of a plan's dataset, from all shards of the store.
 
+    Without `dataset`, which is not complete yet, its rows are to be attached.
+
     Raises:
+        ValueError: there is no dataset yet, but shards of it.
         StoreCorruptionError: a part of the dataset cannot be read.
         StorageError: the store cannot be read or written.
     """
-    own = load_row_keys(plan.dataset.folder, dataset)
-    return KnownRows(own, find_sources(plan, own), scratch_folder(plan.dataset.folder))
+    own = None if dataset is None else load_row_keys(plan.dataset.folder, dataset)
+    return KnownRows(own, find_sources(plan, own), scratch_folder(plan.store.root))
 
 
 def select_places(table: pa.Table, places: Sequence[int] | Integers) -> pa.Table:

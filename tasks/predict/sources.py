@@ -62,11 +62,14 @@ class Source:
         return replace(self, rows=_digest(rows)), keys
 
 
-def find_sources(plan: Plan, own: RowKeys) -> Iterator[tuple[Source, Keys]]:
+def find_sources(plan: Plan, own: RowKeys | None) -> Iterator[tuple[Source, Keys]]:
     """Yield the shards that the plan's model has made with its options, with their rows' keys.
 
     Shards that cannot be read, or whose dataset is gone, are passed over. Files are not verified
-    yet. `own` are the keys of the plan's dataset.
+    yet. `own` are the keys of the plan's dataset, None if it is not complete yet.
+
+    Raises:
+        ValueError: it is not complete, but there are shards of it.
     """
     wanted = decides_questions(plan.predictions.decided_by)
     root = plan.predictions.folder.parent
@@ -77,6 +80,8 @@ def find_sources(plan: Plan, own: RowKeys) -> Iterator[tuple[Source, Keys]]:
             continue
         of_folder = first.manifest.decided_by["dataset"]
         is_own = of_folder == plan.dataset.fingerprint
+        if is_own and own is None:
+            raise ValueError(f"{folder} has shards of a dataset that is not complete")
         dataset = own if is_own else _find_keys(plan, of_folder)
         if dataset is None:
             continue

@@ -18,6 +18,7 @@ from tasks.plan.plan import Plan
 from tasks.plan.stage_result import CACHED, TimeSpan
 from tasks.predict.cluster.pool import ClusterPool
 from tasks.predict.device_slots import slots
+from tasks.predict.early.work import EarlyWork
 from tasks.predict.jobs import Prediction, Selection, ShardJob, ShardOutcome, look_up_all
 from tasks.predict.known_rows import KnownRows, find_known_rows
 from tasks.predict.progress import Progress
@@ -58,7 +59,12 @@ def reuse_wave(wave: Wave) -> object:
 
 
 def predict_missing(
-    plan: Plan, run: Run, jobs: Sequence[ShardJob], selection: Selection, progress: Progress
+    plan: Plan,
+    run: Run,
+    jobs: Sequence[ShardJob],
+    selection: Selection,
+    progress: Progress,
+    early: EarlyWork,
 ) -> Prediction:
     """Generate the selected shards that the store does not have.
 
@@ -66,7 +72,8 @@ def predict_missing(
 
     There is a thread for each worker, and each shard goes to an idle worker. Each shard is a task
     run of Prefect; where that would be more than `limit_task_runs`, waves of shards are, and the
-    reused ones together are one. `progress` counts the rows that are not reused.
+    reused ones together are one. `progress` counts the rows that are not reused. The workers of
+    `early` are taken over, and the stage has begun when they did.
 
     Raises:
         InputError: the selection names a shard that does not exist.
@@ -95,11 +102,12 @@ def predict_missing(
     with _shown(reused):
         if missing:
             progress.start(sum(job.shard.rows for job in missing))
-            with _opened(plan, run, missing, selection, progress) as pool:
+            with _opened(plan, run, missing, selection, progress, early) as pool:
                 made = _generate(pool, missing, most - len(reused))
             outcomes |= {one.job.shard.index: one for one in made}
             devices = pool.figures()
-    return Prediction(list(outcomes.values()), TimeSpan.since(started), devices)
+    span = TimeSpan.since(early.began or started)
+    return Prediction(list(outcomes.values()), span, devices)
 
 
 def limit_task_runs(rows: int) -> int:
@@ -123,7 +131,12 @@ def _shown(reused: Sequence[Wave]) -> Iterator[None]:
 
 @contextmanager
 def _opened(
-    plan: Plan, run: Run, jobs: Sequence[ShardJob], selection: Selection, progress: Progress
+    plan: Plan,
+    run: Run,
+    jobs: Sequence[ShardJob],
+    selection: Selection,
+    progress: Progress,
+    early: EarlyWork,
 ) -> Iterator[ShardPool]:
     """Yield what makes the shards: the workers of this machine, or places on a cluster."""
     predict, is_forced = plan.settings.predict, selection.is_forced
@@ -132,6 +145,10 @@ def _opened(
         stage = jobs[0].stage
         yield ClusterPool(plan, stage, len(jobs), run, progress, is_forced, known)
         return
+    with early.handed_over(jobs[0].stage.dataset) as begun:
+        if begun is not None:
+            yield begun
+            return
     workers, deadline = make_local_workers(plan), predict.batch_deadline_seconds
     with slots([worker.device for worker in workers]):
         known = _find_known_rows(plan, jobs[0], selection)

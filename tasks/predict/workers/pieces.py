@@ -104,6 +104,16 @@ class Pieces:
                 storage_of(path).delete(path)
                 storage_of(path).delete(path.with_name(self._names.pop()))
 
+    def remove_folder(self) -> None:
+        """Remove the folder, if pieces were found there: of pieces that are found by their rows.
+
+        What cannot be removed is left to gc.
+        """
+        if self._names:
+            folder = self._job.stage.folder
+            with suppress(StorageError):
+                storage_of(folder).delete(folder)
+
     def _read(self, manifest: Manifest) -> Piece:
         batches = PieceDetails.of(manifest).batches
         positions = (position for batch in batches for position in batch)

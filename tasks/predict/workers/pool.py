@@ -6,12 +6,12 @@ import logging
 import queue
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tasks.errors import StoppedError, WorkerError
+from tasks.errors import OutOfMemoryError, StoppedError, WorkerError
 from tasks.predict.jobs import ShardJob, look_up
 from tasks.predict.known_rows import KnownPart, KnownRows
 from tasks.predict.progress import Progress
@@ -157,6 +157,28 @@ class WorkerPool(ClaimingPool):
         """Return what each worker did and used, by its name, for metrics.json."""
         return {member.name: member.figures() for member in self._members}
 
+    def begin(self, job: ShardJob, known: KnownPart, is_over: Callable[[], bool]) -> None:
+        """Generate batches of a shard until `is_over()`, and commit them as pieces.
+
+        Nothing is claimed, and neither progress nor journal hear of it: this is for rows of which
+        it is not known yet which shard they will be.
+
+        Raises:
+            WorkerError: a batch failed, and not because it was too large; it is not tried again.
+            StoppedError: the pool was closed.
+            WentiError, OSError: what else kept the worker from generating.
+        """
+        member, started = self._idle.get(), time.monotonic()
+        try:
+            run = ShardRun(job, member.runner, member.limits, lambda _: None, _raise, known)
+            run.begin(is_over)
+        except WorkerError:
+            member.runner.restart()
+            raise
+        finally:
+            member.seconds += time.monotonic() - started
+            self._idle.put(member)
+
     def _make(self, job: ShardJob) -> Manifest:
         member = self._idle.get()
         try:
@@ -180,6 +202,11 @@ class WorkerPool(ClaimingPool):
         runner.measure()
         self._note_made(job, runner.device, seconds, manifest)
         return manifest
+
+
+def _raise(error: WorkerError) -> None:
+    if not isinstance(error, OutOfMemoryError):
+        raise error
 
 
 def name_workers(devices: Sequence[str]) -> list[str]:

@@ -90,8 +90,16 @@ class ShardRun:
             self._on_rows(-self._counted)
             raise
 
-    def _generate(self) -> None:
-        while self._todo:
+    def begin(self, is_over: Callable[[], bool]) -> None:
+        """Run batches until all are done or `is_over()`, and commit them as pieces.
+
+        Raises: as `finish`.
+        """
+        self._generate(is_over)
+        self._shard.commit_piece(now=True)
+
+    def _generate(self, is_over: Callable[[], bool] = lambda: False) -> None:
+        while self._todo and not is_over():
             work = self._todo.popleft()
             if self._is_too_large(work):
                 self._todo.extendleft(reversed(work.halves()))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Self
 
 import pyarrow as pa
@@ -32,6 +33,7 @@ class ShardState:
         known: what of it needs no generating.
         lengths: tokens of each row.
         pieces: where what is done is committed from time to time.
+        early: where what was done before the dataset was complete is; None if that is unknown.
         planned: the batches that were planned, lists of positions.
         done: the batches that were generated, by this run or by one before that was ended.
         answers: of the rows of these batches.
@@ -47,6 +49,7 @@ class ShardState:
     answers: dict[int, Answer] = field(default_factory=dict)
     rejects: dict[int, WorkerError] = field(default_factory=dict)
     in_pieces: int = 0
+    early: Pieces | None = None
 
     @classmethod
     def open(cls, job: ShardJob, known: KnownPart) -> Self:
@@ -59,7 +62,10 @@ class ShardState:
         unknown = known.leave_unknown(job.shard.rows)
         state.planned = state._plan(unknown)
         left = set(unknown)
-        for piece in state.pieces.read():
+        if known.content:
+            state.early = Pieces(job.by_content(known.content))
+        early = () if state.early is None else state.early.read()
+        for piece in chain(early, state.pieces.read()):
             for batch in filter(left.issuperset, piece.batches):
                 state.done.append(batch)
                 state.answers |= {position: piece.answers[position] for position in batch}
@@ -81,15 +87,15 @@ class ShardState:
         self.done.append(batch)
         self.answers |= zip(batch, map(make_answer, questions), strict=True)
 
-    def commit_piece(self) -> None:
-        """Write what has been done since the last piece, if that is old enough.
+    def commit_piece(self, now: bool = False) -> None:
+        """Write what has been done since the last piece, `now` or if that is old enough.
 
         Raises:
             StorageError: it cannot be written.
             StoreCorruptionError: the dataset cannot be read.
         """
         new = self.done[self.in_pieces :]
-        if new and self.pieces.is_due:
+        if new and (now or self.pieces.is_due):
             self.pieces.commit(self.job.read_ids(), Piece(new, self.answers))
             self.in_pieces = len(self.done)
 
@@ -118,6 +124,8 @@ class ShardState:
         )
         commit_manifest(job.manifest_path, manifest)
         self.pieces.remove()
+        if self.early is not None:
+            self.early.remove_folder()
         return manifest
 
     def _plan(self, positions: Sequence[int]) -> list[list[int]]:
