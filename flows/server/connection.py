@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import httpx
 
 from flows.server.access import Access, configured_access, new_secret, possible_servers
-from flows.server.database import is_migrated
 from flows.server.diagnosis import describe, explain, explain_version, is_compatible
 from flows.server.proxies import require_proxy
 from flows.server.settings import HOME, few_retries, read_settings
-from flows.server.temporary import TemporaryServer, end_early
+from flows.server.temporary.database import is_migrated
+from flows.server.temporary.server import TemporaryServer, end_early
 from tasks.environment import is_writable
 from tasks.errors import ServerError
 

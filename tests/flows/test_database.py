@@ -12,7 +12,7 @@ import pytest
 from alembic.script import ScriptDirectory
 
 from flows.server import database
-from flows.server.temporary import TemporaryServer
+from flows.server.temporary.server import TemporaryServer
 
 
 @pytest.fixture(scope="module")

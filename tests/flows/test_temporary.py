@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from flows.server import temporary
-from flows.server.fork import Fork
-from flows.server.temporary import TemporaryServer
+from flows.server.temporary.fork import Fork
+from flows.server.temporary.server import TemporaryServer
 from tasks.errors import ServerError
 
 SPAWN = multiprocessing.get_context("spawn")

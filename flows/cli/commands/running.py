@@ -54,7 +54,7 @@ def run(
     with importing():
         from flows.cli.console import follow
         from flows.server.connection import connected
-        from flows.server.temporary import fork_early
+        from flows.server.temporary.server import fork_early
         from tasks.config.loading import find_config
         from tasks.config.overrides import parse_overrides
 

@@ -28,8 +28,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from flows.server.fork import Fork, can_fork
 from flows.server.settings import read_settings
+from flows.server.temporary.fork import Fork, can_fork
 from tasks.environment import importing
 from tasks.errors import ServerError
 from tasks.processes import show_name
@@ -164,7 +164,7 @@ def _spawn(
     theirs: socket.socket, messages: int, variables: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "flows.server.temporary"],
+        [sys.executable, "-P", "-m", "flows.server.temporary.server"],
         env={**os.environ, **variables},
         stdin=theirs.fileno(),
         stdout=subprocess.DEVNULL,
