@@ -26,6 +26,7 @@ from tasks.store.lock import exclusive_lock
 from tasks.store.objects import bucket as buckets
 from tasks.store.objects import storage
 from tasks.store.objects.connection import connect, open_storage
+from tests.support.azurite import KEY, Azurite
 from tests.support.checkpoint_maker import BIG, DIGEST, RUN, find
 from tests.support.faulty_bucket import FaultyBucket, faulty_bucket
 from tests.support.object_servers import ObjectServer
@@ -200,7 +201,7 @@ def test_the_rest_is_deleted_when_an_object_is_missing(server: ObjectServer) -> 
 
 
 @pytest.mark.parametrize("ignores", [False, True])
-@pytest.mark.parametrize("server", ["moto"], indirect=True)  # Azure's keys sign the conditions
+@pytest.mark.parametrize("server", ["moto", "azurite"], indirect=True)
 def test_a_server_that_ignores_conditions_is_refused(
     server: ObjectServer, tmp_path: Path, ignores: bool
 ) -> None:
@@ -229,6 +230,23 @@ def test_what_is_refused_says_what_is_missing_and_no_key(
     assert caught.value.__cause__ is None
 
 
+def test_a_container_that_is_missing_is_said_to_be(
+    azurite: Azurite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_server(azurite, tmp_path, monkeypatch)
+    monkeypatch.setenv(azurite.key_variable, KEY)  # who may see all containers
+    root = ObjectPlace("az://wenti-none/store")
+    connect(root, azurite.url, str(tmp_path / "cache"))
+    assert "no such container" in str(find_files(root / "a.jsonl"))
+    for attempt in (
+        storage_of(root).make_root,
+        storage_of(root).list_folder,
+        storage_of(root).delete,
+    ):
+        with pytest.raises(StorageError, match="there is no such container"):
+            attempt(root)
+
+
 @pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_why_passages_cannot_be_read_is_a_fault(
     server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -248,7 +266,7 @@ def test_why_passages_cannot_be_read_is_a_fault(
     assert "no such file or folder" in str(find_files(folder / "b"))
     told = str(find_files(missing))
     # Who may not see all buckets may be refused, as by AWS.
-    is_refused = server.kind == "seaweedfs" and "permission denied" in told
+    is_refused = server.kind != "moto" and "permission denied" in told
     assert f"no such {folder.noun}" in told or is_refused
     monkeypatch.setenv(server.key_variable, ANOTHER_SECRET)
     connect(folder, server.url, str(tmp_path / "another"))
