@@ -2,14 +2,41 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import obstore
 import pytest
 from obstore.store import AzureStore
 
 from tasks.addresses import ObjectPlace
-from tasks.errors import InstallationError, StorageError
+from tasks.errors import InstallationError, ObjectStoreError, StorageError
 from tasks.store.files import storage_of
 from tasks.store.objects.connection import VARIABLE, connect, describe_stores, open_client
+from tasks.store.objects.faults import object_faults
+
+
+@contextmanager
+def one_answer(status: int) -> Iterator[str]:
+    """Yield the URL of a server that answers everything with this status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(status)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_without_obstore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +70,28 @@ def test_what_is_wrong_with_the_credentials_of_azure_is_said_without_them(
     with pytest.raises(StorageError, match=fault) as caught:
         storage_of(ObjectPlace("az://half-known/store"))
     assert not [value for value in variables.values() if value in str(caught.value)]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "told"),
+    [
+        (401, StorageError, "there are no credentials, or they get no token"),
+        (503, ObjectStoreError, r"the object store fails \(503\); nothing is damaged"),
+    ],
+)
+def test_a_token_that_is_refused_is_no_token_that_is_late(
+    status: int, kind: type[StorageError], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CLIENT_ID", "CLIENT_SECRET", "TENANT_ID"):
+        monkeypatch.setenv(f"AZURE_{name}", "secret")
+    place = ObjectPlace("az://container/it")
+    with one_answer(status) as url:
+        monkeypatch.setenv("AZURE_AUTHORITY_HOST", url)
+        client = open_client(place.bucket, f"{url}/account", 1, 0)
+        with pytest.raises(kind, match=told) as caught, object_faults(place, "read"):
+            obstore.get(client, place.key)
+    assert type(caught.value) is kind
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

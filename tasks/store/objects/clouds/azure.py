@@ -65,7 +65,8 @@ AZURE = Cloud(
             "again",
         ),
         (
-            re.compile(r"performing token request|169\.254\.\d+\.\d+"),
+            # Anything else of a request for a token may pass.
+            re.compile(r"169\.254\.\d+\.\d+|token request.*status code: 40[0-3]"),
             "there are no credentials, or they get no token; set AZURE_STORAGE_ACCOUNT_KEY, "
             "AZURE_STORAGE_SAS_KEY, or AZURE_CLIENT_ID, AZURE_CLIENT_SECRET and AZURE_TENANT_ID, "
             "or give the machine a managed identity",
