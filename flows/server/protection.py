@@ -6,7 +6,7 @@ are not subject to CORS at all. So requests from pages of other origins are refu
 requests for host names that are not ours: a website may let its own name point to this machine.
 
 `python -m flows.server.protection` serves it at the address of Prefect's settings, and
-`temporary.py` on a free port.
+`temporary` on a free port.
 """
 
 from __future__ import annotations

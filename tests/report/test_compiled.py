@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from jinja2 import BytecodeCache, Environment, FileSystemLoader
 
-from tasks.report.compiled import CompiledTemplates
+from tasks.report.page import CompiledTemplates
 
 NAME = "greeting.j2"
 
