@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks.load import row_keys
+from tasks.predict.keys import partitions
 from tests.support.in_process import predict, write_passages
 from tests.support.passage_rows import BAD, FIRST, NEW, POOL, Rows, check_equal, shuffled
 
@@ -129,6 +131,19 @@ def test_rows_are_known_in_whatever_files_they_are(tmp_path: Path) -> None:
     found = predict(tmp_path / "store", tmp_path / "in")
     assert found.generated == 0
     check_equal(found, predict(tmp_path / "other", tmp_path / "a.jsonl"))
+
+
+def test_rows_are_known_though_their_keys_are_too_many_for_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_keys, "MOST_IN_MEMORY", 4)
+    monkeypatch.setattr(partitions, "MOST_IN_MEMORY", 10)
+    predict(tmp_path / "store", write_passages(tmp_path / "a.jsonl", FIRST))
+    passages = write_passages(tmp_path / "b.jsonl", shuffled([*FIRST, *NEW, *NEW]))
+    found = predict(tmp_path / "store", passages)
+    assert found.generated == len(NEW)
+    check_equal(found, predict(tmp_path / "other", passages))
+    assert not list(tmp_path.rglob(".keys-*"))
 
 
 def test_rows_can_be_generated_whatever_the_store_knows(tmp_path: Path) -> None:
