@@ -18,8 +18,9 @@ from tasks.passages import limits
 from tasks.passages.files import hash_passages
 from tasks.passages.input import Input
 from tasks.passages.layout import kind_of
-from tasks.passages.reader import read_passages
+from tasks.passages.reader import count_rows, read_files, read_passages
 from tasks.passages.records import Passage
+from tests.support.load_groups import write_files
 from tests.support.passage_texts import ROW, jsonl, read, write
 
 
@@ -256,3 +257,12 @@ def test_file_that_is_gone_or_cannot_be_read_has_no_identity(tmp_path: Path) -> 
     for name in ("gone.jsonl", "broken.jsonl"):
         with pytest.raises(InputError, match=r"cannot be read: .*`dataset.predict_file`"):
             hash_passages(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".csv", ".parquet"])
+def test_rows_are_counted_as_they_are_read(tmp_path: Path, suffix: str) -> None:
+    found = Input.find(write_files(tmp_path / "in", suffix))
+    assert isinstance(found, Input)
+    rows = list(read_files(found.readable, 7))
+    assert [one.row for one in rows] == list(range(7, 7 + count_rows(found.readable)))
+    assert len(rows) > 50

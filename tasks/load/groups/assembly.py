@@ -14,12 +14,12 @@ from tasks.load.dataset import LoadRequest
 from tasks.load.parts import MULTILINE_SHOWN, REJECTS_FILE, DatasetDetails
 from tasks.load.rules import no_usable_row
 from tasks.passages.reader import no_rows
-from tasks.store.files import staging_folder, storage_of
+from tasks.store.files import storage_of
 from tasks.store.manifest import MANIFEST, Manifest, commit_manifest, find_checkpoint
 from tasks.store.tables import commit_table, iterate_rows, read_batches
 
 _OF_GROUPS = re.compile(
-    r"group-\d{5}\.json|(rejects-\d{5}|part-\d{5}-\d{5})\.parquet|\.(group|rejects)-\d{5}\..+\.tmp"
+    r"group-\d{5}(\.json)?|(rejects-\d{5}|part-\d{5}-\d{5})\.parquet|\.(group|rejects)-\d{5}\..+\.tmp"
 )
 
 
@@ -76,8 +76,7 @@ def remove_groups(folder: PurePath) -> None:
         StorageError: the store cannot be written.
     """
     if not storage_of(folder).is_file(folder / MANIFEST):
-        with staging_folder(folder):  # which removes those of others
-            _remove_files(folder, ())
+        _remove_files(folder, ())
 
 
 def _remove_files(folder: PurePath, kept: Collection[str]) -> None:

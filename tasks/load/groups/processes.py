@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Protocol, Self
 
-from tasks.errors import StoppedError
+from tasks.errors import StoppedError, WorkerError
 from tasks.load.dataset import LoadRequest
 from tasks.load.groups.work import GroupWorker
 from tasks.processes import Child, answer
@@ -118,8 +118,12 @@ class _Process:
 
     def do(self, job: object) -> object:
         child = self._start()
-        child.send(job)
-        return child.receive()
+        try:
+            child.send(job)
+            return child.receive()
+        except WorkerError as error:
+            remedy = "run again: groups of files that are loaded are kept"
+            raise WorkerError(f"{error}; {remedy}") from error
 
     def stop(self) -> None:
         """End the process."""

@@ -128,7 +128,9 @@ class GroupWorker:
     def _load(self, job: Load) -> Manifest:
         request, group = self._request, job.group
         others = Helpers(self._helpers, partial(make_tokenizer, request))
-        with staging_folder(request.folder) as staging, others, PartWriter(staging) as writer:
+        # Of its own: no node takes the staging folder of another for abandoned.
+        own = place_of_group(request, group).with_suffix("")
+        with staging_folder(own) as staging, others, PartWriter(staging) as writer:
             rows = read_files(group.files, job.first)
             alone = islice(rows, ROWS_ALONE) if self._helpers else rows
             encoded = chain(encode_rows(alone, self._tokenizer.encode), others.encode(rows))
