@@ -75,7 +75,7 @@ test-ui: $(INSTALLED)
 # where npm cannot install it, its tests are skipped.
 test-s3: $(INSTALLED) $(S3)/.installed $(AZURITE)/.installed
 	WENTI_S3_SERVERS=$(abspath $(S3))/bin $$(cat $(AZURITE)/.installed) \
-	  $(BIN)/python -m pytest -m s3 tests/store tests/end_to_end/test_object_store.py
+	  $(BIN)/python -m pytest -m s3 tests/store tests/load/groups tests/end_to_end/test_object_store.py
 
 $(AZURITE)/.installed:
 	@echo 'Installing Azurite into $(AZURITE) …'
