@@ -96,17 +96,18 @@ def print_peers(result: Mapping[str, Any]) -> None:
 
 def print_pipeline(result: Mapping[str, Any]) -> None:
     """Print what each run used: CPU seconds, by part, and memory; then what a further row costs."""
-    heads = ("rows", "CPU s", "parent", "load", "worker", "server", "µs/row", "MB parent")
+    others = ("load", "worker", "helpers", "server")
+    heads = ("rows", "CPU s", "parent", *others, "µs/row", "MB parent")
     numbers = [Column(name, justify="right") for name in (*heads, "MB worker", "MB report")]
     table = Table("run", *numbers, box=None, pad_edge=False)
     for point in result["points"]:
         parent = sum(point[part] for part in PARENT)
-        seconds = (point["cpu_seconds"], parent, *(point[part] for part in ("load", "worker")))
+        seconds = (point["cpu_seconds"], parent, *(point[part] for part in others))
         sizes = (point["parent_mb"], point["worker_mb"])
         table.add_row(
             point["run"],
             f"{point['rows']:,}",
-            *(f"{value:.1f}" for value in (*seconds, point["server"])),
+            *(f"{value:.1f}" for value in seconds),
             f"{point['us_a_row']:.0f}",
             *(f"{size:.0f}" for size in sizes),
             f"{point['report_mb']:.1f}",
