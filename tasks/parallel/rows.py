@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from tasks.parallel.helpers import Compute, Helpers, count_cores
 
-ROWS_PER_HELPER = 100_000
-"""Of a result: a helper, which takes half a second of CPU to start, costs at most 5 µs a row."""
+ROWS_PER_HELPER = 200_000
+"""Of a result: a helper takes up to a second of CPU to start, so it costs at most 5 µs a row."""
 
 MOST_HELPERS = 8
 """More do not help: one process does not take their answers any faster."""

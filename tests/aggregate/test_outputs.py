@@ -192,7 +192,7 @@ def test_other_processes_write_the_lines_that_one_writes(
     batches = [prediction_batch([*every[at : at + 7]], f"r{at}") for at in range(0, 30, 7)]
     commit_table(predictions, PREDICTIONS, batches)
     monkeypatch.setattr(rows_of_helpers, "count_cores", lambda: 2)
-    with RowHelpers(200_000) as helpers:
+    with RowHelpers(400_000) as helpers:
         assert helpers.count == 2
         write_texts(predictions, PREDICTIONS, 60, Missing(()), helpers)
     lines = (tmp_path / "predictions.jsonl").read_bytes()

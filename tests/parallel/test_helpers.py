@@ -69,7 +69,7 @@ def test_helpers_with_rows_start_for_many_rows_on_several_cores_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(rows, "count_cores", lambda: 4)
-    assert [RowHelpers(count).count for count in (0, 99_999, 100_000, 399_999)] == [0, 0, 1, 3]
+    assert [RowHelpers(count).count for count in (0, 199_999, 200_000, 799_999)] == [0, 0, 1, 3]
     assert RowHelpers(10**9).count == 4
     monkeypatch.setattr(rows, "count_cores", lambda: 100)
     assert RowHelpers(10**9).count == rows.MOST_HELPERS
@@ -82,7 +82,7 @@ def test_functions_of_blocks_are_computed_elsewhere_if_there_are_helpers(
 ) -> None:
     assert list(ALONE.compute(tell_process, [5])) == [(5, os.getpid())] * 2
     monkeypatch.setattr(rows, "count_cores", lambda: 2)
-    with RowHelpers(200_000) as both:
+    with RowHelpers(400_000) as both:
         found = list(both.compute(tell_process, range(6)))
     assert [number for number, _ in found] == [at // 2 for at in range(12)]
     processes = {process for _, process in found}

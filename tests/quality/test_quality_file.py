@@ -125,7 +125,7 @@ def test_other_processes_judge_and_count_as_one_does(
     batches = [pa.RecordBatch.from_pylist(group, PREDICTIONS) for group in groups]
     commit_table(path, PREDICTIONS, batches)
     monkeypatch.setattr(rows, "count_cores", lambda: 2)
-    with RowHelpers(200_000) as helpers:
+    with RowHelpers(400_000) as helpers:
         assert helpers.count == 2
         assert list(judge_file(path, UNK, helpers)) == list(judge_file(path, UNK))
         assert score_file(path, helpers) == score_file(path)
