@@ -16,8 +16,12 @@ from tasks.engine.paddle.installation import describe_paddle, find_version, plan
 from tasks.errors import PreflightError
 from tasks.findings import Finding
 from tasks.passages.input import Input
+from tasks.plan.changes import find_changes
 from tasks.plan.model import Download, find_position_faults, get_model
 from tasks.plan.plan import Plan, make_plan, open_store
+from tasks.predict.shards import has_shards
+from tasks.runs.find import find_previous
+from tasks.runs.record import describe_passages
 from tasks.store.lock import shared_lock
 
 logger = logging.getLogger("wenti.preparation")
@@ -103,3 +107,21 @@ def _log_engine(plan: Plan) -> None:
         logger.warning(
             "FasterTransformer sampling is not reproducible: each run gives different questions"
         )
+
+
+def log_changes(plan: Plan, config: Path) -> None:
+    """Log what has changed since the last complete run of a config file, and what follows."""
+    before = find_previous(plan.store, config)
+    if before is None or before.decided_by is None:
+        return
+    is_there = {
+        "export": plan.export.is_there,
+        "dataset": plan.dataset.is_there,
+        "predictions": has_shards(plan.predictions.folder),
+    }
+    files = (before.passages, describe_passages(plan.settings.dataset.predict_file))
+    changes = find_changes(before.decided_by, plan.decided_by, is_there, files)
+    if changes:
+        logger.info("since run %s:", before.run_id)
+    for change in changes:
+        logger.info("  %s", change)

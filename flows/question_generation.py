@@ -28,7 +28,7 @@ from flows.parameters import (
     exact_value,
     plain_flow,
 )
-from flows.prepare import prepared
+from flows.prepare import log_changes, prepared
 from flows.run_context import (
     find_stop,
     flow_run_id,
@@ -49,19 +49,15 @@ from tasks.errors import StorageError, WentiError, describe_error
 from tasks.export.task import export_task
 from tasks.load.task import load_task
 from tasks.operations.rerun import parse_shards, plan_rerun
-from tasks.plan.changes import find_changes
 from tasks.plan.model import download_into
 from tasks.plan.plan import Plan
 from tasks.plan.stage_result import StageResult
 from tasks.predict.early.work import EarlyWork
 from tasks.predict.jobs import Selection, plan_jobs
 from tasks.predict.progress import Progress, current_display
-from tasks.predict.shards import has_shards
 from tasks.predict.task import predict_missing
 from tasks.processes import stop_children
 from tasks.retry import DOWNLOAD_DELAYS_SECONDS, task_retries
-from tasks.runs.find import find_previous
-from tasks.runs.record import describe_passages
 from tasks.runs.run import Run
 from tasks.store.layout import Store
 from tasks.system_errors import machine_faults
@@ -284,21 +280,3 @@ def _describe_stop(error: BaseException) -> str:
     if isinstance(error, TerminationSignal):
         return find_stop()
     return f"stopped by {str(error) or 'Ctrl-C'}"  # `flows.cli.main` puts the signal's name in it
-
-
-def log_changes(plan: Plan, config: Path) -> None:
-    """Log what has changed since the last complete run of a config file, and what follows."""
-    before = find_previous(plan.store, config)
-    if before is None or before.decided_by is None:
-        return
-    is_there = {
-        "export": plan.export.is_there,
-        "dataset": plan.dataset.is_there,
-        "predictions": has_shards(plan.predictions.folder),
-    }
-    files = (before.passages, describe_passages(plan.settings.dataset.predict_file))
-    changes = find_changes(before.decided_by, plan.decided_by, is_there, files)
-    if changes:
-        logger.info("since run %s:", before.run_id)
-    for change in changes:
-        logger.info("  %s", change)
