@@ -11,7 +11,7 @@ import prefect
 import pytest
 from alembic.script import ScriptDirectory
 
-from flows.server import database
+from flows.server.temporary import database
 from flows.server.temporary.server import TemporaryServer
 
 

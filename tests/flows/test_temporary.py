@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from flows.server import temporary
+from flows.server.temporary import server as temporary
 from flows.server.temporary.fork import Fork
 from flows.server.temporary.server import TemporaryServer
 from tasks.errors import ServerError
@@ -73,6 +73,7 @@ def test_a_server_does_not_outlive_a_killed_parent(silent: dict[str, str], is_fo
     ours, theirs = multiprocessing.Pipe()
     parent = SPAWN.Process(target=start, args=(silent, theirs, is_forked))
     parent.start()
+    theirs.close()  # if the parent fails, nothing is received
     server = psutil.Process(ours.recv())
     parent.kill()
     parent.join()
