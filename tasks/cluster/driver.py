@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -32,7 +33,7 @@ from tasks.cluster.messages import (
     Told,
     TriedTwice,
 )
-from tasks.cluster.schedule import Schedule
+from tasks.cluster.schedule import Attempt, Schedule
 from tasks.cluster.starts import Starts
 from tasks.errors import ClusterError, PlaceLostError, WorkerError
 
@@ -207,7 +208,8 @@ class Driver:
         for key, place in self._places.items():
             if place.is_up and not place.listening and now - place.heard > seconds:
                 place.listening = True
-                self._expect(key, place.handle.listen.remote(), self._end_listening)
+                take = partial(self._end_listening, self._schedule.attempt_of(str(key)))
+                self._expect(key, place.handle.listen.remote(), take)
 
     def _expect(
         self, key: int, reference: runtime.ObjectRef, take: Callable[[int, Any], None]
@@ -229,22 +231,21 @@ class Driver:
         self._starts.succeed()
         self._outbox.append(PlaceIsUp(place.name))
 
-    def _end_listening(self, key: int, events: list[object]) -> None:
+    def _end_listening(self, attempt: Attempt | None, key: int, events: list[object]) -> None:
         self._places[key].listening = False
-        self._tell(key, events)
+        self._tell(key, attempt or self._schedule.attempt_of(str(key)), events)  # or its job since
 
-    def _tell(self, key: int, events: list[object]) -> None:
-        attempt = self._schedule.attempt_of(str(key))
+    def _tell(self, key: int, attempt: Attempt | None, events: list[object]) -> None:
         if events and attempt is not None:
             place = self._places[key].name
             self._outbox.append(Told(attempt.number, attempt.attempt, place, events))
 
     def _end_attempt(self, key: int, answer: Answer) -> None:
-        self._tell(key, answer.told)
         name, place = self._places[key].name, str(key)
         attempt = self._schedule.attempt_of(place)
         if attempt is None:
             raise RuntimeError("a place has answered without a job")
+        self._tell(key, attempt, answer.told)
         number = attempt.number
         if isinstance(answer.answer, Exception):
             if self._schedule.fail(place):
