@@ -7,7 +7,6 @@ is killed: the next run finds it by its manifest, `group-*.json`, in the folder 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from itertools import accumulate, zip_longest
@@ -29,6 +28,7 @@ from tasks.load.groups.processes import GroupProcesses
 from tasks.load.groups.work import Count, Counted, Load, changed
 from tasks.load.helpers import MOST_HELPERS, count_helpers
 from tasks.load.parts import Tell
+from tasks.parallel.helpers import count_cores
 from tasks.passages.files import find_files, hash_files
 from tasks.plan.plan import PlannedCheckpoint
 from tasks.store.files import staging_folder
@@ -56,11 +56,6 @@ def load_columns_into(
     """Call `load_columns_of_files` while holding the store's shared lock."""
     with shared_lock(store):
         return load_columns_of_files(request, planned, rows, count_cores())
-
-
-def count_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def load_files(
