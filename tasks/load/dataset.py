@@ -97,7 +97,8 @@ def load_passages(request: LoadRequest, helpers: int = 0, tell: Tell | None = No
     Args:
         request: what to load, tokenize and commit.
         helpers: how many processes may help; they start if there are more than `ROWS_ALONE` rows.
-        tell: called with each part that is complete while others are still missing.
+        tell: called with each part that is complete while others are still missing, if
+            `request.has_keys`.
 
     Raises:
         InputError: the input cannot be read, has no usable row, has a bad row while `on_bad_row`
@@ -112,8 +113,8 @@ def load_passages(request: LoadRequest, helpers: int = 0, tell: Tell | None = No
         keeping as keeper,
         staging_folder(request.folder) as staging,
         others,
-        PartWriter(staging, tell) as writer,
         KeysWriter(staging, request.decided_by) if request.has_keys else nullcontext() as keys,
+        PartWriter(staging, keys.telling(tell) if keys and tell else None) as writer,
     ):
         rows = read_input_rows(request, None if keeper is None else keeper.note)
         alone = islice(rows, ROWS_ALONE) if helpers > 0 else rows
@@ -123,9 +124,9 @@ def load_passages(request: LoadRequest, helpers: int = 0, tell: Tell | None = No
             if isinstance(row, Reject):
                 writer.reject(row)
             else:
-                writer.add(*row)
                 if keys is not None:
-                    keys.add(*row)
+                    keys.add(*row)  # first: a part is told of when it is full
+                writer.add(*row)
             if keeper is not None:
                 keeper.keep_next()
         _check_some_accepted(writer)

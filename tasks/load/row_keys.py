@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from tempfile import TemporaryFile, gettempdir
-from typing import Self, TypeVar
+from typing import BinaryIO, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tasks.engine.tokenization.wordpiece import Ids
 from tasks.errors import StoreCorruptionError
 from tasks.load.encoding import Encoded
-from tasks.load.parts import DatasetDetails
+from tasks.load.parts import DatasetDetails, StagedPart, Tell
 from tasks.passages.records import Passage
 from tasks.store.manifest import (
     Manifest,
@@ -41,6 +41,7 @@ KEYS_FORMAT = 1
 KEYS_FILE = "keys.parquet"
 KEYS_MANIFEST = "keys.json"
 KEY_BYTES = 16
+STAGED, STAGED_BYTES = "keys", 8 + KEY_BYTES  # of a row, beside the parts while rows are loaded
 ROWS_PER_GROUP = 4096  # of the file
 MOST_IN_MEMORY = 1 << 22
 """Rows; the keys of more are in a file without a name, which is mapped."""
@@ -122,7 +123,7 @@ def _commit_keys(folder: PurePath, dataset: Manifest, batches: Iterable[pa.Recor
 class KeysWriter:
     """Makes the keys of a dataset while its rows are written.
 
-    They wait in a file, 24 bytes for each row.
+    They wait in the file `STAGED`, `STAGED_BYTES` for each row.
 
     Args:
         staging: a folder for that file.
@@ -131,7 +132,7 @@ class KeysWriter:
 
     def __init__(self, staging: Path, decided_by: Mapping[str, object]) -> None:
         self._base = hashlib.blake2b(canonical_json(_context_of(decided_by)), digest_size=KEY_BYTES)
-        self._path = staging / "keys"
+        self._path = staging / STAGED
         self._file = self._path.open("wb")
 
     def __enter__(self) -> Self:
@@ -145,6 +146,15 @@ class KeysWriter:
         key = _hash_row(self._base, encoded.input_ids, encoded.token_type_ids)
         self._file.write(passage.row.to_bytes(8, "little") + key)
 
+    def telling(self, tell: Tell) -> Tell:
+        """Return `tell` for parts whose keys can be read by `read_staged_keys`."""
+
+        def flush_and_tell(part: StagedPart) -> None:
+            self._file.flush()
+            tell(part)
+
+        return flush_and_tell
+
     def commit(self, folder: PurePath, dataset: Manifest) -> None:
         """Write the keys beside the parts of the dataset, which has been committed.
 
@@ -154,8 +164,27 @@ class KeysWriter:
         self._file.flush()
         with self._path.open("rb") as file:
             counts = DatasetDetails.of(dataset).part_rows
-            parts = (np.fromfile(file, "<u8", 3 * count).reshape(-1, 3) for count in counts)
+            parts = (_read_some(file, count) for count in counts)
             _commit_keys(folder, dataset, (some for part in parts for some in _cut_part(part)))
+
+
+def read_staged_keys(staging: Path, start: int, rows: int) -> Keys:
+    """Return the keys of so many rows of a dataset that is being loaded, uint64 [rows, 2].
+
+    Raises:
+        StoreCorruptionError: they cannot be read; they are gone when the dataset is complete.
+    """
+    try:
+        with (staging / STAGED).open("rb") as file:
+            file.seek(start * STAGED_BYTES)
+            return _read_some(file, rows)[:, 1:]
+    except (OSError, ValueError) as error:
+        raise StoreCorruptionError(f"the keys in {staging} cannot be read: {error}") from error
+
+
+def _read_some(file: BinaryIO, rows: int) -> NDArray[np.uint64]:
+    """Return number and key of the next rows, uint64 [rows, 3]."""
+    return np.fromfile(file, "<u8", 3 * rows).reshape(rows, 3)
 
 
 def _cut_part(part: NDArray[np.uint64]) -> Iterator[pa.RecordBatch]:
@@ -193,18 +222,13 @@ def _allocate(shape: tuple[int, ...], kind: type[Value], folder: Path) -> NDArra
         return np.memmap(file, kind, "r+", shape=shape)
 
 
-def key_context(dataset: Manifest) -> bytes:
-    """Return what `hash_rows` starts with for the rows of a dataset: vocabulary and template."""
-    return canonical_json(_context_of(dataset.decided_by))
-
-
 def digest_keys(keys: Keys) -> str:
     """Return the sha256 (64 hex digits) of the keys of some rows, in order."""
     return hashlib.sha256(keys.astype("<u8", copy=False).tobytes()).hexdigest()
 
 
 def _hash_parts(folder: PurePath, dataset: Manifest) -> Iterator[pa.RecordBatch]:
-    context = key_context(dataset)
+    context = canonical_json(_context_of(dataset.decided_by))
     counts = DatasetDetails.of(dataset).part_rows
     columns = ["row", "input_ids", "token_type_ids"]
     # The files are the parts in order, then the rejects, which have no count.

@@ -7,10 +7,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tasks.load.parts import DatasetDetails, StagedPart
-from tasks.load.row_keys import Keys, hash_rows, key_context
+from tasks.load.row_keys import Keys, read_staged_keys
 from tasks.plan.plan import Plan
 from tasks.predict.jobs import ShardJob, StageJob
 from tasks.predict.shards import Shard
@@ -19,7 +17,15 @@ from tasks.store.manifest import Manifest
 
 @dataclass(frozen=True)
 class Range(ShardJob):
-    """A job for the rows of a later shard, read from the files that are there so far."""
+    """A job for the rows of a later shard, read from the files that are there so far.
+
+    Attributes:
+        first: how many rows of the dataset are before them.
+        staging: where the files are.
+    """
+
+    first: int
+    staging: Path
 
     def read_ids(self) -> list[dict[str, Any]]:
         """Return `row` and `id` for pieces, which depend on the rows' tokens only."""
@@ -29,12 +35,9 @@ class Range(ShardJob):
         """Return the keys of the rows, uint64 [rows, 2].
 
         Raises:
-            StoreCorruptionError: a file cannot be read; all are gone when the dataset is complete.
+            StoreCorruptionError: they cannot be read; they are gone when the dataset is complete.
         """
-        context = key_context(self.stage.dataset)
-        parts = self.read_rows("input_ids", "token_type_ids")
-        batches = (batch for part in parts for batch in part.to_batches())
-        return np.concatenate([hash_rows(batch, context) for batch in batches])
+        return read_staged_keys(self.staging, self.first, self.shard.rows)
 
 
 class Ranges:
@@ -67,7 +70,8 @@ class Ranges:
         ]
         offset, first = parts[0]
         stage = self._stage(first.folder, [part for _, part in parts])
-        return Range(Shard(0, 1, start - offset, start - offset + self._size), stage)
+        shard = Shard(0, 1, start - offset, start - offset + self._size)
+        return Range(shard, stage, start, first.folder)
 
     def _stage(self, folder: Path, parts: list[StagedPart]) -> StageJob:
         counts = [part.rows for part in parts]

@@ -26,6 +26,7 @@ from tasks.plan.plan import Plan
 from tasks.predict.device_slots import slots
 from tasks.predict.early.ranges import Range, Ranges
 from tasks.predict.jobs import Selection
+from tasks.predict.keys.seen import SeenKeys
 from tasks.predict.known_rows import KnownPart, KnownRows, find_known_rows
 from tasks.predict.progress import Progress
 from tasks.predict.shards import has_shards
@@ -56,7 +57,7 @@ class EarlyWork:
             and settings.shards.reuse_rows
             and selection == Selection()
         )
-        self._ranges, self._seen = Ranges(plan), set[int]()
+        self._ranges, self._seen = Ranges(plan), SeenKeys()
         self._has_export = self._is_over = False
         self._changed, self._hashing = threading.Condition(), threading.Lock()
         self._decided, self._closed = threading.Event(), threading.Event()
@@ -171,9 +172,7 @@ class EarlyWork:
         """
         with self._hashing:
             keys = one.read_keys()
-            halves = keys[:, 0].tolist()
-            repeated = [place for place, half in enumerate(halves) if half in self._seen]
-            self._seen.update(halves)
+            repeated = np.flatnonzero(self._seen.add(keys[:, 0]))
         part = known.find(keys)
         left_out = {place: place for place in np.setdiff1d(repeated, part.positions).tolist()}
         return one.by_content(digest_keys(keys)), replace(part, copies={**part.copies, **left_out})
