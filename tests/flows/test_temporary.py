@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.connection import Connection
@@ -106,6 +108,16 @@ def test_a_forked_server_has_the_settings_that_it_is_given(tmp_path: Path) -> No
     in_new_process(partial(answer_by_fork, tmp_path))
 
 
+def end_though_signals_of_children_are_ignored() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    temporary.fork_early()
+    temporary.end_early()
+
+
+def test_a_fork_ends_though_the_kernel_keeps_no_exit_codes() -> None:
+    in_new_process(end_though_signals_of_children_are_ignored)
+
+
 def fail_in_fork() -> None:
     temporary.fork_early()
     server = TemporaryServer({DATABASE: "nonsense"})
@@ -123,7 +135,8 @@ def look_at_waiting() -> None:
     read_end, _write_end = os.pipe()
     temporary.fork_early()
     (waiting,) = psutil.Process().children()
-    assert waiting.name() == temporary.NAME
+    while waiting.name() != temporary.NAME:  # it is the last that it does before it waits
+        time.sleep(0.01)
     assert waiting.num_threads() == 1
     targets = {Path(name).readlink() for name in Path(f"/proc/{waiting.pid}/fd").iterdir()}
     assert Path(f"/proc/self/fd/{read_end}").readlink() not in targets

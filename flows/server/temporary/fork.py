@@ -45,7 +45,10 @@ class Fork:
     def poll(self) -> int | None:
         """Return the exit code, or minus the number of the signal that ended it; None: it runs."""
         if self._returned is None:
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            try:
+                ended, status = os.waitpid(self.pid, os.WNOHANG)
+            except ChildProcessError:  # SIGCHLD is ignored, so nobody knows how it has ended
+                ended, status = self.pid, 0
             self._returned = os.waitstatus_to_exitcode(status) if ended else None
         return self._returned
 

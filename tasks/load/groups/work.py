@@ -19,7 +19,7 @@ from tasks.load.dataset import ROWS_ALONE, LoadRequest, make_tokenizer, refuse_b
 from tasks.load.encoding import QuestionTokenizer, encode_rows
 from tasks.load.groups.division import Group
 from tasks.load.helpers import Helpers
-from tasks.load.parts import PartWriter
+from tasks.load.parts import DatasetDetails, PartWriter
 from tasks.passages.files import hash_files
 from tasks.passages.finding.file import show_given
 from tasks.passages.layout import Layout, RawRow
@@ -120,10 +120,12 @@ class GroupWorker:
         request = self._request
         if request.input_sha256 is None:
             return None
-        found = find_checkpoint(
-            place_of_group(request, job.group), fingerprint(self._decided_by(job))
-        )
-        return found.manifest
+        place, wanted = place_of_group(request, job.group), fingerprint(self._decided_by(job))
+        manifest = find_checkpoint(place, wanted).manifest
+        if manifest is not None:  # the files may have changed since, and been counted so
+            self._check_unchanged(job.group)
+            self._check_rows(job, DatasetDetails.of(manifest).rows_in)
+        return manifest
 
     def _load(self, job: Load) -> Manifest:
         request, group = self._request, job.group
@@ -140,8 +142,7 @@ class GroupWorker:
                 else:
                     writer.add(*row)
             self._check_unchanged(group)
-            if job.rows not in {None, writer.rows + writer.reasons.total()}:
-                raise changed(request)
+            self._check_rows(job, writer.rows + writer.reasons.total())
             decided_by = self._decided_by(job)
             manifest = Manifest(
                 kind=KIND,
@@ -159,6 +160,10 @@ class GroupWorker:
             return
         found = hash_files([file for file, _ in group.files])
         if found != {name: known.get(name) for name in found}:
+            raise changed(self._request)
+
+    def _check_rows(self, job: Load, rows: int) -> None:
+        if job.rows not in {None, rows}:
             raise changed(self._request)
 
     def _decided_by(self, job: Load) -> dict[str, object]:

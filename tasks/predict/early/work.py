@@ -114,8 +114,13 @@ class EarlyWork:
     def _start(self) -> None:
         is_ready = self._has_export and self._is_wanted and self._ranges.has_next
         if is_ready and self._thread is None and not self._is_over:
-            self._thread = self._make_thread(self._work)
-            self._thread.start()
+            thread = self._make_thread(self._work)
+            try:
+                thread.start()
+            except RuntimeError as error:  # there may be no more threads
+                self._give_up(error)
+            else:
+                self._thread = thread
 
     def _make_thread(self, target: Callable[[], None]) -> threading.Thread:
         run = partial(self._context.copy().run, target)
@@ -129,6 +134,8 @@ class EarlyWork:
                 if not are_free or has_shards(self._plan.predictions.folder):
                     return
                 known = find_known_rows(self._plan, None)
+                if self._closed.is_set():
+                    return
                 deadline = self._plan.settings.predict.batch_deadline_seconds
                 pool = WorkerPool(workers, self._run, self._progress, False, known, deadline)
                 self._work_with(pool, known)
@@ -144,8 +151,11 @@ class EarlyWork:
         make = partial(self._make_ranges, pool, known)
         threads = [self._make_thread(make) for _ in range(pool.size)]
         try:
-            for thread in threads:
-                thread.start()
+            try:
+                for thread in threads:
+                    thread.start()
+            except RuntimeError as error:  # there may be no more threads
+                self._give_up(error)
             self._closed.wait()
         finally:
             pool.close()
@@ -190,8 +200,11 @@ class EarlyWork:
             self._changed.notify_all()
 
     def _close(self) -> None:
-        """End the workers, whatever they are doing."""
+        """End the workers, whatever they are doing.
+
+        Nobody waits for known rows that are still looked up: no worker has started then.
+        """
         self._end()
         self._closed.set()
-        if self._thread is not None:
+        if self._thread is not None and self._decided.is_set():
             self._thread.join()

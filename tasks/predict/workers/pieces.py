@@ -97,7 +97,7 @@ class Pieces:
 
         The last one is removed first, so that those before it are still found if this is killed.
         """
-        with suppress(StorageError):
+        with suppress(StorageError, OSError):
             while self._names:
                 number = len(self._names) - 1
                 path = self._manifest_path(number)
@@ -111,7 +111,7 @@ class Pieces:
         """
         if self._names:
             folder = self._job.stage.folder
-            with suppress(StorageError):
+            with suppress(StorageError, OSError):
                 storage_of(folder).delete(folder)
 
     def _read(self, manifest: Manifest) -> Piece:

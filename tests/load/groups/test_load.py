@@ -233,6 +233,18 @@ def test_files_that_change_between_counting_and_loading_are_refused(
         changed.write_bytes(before)
 
 
+def test_files_that_changed_since_their_group_was_loaded_are_refused(
+    request_of_files: LoadRequest, tmp_path: Path
+) -> None:
+    GroupWorker(request_of_files).work(Load(find_groups(request_of_files)[0], 0, None))
+    changed = tmp_path / "in/a.jsonl"
+    fewer = b"\n".join(changed.read_bytes().split(b"\n")[:-4])
+    changed.write_bytes(fewer.ljust(changed.stat().st_size - 1) + b"\n")
+    message = message_of(lambda: load_files(request_of_files, 1))
+    assert message.endswith("changed while it was read; run again")
+    assert not list(Path(request_of_files.folder).iterdir())
+
+
 def test_groups_that_are_done_survive_a_kill_of_the_rest(
     request_of_files: LoadRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
